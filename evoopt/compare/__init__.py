@@ -1,0 +1,1 @@
+"""Is it really better? Tuned baselines and paired statistics."""

@@ -1,0 +1,1 @@
+"""How do generations follow each other?"""

@@ -1,0 +1,1 @@
+"""Where does the work run? One ordered map over chunks."""

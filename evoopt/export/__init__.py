@@ -1,0 +1,1 @@
+"""What does one take away? A genome as a source file."""

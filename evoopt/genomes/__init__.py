@@ -1,0 +1,1 @@
+"""What is an individual? Frozen records and pure operators."""

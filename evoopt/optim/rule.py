@@ -1,0 +1,210 @@
+"""An update rule: the phenotype of an optimizer genome, with its canonical form, hash and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from evoopt.errors import EvooptError
+from evoopt.optim.terms import TERM_BY_NAME, term
+
+RULE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """A weighted sum of terms with its constants, flags and schedule.
+
+    One step at learning rate ``lr_t`` does, in this order (Marfinetz 2025, eq. 1 and published notebook): clip the
+    gradient, decay the weights by ``1 - lr_t * weight_decay``, update the moments, correct their bias, and
+    subtract ``lr_t * sum_k weight_k * term_k``.
+
+    Attributes:
+        terms: Pairs of term name and weight; may repeat a term; empty only for the rule that does nothing.
+        lr: Base learning rate, > 0.
+        beta1: Decay of the first moment, in [0, 1).
+        beta2: Decay of the second moment, in [0, 1).
+        beta3: Weight of the previous first moment in the Lion term, in [0, 1].
+        eps: Numerical constant, > 0.
+        weight_decay: Decoupled weight decay, >= 0.
+        use_m: Keep a first moment; otherwise ``m := g``.
+        use_v: Keep a second moment; otherwise ``v := g**2``.
+        bias_correction: Divide moments by ``1 - beta**t``.
+        clip_value: Clamp each gradient element to ``[-clip_value, clip_value]``; None for no clipping.
+        warmup_steps: Steps of linear warmup, 0 for none.
+        cosine: Decay the learning rate along half a cosine over the whole training.
+        nesterov_beta: Weight in the Nesterov term; None means ``beta1`` as in the paper (the published notebook
+            has the constant 0.9).
+
+    Raises:
+        EvooptError: A value outside its range or an unknown term.
+    """
+
+    terms: tuple[tuple[str, float], ...]
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    beta3: float = 0.9
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    use_m: bool = True
+    use_v: bool = True
+    bias_correction: bool = True
+    clip_value: float | None = None
+    warmup_steps: int = 0
+    cosine: bool = False
+    nesterov_beta: float | None = None
+
+    def __post_init__(self) -> None:
+        pairs = tuple((term(name).name, float(weight)) for name, weight in self.terms)
+        object.__setattr__(self, "terms", pairs)
+        _require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
+        _require(math.isfinite(self.lr) and self.lr > 0, f"lr must be positive, not {self.lr!r}")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} must lie in [0, 1), not {value!r}")
+        _require(0 <= self.beta3 <= 1, f"beta3 must lie in [0, 1], not {self.beta3!r}")
+        _require(math.isfinite(self.eps) and self.eps > 0, f"eps must be positive, not {self.eps!r}")
+        _require(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            f"weight_decay must be >= 0, not {self.weight_decay!r}",
+        )
+        _require(
+            self.clip_value is None or (math.isfinite(self.clip_value) and self.clip_value > 0),
+            f"clip_value must be positive or absent, not {self.clip_value!r}",
+        )
+        _require(self.warmup_steps >= 0, f"warmup_steps must be >= 0, not {self.warmup_steps!r}")
+        _require(
+            self.nesterov_beta is None or 0 <= self.nesterov_beta <= 1,
+            f"nesterov_beta must lie in [0, 1] or be absent, not {self.nesterov_beta!r}",
+        )
+
+    @property
+    def needs_total_steps(self) -> bool:
+        """Whether the schedule depends on the length of the training."""
+        return self.cosine
+
+    def uses(self, quantity: str) -> bool:
+        """Whether any term reads ``quantity`` (``"m"``, ``"v"``, ``"m_prev"`` or ``"eps"``)."""
+        return any(quantity in TERM_BY_NAME[name].uses for name, _ in self.terms)
+
+    def canonical(self) -> UpdateRule:
+        """The simplest rule that makes the same steps; equal rules have equal canonical forms.
+
+        Equal terms are merged by summing their weights, zero terms dropped, the rest ordered by code; state that
+        no term reads is switched off and constants that no longer matter return to their defaults.
+        """
+        rule = self
+        if not rule.use_m:
+            rule = replace(rule, terms=tuple((TERM_BY_NAME[n].without_m, w) for n, w in rule.terms))
+        merged: dict[str, float] = {}
+        for name, weight in rule.terms:
+            merged[name] = merged.get(name, 0.0) + weight
+        kept = sorted(
+            ((n, w) for n, w in merged.items() if w != 0.0), key=lambda pair: TERM_BY_NAME[pair[0]].code
+        )
+        rule = replace(rule, terms=tuple(kept))
+        # A moment with decay 0 is the gradient itself; only the previous moment still differs from it then.
+        use_m = rule.use_m and rule.uses("m") and (rule.beta1 > 0 or rule.uses("m_prev"))
+        use_v = rule.use_v and rule.uses("v") and rule.beta2 > 0
+        if rule.use_m and not use_m:
+            return replace(rule, use_m=False, use_v=use_v).canonical()
+        nesterov = rule.nesterov_beta if "nesterov" in dict(rule.terms) else None
+        default = UpdateRule(())
+        return replace(
+            rule,
+            use_m=use_m,
+            use_v=use_v,
+            beta1=rule.beta1 if use_m else default.beta1,
+            beta2=rule.beta2 if use_v else default.beta2,
+            beta3=rule.beta3 if rule.uses("m_prev") else default.beta3,
+            eps=rule.eps if rule.uses("eps") else default.eps,
+            bias_correction=rule.bias_correction and _corrects(rule, use_m, use_v),
+            clip_value=rule.clip_value if rule.terms else None,
+            warmup_steps=rule.warmup_steps if rule.warmup_steps > 1 else 0,
+            nesterov_beta=None if nesterov == rule.beta1 else nesterov,
+        )
+
+    @property
+    def key(self) -> str:
+        """Hash of the canonical form, 16 hex digits; equal rules have equal keys."""
+        text = json.dumps(self.canonical().to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Versioned JSON object; `from_json` reads it back exactly."""
+        data = asdict(self)
+        data["terms"] = [list(pair) for pair in self.terms]
+        return {"kind": "update_rule", "version": RULE_VERSION, **data}
+
+    @classmethod
+    def from_json(cls, data: Any) -> UpdateRule:
+        """Read a rule written by `to_json`.
+
+        Raises:
+            EvooptError: Not a rule, another version, or bad values.
+        """
+        body = check_header(data, "update_rule", RULE_VERSION)
+        names = {field.name: field for field in fields(cls)}
+        for name in body:
+            _require(name in names, f"update rule has no field {name!r}; known: {', '.join(names)}")
+        _require(isinstance(body.get("terms"), list), "update rule needs a list of terms: [name, weight] pairs")
+        for pair in body["terms"]:
+            _require(
+                isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and _is_number(pair[1]),
+                f"a term is written as [name, weight], not {pair!r}",
+            )
+        for name, value in body.items():
+            kind = str(names[name].type)
+            good = (
+                name == "terms"
+                or (value is None and "None" in kind)
+                or (kind == "bool" and isinstance(value, bool))
+                or (kind == "int" and isinstance(value, int) and not isinstance(value, bool))
+                or ("float" in kind and _is_number(value))
+            )
+            _require(good, f"update rule field {name!r} must be of type {kind}, not {value!r}")
+        return cls(**{**body, "terms": tuple((n, w) for n, w in body["terms"])})
+
+    def formula(self, digits: int = 4) -> str:
+        """The update in plain text, e.g. ``w -= lr * (0.73*sign(g) + 3.6*m/(sqrt(v)+eps))``."""
+        parts = [
+            f"{weight:+.{digits}g}*{_nested(TERM_BY_NAME[name].formula)}" for name, weight in self.terms
+        ]
+        body = " ".join(parts).removeprefix("+") or "0"
+        return f"w -= lr * ({body.replace(' -', ' - ').replace(' +', ' + ')})"
+
+
+def check_header(data: Any, kind: str, version: int) -> dict[str, Any]:
+    """Check ``kind`` and ``version`` of a JSON object and return the rest of it.
+
+    Raises:
+        EvooptError: Another kind of file or a version this package does not read.
+    """
+    _require(isinstance(data, dict), f"expected a JSON object of kind {kind!r}")
+    _require(data.get("kind") == kind, f"expected kind {kind!r}, found {data.get('kind')!r}")
+    found = data.get("version")
+    _require(found == version, f"{kind} version {found!r} is not supported, this evoopt reads version {version}")
+    return {name: value for name, value in data.items() if name not in ("kind", "version")}
+
+
+def _corrects(rule: UpdateRule, use_m: bool, use_v: bool) -> bool:
+    # A term that reads only the raw previous moment (Lion) is not affected by bias correction.
+    reads_m = any("m" in TERM_BY_NAME[n].uses and n != "lion" for n, _ in rule.terms)
+    return (use_m and reads_m and rule.beta1 > 0) or use_v
+
+
+def _nested(formula: str) -> str:
+    return f"({formula})" if formula.startswith("m+") else formula
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise EvooptError(message)

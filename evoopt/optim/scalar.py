@@ -1,0 +1,64 @@
+"""The update rule in plain Python floats, one weight at a time.
+
+This is the definition that every faster form is tested against; it shares no code with them on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from evoopt.optim.rule import UpdateRule
+
+
+def train_scalar(
+    rule: UpdateRule, weight: float, gradients: Sequence[float], total_steps: int | None = None
+) -> list[float]:
+    """Apply a rule to one weight along a given sequence of gradients.
+
+    Args:
+        rule: The rule.
+        weight: Initial value of the weight.
+        gradients: Gradient at each step.
+        total_steps: Length of the schedule; defaults to ``len(gradients)``.
+
+    Returns:
+        The weight after each step, one value per gradient.
+    """
+    w, m, v = weight, 0.0, 0.0
+    steps = len(gradients) if total_steps is None else total_steps
+    path = []
+    for s, g in enumerate(gradients):
+        t = s + 1
+        lr = rule.lr
+        if s < rule.warmup_steps:
+            lr *= (s + 1) / rule.warmup_steps
+        if rule.cosine:
+            lr *= 0.5 * (1 + math.cos(math.pi * min(s, steps) / steps))
+        if rule.clip_value is not None:
+            g = max(-rule.clip_value, min(rule.clip_value, g))
+        w *= 1 - lr * rule.weight_decay
+        m_prev = m if rule.use_m else g
+        m = rule.beta1 * m + (1 - rule.beta1) * g if rule.use_m else g
+        v = rule.beta2 * v + (1 - rule.beta2) * g * g if rule.use_v else g * g
+        m_hat = m / (1 - rule.beta1**t) if rule.bias_correction and rule.use_m else m
+        v_hat = v / (1 - rule.beta2**t) if rule.bias_correction and rule.use_v else v
+        nesterov = rule.beta1 if rule.nesterov_beta is None else rule.nesterov_beta
+        values = {
+            "grad": g,
+            "momentum": m_hat,
+            "rms_norm": g / (math.sqrt(v_hat) + rule.eps),
+            "adam": m_hat / (math.sqrt(v_hat) + rule.eps),
+            "sign_grad": _sign(g),
+            "unit_grad": g / (abs(g) + rule.eps),
+            "nesterov": m_hat + nesterov * (g - m_hat),
+            "sign_momentum": _sign(m_hat),
+            "lion": _sign(m_prev * rule.beta3 + g * (1 - rule.beta3)),
+        }
+        w -= lr * sum(weight_k * values[name] for name, weight_k in rule.terms)
+        path.append(w)
+    return path
+
+
+def _sign(x: float) -> float:
+    return float((x > 0) - (x < 0))

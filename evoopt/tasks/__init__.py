@@ -1,0 +1,1 @@
+"""What is learned? Tasks: data, model, loss and metric."""

@@ -1,0 +1,128 @@
+"""What is learned: a task is a data split, a model, a loss and a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoopt.errors import SealedTestError
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""Maps a batch of inputs to an augmented batch of the same shape, drawing only from the generator given."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and targets of one part of a data set, in memory.
+
+    Attributes:
+        x: Inputs ``[n, ...]``, already normalised.
+        y: Targets ``[n]`` (class indices, int64) or ``[n, ...]``.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Split:
+        """Copy to a device and, for floating-point tensors, a dtype."""
+        x = self.x.to(device=device, dtype=dtype if self.x.is_floating_point() else None)
+        y = self.y.to(device=device, dtype=dtype if self.y.is_floating_point() else None)
+        return Split(x, y)
+
+
+class SealedSplit:
+    """A test split that cannot be read during a search.
+
+    Args:
+        split: The data.
+        unsealed: True in a final comparison, or where a preset follows a publication that selected on test data.
+    """
+
+    def __init__(self, split: Split, unsealed: bool = False) -> None:
+        self._split = split
+        self._unsealed = unsealed
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def open(self) -> Split:
+        """Return the test data.
+
+        Raises:
+            SealedTestError: The task was loaded for a search.
+        """
+        if not self._unsealed:
+            raise SealedTestError(
+                "the test split is sealed during a search; score on the validation split, "
+                "or load the task with DataOptions(unseal_test=True) for a final comparison"
+            )
+        return self._split
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The three parts of a task's data; `test` stays sealed during a search."""
+
+    train: Split
+    validation: Split
+    test: SealedSplit
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How to load a task's data.
+
+    Attributes:
+        data_dir: Where data sets lie; None looks at the environment variable ``EVOOPT_DATA``, then in the user's cache.
+        train_size: Number of training plus validation examples to keep (a fixed random subset), None for all.
+        validation_fraction: Part of those examples held out for validation, in (0, 1).
+        seed: Decides subset and split; the same seed gives the same split anywhere.
+        unseal_test: Whether the test split may be read.
+        download: Whether a missing public data set may be downloaded.
+    """
+
+    data_dir: Path | None = None
+    train_size: int | None = None
+    validation_fraction: float = 0.2
+    seed: int = 0
+    unseal_test: bool = False
+    download: bool = True
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of examples whose largest output is the target class; outputs ``[n, classes]``, targets ``[n]``."""
+    return (outputs.argmax(dim=-1) == targets).float().mean()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A learning problem that a population can be trained on.
+
+    Attributes:
+        name: Identifier.
+        make_model: Returns a fresh model, initialised from torch's global random state. All of its randomness in
+            training must come from `torch.nn.Dropout` modules.
+        load: Returns the data.
+        batch_size: Minibatch size.
+        loss: Mean loss of ``(outputs, targets)`` as a 0-dim tensor.
+        metric: Score of ``(outputs, targets)`` in [0, 1], higher is better.
+        augment: Optional augmentation of training batches.
+        description: One line for ``evoopt tasks``.
+    """
+
+    name: str
+    make_model: Callable[[], nn.Module]
+    load: Callable[[DataOptions], TaskData]
+    batch_size: int = 128
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    metric: Callable[[Tensor, Tensor], Tensor] = accuracy
+    augment: Augmentation | None = None
+    description: str = field(default="", compare=False)

@@ -1,0 +1,75 @@
+"""What one training is asked to do, and what it reports: the records every training engine shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Outcome = Literal["ok", "diverged", "failed", "stopped"]
+"""``ok``; ``diverged``: the loss became NaN, infinite or larger than the limit; ``failed``: an exception or a lost
+worker; ``stopped``: ended early on purpose (successive halving, or rejected before training)."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """One training run per rule, all from the same seed.
+
+    Attributes:
+        steps: Number of optimizer steps.
+        seed: Decides initial weights, minibatches, augmentation and dropout, so that rules trained with the same seed
+            meet the same random numbers.
+        batch_size: Minibatch size.
+        drop_last: Whether an incomplete last minibatch of an epoch is left out.
+        split: What the final score is measured on; ``"test"`` needs unsealed data.
+        max_loss: A batch loss above this counts as divergence.
+        window: ``train_loss`` is the mean batch loss over this many last steps.
+        schedule_steps: Length of the rules' schedule; None means ``steps``.
+    """
+
+    steps: int
+    seed: int
+    batch_size: int
+    drop_last: bool = True
+    split: Literal["validation", "test"] = "validation"
+    max_loss: float = 50.0
+    window: int = 50
+    schedule_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of training one rule on one task from one seed.
+
+    Attributes:
+        outcome: How it ended.
+        reason: Why, in a few words; empty when ``ok``.
+        steps: Steps completed.
+        train_loss: Mean batch loss over the last ``window`` steps; NaN unless ``ok``.
+        eval_loss: Mean loss on the scored split; NaN unless ``ok``.
+        metric: Metric on the scored split; NaN unless ``ok``.
+        seconds: Wall time, an equal share of the batch's when trained together with others.
+        losses: Batch loss of every step done (for learning curves), empty if not kept.
+    """
+
+    outcome: Outcome
+    reason: str
+    steps: int
+    train_loss: float
+    eval_loss: float
+    metric: float
+    seconds: float
+    losses: tuple[float, ...] = ()
+
+    @classmethod
+    def unsuccessful(cls, outcome: Outcome, reason: str, steps: int = 0, seconds: float = 0.0) -> TrainingResult:
+        """A result without scores."""
+        nan = float("nan")
+        return cls(outcome, reason, steps, nan, nan, nan, seconds)
+
+
+def derive_seed(*path: int) -> int:
+    """Derive an independent 63-bit seed from a path of integers, the same on every machine."""
+    state = np.random.SeedSequence(list(path)).generate_state(1, np.uint64)[0]
+    return int(state) >> 1

@@ -1,0 +1,52 @@
+"""Every random number of a training, drawn from its seed alone.
+
+Common random numbers: two rules trained with the same seed start from the same weights and see the same minibatches,
+augmentations and dropout masks, whichever engine trains them and whoever else is trained beside them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from evoopt.tasks.task import Task
+from evoopt.training.plan import TrainingPlan, derive_seed
+
+_MINIBATCHES, _AUGMENTATION, _DROPOUT = 1, 2, 3
+
+
+def initial_model(task: Task, seed: int) -> nn.Module:
+    """Build the task's model with the initial weights of a seed, leaving torch's global random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return task.make_model()
+
+
+def minibatches(examples: int, plan: TrainingPlan) -> list[Tensor]:
+    """Draw the indices of every minibatch of a training in advance.
+
+    Args:
+        examples: Size of the training split.
+        plan: Steps, batch size, seed.
+
+    Returns:
+        One int64 tensor per step, ``[batch_size]`` each (the last of an epoch may be shorter without ``drop_last``).
+        A batch size above the number of examples is cut down to it.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(plan.seed, _MINIBATCHES))
+    size = min(plan.batch_size, examples)
+    batches: list[Tensor] = []
+    while len(batches) < plan.steps:
+        epoch = torch.randperm(examples, generator=generator).split(size)
+        batches.extend(epoch[:-1] if plan.drop_last and len(epoch[-1]) < size else epoch)
+    return batches[: plan.steps]
+
+
+def augmentation_generator(plan: TrainingPlan) -> torch.Generator:
+    """The stream that augmentations draw from, on the CPU so that it is the same on every device."""
+    return torch.Generator().manual_seed(derive_seed(plan.seed, _AUGMENTATION))
+
+
+def dropout_generator(plan: TrainingPlan) -> torch.Generator:
+    """The stream that dropout masks are drawn from, on the CPU so that it is the same on every device."""
+    return torch.Generator().manual_seed(derive_seed(plan.seed, _DROPOUT))
