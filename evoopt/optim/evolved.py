@@ -1,7 +1,8 @@
 """`EvolvedOptimizer`: any update rule as a `torch.optim.Optimizer`.
 
-It interprets the rule with a plain loop over parameters: readable, and the reference the batched population update
-is tested against. ``evoopt export`` writes a class of its own for one rule, without this interpreter.
+It interprets the rule with a plain loop over parameters: readable, and the reference that the batched
+population update is tested against. ``evoopt export`` writes a class of its own for one rule, without this
+interpreter.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class EvolvedOptimizer(Optimizer):
         weight_decay: float | None = None,
     ) -> None:
         if rule.needs_total_steps and (total_steps is None or total_steps < 1):
-            raise ValueError("this rule has a cosine schedule: pass total_steps, the length of the training in steps")
+            raise ValueError(
+                "this rule has a cosine schedule: pass total_steps, the length of the training in steps"
+            )
         defaults = {
             "lr": rule.lr if lr is None else lr,
             "weight_decay": rule.weight_decay if weight_decay is None else weight_decay,
@@ -150,7 +153,7 @@ def apply_rule_(
 
 
 def _weighted(terms: Iterable[tuple[str, float]], inputs: TermInputs) -> Iterable[Tensor]:
-    # One summed direction rather than one subtraction per term: the sum is what the paper's equation scales by lr.
+    # One summed direction, not one subtraction per term: the paper's equation scales the sum by lr.
     total: Tensor | None = None
     for name, weight in terms:
         value = TERM_BY_NAME[name].function(inputs) * weight

@@ -33,8 +33,8 @@ PRESETS: dict[str, UpdateRule] = {
         cosine=True,
     ),
 }
-"""``torch.optim.SGD(lr=1e-2, momentum=0.9)``, ``Adam()``, ``AdamW()``, ``RMSprop()``; Lion (Chen et al. 2023) with its
-published defaults; the genome of Marfinetz (2025), arXiv 2512.11853."""
+"""``torch.optim.SGD(lr=1e-2, momentum=0.9)``, ``Adam()``, ``AdamW()``, ``RMSprop()``; Lion (Chen et al.
+2023) with its published defaults; the genome of Marfinetz (2025), arXiv 2512.11853."""
 
 
 def preset(name: str) -> UpdateRule:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import Field, asdict, dataclass, fields, replace
 from typing import Any
 
 from evoopt.errors import EvooptError
@@ -18,9 +19,9 @@ RULE_VERSION = 1
 class UpdateRule:
     """A weighted sum of terms with its constants, flags and schedule.
 
-    One step at learning rate ``lr_t`` does, in this order (Marfinetz 2025, eq. 1 and published notebook): clip the
-    gradient, decay the weights by ``1 - lr_t * weight_decay``, update the moments, correct their bias, and
-    subtract ``lr_t * sum_k weight_k * term_k``.
+    One step at learning rate ``lr_t`` does, in this order (Marfinetz 2025, eq. 1 and published notebook):
+    clip the gradient, decay the weights by ``1 - lr_t * weight_decay``, update the moments, correct their
+    bias, and subtract ``lr_t * sum_k weight_k * term_k``.
 
     Attributes:
         terms: Pairs of term name and weight; may repeat a term; empty only for the rule that does nothing.
@@ -36,8 +37,8 @@ class UpdateRule:
         clip_value: Clamp each gradient element to ``[-clip_value, clip_value]``; None for no clipping.
         warmup_steps: Steps of linear warmup, 0 for none.
         cosine: Decay the learning rate along half a cosine over the whole training.
-        nesterov_beta: Weight in the Nesterov term; None means ``beta1`` as in the paper (the published notebook
-            has the constant 0.9).
+        nesterov_beta: Weight in the Nesterov term; None means ``beta1`` as in the paper (the published
+            notebook has the constant 0.9).
 
     Raises:
         EvooptError: A value outside its range or an unknown term.
@@ -94,8 +95,8 @@ class UpdateRule:
     def canonical(self) -> UpdateRule:
         """The simplest rule that makes the same steps; equal rules have equal canonical forms.
 
-        Equal terms are merged by summing their weights, zero terms dropped, the rest ordered by code; state that
-        no term reads is switched off and constants that no longer matter return to their defaults.
+        Equal terms are merged by summing their weights, zero terms dropped, the rest ordered by code;
+        state that no term reads is switched off and constants that no longer matter return to their defaults.
         """
         rule = self
         if not rule.use_m:
@@ -148,32 +149,21 @@ class UpdateRule:
             EvooptError: Not a rule, another version, or bad values.
         """
         body = check_header(data, "update_rule", RULE_VERSION)
-        names = {field.name: field for field in fields(cls)}
-        for name in body:
-            _require(name in names, f"update rule has no field {name!r}; known: {', '.join(names)}")
-        _require(isinstance(body.get("terms"), list), "update rule needs a list of terms: [name, weight] pairs")
+        check_fields("update rule", body, fields(cls), skip=("terms",))
+        _require(
+            isinstance(body.get("terms"), list), "update rule needs terms, a list of [name, weight] pairs"
+        )
         for pair in body["terms"]:
+            shaped = isinstance(pair, list) and len(pair) == 2
             _require(
-                isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and _is_number(pair[1]),
+                shaped and isinstance(pair[0], str) and _is_number(pair[1]),
                 f"a term is written as [name, weight], not {pair!r}",
             )
-        for name, value in body.items():
-            kind = str(names[name].type)
-            good = (
-                name == "terms"
-                or (value is None and "None" in kind)
-                or (kind == "bool" and isinstance(value, bool))
-                or (kind == "int" and isinstance(value, int) and not isinstance(value, bool))
-                or ("float" in kind and _is_number(value))
-            )
-            _require(good, f"update rule field {name!r} must be of type {kind}, not {value!r}")
         return cls(**{**body, "terms": tuple((n, w) for n, w in body["terms"])})
 
     def formula(self, digits: int = 4) -> str:
         """The update in plain text, e.g. ``w -= lr * (0.73*sign(g) + 3.6*m/(sqrt(v)+eps))``."""
-        parts = [
-            f"{weight:+.{digits}g}*{_nested(TERM_BY_NAME[name].formula)}" for name, weight in self.terms
-        ]
+        parts = [f"{weight:+.{digits}g}*{_nested(TERM_BY_NAME[name].formula)}" for name, weight in self.terms]
         body = " ".join(parts).removeprefix("+") or "0"
         return f"w -= lr * ({body.replace(' -', ' - ').replace(' +', ' + ')})"
 
@@ -187,8 +177,32 @@ def check_header(data: Any, kind: str, version: int) -> dict[str, Any]:
     _require(isinstance(data, dict), f"expected a JSON object of kind {kind!r}")
     _require(data.get("kind") == kind, f"expected kind {kind!r}, found {data.get('kind')!r}")
     found = data.get("version")
-    _require(found == version, f"{kind} version {found!r} is not supported, this evoopt reads version {version}")
+    _require(
+        found == version, f"{kind} version {found!r} is not supported, this evoopt reads version {version}"
+    )
     return {name: value for name, value in data.items() if name not in ("kind", "version")}
+
+
+def check_fields(
+    what: str, body: dict[str, Any], known: Iterable[Field[Any]], skip: tuple[str, ...] = ()
+) -> None:
+    """Check names and types of a JSON object's values against a dataclass's fields.
+
+    Raises:
+        EvooptError: An unknown name or a value of another type.
+    """
+    kinds = {field.name: str(field.type) for field in known}
+    for name, value in body.items():
+        _require(name in kinds, f"{what} has no field {name!r}; known: {', '.join(kinds)}")
+        kind = kinds[name]
+        good = (
+            name in skip
+            or (value is None and "None" in kind)
+            or (kind == "bool" and isinstance(value, bool))
+            or (kind == "int" and isinstance(value, int) and not isinstance(value, bool))
+            or ("float" in kind and _is_number(value))
+        )
+        _require(good, f"{what} field {name!r} must be of type {kind}, not {value!r}")
 
 
 def _corrects(rule: UpdateRule, use_m: bool, use_v: bool) -> bool:
