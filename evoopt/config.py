@@ -78,7 +78,7 @@ class GenomeSection(_Section):
     terms: tuple[str, ...] | None = Field(None, description="allowed terms, all by default")
     max_terms: int = Field(4, ge=1, description="longest genome")
     initial: tuple[str, ...] = Field(
-        ("sgd", "adam", "adamw", "rmsprop"), description="presets in the initial population"
+        ("sgd", "adam", "adamw", "rmsprop", "lion"), description="presets in the initial population"
     )
     nesterov: Literal["beta1", "notebook"] = Field(
         "beta1", description="Nesterov term with beta1, or the published notebook's constant 0.9"
@@ -99,7 +99,7 @@ class GenomeSection(_Section):
 class Config(_Section):
     """A whole run, as resolved; written to the run folder."""
 
-    version: Literal[1] = CONFIG_VERSION
+    version: Literal[1] = 1
     individual: Literal["optimizer"] = "optimizer"
     name: str = "custom"
     description: str = ""

@@ -43,7 +43,8 @@ class SealedSplit:
 
     Args:
         split: The data.
-        unsealed: True in a final comparison, or where a preset follows a publication that selected on test data.
+        unsealed: True in a final comparison, or where a preset follows a publication that selected on test
+            data.
     """
 
     def __init__(self, split: Split, unsealed: bool = False) -> None:
@@ -81,7 +82,8 @@ class DataOptions:
     """How to load a task's data.
 
     Attributes:
-        data_dir: Where data sets lie; None looks at the environment variable ``EVOOPT_DATA``, then in the user's cache.
+        data_dir: Where data sets lie; None looks at the environment variable ``EVOOPT_DATA``, then in the
+            user's cache.
         train_size: Number of training plus validation examples to keep (a fixed random subset), None for all.
         validation_fraction: Part of those examples held out for validation, in (0, 1).
         seed: Decides subset and split; the same seed gives the same split anywhere.
@@ -98,7 +100,7 @@ class DataOptions:
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of examples whose largest output is the target class; outputs ``[n, classes]``, targets ``[n]``."""
+    """Share of examples whose largest output is the target's: outputs ``[n, classes]``, targets ``[n]``"""
     return (outputs.argmax(dim=-1) == targets).float().mean()
 
 
@@ -108,8 +110,8 @@ class Task:
 
     Attributes:
         name: Identifier.
-        make_model: Returns a fresh model, initialised from torch's global random state. All of its randomness in
-            training must come from `torch.nn.Dropout` modules.
+        make_model: Returns a fresh model, initialised from torch's global random state. All of its
+            randomness in training must come from `torch.nn.Dropout` modules.
         load: Returns the data.
         batch_size: Minibatch size.
         loss: Mean loss of ``(outputs, targets)`` as a 0-dim tensor.

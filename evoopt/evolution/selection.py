@@ -1,0 +1,56 @@
+"""Selection beyond `deap.tools`, and DEAP's global random state kept in hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def sel_tournament_distinct(individuals: Sequence[T], k: int, tournsize: int) -> list[T]:
+    """Tournament selection whose contestants are drawn without replacement (Marfinetz 2025, notebook).
+
+    `deap.tools.selTournament` draws them with replacement.
+
+    Args:
+        individuals: Scored individuals.
+        k: Number of winners to return.
+        tournsize: Contestants per tournament, at most ``len(individuals)``.
+    """
+    return [max(random.sample(individuals, tournsize), key=attrgetter("fitness")) for _ in range(k)]
+
+
+class DeapRandom:
+    """The state of Python's global `random`, which DEAP's operators draw from, as part of a run.
+
+    Args:
+        seed: Initial seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._state = random.Random(seed).getstate()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Draw from this state inside the block; the caller's own global state is put back after it."""
+        outside = random.getstate()
+        random.setstate(self._state)
+        try:
+            yield
+        finally:
+            self._state = random.getstate()
+            random.setstate(outside)
+
+    def to_json(self) -> list[Any]:
+        """The state as JSON."""
+        version, words, gauss = self._state
+        return [version, list(words), gauss]
+
+    def from_json(self, data: list[Any]) -> None:
+        """Continue from a state written by `to_json`."""
+        version, words, gauss = data
+        self._state = (version, tuple(words), gauss)

@@ -1,0 +1,173 @@
+"""A run folder: the resolved configuration and the database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import evoopt
+from evoopt.config import Config, parse_config
+from evoopt.errors import EvooptError
+from evoopt.evolution.individual import Individual
+from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.optim.rule import UpdateRule
+from evoopt.runs.lock import RunLock
+from evoopt.runs.store import RunStore
+
+CONFIG_FILE, DATABASE_FILE, RESULT_FILE = "config.toml", "run.sqlite", "result.json"
+
+
+class Run:
+    """A run on disk.
+
+    Attributes:
+        folder: Where it lies.
+        config: Its configuration.
+        store: Its database.
+
+    Args:
+        folder: An existing run folder.
+        writable: Whether to lock it for writing.
+
+    Raises:
+        EvooptError: Not a run folder, or one of another version.
+        RunLockedError: Writable, and another process is writing to it.
+    """
+
+    def __init__(self, folder: str | Path, writable: bool = False) -> None:
+        self.folder = Path(folder)
+        path = self.folder / CONFIG_FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise EvooptError(f"{folder} is not a run folder: it has no readable {CONFIG_FILE}") from None
+        self.config: Config = parse_config(text, str(path))
+        self._lock = RunLock(self.folder) if writable else None
+        try:
+            self.store = RunStore(self.folder / DATABASE_FILE, readonly=not writable)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, folder: str | Path, config: Config) -> Run:
+        """Make a new run folder and open it for writing.
+
+        Raises:
+            EvooptError: The folder holds something already, or cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                hint = (
+                    f"; to go on with it: evoopt resume {folder}" if (folder / CONFIG_FILE).exists() else ""
+                )
+                raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
+            store = RunStore(folder / DATABASE_FILE, create=True)
+            store.set_meta("evoopt", evoopt.__version__)
+            store.close()
+            # Last, because a folder with a configuration counts as a run.
+            (folder / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
+        except OSError as error:
+            raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
+        return cls(folder, writable=True)
+
+    def close(self) -> None:
+        """Close the database and give the lock back."""
+        if hasattr(self, "store"):
+            self.store.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether a winner has been named."""
+        return self.store.winner() is not None
+
+    @property
+    def generations(self) -> list[dict[str, Any]]:
+        """Statistics of every finished generation."""
+        return self.store.generations()
+
+    @property
+    def winner(self) -> dict[str, Any]:
+        """The winner: genome, rule, formula, fitness in the search and on the final's fresh seeds.
+
+        Raises:
+            EvooptError: The run is not finished.
+        """
+        winner: dict[str, Any] | None = self.store.winner()
+        if winner is None:
+            raise EvooptError(f"{self.folder} is not finished; go on with: evoopt resume {self.folder}")
+        return winner
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The winner; in an unfinished run the newest generation's best; None before there is any."""
+        winner: dict[str, Any] | None = self.store.winner()
+        records = self.generations
+        if winner is not None or not records:
+            return winner
+        ind = self.store.individual(records[-1]["best_id"])
+        rule = ind.genome.rule().canonical()
+        return {
+            "id": ind.id,
+            "key": ind.genome.key,
+            "genome": ind.genome.to_json(),
+            "rule": rule.to_json(),
+            "formula": rule.formula(),
+            "search_fitness": records[-1]["best"],
+            "final": None,
+        }
+
+    @property
+    def rule(self) -> UpdateRule:
+        """The winner's update rule in canonical form."""
+        return UpdateRule.from_json(self.winner["rule"])
+
+    def lineage(self, number: int) -> list[Individual[OptimizerGenome]]:
+        """An individual and all its ancestors, newest first."""
+        seen: dict[int, Individual[OptimizerGenome]] = {}
+        queue = [number]
+        while queue:
+            current = queue.pop(0)
+            if current not in seen:
+                seen[current] = self.store.individual(current)
+                queue.extend(seen[current].parents)
+        return sorted(seen.values(), key=lambda ind: -ind.id)
+
+    def result_json(self) -> str:
+        """The outcome as text without anything that depends on time or machine load.
+
+        Two runs of the same configuration, interrupted or not, give the same bytes.
+        """
+        digest = hashlib.sha256()
+        count = 0
+        for row in self.store.evaluations():
+            *place, result = (getattr(row, name) for name in row.__dataclass_fields__)
+            values = [None if isinstance(x, float) and math.isnan(x) else x for x in astuple(result)[:6]]
+            digest.update(json.dumps([*place, *values]).encode())
+            count += 1
+        body = {
+            "name": self.config.name,
+            "winner": self.store.winner(),
+            "generations": self.generations,
+            "evaluations": {"count": count, "sha256": digest.hexdigest()},
+        }
+        return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+    def write_result(self) -> None:
+        """Write `result_json` into the folder."""
+        (self.folder / RESULT_FILE).write_text(self.result_json(), encoding="utf-8")
