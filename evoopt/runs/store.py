@@ -34,10 +34,8 @@ CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT N
 """
 
 _PLACE = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
-_COLUMNS = (
-    "generation, chunk, position, key, task, replicate, repeat, seed, engine, outcome, reason, steps, "
-    "train_loss, eval_loss, metric, seconds"
-)
+_RESULT = ("outcome", "reason", "steps", "train_loss", "eval_loss", "metric", "seconds")
+_COLUMNS = ", ".join((*_PLACE, *_RESULT))
 
 
 class RunStore:
@@ -120,12 +118,11 @@ class RunStore:
         """Keep the rows of one chunk, all or none."""
         values = [
             (
-                row.generation, row.chunk, row.position, row.key, row.task, row.replicate, row.repeat, row.seed,
-                row.engine, row.result.outcome, row.result.reason, row.result.steps, row.result.train_loss,
-                row.result.eval_loss, row.result.metric, row.result.seconds,
+                *(getattr(row, name) for name in _PLACE),
+                *(getattr(row.result, name) for name in _RESULT),
             )
             for row in rows
-        ]  # fmt: skip
+        ]
         with self._transaction():
             self._db.executemany(f"INSERT INTO evaluations VALUES ({','.join('?' * 16)})", values)
 
