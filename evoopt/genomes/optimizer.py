@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from evoopt.errors import EvooptError
@@ -121,7 +122,7 @@ class OptimizerGenome:
             nesterov_beta=self.nesterov_beta,
         )
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of the canonical rule: genomes that make the same steps share it, and are scored once."""
         return self.rule().key

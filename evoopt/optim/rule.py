@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import Field, asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from evoopt.errors import EvooptError
@@ -129,7 +130,7 @@ class UpdateRule:
             nesterov_beta=None if nesterov == rule.beta1 else nesterov,
         )
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of the canonical form, 16 hex digits; equal rules have equal keys."""
         text = json.dumps(self.canonical().to_json(), sort_keys=True, separators=(",", ":"))

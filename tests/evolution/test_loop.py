@@ -1,0 +1,202 @@
+"""The generation loop over a stub of training: resume, caching, elites, failures, controls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evoopt.config import Config
+from evoopt.errors import EvooptError
+from evoopt.evolution.evaluation import FINAL_REPLICATE, Evaluator
+from evoopt.evolution.loop import evolve
+from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.optim import preset
+from evoopt.runs import Run
+from tests.stubs import StubExecutor
+
+GENERATIONS = 5
+
+
+class Silent:
+    def generation_done(self, record: dict[str, Any]) -> None:
+        pass
+
+
+def config(**changes: dict[str, Any]) -> Config:
+    base: dict[str, dict[str, Any]] = {
+        "search": {"population": 12, "generations": GENERATIONS, "seed": 7},
+        "evaluation": {"tasks": ["digits", "digits_cnn"], "steps": 10, "chunk_size": 5},
+    }
+    return Config().override(base).override(changes)
+
+
+PAPER = config(
+    search={"elite_policy": "reevaluate", "finalists": 0, "tournament": 4},
+    genome={"operators": "literal"},
+    evaluation={"fitness": "paper", "seeds": "literal"},
+)
+CONFIGS = {"robust": config(), "paper": PAPER, "noise": config(evaluation={"fitness": "noise"})}
+
+
+def go(run: Run, executor: StubExecutor) -> None:
+    evaluator = Evaluator(run.config, executor, run.store)
+    evolve(run.config, evaluator, run.store, Silent())
+
+
+def whole(folder: Path, settings: Config) -> tuple[str, StubExecutor]:
+    executor = StubExecutor()
+    with Run.create(folder, settings) as run:
+        go(run, executor)
+        return run.result_json(), executor
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_same_configuration_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    first, _ = whole(tmp_path / "a", CONFIGS[name])
+    second, _ = whole(tmp_path / "b", CONFIGS[name])
+    assert first == second
+    other, _ = whole(tmp_path / "c", CONFIGS[name].override({"search": {"seed": 8}}))
+    assert other != first
+
+
+@pytest.mark.parametrize("name", ["robust", "paper"])
+def test_a_run_interrupted_before_any_chunk_resumes_exactly(name: str, tmp_path: Path) -> None:
+    expected, reference = whole(tmp_path / "whole", CONFIGS[name])
+    total = len(reference.chunks)
+    assert total > 4 * GENERATIONS
+    for stop in range(total):
+        folder = tmp_path / f"stopped-{stop}"
+        with Run.create(folder, CONFIGS[name]) as run, pytest.raises(KeyboardInterrupt):
+            go(run, StubExecutor(stop_at=stop))
+        rest = StubExecutor()
+        with Run(folder, writable=True) as run:
+            go(run, rest)
+            assert run.result_json() == expected
+        assert len(rest.chunks) == total - stop, "what was evaluated is never evaluated again"
+
+
+def test_a_run_stopped_many_times_resumes_exactly(tmp_path: Path) -> None:
+    expected, _ = whole(tmp_path / "whole", CONFIGS["robust"])
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run, pytest.raises(KeyboardInterrupt):
+        go(run, StubExecutor(stop_at=1))
+    for _ in range(200):
+        with Run(tmp_path / "run", writable=True) as run:
+            try:
+                go(run, StubExecutor(stop_at=1))
+            except KeyboardInterrupt:
+                continue
+            assert run.result_json() == expected
+            return
+    pytest.fail("the run never ended")
+
+
+def test_equal_rules_are_trained_once_per_seed(tmp_path: Path) -> None:
+    _, executor = whole(tmp_path / "run", CONFIGS["robust"])
+    trained = Counter(
+        (chunk.task, chunk.plan.seed, rule.key) for chunk in executor.chunks for rule in chunk.rules
+    )
+    assert max(trained.values()) == 1
+
+
+def test_literal_elites_are_trained_again_every_generation(tmp_path: Path) -> None:
+    _, executor = whole(tmp_path / "run", PAPER)
+    trained = Counter(
+        (chunk.task, chunk.plan.seed, rule.key) for chunk in executor.chunks for rule in chunk.rules
+    )
+    assert max(trained.values()) > 1
+    assert {chunk.plan.seed for chunk in executor.chunks} == {0, 1}
+    assert {chunk.plan.split for chunk in executor.chunks} == {"test"}
+
+
+def test_members_of_a_generation_share_their_seeds(tmp_path: Path) -> None:
+    _, executor = whole(tmp_path / "run", CONFIGS["robust"])
+    first = executor.chunks[: 2 * 2 * 3]  # two tasks, two seeds, chunks of 5 + 5 + 2
+    seeds = {(chunk.task, chunk.plan.seed) for chunk in first}
+    assert len(seeds) == 4
+    assert sum(len(chunk.rules) for chunk in first) == 12 * 4
+
+
+def test_elites_gain_a_fresh_seed_per_generation_they_survive(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        go(run, StubExecutor())
+        replicates = Counter(
+            row.key
+            for row in run.store.evaluations()
+            if row.task == "digits" and row.replicate < FINAL_REPLICATE
+        )
+    assert max(replicates.values()) > 3
+    assert min(replicates.values()) == 2
+
+
+def test_the_best_of_a_generation_never_leaves_it_unless_its_average_falls(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", PAPER) as run:
+        go(run, StubExecutor())
+        best = [record["best"] for record in run.generations]
+    assert best == sorted(best)  # literal fitness is deterministic, so elitism is monotone
+
+
+def test_the_winner_is_named_on_seeds_the_search_never_saw(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        go(run, StubExecutor())
+        rows = list(run.store.evaluations())
+        winner = run.winner
+    search_seeds = {row.seed for row in rows if row.replicate < FINAL_REPLICATE}
+    final = [row for row in rows if row.replicate >= FINAL_REPLICATE]
+    assert search_seeds.isdisjoint(row.seed for row in final)
+    assert len(winner["finalists"]) == 5
+    scores = [finalist["final"]["score"] for finalist in winner["finalists"]]
+    assert scores[0] == max(scores)
+    mine = [row.result.metric for row in final if row.key == winner["key"]]
+    assert winner["final"]["score"] == pytest.approx(np.mean(mine))
+    assert OptimizerGenome.from_json(winner["genome"]).key == winner["key"]
+
+
+def test_divergence_is_a_rate_and_never_wins(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        go(run, StubExecutor())
+        records = run.generations
+        assert run.store.outcome_counts()["diverged"] > 0
+    assert records[0]["divergence_rate"] > 0
+    assert all(record["min"] >= 0 for record in records)  # no -1 averaged in
+    assert all(value is not None for value in records[-1]["best_tasks"].values())
+
+
+def test_one_member_that_kills_its_chunk_is_the_only_one_recorded_as_failed(tmp_path: Path) -> None:
+    killer = preset("adamw").key
+
+    def fail(chunk: Any) -> str | None:
+        return "worker died (signal 9)" if killer in {rule.key for rule in chunk.rules} else None
+
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        go(run, StubExecutor(fail=fail))
+        rows = list(run.store.evaluations())
+    failed = {row.key for row in rows if row.result.outcome == "failed"}
+    assert failed == {killer}
+    assert {row.result.reason for row in rows if row.key == killer} == {"worker died (signal 9)"}
+
+
+def test_a_task_on_which_everything_fails_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    with (
+        Run.create(tmp_path / "run", CONFIGS["robust"]) as run,
+        pytest.raises(EvooptError, match=r"digits_cnn.*shapes do not fit"),
+    ):
+        go(run, StubExecutor(fail=lambda chunk: "shapes do not fit" if "cnn" in chunk.task else None))
+
+
+def test_noise_fitness_trains_nothing(tmp_path: Path) -> None:
+    _, executor = whole(tmp_path / "run", CONFIGS["noise"])
+    assert executor.chunks == []
+
+
+def test_lineage_reaches_the_first_generation(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        go(run, StubExecutor())
+        last = max(record["best_id"] for record in run.generations)
+        ancestors = run.lineage(last)
+    assert ancestors[0].id == last
+    assert ancestors[-1].born == 0
+    assert all(parent < ind.id for ind in ancestors for parent in ind.parents)

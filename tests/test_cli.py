@@ -1,0 +1,100 @@
+"""The command line in real processes: one clear line and exit code 2 for what people get wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import evoopt
+from evoopt.cli import app
+from evoopt.errors import EvooptError
+
+TINY = ["--task", "digits", "--population", "4", "--generations", "2", "--steps", "5"]
+
+
+def evoopt_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "evoopt.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert isinstance(result.exception, EvooptError), result.output
+    return str(result.exception)
+
+
+def test_a_search_from_any_folder_leaves_a_run_that_show_explains(tmp_path: Path) -> None:
+    searched = evoopt_process("search", *TINY, "--workers", "1", cwd=tmp_path)
+    assert searched.returncode == 0, searched.stderr
+    assert searched.stderr == ""  # no progress bar where the output is no terminal
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("quick-")
+    assert {"config.toml", "run.sqlite", "result.json"} <= {file.name for file in folder.iterdir()}
+    shown = CliRunner().invoke(app, ["show", str(folder)])
+    assert shown.exit_code == 0
+    for part in ("w -= lr * (", "lineage of individual", "terms by generation", "finished", "fresh seeds"):
+        assert part in shown.output
+    again = evoopt_process("search", *TINY, "--out", str(folder), cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: ")
+    assert "not empty" in again.stderr
+    assert again.stderr.count("\n") == 1
+
+
+def test_resuming_a_finished_run_shows_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = evoopt_process("search", *TINY, "--executor", "serial", "--out", str(run), cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    second = evoopt_process("resume", str(run), cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "quik"], "'quick'"),
+        (["search", "--task", "digist"], "'digits'"),
+        (["search", "--task", "absent.py:make_task"], "absent.py does not exist"),
+        (["search", "--population", "1"], "population"),
+        (["search", "--executor", "threads"], "executor"),
+        (["search", "--device", "tpu"], "device"),
+        (["resume", "nowhere"], "not a run folder"),
+        (["show", "nowhere"], "not a run folder"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -> None:
+    answer = refused(*arguments)
+    assert message in answer
+    assert "\n" not in answer
+
+
+def test_missing_data_without_a_network_says_where_to_put_it(tmp_path: Path) -> None:
+    answer = evoopt_process(
+        "search", "--task", "mnist", "--population", "2", "--generations", "1", "--steps", "1",
+        "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"),
+        cwd=tmp_path, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
+        XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=str(tmp_path),
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert "mnist" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stderr.strip().count("\n") == 0
+
+
+def test_version_spaces_and_tasks() -> None:
+    runner = CliRunner()
+    assert runner.invoke(app, ["--version"]).output.strip() == f"evoopt {evoopt.__version__}"
+    assert "marfinetz2025" in runner.invoke(app, ["spaces"]).output
+    assert "cifar10" in runner.invoke(app, ["tasks"]).output

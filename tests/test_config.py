@@ -1,0 +1,106 @@
+"""Search-space files: what is shipped is sound, what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evoopt.config import Config, list_spaces, load_space, parse_config
+from evoopt.errors import EvooptError
+from evoopt.tasks import get_task
+
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_shipped_spaces_are_sound_and_described(name: str) -> None:
+    config = load_space(name)
+    assert config.description
+    for task in config.evaluation.tasks:
+        get_task(task)
+    assert parse_config(config.to_toml(), name) == config
+
+
+def test_the_published_search_is_literal() -> None:
+    config = load_space("marfinetz2025")
+    search, evaluation = config.search, config.evaluation
+    assert (search.population, search.generations, search.elites, search.tournament, search.seed) == (
+        50,
+        50,
+        3,
+        4,
+        42,
+    )
+    assert (evaluation.steps, evaluation.replicates, evaluation.train_size, evaluation.batch_size) == (
+        500,
+        2,
+        15000,
+        128,
+    )
+    assert evaluation.tasks == ("fashion_mnist", "cifar10", "mnist")
+    assert (evaluation.fitness, evaluation.seeds, evaluation.drop_last) == ("paper", "literal", False)
+    assert (config.genome.operators, config.genome.max_terms, len(config.genome.terms or ())) == (
+        "literal",
+        4,
+        7,
+    )
+    trainings = search.population * search.generations * len(evaluation.tasks) * evaluation.replicates
+    assert trainings * evaluation.steps == 7_500_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[search]\npopulation = ", r"my.toml is not valid TOML: .*line 2"),
+        ("[search]\npopulatoin = 5", r"unknown setting in my.toml: 'search.populatoin'.*'search.population'"),
+        ("[search]\npopulation = 1", r"my.toml: search.population: .*greater than or equal to 2 \(found 1\)"),
+        ("[search]\npopulation = 'x'", r"search.population"),
+        ("[search]\npopulation = 4\nelites = 4", r"elites \(4\) must be smaller"),
+        ("[genome]\nterms = ['adm']", r"unknown term 'adm'.*'adam'"),
+        ("[genome]\ninitial = ['adm']", r"unknown preset.*'adam'"),
+        ("[genome.ranges]\nlr_log10 = [-1, -4]", r"'lr_log10' is upside down"),
+        ("[genome.ranges]\nlr = [-4, -1]", r"unknown gene 'lr'"),
+        ("[evaluation]\ntasks = []", r"evaluation.tasks"),
+        ("[execution]\ndevice = 'gpu'", r"execution.device"),
+        ("[search]\npopulation = nan", r"search.population"),
+        ("version = 7", r"configuration version 7"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises(EvooptError, match=message) as caught:
+        parse_config(text, "my.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_spaces_are_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match=r"unknown search space 'quik'.*'quick'"):
+        load_space("quik")
+    with pytest.raises(EvooptError, match=r"cannot read search space .*absent.toml"):
+        load_space(str(tmp_path / "absent.toml"))
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_a_config_or_a_clear_error(text: str) -> None:
+    with contextlib.suppress(EvooptError):
+        parse_config(text, "any.toml")
+
+
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.lists(st.integers(), max_size=2)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["population", "elites", "seed", "tournament"]), VALUES))
+def test_any_override_gives_a_config_or_a_clear_error(values: dict[str, object]) -> None:
+    try:
+        config = Config().override({"search": values})
+    except EvooptError:
+        return
+    assert config.search.elites < config.search.population
