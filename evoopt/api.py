@@ -13,6 +13,7 @@ from evoopt.evolution.evaluation import Evaluator
 from evoopt.evolution.loop import evolve
 from evoopt.evolution.worker import WorkerSetup, make_worker
 from evoopt.execution import Executor, make_executor
+from evoopt.execution.pool import refuse_unguarded_main
 from evoopt.progress import Progress
 from evoopt.runs.run import Run
 from evoopt.tasks import DataOptions, get_task
@@ -40,6 +41,7 @@ def search(
         EvooptError: Anything the user can mend, in one line.
         KeyboardInterrupt: Interrupted; the folder can be resumed.
     """
+    refuse_unguarded_main()
     config = resolve(space, overrides)
     folder = Path(out) if out is not None else default_folder(config)
     for task in config.evaluation.tasks:
@@ -63,6 +65,7 @@ def resume(folder: str | Path, *, quiet: bool = True, overrides: dict[str, Any] 
     Raises:
         EvooptError: Not a run folder, in use, of another version, or anything else the user can mend.
     """
+    refuse_unguarded_main()
     with Run(folder, writable=True) as run:
         if not run.finished:
             _go(run, run.config.override({"execution": overrides or {}}), quiet)

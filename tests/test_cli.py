@@ -82,7 +82,7 @@ def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -
 
 def test_missing_data_without_a_network_says_where_to_put_it(tmp_path: Path) -> None:
     answer = evoopt_process(
-        "search", "--task", "mnist", "--population", "2", "--generations", "1", "--steps", "1",
+        "search", "--task", "mnist", "--population", "4", "--generations", "1", "--steps", "1",
         "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"),
         cwd=tmp_path, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
         XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=str(tmp_path),

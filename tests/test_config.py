@@ -53,7 +53,7 @@ def test_the_published_search_is_literal() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[search]\npopulation = ", r"my.toml is not valid TOML: .*line 2"),
+        ("[search]\npopulation = = 5\n", r"my.toml is not valid TOML: .*line 2"),
         ("[search]\npopulatoin = 5", r"unknown setting in my.toml: 'search.populatoin'.*'search.population'"),
         ("[search]\npopulation = 1", r"my.toml: search.population: .*greater than or equal to 2 \(found 1\)"),
         ("[search]\npopulation = 'x'", r"search.population"),

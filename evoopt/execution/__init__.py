@@ -1,1 +1,7 @@
 """Where does the work run? One ordered map over chunks."""
+
+from __future__ import annotations
+
+from evoopt.execution.executor import ChunkResult, Executor, make_executor, ordered
+
+__all__ = ["ChunkResult", "Executor", "make_executor", "ordered"]

@@ -1,1 +1,23 @@
 """What is learned? Tasks: data, model, loss and metric."""
+
+from __future__ import annotations
+
+from evoopt.tasks import models
+from evoopt.tasks.loading import load_task_data
+from evoopt.tasks.registry import TASKS, get_task
+from evoopt.tasks.splitting import split_data
+from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData, accuracy
+
+__all__ = [
+    "TASKS",
+    "DataOptions",
+    "SealedSplit",
+    "Split",
+    "Task",
+    "TaskData",
+    "accuracy",
+    "get_task",
+    "load_task_data",
+    "models",
+    "split_data",
+]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoopt.errors import SealedTestError
+from evoopt.errors import EvooptError, SealedTestError
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Maps a batch of inputs to an augmented batch of the same shape, drawing only from the generator given."""
@@ -85,7 +85,8 @@ class DataOptions:
         data_dir: Where data sets lie; None looks at the environment variable ``EVOOPT_DATA``, then in the
             user's cache.
         train_size: Number of training plus validation examples to keep (a fixed random subset), None for all.
-        validation_fraction: Part of those examples held out for validation, in (0, 1).
+        validation_fraction: Part of those examples held out for validation, in [0, 1); with 0 the validation
+            part is empty.
         seed: Decides subset and split; the same seed gives the same split anywhere.
         unseal_test: Whether the test split may be read.
         download: Whether a missing public data set may be downloaded.
@@ -97,6 +98,16 @@ class DataOptions:
     seed: int = 0
     unseal_test: bool = False
     download: bool = True
+
+    def __post_init__(self) -> None:
+        if self.train_size is not None and self.train_size < 1:
+            raise EvooptError(f"train_size must be at least 1, not {self.train_size}")
+        if not 0 <= self.validation_fraction < 1:
+            raise EvooptError(
+                f"validation_fraction must be at least 0 and below 1, not {self.validation_fraction}"
+            )
+        if self.seed < 0:
+            raise EvooptError(f"seed must not be negative, not {self.seed}")
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -115,7 +126,7 @@ class Task:
         load: Returns the data.
         batch_size: Minibatch size.
         loss: Mean loss of ``(outputs, targets)`` as a 0-dim tensor.
-        metric: Score of ``(outputs, targets)`` in [0, 1], higher is better.
+        metric: Score of ``(outputs, targets)`` in [0, 1], higher is better, as a 0-dim tensor.
         augment: Optional augmentation of training batches.
         description: One line for ``evoopt tasks``.
     """
@@ -128,3 +139,7 @@ class Task:
     metric: Callable[[Tensor, Tensor], Tensor] = accuracy
     augment: Augmentation | None = None
     description: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise EvooptError(f"task {self.name!r}: batch_size must be at least 1, not {self.batch_size}")

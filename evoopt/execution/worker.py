@@ -1,0 +1,79 @@
+"""The inside of a worker: make it once, then answer chunks; the same steps in every kind of executor."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from evoopt.errors import EvooptError
+from evoopt.execution.executor import Worker, full_text, one_line
+from evoopt.execution.process_setup import die_with_parent, ignore_sigint, keep_freed_memory, torch_threads
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A worker's answer: to its making first, then to each chunk. The fields are those of `ChunkResult`."""
+
+    value: Any | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    traceback: str = ""
+
+
+def startup_error(error: BaseException) -> str:
+    """The message for a factory that raised: its own words where they are meant for the user."""
+    return str(error) if isinstance(error, EvooptError) else f"a worker could not be made: {one_line(error)}"
+
+
+def attempt(worker: Worker, chunk: Any, threads: int) -> Reply:
+    """Run one chunk with this many torch threads, turning an exception into a reply."""
+    start = time.perf_counter()
+    try:
+        with torch_threads(threads):
+            value = worker(chunk)
+    except Exception as error:
+        return Reply(error=one_line(error), seconds=time.perf_counter() - start, traceback=full_text(error))
+    return Reply(value, seconds=time.perf_counter() - start)
+
+
+def worker_main(pipe: Connection, threads: int, started_by_main_thread: bool) -> None:
+    """Serve one end of a pipe until the other end is closed.
+
+    Messages are plain pickles: the pickler of `Connection.send` would pass tensors as shared memory, which
+    is lost when a worker dies.
+    """
+    ignore_sigint()
+    die_with_parent(started_by_main_thread)
+    keep_freed_memory()
+    try:
+        try:
+            factory, setup = pickle.loads(pipe.recv_bytes())
+            with torch_threads(threads):
+                worker = factory(setup)
+        except EOFError:
+            return
+        except BaseException as error:
+            pipe.send_bytes(pickle.dumps(Reply(error=startup_error(error), traceback=full_text(error))))
+            return
+        pipe.send_bytes(pickle.dumps(Reply()))
+        while True:
+            message = pipe.recv_bytes()
+            pipe.send_bytes(_answer(worker, message, threads))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _answer(worker: Worker, message: bytes, threads: int) -> bytes:
+    # BaseException: an exit from inside a chunk must not look like a crash of the worker.
+    try:
+        reply = attempt(worker, pickle.loads(message), threads)
+    except BaseException as error:
+        reply = Reply(error=one_line(error), traceback=full_text(error))
+    try:
+        return pickle.dumps(reply)
+    except Exception as error:
+        reason = f"result cannot be pickled: {one_line(error)}"
+        return pickle.dumps(Reply(error=reason, seconds=reply.seconds, traceback=full_text(error)))

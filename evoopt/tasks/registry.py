@@ -1,0 +1,123 @@
+"""The named tasks, and the way to a person's own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from evoopt.errors import EvooptError, unknown_name
+from evoopt.tasks import datasets
+from evoopt.tasks.augmentation import crop_and_flip
+from evoopt.tasks.datasets import image_set_loader, load_digits
+from evoopt.tasks.files import one_line
+from evoopt.tasks.models import CIFAR10CNN, MLP, SmallCNN, SmallDigitsCNN
+from evoopt.tasks.task import Task
+
+_BUILT_IN = (
+    Task(
+        "digits",
+        partial(MLP, 64, 32, 10),
+        load_digits,
+        batch_size=32,
+        description="scikit-learn's 8x8 digits (embedded), MLP 64-32-10",
+    ),
+    Task(
+        "digits_cnn",
+        SmallDigitsCNN,
+        load_digits,
+        batch_size=32,
+        description="scikit-learn's 8x8 digits (embedded), CNN with 6,090 parameters",
+    ),
+    Task("mnist", SmallCNN, image_set_loader("mnist"), description="MNIST, CNN with 824,458 parameters"),
+    Task(
+        "mnist_mlp",
+        partial(MLP, 784, 64, 10),
+        image_set_loader("mnist"),
+        description="MNIST, MLP 784-64-10",
+    ),
+    Task(
+        "fashion_mnist",
+        SmallCNN,
+        image_set_loader("fashion_mnist"),
+        description="Fashion-MNIST, CNN with 824,458 parameters",
+    ),
+    Task(
+        "fashion_mnist_mlp",
+        partial(MLP, 784, 64, 10),
+        image_set_loader("fashion_mnist"),
+        description="Fashion-MNIST, MLP 784-64-10",
+    ),
+    Task(
+        "cifar10",
+        CIFAR10CNN,
+        image_set_loader("cifar10"),
+        augment=partial(crop_and_flip, padding=4, fill=datasets.CIFAR10.black),
+        description="CIFAR-10, CNN with 2,168,554 parameters, random crops and flips",
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _BUILT_IN}
+"""The built-in tasks by name."""
+
+
+def get_task(name: str) -> Task:
+    """Find a task by its name, or make one from a person's own file.
+
+    Args:
+        name: A key of `TASKS`, or ``path/to/file.py:function``, where the function takes no arguments and
+            returns a `Task`. The file is executed anew by each call, and may import modules beside it.
+
+    Raises:
+        EvooptError: Unknown name, no such file or function, or a function that fails.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    path, _, function = name.rpartition(":")
+    if path.endswith(".py"):
+        return _call(name, Path(path).expanduser(), function)
+    if name.endswith(".py") or os.sep in name:
+        raise EvooptError(f"task {name!r}: write path/to/file.py:function, e.g. my_task.py:make_task")
+    raise unknown_name("task", name, TASKS)
+
+
+def _call(name: str, path: Path, function: str) -> Task:
+    module = _import(name, path)
+    make = getattr(module, function, None)
+    if not callable(make):
+        raise EvooptError(f"task {name!r}: {path} defines no function {function!r}")
+    try:
+        task = make()
+    except EvooptError:
+        raise
+    except (Exception, SystemExit) as error:  # a person's own code
+        raise EvooptError(f"task {name!r}: {function}() raised {one_line(error)}") from error
+    if not isinstance(task, Task):
+        raise EvooptError(
+            f"task {name!r}: {function}() returned {type(task).__name__}, expected evoopt.tasks.Task"
+        )
+    return task
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise EvooptError(f"task {name!r}: there is no file {path}")
+    path = path.resolve()
+    module_name = f"evoopt_task_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None  # because the suffix is .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    sys.modules[module_name] = module  # dataclasses in the file look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # a person's own code
+        del sys.modules[module_name]
+        raise EvooptError(f"task {name!r}: importing {path.name} raised {one_line(error)}") from error
+    return module

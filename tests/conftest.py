@@ -1,0 +1,20 @@
+"""Skips what this machine cannot run, with the reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = os.environ.get("EVOOPT_DATA", "")
+    no_data = pytest.mark.skip(reason="needs real data sets: set EVOOPT_DATA to a folder that holds them")
+    no_cuda = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if "data" in item.keywords and not (folder and Path(folder).is_dir()):
+            item.add_marker(no_data)
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_cuda)

@@ -1,0 +1,156 @@
+"""What every executor promises, whatever it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from evoopt.errors import EvooptError
+from evoopt.execution.executor import Executor, ExecutorKind, make_executor, ordered
+from tests.execution import torch_workers, workers
+
+KINDS: list[ExecutorKind] = ["serial", "process"]
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with make_executor(request.param, workers.make_scripted, {"size": 5}, workers=2) as made:
+        yield made
+
+
+def test_every_chunk_gives_exactly_one_result_with_its_own_index(executor: Executor) -> None:
+    results = list(executor.run([("double", i) for i in range(40)]))
+    assert sorted(result.index for result in results) == list(range(40))
+    assert all(result.value == 2 * result.index for result in results)
+    assert all(result.error is None and result.attempts == 1 and result.seconds >= 0 for result in results)
+
+
+def test_ordered_follows_the_chunks(executor: Executor) -> None:
+    results = ordered(executor.run([("double", i) for i in range(9)]), 9)
+    assert [result.value for result in results] == [2 * i for i in range(9)]
+
+
+def test_ordered_sorts_and_notices_a_missing_result(executor: Executor) -> None:
+    results = list(executor.run([("double", i) for i in range(3)]))
+    assert [result.index for result in ordered(reversed(results), 3)] == [0, 1, 2]
+    with pytest.raises(KeyError):
+        ordered(results[:2], 3)
+
+
+def test_no_chunks_give_no_results(executor: Executor) -> None:
+    assert list(executor.run([])) == []
+
+
+def test_setup_reaches_the_worker(executor: Executor) -> None:
+    assert [result.value for result in executor.run([("get_setup",)])] == [{"size": 5}]
+
+
+def test_an_exception_is_reported_in_one_line_and_disturbs_no_other_chunk(executor: Executor) -> None:
+    chunks = [("double", 1), ("fail", "first line\nsecond line"), ("double", 3)]
+    good, bad, last = ordered(executor.run(chunks), 3)
+    assert (good.value, last.value) == (2, 6)
+    assert (bad.value, bad.error, bad.attempts) == (None, "ValueError: first line", 1)
+    assert "Traceback" in bad.traceback
+    assert "second line" in bad.traceback
+
+
+def test_an_exception_without_message_is_named_and_a_long_one_is_cut(executor: Executor) -> None:
+    empty, long = ordered(executor.run([("fail", ""), ("fail", "x" * 5000)]), 2)
+    assert empty.error == "ValueError"
+    assert long.error is not None
+    assert len(long.error) == 300
+
+
+def test_an_abandoned_iterator_leaves_the_executor_usable(executor: Executor) -> None:
+    results = executor.run([("double", i) for i in range(5)])
+    assert next(results).error is None
+    results.close()  # type: ignore[attr-defined]
+    assert [result.value for result in executor.run([("double", 7)])] == [14]
+
+
+@kinds
+def test_close_may_be_called_twice_and_ends_the_executor(kind: ExecutorKind) -> None:
+    with make_executor(kind, workers.make_scripted, None, workers=1) as executor:
+        assert [result.value for result in executor.run([("double", 1)])] == [2]
+        executor.close()
+        executor.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            list(executor.run([("double", 1)]))
+
+
+@kinds
+def test_missing_data_is_reported_once_in_its_own_words(kind: ExecutorKind) -> None:
+    with (
+        make_executor(kind, workers.make_missing_data, None, workers=2) as executor,
+        pytest.raises(EvooptError) as caught,
+    ):
+        list(executor.run([("double", 1)] * 4))
+    assert str(caught.value) == "no data for 'mnist'; put it under DATA"
+
+
+@kinds
+def test_a_factory_with_a_bug_is_reported_in_one_line(kind: ExecutorKind) -> None:
+    with (
+        make_executor(kind, workers.make_buggy, None, workers=2) as executor,
+        pytest.raises(EvooptError) as caught,
+    ):
+        list(executor.run([("double", 1)] * 4))
+    assert str(caught.value) == "a worker could not be made: KeyError: 'gene'"
+
+
+@kinds
+def test_chunks_run_with_the_configured_number_of_threads(kind: ExecutorKind) -> None:
+    before, threads = torch.get_num_threads(), 3
+    with make_executor(
+        kind, torch_workers.make_counting, None, workers=1, threads_per_worker=threads
+    ) as executor:
+        (result,) = executor.run([None])
+    assert result.value[0] == threads
+    assert kind == "serial" or result.value[1] == str(threads)
+    assert torch.get_num_threads() == before
+
+
+def test_results_are_the_same_bits_on_any_executor_with_any_number_of_workers() -> None:
+    chunks = list(range(5))
+    values = {}
+    for kind, count in [("serial", None), ("process", 1), ("process", 2), ("process", 4)]:
+        with make_executor(kind, torch_workers.make_summing, None, workers=count) as executor:  # type: ignore[arg-type]
+            results = ordered(executor.run(chunks), len(chunks))
+        assert [result.error for result in results] == [None] * len(chunks)
+        values[kind, count] = [result.value for result in results]
+    assert len(set(values["serial", None])) == len(chunks)
+    assert all(value == values["serial", None] for value in values.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers must be at least 1"),
+        ({"threads_per_worker": 0}, "threads_per_worker must be at least 1"),
+        ({"timeout_s": 0.0}, "timeout"),
+        ({"timeout_s": float("nan")}, "timeout"),
+        ({"timeout_s": float("inf")}, "timeout"),
+    ],
+)
+@kinds
+def test_numbers_out_of_range_are_refused(
+    kind: ExecutorKind, options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(EvooptError, match=message):
+        make_executor(kind, workers.make_scripted, None, **options)  # type: ignore[arg-type]
+
+
+def test_an_unknown_kind_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(EvooptError, match="Did you mean 'process'"):
+        make_executor("proces", workers.make_scripted, None)  # type: ignore[arg-type]
+
+
+def test_serial_lets_ctrl_c_and_exit_through() -> None:
+    with make_executor("serial", workers.make_scripted, None) as executor:
+        with pytest.raises(KeyboardInterrupt):
+            list(executor.run([("interrupt",)]))
+        with pytest.raises(SystemExit):
+            list(executor.run([("leave",)]))

@@ -1,0 +1,138 @@
+"""Workers for the tests: a chunk names what is to be done. Without torch, so that they start fast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from evoopt.errors import EvooptError
+
+
+class Scripted:
+    """Does what the chunk says: ``(action, *arguments)``."""
+
+    def __init__(self, setup: Any) -> None:
+        self.setup = setup
+
+    def __call__(self, chunk: tuple[Any, ...]) -> Any:
+        action, *arguments = chunk
+        return getattr(self, action)(*arguments)
+
+    def double(self, x: int) -> int:
+        return 2 * x
+
+    def get_setup(self) -> Any:
+        return self.setup
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def fail(self, message: str) -> None:
+        raise ValueError(message)
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
+    def die(self, code: int) -> None:
+        os._exit(code)
+
+    def die_once(self, mark: Path) -> str:
+        if first_time(mark):
+            os._exit(3)
+        return "survived"
+
+    def sleep(self, seconds: float, mark: Path) -> int:
+        mark.write_text(str(os.getpid()))
+        time.sleep(seconds)
+        return os.getpid()
+
+    def sleep_once(self, seconds: float, mark: Path) -> str:
+        if first_time(mark):
+            time.sleep(seconds)
+        return "awake"
+
+    def freeze(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def fork_and_die_once(self, mark: Path) -> str:
+        if mark.exists():
+            return "survived"
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+            os._exit(0)
+        mark.write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+    def unpicklable(self) -> Any:
+        return lambda: None
+
+    def unreadable(self) -> Any:
+        return Unreadable("result")
+
+    def size(self, data: Any) -> int:
+        return len(data)
+
+    def bytes(self, n: int) -> bytes:
+        return b"x" * n
+
+    def interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+
+class Unreadable:
+    """Can be pickled but not unpickled."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        return explode, (self.name,)
+
+
+def explode(name: str) -> None:
+    raise RuntimeError(f"broken {name}")
+
+
+def first_time(mark: Path) -> bool:
+    if mark.exists():
+        return False
+    mark.touch()
+    return True
+
+
+def make_scripted(setup: Any) -> Scripted:
+    return Scripted(setup)
+
+
+def make_missing_data(setup: Any) -> Scripted:
+    raise EvooptError("no data for 'mnist'; put it under DATA")
+
+
+def make_buggy(setup: Any) -> Scripted:
+    raise KeyError("gene")
+
+
+def make_dying(setup: Any) -> Scripted:
+    os._exit(7)
+
+
+def make_dying_once(mark: Path) -> Scripted:
+    if first_time(mark):
+        os._exit(7)
+    return Scripted(None)
+
+
+def make_dying_from_second_on(mark: Path) -> Scripted:
+    if not first_time(mark):
+        os._exit(7)
+    return Scripted(None)
+
+
+def make_slow(seconds: float) -> Scripted:
+    time.sleep(seconds)
+    return Scripted(None)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from evoopt.errors import EvooptError, SealedTestError
+from evoopt.tasks import TASKS, DataOptions, Task, get_task, load_task_data
+
+EXAMPLE = Path(__file__).parent / "fixtures" / "breast_cancer.py"
+ALL = [*TASKS, f"{EXAMPLE}:make_task"]
+
+
+def write(tmp_path: Path, code: str) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    return f"{path}:make_task"
+
+
+def error_of(name: str) -> str:
+    with pytest.raises(EvooptError) as caught:
+        get_task(name)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# --- the contract of every task
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_step_of_training_gives_finite_gradients_and_a_metric_in_0_to_1(
+    name: str, synthetic_data: Path
+) -> None:
+    task = get_task(name)
+    data = load_task_data(task, DataOptions(data_dir=synthetic_data))
+    torch.manual_seed(0)
+    model = task.make_model()
+    x, y = data.train.x[: task.batch_size], data.train.y[: task.batch_size]
+    if task.augment is not None:
+        x = task.augment(x, torch.Generator().manual_seed(0))
+    outputs = model(x)
+    loss = task.loss(outputs, y)
+    loss.backward()
+    assert loss.ndim == 0
+    assert 0 < loss.item() < 20
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert bool(torch.isfinite(parameter.grad).all())
+    assert any(bool((p.grad != 0).any()) for p in model.parameters() if p.grad is not None)
+    assert 0 <= task.metric(outputs, y).item() <= 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_test_part_is_sealed_unless_asked_for(name: str, synthetic_data: Path) -> None:
+    task = get_task(name)
+    sealed = load_task_data(task, DataOptions(data_dir=synthetic_data)).test
+    with pytest.raises(SealedTestError):
+        sealed.open()
+    opened = load_task_data(task, DataOptions(data_dir=synthetic_data, unseal_test=True)).test.open()
+    assert len(opened) == len(sealed) > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_loading_obeys_subset_fraction_and_seed(name: str, synthetic_data: Path) -> None:
+    task = get_task(name)
+
+    def load(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        data = load_task_data(task, DataOptions(synthetic_data, 40, 0.25, seed))
+        assert (len(data.train), len(data.validation)) == (30, 10)
+        return data.train.x, data.validation.x
+
+    first, again, other = load(0), load(0), load(1)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_loading_leaves_the_global_random_state_alone(name: str, synthetic_data: Path) -> None:
+    task = get_task(name)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    load_task_data(task, DataOptions(data_dir=synthetic_data))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_are_described_under_their_own_name(name: str) -> None:
+    assert TASKS[name].name == name
+    assert TASKS[name].description
+
+
+def test_batch_sizes_are_those_of_the_specification() -> None:
+    sizes = {name: task.batch_size for name, task in TASKS.items()}
+    assert {name: sizes[name] for name in ("digits", "digits_cnn")} == {"digits": 32, "digits_cnn": 32}
+    assert {sizes[name] for name in ("mnist", "fashion_mnist", "cifar10")} == {128}
+
+
+def test_a_small_network_learns_the_digits() -> None:
+    task = TASKS["digits"]
+    data = load_task_data(task, DataOptions())
+    torch.manual_seed(0)
+    model = task.make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        task.loss(model(data.train.x), data.train.y).backward()
+        optimizer.step()
+    assert task.metric(model(data.validation.x), data.validation.y).item() > 0.9
+
+
+# --- names and people's own files
+
+
+def test_misspelt_name_suggests_the_nearest() -> None:
+    assert "unknown task 'fashon_mnist'. Did you mean 'fashion_mnist'?" in error_of("fashon_mnist")
+
+
+def test_own_task_is_found_by_a_path_relative_to_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLE.parent)
+    assert get_task("breast_cancer.py:make_task").name == "breast_cancer"
+
+
+def test_own_task_may_define_dataclasses_and_import_modules_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "module_beside_the_task.py").write_text("NAME = 'from beside'")
+    name = write(
+        tmp_path,
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from module_beside_the_task import NAME\n"
+        "from evoopt.tasks import TASKS, Task\n"
+        "@dataclass\n"
+        "class Settings:\n"
+        "    width: int = 3\n"
+        "def make_task():\n"
+        "    return Task(NAME, TASKS['digits'].make_model, TASKS['digits'].load)\n",
+    )
+    assert get_task(name).name == "from beside"
+
+
+def test_files_of_the_same_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
+    names = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        names.append(
+            write(
+                tmp_path / folder,
+                "from evoopt.tasks import TASKS, Task\n"
+                f"def make_task(): return Task({folder!r}, TASKS['digits'].make_model, TASKS['digits'].load)",
+            )
+        )
+    assert [get_task(name).name for name in names] == ["a", "b"]
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    assert f"there is no file {tmp_path}/none.py" in error_of(f"{tmp_path}/none.py:make_task")
+
+
+@pytest.mark.parametrize("name", ["mine.py", "folder/mine", "./mine.py"])
+def test_path_without_function_shows_the_form(name: str) -> None:
+    assert "write path/to/file.py:function" in error_of(name)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("", "defines no function 'make_task'"),
+        ("make_task = 3", "defines no function 'make_task'"),
+        ("def make_task(:", "importing mine.py raised SyntaxError"),
+        ("import nothing_of_that_name", "importing mine.py raised ModuleNotFoundError: No module named"),
+        ("raise SystemExit(2)", "importing mine.py raised SystemExit: 2"),
+        ("def make_task(): raise ValueError('too\\nwide')", "make_task() raised ValueError: too wide"),
+        ("def make_task(size): return size", "make_task() raised TypeError"),
+        ("def make_task(): return None", "make_task() returned NoneType, expected evoopt.tasks.Task"),
+        ("def make_task(): import evoopt.tasks as t; return t.Task", "returned type, expected"),
+    ],
+)
+def test_faulty_file_gives_one_clear_line(code: str, expected: str, tmp_path: Path) -> None:
+    name = write(tmp_path, code)
+    message = error_of(name)
+    assert expected in message
+    assert "mine.py" in message
+
+
+def test_example_is_a_task_that_scikit_learn_data_fit(no_data: Path) -> None:
+    task = get_task(f"{EXAMPLE}:make_task")
+    assert isinstance(task, Task)
+    data = load_task_data(task, DataOptions(unseal_test=True))
+    assert (len(data.train), len(data.validation), len(data.test)) == (364, 91, 114)

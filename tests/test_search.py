@@ -1,0 +1,153 @@
+"""Whole searches on real data in real processes: same bytes anywhere, exact resume, sealed test data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import evoopt
+from evoopt.config import Config
+from evoopt.errors import EvooptError
+from evoopt.tasks import DataOptions, get_task, load_task_data
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "search": {"population": 6, "generations": 3, "seed": 3, "finalists": 2, "final_replicates": 2},
+    "evaluation": {"tasks": ["digits", "digits_cnn"], "steps": 12, "replicates": 1, "chunk_size": 3},
+}
+
+
+def settings(executor: str = "serial", workers: int | None = None, engine: str = "sequential") -> Config:
+    changes = {"execution": {"executor": executor, "workers": workers}, "evaluation": {"engine": engine}}
+    return Config().override(SETTINGS).override(changes)
+
+
+@pytest.fixture(scope="module", params=["sequential", "batched"])
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    with evoopt.search(settings(engine=request.param), out=folder) as run:
+        return request.param, run.result_json()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_same_bytes(
+    reference: tuple[str, str], workers: int, tmp_path: Path
+) -> None:
+    engine, expected = reference
+    with evoopt.search(settings("process", workers, engine), out=tmp_path / "run") as run:
+        assert run.result_json() == expected
+        assert (run.folder / "result.json").read_text() == expected
+
+
+@pytest.mark.parametrize("evaluations", [1, 20])
+def test_a_run_killed_in_mid_generation_resumes_to_the_same_bytes(
+    reference: tuple[str, str], evaluations: int, tmp_path: Path
+) -> None:
+    engine, expected = reference
+    folder, space = tmp_path / "run", tmp_path / "space.toml"
+    space.write_text(settings("process", 2, engine).to_toml())
+    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        wait_for_evaluations(folder / "run.sqlite", evaluations, process)
+    finally:
+        process.kill()
+        process.wait()
+    with evoopt.open_run(folder) as run:
+        assert not run.finished
+    with evoopt.resume(folder, overrides={"executor": "serial"}) as run:
+        # The name of the space is part of the result; everything else must agree to the byte.
+        assert run.result_json().replace('"name": "space"', '"name": "custom"') == expected
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(stop: signal.Signals, tmp_path: Path) -> None:
+    folder, space = tmp_path / "run", tmp_path / "space.toml"
+    space.write_text(settings("process", 2).override({"search": {"generations": 200}}).to_toml())
+    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_evaluations(folder / "run.sqlite", 8, process)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors.strip().endswith(f"Go on with: evoopt resume {folder}")
+    assert "Traceback" not in errors
+    with evoopt.open_run(folder) as run:
+        assert run.store.checkpoint() is not None
+
+
+def wait_for_evaluations(
+    path: Path, count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]
+) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the search ended too early"
+        if path.exists() and (path.parent / "config.toml").exists():
+            db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+            try:
+                if db.execute("SELECT COUNT(*) FROM evaluations").fetchone()[0] >= count:
+                    return
+            finally:
+                db.close()
+        time.sleep(0.02)
+    pytest.fail("no evaluations within two minutes")
+
+
+def test_a_search_never_opens_the_test_split(tmp_path: Path) -> None:
+    file = tmp_path / "nosy.py"
+    file.write_text(
+        "from dataclasses import replace\n"
+        "from evoopt.tasks import get_task\n"
+        "def make_task():\n"
+        "    task = get_task('digits')\n"
+        "    def load(options):\n"
+        "        data = task.load(options)\n"
+        "        data.test.open()\n"
+        "        return data\n"
+        "    return replace(task, name='nosy', load=load)\n"
+    )
+    changes = {"evaluation": {"tasks": [f"{file}:make_task"]}}
+    with pytest.raises(EvooptError, match="sealed"):
+        evoopt.search(settings().override(changes), out=tmp_path / "run")
+
+
+def test_a_task_of_ones_own_is_searched_on(tmp_path: Path) -> None:
+    file = tmp_path / "wine.py"
+    source = Path(__file__).parent / "tasks" / "fixtures"
+    example = next(path for path in sorted(source.glob("*.py")) if "def make_task" in path.read_text())
+    file.write_text(example.read_text())
+    changes = {"evaluation": {"tasks": [f"{file}:make_task"]}, "search": {"generations": 1}}
+    with evoopt.search(settings().override(changes), out=tmp_path / "run") as run:
+        assert run.store.outcome_counts()["ok"] > 0
+        assert 0 <= run.winner["search_fitness"] <= 1
+
+
+@pytest.mark.data
+def test_a_search_runs_on_real_images(tmp_path: Path) -> None:
+    try:
+        load_task_data(get_task("mnist"), DataOptions(download=False))
+    except EvooptError as error:
+        pytest.skip(str(error))
+    changes = {
+        "evaluation": {"tasks": ["mnist"], "steps": 3, "train_size": 1000},
+        "search": {"population": 2, "generations": 1, "elites": 1, "finalists": 1, "final_replicates": 1},
+    }
+    with evoopt.search(settings().override(changes), out=tmp_path / "run") as run:
+        assert sum(run.store.outcome_counts().values()) == 3
+
+
+def test_python_calls_do_what_the_commands_do(tmp_path: Path) -> None:
+    with evoopt.search(settings(), out=tmp_path / "run") as run:
+        assert run.rule.key == run.winner["key"]
+        assert len(run.generations) == 3
+    assert evoopt.open_run(tmp_path / "run").finished
+    assert os.listdir(tmp_path) == ["run"]
