@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evoopt.config import Config, load_space
 from evoopt.errors import EvooptError
 from evoopt.evolution.evaluation import Evaluator
@@ -44,8 +46,10 @@ def search(
     refuse_unguarded_main()
     config = resolve(space, overrides)
     folder = Path(out) if out is not None else default_folder(config)
+    # What can be told before the start must not leave a folder behind.
+    _check_device(config.execution.device)
     for task in config.evaluation.tasks:
-        get_task(task)  # a misspelt name must not leave a folder behind
+        get_task(task)
     with Run.create(folder, config) as run:
         _go(run, config, quiet)
     return Run(folder)
@@ -123,6 +127,7 @@ def make_run_executor(config: Config) -> Executor:
 
 
 def _go(run: Run, config: Config, quiet: bool) -> None:
+    _check_device(config.execution.device)
     state = run.store.checkpoint() or {}
     progress = Progress(config, quiet, state.get("scheme", {}).get("generation", 0))
     executor = make_run_executor(config)
@@ -133,6 +138,18 @@ def _go(run: Run, config: Config, quiet: bool) -> None:
     finally:
         progress.close()
         executor.close()
+
+
+def _check_device(device: str) -> None:
+    if not device.startswith("cuda"):
+        return
+    count = torch.cuda.device_count()
+    index = int(device.partition(":")[2] or 0)
+    if index >= count:
+        found = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"
+        raise EvooptError(
+            f"device {device!r} is not available: {found}; use --device cpu or install torch for CUDA"
+        )
 
 
 def _absolute(task: str) -> str:

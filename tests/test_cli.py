@@ -70,6 +70,7 @@ def test_resuming_a_finished_run_shows_it(tmp_path: Path) -> None:
         (["search", "--population", "1"], "population"),
         (["search", "--executor", "threads"], "executor"),
         (["search", "--device", "tpu"], "device"),
+        (["search", "--device", "cuda:99"], "'cuda:99' is not available"),
         (["resume", "nowhere"], "not a run folder"),
         (["show", "nowhere"], "not a run folder"),
     ],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from evoopt.execution import Worker
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.training.engine import choose_engine, train
@@ -53,7 +53,7 @@ class EngineProbe:
     chunk: Chunk
 
 
-def make_worker(setup: WorkerSetup) -> Callable[[Any], Any]:
+def make_worker(setup: WorkerSetup) -> Worker:
     """Load the tasks and return the function that handles chunks.
 
     Raises:
@@ -64,13 +64,14 @@ def make_worker(setup: WorkerSetup) -> Callable[[Any], Any]:
         task = get_task(name)
         loaded[name] = task, load_task_data(task, setup.data)
 
-    def work(item: Chunk | EngineProbe) -> list[TrainingResult] | tuple[str, dict[str, Any]]:
-        chunk = item.chunk if isinstance(item, EngineProbe) else item
+    def work(chunk: Chunk | EngineProbe) -> list[TrainingResult] | tuple[str, dict[str, Any]]:
+        probe = isinstance(chunk, EngineProbe)
+        chunk = chunk.chunk if isinstance(chunk, EngineProbe) else chunk
         task, data = loaded[chunk.task]
         plan = chunk.plan
         if plan.batch_size == 0:
             plan = replace(plan, batch_size=task.batch_size)
-        if isinstance(item, EngineProbe):
+        if probe:
             return choose_engine(task, data, chunk.rules, plan, setup.device)
         return train(task, data, chunk.rules, plan, device=setup.device, engine=chunk.engine)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from evoopt.execution.executor import ChunkResult, Executor, make_executor, ordered
+from evoopt.execution.executor import ChunkResult, Executor, Worker, make_executor, ordered
 
-__all__ = ["ChunkResult", "Executor", "make_executor", "ordered"]
+__all__ = ["ChunkResult", "Executor", "Worker", "make_executor", "ordered"]

@@ -1,4 +1,4 @@
-"""With noise for fitness the published operators drift, the robust ones do not (a control every search can be held against)."""
+"""With noise for fitness the published operators drift and the robust ones do not."""
 
 from __future__ import annotations
 

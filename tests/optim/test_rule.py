@@ -56,7 +56,8 @@ def test_rules_that_mean_the_same_share_a_key(a: UpdateRule, b: UpdateRule) -> N
 @pytest.mark.parametrize(
     "change",
     [{"lr": 2e-3}, {"beta1": 0.8}, {"beta2": 0.9}, {"eps": 1e-7}, {"weight_decay": 0.1},
-     {"bias_correction": False}, {"clip_value": 1.0}, {"warmup_steps": 5}, {"cosine": True}, {"terms": (("adam", 1.1),)}],
+     {"bias_correction": False}, {"clip_value": 1.0}, {"warmup_steps": 5}, {"cosine": True},
+     {"terms": (("adam", 1.1),)}],
 )  # fmt: skip
 def test_rules_that_differ_have_different_keys(change: dict[str, object]) -> None:
     assert replace(ADAM, **change).key != ADAM.key  # type: ignore[arg-type]
