@@ -50,6 +50,9 @@ class Archive(Protocol):
     def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
         """Keep the rows of one chunk, all or none."""
 
+    def discard(self, generation: int, task: str) -> None:
+        """Forget what a generation's trainings on a task gave."""
+
     def engines(self) -> dict[str, str]:
         """Training engine chosen per task so far; kept, because engines round differently."""
 
@@ -158,7 +161,7 @@ class Evaluator:
             left -= len(unit.keys)
             self._keep(unit, generation, [value[0] for value in values])
             self._on_chunk(len(unit.keys), left)
-        self._refuse_broken_task(units)
+        self._refuse_broken_task(units, generation)
         return total
 
     def _layout(self, wanted: Sequence[_Wanted], generation: int) -> list[_Unit]:
@@ -194,7 +197,7 @@ class Evaluator:
         for row in rows:
             self._remember(row)
 
-    def _refuse_broken_task(self, units: Sequence[_Unit]) -> None:
+    def _refuse_broken_task(self, units: Sequence[_Unit], generation: int) -> None:
         for task in self._config.evaluation.tasks:
             results = [
                 self._by_key[key][unit.name].result
@@ -203,6 +206,8 @@ class Evaluator:
                 if unit.name[0] == task
             ]
             if results and all(result.outcome == "failed" for result in results):
+                # Not a finding about any rule: forget it, so that a resumed run tries again.
+                self._archive.discard(generation, task)
                 raise EvooptError(f"every training on task {task!r} failed: {results[0].reason}")
 
     def _chunk(self, task: str, seed: int, rules: tuple[UpdateRule, ...]) -> Chunk:

@@ -126,6 +126,11 @@ class RunStore:
         with self._transaction():
             self._db.executemany(f"INSERT INTO evaluations VALUES ({','.join('?' * 16)})", values)
 
+    def discard(self, generation: int, task: str) -> None:
+        """Forget what a generation's trainings on a task gave."""
+        with self._transaction():
+            self._db.execute("DELETE FROM evaluations WHERE generation = ? AND task = ?", (generation, task))
+
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint, None before the first."""
         with self._errors():

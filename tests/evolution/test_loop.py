@@ -179,12 +179,15 @@ def test_one_member_that_kills_its_chunk_is_the_only_one_recorded_as_failed(tmp_
     assert {row.result.reason for row in rows if row.key == killer} == {"worker died (signal 9)"}
 
 
-def test_a_task_on_which_everything_fails_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+def test_a_task_on_which_everything_fails_ends_the_run_and_is_tried_again(tmp_path: Path) -> None:
     with (
         Run.create(tmp_path / "run", CONFIGS["robust"]) as run,
         pytest.raises(EvooptError, match=r"digits_cnn.*shapes do not fit"),
     ):
         go(run, StubExecutor(fail=lambda chunk: "shapes do not fit" if "cnn" in chunk.task else None))
+    with Run(tmp_path / "run", writable=True) as run:
+        go(run, StubExecutor())
+        assert run.result_json() == whole(tmp_path / "whole", CONFIGS["robust"])[0]
 
 
 def test_noise_fitness_trains_nothing(tmp_path: Path) -> None:
