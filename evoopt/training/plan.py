@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 Outcome = Literal["ok", "diverged", "failed", "stopped"]
-"""``ok``; ``diverged``: the loss became NaN, infinite or larger than the limit; ``failed``: an exception or a lost
-worker; ``stopped``: ended early on purpose (successive halving, or rejected before training)."""
+"""``ok``; ``diverged``: the loss became NaN, infinite or larger than the limit; ``failed``: an exception
+or a lost worker; ``stopped``: ended early on purpose (successive halving, or rejected before training)."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,16 @@ class TrainingPlan:
 
     Attributes:
         steps: Number of optimizer steps.
-        seed: Decides initial weights, minibatches, augmentation and dropout, so that rules trained with the same seed
-            meet the same random numbers.
+        seed: Decides initial weights, minibatches, augmentation and dropout, so that rules trained with
+            the same seed meet the same random numbers.
         batch_size: Minibatch size.
         drop_last: Whether an incomplete last minibatch of an epoch is left out.
         split: What the final score is measured on; ``"test"`` needs unsealed data.
         max_loss: A batch loss above this counts as divergence.
         window: ``train_loss`` is the mean batch loss over this many last steps.
         schedule_steps: Length of the rules' schedule; None means ``steps``.
+        halve_at: Part of the steps, in (0, 1), after which the worse half of the members trained together
+            stops (see `evoopt.training.halving`); None trains all to the end.
     """
 
     steps: int
@@ -36,6 +38,17 @@ class TrainingPlan:
     max_loss: float = 50.0
     window: int = 50
     schedule_steps: int | None = None
+    halve_at: float | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """Length of the rules' schedule."""
+        return self.steps if self.schedule_steps is None else self.schedule_steps
+
+    @property
+    def rung(self) -> int | None:
+        """Number of steps after which the worse half stops, None for never."""
+        return None if self.halve_at is None else min(self.steps, max(1, round(self.halve_at * self.steps)))
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,9 @@ class TrainingResult:
     losses: tuple[float, ...] = ()
 
     @classmethod
-    def unsuccessful(cls, outcome: Outcome, reason: str, steps: int = 0, seconds: float = 0.0) -> TrainingResult:
+    def unsuccessful(
+        cls, outcome: Outcome, reason: str, steps: int = 0, seconds: float = 0.0
+    ) -> TrainingResult:
         """A result without scores."""
         nan = float("nan")
         return cls(outcome, reason, steps, nan, nan, nan, seconds)

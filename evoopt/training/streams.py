@@ -1,7 +1,8 @@
 """Every random number of a training, drawn from its seed alone.
 
-Common random numbers: two rules trained with the same seed start from the same weights and see the same minibatches,
-augmentations and dropout masks, whichever engine trains them and whoever else is trained beside them.
+Common random numbers: two rules trained with the same seed start from the same weights and see the same
+minibatches, augmentations and dropout masks, whichever engine trains them and whoever else is trained beside
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _MINIBATCHES, _AUGMENTATION, _DROPOUT = 1, 2, 3
 
 
 def initial_model(task: Task, seed: int) -> nn.Module:
-    """Build the task's model with the initial weights of a seed, leaving torch's global random state alone."""
+    """Build the task's model with the initial weights of a seed; torch's global random state stays."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return task.make_model()
@@ -30,14 +31,14 @@ def minibatches(examples: int, plan: TrainingPlan) -> list[Tensor]:
         plan: Steps, batch size, seed.
 
     Returns:
-        One int64 tensor per step, ``[batch_size]`` each (the last of an epoch may be shorter without ``drop_last``).
-        A batch size above the number of examples is cut down to it.
+        One int64 tensor per step, ``[batch_size]`` each (the last of an epoch may be shorter without
+        ``drop_last``). A batch size above the number of examples is cut down to it.
     """
     generator = torch.Generator().manual_seed(derive_seed(plan.seed, _MINIBATCHES))
     size = min(plan.batch_size, examples)
     batches: list[Tensor] = []
     while len(batches) < plan.steps:
-        epoch = torch.randperm(examples, generator=generator).split(size)
+        epoch = torch.split(torch.randperm(examples, generator=generator), size)
         batches.extend(epoch[:-1] if plan.drop_last and len(epoch[-1]) < size else epoch)
     return batches[: plan.steps]
 

@@ -1,0 +1,41 @@
+"""All weights of a population in one matrix: where each parameter lies in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """Order and place of named parameters in a row of ``size`` numbers, so that an update is one operation.
+
+    Attributes:
+        shapes: Shape of each parameter by name, in order.
+        channels_last: Store convolution kernels with the channels innermost, as channels-last kernels want.
+    """
+
+    shapes: Mapping[str, torch.Size]
+    channels_last: bool = False
+
+    @property
+    def size(self) -> int:
+        """Length of a row."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Split rows ``[P, size]`` into views ``[P, *shape]``, by name."""
+        blocks = torch.split(flat, [shape.numel() for shape in self.shapes.values()], dim=1)
+        return {
+            name: self._shaped(block, shape)
+            for (name, shape), block in zip(self.shapes.items(), blocks, strict=True)
+        }
+
+    def _shaped(self, block: Tensor, shape: torch.Size) -> Tensor:
+        if self.channels_last and len(shape) == 4:
+            out, inner, height, width = shape
+            return block.view(len(block), out, height, width, inner).permute(0, 1, 4, 2, 3)
+        return block.view(len(block), *shape)

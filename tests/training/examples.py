@@ -1,0 +1,129 @@
+"""Small tasks and random rules that the training tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evoopt.optim import TERMS, UpdateRule
+from evoopt.tasks import TASKS, SealedSplit, Split, Task, TaskData
+from evoopt.tasks.models import MLP
+
+SIGN_TERMS = ("sign_grad", "sign_momentum", "lion")
+
+
+class Residual(nn.Module):
+    """Not an nn.Sequential: has a skip connection, a frozen parameter and a layer norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5), requires_grad=False)
+        self.inner = nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Dropout(0.3))
+        self.norm = nn.LayerNorm(12)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)[:, :12]
+        return self.head(self.norm(x + self.scale * self.inner(x)))
+
+
+def odd_convolutions() -> nn.Module:
+    """Strides, unequal padding, two kinds of pooling and normalisation, nested parts, whole-channel dropout."""
+    return nn.Sequential(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
+        ),
+        nn.Dropout2d(0.2),
+        nn.Conv2d(4, 6, 3, stride=(1, 2), padding=(2, 1)),
+        nn.Tanh(),
+        nn.AvgPool2d(2, 1),
+        nn.Flatten(),
+        nn.Linear(30, 16, bias=False),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Linear(16, 4),
+    )
+
+
+def shake(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + 0.1 * torch.randn(x.shape, generator=generator).to(x)
+
+
+def split(count: int, shape: tuple[int, ...], classes: int, seed: int) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, classes, (count,), generator=generator)
+    centres = torch.randn(classes, *shape, generator=torch.Generator().manual_seed(99))
+    return Split(centres[y] + 0.5 * torch.randn(count, *shape, generator=generator), y)
+
+
+def data_of(shape: tuple[int, ...], classes: int, count: int = 100) -> TaskData:
+    return TaskData(
+        split(count, shape, classes, 1), split(60, shape, classes, 2), SealedSplit(split(30, shape, classes, 3))
+    )
+
+
+def own_task(name: str, make: Callable[[], nn.Module], shape: tuple[int, ...], **extra: object) -> Task:
+    data = data_of(shape, 4)
+    return replace(Task(name, make, lambda options: data, batch_size=16), **extra)  # type: ignore[arg-type]
+
+
+OWN_TASKS = {
+    task.name: task
+    for task in (
+        own_task("mlp", lambda: MLP(10, 8, 4), (10,)),
+        own_task("odd_convolutions", odd_convolutions, (1, 8, 8), augment=shake),
+        own_task("residual", Residual, (2, 6)),
+    )
+}
+
+_BUILT_IN_SHAPES = {
+    "digits": (1, 8, 8),
+    "digits_cnn": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "mnist_mlp": (1, 28, 28),
+    "fashion_mnist": (1, 28, 28),
+    "fashion_mnist_mlp": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+}
+
+
+def task_and_data(name: str) -> tuple[Task, TaskData]:
+    """One of the tasks above, or a built-in task with made-up data of its shape."""
+    if name in OWN_TASKS:
+        return OWN_TASKS[name], OWN_TASKS[name].load(None)  # type: ignore[arg-type]
+    assert name in _BUILT_IN_SHAPES, f"give the built-in task {name!r} an input shape here"
+    return TASKS[name], data_of(_BUILT_IN_SHAPES[name], 10)
+
+
+def random_rule(rng: np.random.Generator, terms: tuple[str, ...] | None = None) -> UpdateRule:
+    """Any rule: all terms, repeated terms, flags, schedules and clipping."""
+    names = terms or tuple(term.name for term in TERMS)
+    count = int(rng.integers(1, 5))
+    use_v = bool(rng.random() < 0.7)
+    return UpdateRule(
+        tuple((str(rng.choice(names)), float(rng.uniform(-1, 1))) for _ in range(count)),
+        lr=10 ** rng.uniform(-4, -2),
+        beta1=rng.uniform(0.5, 0.99),
+        beta2=rng.uniform(0.9, 0.9999),
+        beta3=rng.uniform(0, 1),
+        # Without a second moment a term is m/(|g|+eps), which multiplies the rounding of g by up to 1/eps.
+        eps=10 ** (rng.uniform(-9, -6) if use_v else rng.uniform(-3, -1)),
+        weight_decay=float(rng.choice([0.0, 10 ** rng.uniform(-5, -1)])),
+        use_m=bool(rng.random() < 0.7),
+        use_v=use_v,
+        bias_correction=bool(rng.random() < 0.6),
+        clip_value=float(rng.uniform(0.005, 0.5)) if rng.random() < 0.4 else None,
+        warmup_steps=int(rng.integers(0, 20)),
+        cosine=bool(rng.random() < 0.5),
+        nesterov_beta=0.9 if rng.random() < 0.3 else None,
+    )
+
+
+def random_rules(count: int, seed: int, terms: tuple[str, ...] | None = None) -> list[UpdateRule]:
+    rng = np.random.default_rng(seed)
+    return [random_rule(rng, terms) for _ in range(count)]

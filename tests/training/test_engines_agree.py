@@ -1,0 +1,133 @@
+"""The contract of every fast path: it gives what the plain loop gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from evoopt.optim import PRESETS
+from evoopt.tasks import TASKS
+from evoopt.training.batched import EngineOptions, train_batched
+from evoopt.training.plan import TrainingPlan, TrainingResult
+from evoopt.training.sequential import train_sequential
+
+from .examples import OWN_TASKS, SIGN_TERMS, random_rules, task_and_data
+
+# Neither the gradient of a bias in front of batch normalisation nor what it does to the loss is more than
+# rounding, but a sign makes full steps of it, which the running mean follows: only training losses agree.
+ROUNDING_MATTERS = {"cifar10"}
+
+
+def assert_same(expected: TrainingResult, found: TrainingResult, scores: bool = True) -> None:
+    assert (found.outcome, found.steps) == (expected.outcome, expected.steps)
+    assert found.losses == pytest.approx(expected.losses, rel=1e-9, abs=1e-9)
+    if expected.outcome == "ok" and scores:
+        assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-9)
+        assert found.eval_loss == pytest.approx(expected.eval_loss, rel=1e-9, abs=1e-9)
+        assert found.metric == expected.metric
+    if expected.outcome != "ok":
+        assert found.reason == expected.reason
+        assert math.isnan(found.train_loss) and math.isnan(found.eval_loss) and math.isnan(found.metric)
+
+
+def test_every_built_in_task_is_covered() -> None:
+    for name in TASKS:
+        task_and_data(name)
+
+
+LARGE = ("mnist", "fashion_mnist", "cifar10")
+
+
+@pytest.mark.parametrize("way", ["auto", "vmap", "loop"])
+@pytest.mark.parametrize("name", [*OWN_TASKS, *(name for name in TASKS if name not in LARGE)])
+def test_batched_training_equals_the_plain_loop_in_float64(name: str, way: str) -> None:
+    check_agreement(name, way, members=8, batch_size=16)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in LARGE])
+@pytest.mark.parametrize("way", ["auto", "loop"])
+def test_batched_training_equals_the_plain_loop_for_large_models(name: str, way: str) -> None:
+    check_agreement(name, way, members=3, batch_size=12)
+
+
+def check_agreement(name: str, way: str, members: int, batch_size: int) -> None:
+    task, data = task_and_data(name)
+    rules = random_rules(members, seed=4)
+    plan = TrainingPlan(20, seed=3, batch_size=batch_size, drop_last=False, window=7)
+    expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
+    found = train_batched(
+        task, data, rules, plan, keep_losses=True, dtype=torch.float64,
+        options=EngineOptions(way=way, compile="never", check_every=6),
+    )  # fmt: skip
+    assert sum(result.outcome == "ok" for result in expected) >= 2
+    for rule, a, b in zip(rules, expected, found, strict=True):
+        signs = any(term in SIGN_TERMS for term, _ in rule.terms)
+        assert_same(a, b, scores=not (signs and name in ROUNDING_MATTERS))
+
+
+@pytest.mark.parametrize("compile", ["never", "always"])
+def test_diverging_members_neither_disturb_nor_hide_healthy_ones(compile: str) -> None:
+    task, data = task_and_data("odd_convolutions")
+    healthy = random_rules(5, seed=1)
+    bad = [replace(PRESETS["sgd"], lr=1e6), replace(PRESETS["adam"], lr=1e3), replace(PRESETS["sgd"], lr=1e30)]
+    rules = [bad[0], *healthy[:2], bad[1], *healthy[2:], bad[2]]
+    plan = TrainingPlan(20, seed=0, batch_size=16)
+    options = EngineOptions(compile=compile, check_every=4)
+    expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
+    together = train_batched(
+        task, data, rules, plan, keep_losses=True, dtype=torch.float64, options=options
+    )
+    assert [r.outcome for r in expected].count("diverged") >= 3
+    for a, b in zip(expected, together, strict=True):
+        assert_same(a, b)
+    alone = train_batched(
+        task, data, healthy, plan, keep_losses=True, dtype=torch.float64, options=options
+    )
+    beside = [together[i] for i in (1, 2, 4, 5, 6)]
+    assert [r.losses for r in alone] == [r.losses for r in beside], "not bit for bit the same"
+    assert [r.eval_loss for r in alone] == [r.eval_loss for r in beside]
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_cnn"])
+def test_a_member_is_the_same_bit_for_bit_in_float32_when_others_diverge(name: str) -> None:
+    task, data = task_and_data(name)
+    healthy = random_rules(5, seed=4)
+    plan = TrainingPlan(20, seed=0, batch_size=16)
+    options = EngineOptions(compile="never", check_every=5)
+    alone = train_batched(task, data, healthy, plan, keep_losses=True, options=options)
+    together = train_batched(
+        task, data, [replace(PRESETS["sgd"], lr=1e6), *healthy], plan, keep_losses=True, options=options
+    )
+    assert together[0].outcome == "diverged"
+    assert [r.losses for r in alone] == [r.losses for r in together[1:]]
+    assert [(r.eval_loss, r.metric) for r in alone] == [(r.eval_loss, r.metric) for r in together[1:]]
+
+
+@pytest.mark.parametrize("halve_at", [0.25, 0.3])
+def test_engines_stop_the_same_half(halve_at: float) -> None:
+    task, data = task_and_data("mlp")
+    rules = [*random_rules(6, seed=2), replace(PRESETS["sgd"], lr=1e6)]
+    plan = TrainingPlan(20, seed=0, batch_size=16, halve_at=halve_at)
+    expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
+    found = train_batched(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
+    outcomes = [r.outcome for r in expected]
+    assert (outcomes.count("ok"), outcomes.count("stopped"), outcomes.count("diverged")) == (4, 2, 1)
+    assert {r.steps for r in expected if r.outcome == "stopped"} == {plan.rung}
+    for a, b in zip(expected, found, strict=True):
+        assert_same(a, b)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["mlp", "odd_convolutions", "residual", "digits_cnn", "cifar10"])
+def test_batched_training_on_cuda_equals_the_plain_loop_there(name: str) -> None:
+    task, data = task_and_data(name)
+    rules = [PRESETS["adam"], PRESETS["sgd"], PRESETS["rmsprop"]]
+    plan = TrainingPlan(20, seed=3, batch_size=16)
+    expected = train_sequential(task, data, rules, plan, "cuda", True, dtype=torch.float64)
+    found = train_batched(task, data, rules, plan, "cuda", True, dtype=torch.float64)
+    for a, b in zip(expected, found, strict=True):
+        assert b.losses == pytest.approx(a.losses, rel=1e-6)
