@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from evoopt.optim.classes import from_genome, from_rule
 from evoopt.optim.evolved import EvolvedOptimizer
+from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
 from evoopt.optim.presets import PRESETS, preset
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.terms import TERMS, Term
 
-__all__ = ["PRESETS", "TERMS", "EvolvedOptimizer", "Term", "UpdateRule", "preset"]
+__all__ = [
+    "PRESETS",
+    "SGD",
+    "TERMS",
+    "Adam",
+    "AdamW",
+    "EvolvedOptimizer",
+    "Lion",
+    "Marfinetz2025",
+    "RMSprop",
+    "Term",
+    "UpdateRule",
+    "from_genome",
+    "from_rule",
+    "preset",
+]

@@ -1,0 +1,158 @@
+"""The docstring of an exported class: the rule as formulas, its arguments, and where it came from."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+from evoopt.export.options import Option
+from evoopt.export.source import Provenance
+from evoopt.export.terms import corrects_m, corrects_v, nesterov_beta
+from evoopt.optim.rule import UpdateRule
+
+_WIDTH = 84
+_FORMULAS: dict[str, str] = {
+    "grad": "g",
+    "momentum": "{m}",
+    "rms_norm": "g / {denom}",
+    "adam": "{m} / {denom}",
+    "sign_grad": "sign(g)",
+    "unit_grad": "g / (|g| + eps)",
+    "nesterov": "({m} + {nesterov_beta} * (g - {m}))",
+    "sign_momentum": "sign(m)",
+    "lion": "sign(beta3 * m_prev + (1 - beta3) * g)",
+}
+_SCHEDULE = (
+    'The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for you to set; '
+    '``group["scheduled_lr"]`` shows the learning rate of the latest step. The schedule counts the calls of '
+    "``step`` and continues from a loaded state_dict."
+)
+_PARAMS = (
+    "params (iterable)",
+    "iterable of parameters or named_parameters to optimize or iterable of dicts defining parameter groups",
+)
+_SCHEDULING = (
+    ("total_steps (int, optional)", "length of the training in steps; required unless schedule=False"),
+    (
+        "schedule (bool, optional)",
+        'whether to schedule the learning rate; if False it is ``group["lr"]`` itself (default: True)',
+    ),
+)
+_FLAGS = (
+    (
+        "foreach (bool, optional)",
+        "whether the foreach implementation is used; if None, it is where all parameters are on CUDA "
+        "(default: None)",
+    ),
+    ("maximize (bool, optional)", "maximize the objective, instead of minimizing (default: False)"),
+    (
+        "capturable (bool, optional)",
+        "whether this instance is safe to capture in a CUDA graph; it slows one that is not captured "
+        "(default: False)",
+    ),
+)
+
+
+def class_docstring(
+    class_name: str, rule: UpdateRule, provenance: Provenance, arguments: list[Option]
+) -> str:
+    """Docstring in quotes, indented as the body of a class, for a canonical rule."""
+    scheduled = bool(rule.warmup_steps or rule.cosine)
+    entries = [
+        _PARAMS,
+        *(
+            (
+                f"{option.name} ({option.annotation}, optional)",
+                f"{option.documentation} (default: {option.default})",
+            )
+            for option in arguments
+        ),
+        *(_SCHEDULING if scheduled else ()),
+        *_FLAGS,
+    ]
+    blocks = [
+        [f"Implements the {class_name} update rule::"],
+        _wrap(rule.formula(), first=" " * 4, rest=" " * 8),
+        _wrap(f"One step does, for each parameter ``w`` with gradient ``g``{_count(rule)}::"),
+        [f"    {line}" for line in formulas(rule)],
+        *([_wrap(_SCHEDULE)] if scheduled else []),
+        ["Args:", *(line for entry in entries for line in _entry(*entry))],
+        ["Origin:", *_origin(rule, provenance)],
+    ]
+    text = "\n\n".join("\n".join(block) for block in blocks)
+    return textwrap.indent(f'"""{_escape(text)}\n"""', "    ")
+
+
+def formulas(rule: UpdateRule) -> list[str]:
+    """One operation of a step per line, in the order they are done; ``t`` counts steps from 1."""
+    lr = "lr_t" if rule.warmup_steps or rule.cosine else "lr"
+    lines = []
+    if lr == "lr_t":
+        warmup = ["min(t / warmup_steps, 1)"] if rule.warmup_steps else []
+        cosine = ["(1 + cos(pi * (t - 1) / total_steps)) / 2"] if rule.cosine else []
+        lines.append(f"lr_t = {' * '.join(['lr', *warmup, *cosine])}")
+    if rule.clip_value is not None:
+        lines.append("g = clamp(g, -clip_value, clip_value)")
+    lines.append(f"w = w * (1 - {lr} * weight_decay)")
+    if rule.uses("m_prev"):
+        lines.append("m_prev = m")
+    if rule.use_m:
+        lines.append("m = beta1 * m + (1 - beta1) * g")
+    if rule.use_v:
+        lines.append("v = beta2 * v + (1 - beta2) * g**2")
+    if corrects_m(rule):
+        lines.append("m_hat = m / (1 - beta1**t)")
+    if corrects_v(rule):
+        lines.append("v_hat = v / (1 - beta2**t)")
+    root = f"sqrt({'v_hat' if corrects_v(rule) else 'v'})" if rule.use_v else "|g|"
+    m = "m_hat" if corrects_m(rule) else "m"
+    for name, _ in rule.terms:
+        term = _FORMULAS[name].format(m=m, denom=f"({root} + eps)", nesterov_beta=nesterov_beta(rule))
+        lines.append(f"w = w - {lr} * {name}_weight * {term}")
+    return lines
+
+
+def _count(rule: UpdateRule) -> str:
+    uses_t = corrects_m(rule) or corrects_v(rule) or rule.warmup_steps or rule.cosine
+    return " (``t`` counts from 1)" if uses_t else ""
+
+
+def _origin(rule: UpdateRule, provenance: Provenance) -> list[str]:
+    entries = (
+        ("Exported from", provenance.origin),
+        ("Run", provenance.run),
+        ("Data", provenance.data),
+        ("Budget", provenance.budget),
+        ("Compared with tuned Adam", provenance.comparison),
+        ("Hash of the rule", rule.key),
+    )
+    kind, data = (
+        ("Rule", rule.to_json()) if provenance.genome is None else ("Genome", dict(provenance.genome))
+    )
+    return [
+        *(line for name, text in entries if text for line in _entry(name, text)),
+        f"    {kind} as JSON::",
+        "",
+        *_wrap(json.dumps(data), first=" " * 8, rest=" " * 8),
+    ]
+
+
+def _entry(name: str, text: str) -> list[str]:
+    return _wrap(f"{name}: {text}", first=" " * 4, rest=" " * 8)
+
+
+def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _escape(text: str) -> str:
+    # Origins quote what people wrote: nothing in them may end the docstring or start an escape.
+    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    return printable.replace("\\", "\\\\").replace('"""', "'''")

@@ -1,0 +1,97 @@
+"""Constructor arguments of an exported class: the constants its rule uses, checked and documented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evoopt.optim.rule import UpdateRule
+from evoopt.optim.terms import TERM_BY_NAME
+
+
+@dataclass(frozen=True)
+class Option:
+    """One constructor argument.
+
+    Attributes:
+        name: Name of the argument.
+        annotation: Its type.
+        default: Its default as Python source.
+        documentation: What it is, for the docstring.
+        checks: Pairs of a condition on its value and the message, in torch's words, where that fails.
+        constants: Names of the numbers it holds, as the functional form takes them; none if only the class
+            uses it.
+        positional: Whether it may be given by position.
+    """
+
+    name: str
+    annotation: str
+    default: str
+    documentation: str
+    checks: tuple[tuple[str, str], ...]
+    constants: tuple[str, ...]
+    positional: bool
+
+    @property
+    def declaration(self) -> str:
+        """The argument in a signature."""
+        return f"{self.name}: {self.annotation} = {self.default}"
+
+
+def options(rule: UpdateRule) -> list[Option]:
+    """Arguments for the constants of a canonical rule, in the order of the signature."""
+    found = [_lr(rule.lr), *_betas(rule)]
+    if rule.uses("eps"):
+        text = "term added to denominators to improve numerical stability"
+        found.append(_number("eps", rule.eps, text, "eps >= 0.0", "epsilon value", positional=True))
+    text = "decoupled weight decay coefficient"
+    found.append(_number("weight_decay", rule.weight_decay, text, "weight_decay >= 0.0", positional=True))
+    if rule.uses("m_prev"):
+        text = "share of the previous moving average inside the sign of the Lion term"
+        found.append(_number("beta3", rule.beta3, text, "0.0 <= beta3 <= 1.0"))
+    if rule.nesterov_beta is not None:
+        text = "share of the gradient in the Nesterov term"
+        found.append(_number("nesterov_beta", rule.nesterov_beta, text, "0.0 <= nesterov_beta <= 1.0"))
+    for term_name, weight in rule.terms:
+        name = f"{term_name}_weight"
+        text = f"weight of the term {TERM_BY_NAME[term_name].formula}"
+        found.append(_number(name, weight, text, f"math.isfinite({name})", noun=name))
+    if rule.clip_value is not None:
+        text = "bound on the magnitude of each gradient element"
+        found.append(_number("clip_value", rule.clip_value, text, "clip_value > 0.0"))
+    if rule.warmup_steps:
+        check = ("warmup_steps >= 1", "Invalid warmup_steps value: {warmup_steps}")
+        text = "length of the linear warmup in steps"
+        found.append(Option("warmup_steps", "int", repr(rule.warmup_steps), text, (check,), (), False))
+    return found
+
+
+def _lr(value: float) -> Option:
+    text = "learning rate; a tensor has one element"
+    check = ("lr >= 0.0", "Invalid learning rate: {lr}")
+    return Option("lr", "float | Tensor", repr(value), text, (check,), (), True)
+
+
+def _betas(rule: UpdateRule) -> list[Option]:
+    averages = "the moving average of the gradient", "the moving average of the squared gradient"
+    if rule.use_m and rule.use_v:
+        checks = tuple(
+            (f"0.0 <= betas[{i}] < 1.0", f"Invalid beta parameter at index {i}: {{betas[{i}]}}")
+            for i in (0, 1)
+        )
+        default = f"({rule.beta1!r}, {rule.beta2!r})"
+        text = f"decay of {averages[0]} and of {averages[1]}"
+        return [Option("betas", "tuple[float, float]", default, text, checks, ("beta1", "beta2"), True)]
+    if rule.use_m:
+        text = f"decay of {averages[0]}"
+        return [_number("beta1", rule.beta1, text, "0.0 <= beta1 < 1.0", positional=True)]
+    if rule.use_v:
+        text = f"decay of {averages[1]}"
+        return [_number("beta2", rule.beta2, text, "0.0 <= beta2 < 1.0", positional=True)]
+    return []
+
+
+def _number(
+    name: str, value: float, text: str, condition: str, noun: str | None = None, positional: bool = False
+) -> Option:
+    message = f"Invalid {noun or f'{name} value'}: {{{name}}}"
+    return Option(name, "float", repr(float(value)), text, ((condition, message),), (name,), positional)

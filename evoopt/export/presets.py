@@ -1,0 +1,59 @@
+"""The presets as classes: ``python -m evoopt.export.presets`` writes `evoopt.optim.generated` anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evoopt.export.naming import function_name
+from evoopt.export.render import render
+from evoopt.export.source import load_rule
+
+PRESET_CLASSES: dict[str, str] = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "lion": "Lion",
+    "marfinetz2025": "Marfinetz2025",
+    "rmsprop": "RMSprop",
+    "sgd": "SGD",
+}
+"""Class name of each preset."""
+
+FOLDER = Path(__file__).parents[1] / "optim" / "generated"
+
+
+def preset_files() -> dict[str, str]:
+    """Text of every file in `evoopt.optim.generated`, by file name."""
+    files = {}
+    for preset, class_name in PRESET_CLASSES.items():
+        rule, provenance = load_rule(preset)
+        files[f"{function_name(class_name)}.py"] = render(rule, class_name, provenance)
+    modules = {class_name: function_name(class_name) for class_name in PRESET_CLASSES.values()}
+    files["__init__.py"] = "\n".join(
+        [
+            '"""The presets as classes, written by ``python -m evoopt.export.presets``."""',
+            "",
+            *(f"from evoopt.optim.generated.{modules[name]} import {name}" for name in sorted(modules)),
+            "",
+            "__all__ = [",
+            *(f'    "{name}",' for name in sorted(modules, key=_all_order)),
+            "]",
+            "",
+        ]
+    )
+    return files
+
+
+def write_presets() -> None:
+    """Write every file of `evoopt.optim.generated`."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in preset_files().items():
+        (FOLDER / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _all_order(name: str) -> tuple[bool, str]:
+    # As ruff sorts __all__: constants in capitals first.
+    return (not name.isupper(), name)
+
+
+if __name__ == "__main__":
+    write_presets()

@@ -1,0 +1,101 @@
+"""Render an update rule as the source of a `torch.optim.Optimizer` class, and write it to a file."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+import evoopt
+from evoopt.errors import EvooptError
+from evoopt.export.docstring import class_docstring
+from evoopt.export.naming import check_class_name, function_name
+from evoopt.export.options import options
+from evoopt.export.source import Provenance, load_rule
+from evoopt.export.terms import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
+from evoopt.optim.rule import UpdateRule
+
+
+def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = None) -> str:
+    """Source of a file that defines ``class_name`` and imports only torch.
+
+    Args:
+        rule: What the class does at each step; its canonical form is what is written.
+        class_name: Name of the class.
+        provenance: What the docstring says about the rule's origin.
+
+    Returns:
+        Python source: the class, its functional form, a plain and a foreach implementation.
+
+    Raises:
+        EvooptError: A name that a class cannot bear, or a rule without terms.
+    """
+    check_class_name(class_name)
+    rule = rule.canonical()
+    if not rule.terms:
+        raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
+    arguments = options(rule)
+    multi_lines = multi_tensor_lines(rule)
+    return _template().render(
+        cls=class_name,
+        fn=function_name(class_name),
+        version=evoopt.__version__,
+        docstring=class_docstring(class_name, rule, provenance or Provenance("an update rule"), arguments),
+        arguments=arguments,
+        constants=[name for option in arguments for name in option.constants],
+        betas=rule.use_m and rule.use_v,
+        buffers=[name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used],
+        warmup=rule.warmup_steps > 0,
+        cosine=rule.cosine,
+        schedule=rule.warmup_steps > 0 or rule.cosine,
+        single_lines=single_tensor_lines(rule),
+        multi_lines=multi_lines,
+        corrects=corrects_m(rule) or corrects_v(rule),
+        helpers=[
+            name for name in ("_add_scaled_", "_addcdiv_scaled_") if any(name in line for line in multi_lines)
+        ],
+    )
+
+
+def write_export(source: str | Path, out: str | Path, name: str, force: bool = False) -> Path:
+    """Write the class of a rule to a file of its own.
+
+    Args:
+        source: What `load_rule` accepts.
+        out: File to write.
+        name: Name of the class.
+        force: Whether to replace an existing file.
+
+    Returns:
+        The file written.
+
+    Raises:
+        EvooptError: An unknown source, a bad name, an existing file without ``force``, or one that cannot
+            be written.
+    """
+    rule, provenance = load_rule(source)
+    text = render(rule, name, provenance)
+    path = Path(out)
+    try:
+        # "x" instead of a look beforehand: no file can come in between.
+        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise EvooptError(f"{path} exists already; add --force to replace it") from None
+    except OSError as error:
+        raise EvooptError(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evoopt.export"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.get_template("optimizer.py.jinja")

@@ -1,0 +1,65 @@
+"""Update rules as ready-made classes, generated in memory; the presets lie in `evoopt.optim.generated`."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from evoopt.optim.rule import UpdateRule
+
+
+def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Any = None) -> type[Any]:
+    """Make a `torch.optim.Optimizer` class of a rule: what ``evoopt export`` writes, without the file.
+
+    Instances can be copied, saved and, within this process, pickled. Another process does not know the class;
+    export a file for that.
+
+    Args:
+        rule: The rule.
+        name: Name of the class.
+        provenance: Origin to show in its docstring, an `evoopt.export.Provenance`.
+
+    Returns:
+        The class; the same one for the same arguments.
+
+    Raises:
+        EvooptError: A name that a class cannot bear, or a rule without terms.
+    """
+    # Imported here because the exporter builds on this package.
+    from evoopt.export.render import render
+
+    source = render(rule, name, provenance)
+    module_name = f"{__name__}.{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    if module_name not in sys.modules:
+        file = f"<{module_name}>"
+        module = ModuleType(module_name)
+        module.__file__ = file
+        exec(compile(source, file, "exec"), module.__dict__)
+        # So that tracebacks and help show the code, and pickle finds the class.
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        sys.modules[module_name] = module
+    found: type[Any] = getattr(sys.modules[module_name], name)
+    return found
+
+
+def from_genome(source: str | Path, name: str = "EvolvedRule") -> type[Any]:
+    """Make a `torch.optim.Optimizer` class of whatever ``evoopt export`` accepts.
+
+    Args:
+        source: Preset name or path, see `evoopt.export.load_rule`.
+        name: Name of the class.
+
+    Returns:
+        The class.
+
+    Raises:
+        EvooptError: An unknown source, or a name that a class cannot bear.
+    """
+    from evoopt.export.source import load_rule
+
+    rule, provenance = load_rule(source)
+    return from_rule(rule, name, provenance)

@@ -1,0 +1,521 @@
+"""A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _default_to_fused_or_foreach,
+    _get_capturable_supported_devices,
+    _to_scalar,
+    _view_as_real,
+)
+
+__all__ = [
+    "Marfinetz2025",
+    "marfinetz2025",
+]
+
+
+class Marfinetz2025(Optimizer):
+    """Implements the Marfinetz2025 update rule::
+
+        w -= lr * (3.635*m/(sqrt(v)+eps) + 0.7344*sign(g))
+
+    One step does, for each parameter ``w`` with gradient ``g`` (``t`` counts from 1)::
+
+        lr_t = lr * min(t / warmup_steps, 1) * (1 + cos(pi * (t - 1) / total_steps)) / 2
+        w = w * (1 - lr_t * weight_decay)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        w = w - lr_t * adam_weight * m / (sqrt(v) + eps)
+        w = w - lr_t * sign_grad_weight * sign(g)
+
+    The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for
+    you to set; ``group["scheduled_lr"]`` shows the learning rate of the latest step.
+    The schedule counts the calls of ``step`` and continues from a loaded state_dict.
+
+    Args:
+        params (iterable): iterable of parameters or named_parameters to optimize or
+            iterable of dicts defining parameter groups
+        lr (float | Tensor, optional): learning rate; a tensor has one element (default:
+            0.0012025599933235967)
+        betas (tuple[float, float], optional): decay of the moving average of the
+            gradient and of the moving average of the squared gradient (default:
+            (0.8553020861538518, 0.9357561078635277))
+        eps (float, optional): term added to denominators to improve numerical stability
+            (default: 5.442023311504743e-09)
+        weight_decay (float, optional): decoupled weight decay coefficient (default:
+            0.000974487238820417)
+        adam_weight (float, optional): weight of the term m/(sqrt(v)+eps) (default:
+            3.635201590951581)
+        sign_grad_weight (float, optional): weight of the term sign(g) (default:
+            0.7344442363116523)
+        warmup_steps (int, optional): length of the linear warmup in steps (default:
+            100)
+        total_steps (int, optional): length of the training in steps; required unless
+            schedule=False
+        schedule (bool, optional): whether to schedule the learning rate; if False it is
+            ``group["lr"]`` itself (default: True)
+        foreach (bool, optional): whether the foreach implementation is used; if None,
+            it is where all parameters are on CUDA (default: None)
+        maximize (bool, optional): maximize the objective, instead of minimizing
+            (default: False)
+        capturable (bool, optional): whether this instance is safe to capture in a CUDA
+            graph; it slows one that is not captured (default: False)
+
+    Origin:
+        Exported from: preset 'marfinetz2025', M. Marfinetz, Evolving Deep Learning
+            Optimizers, arXiv 2512.11853
+        Data: Fashion-MNIST, CIFAR-10 and MNIST, 15,000 training images of each
+        Budget: 50 generations of 50 genomes, scored on 500 steps and 2 seeds per data
+            set
+        Hash of the rule: c484fc1a2de52493
+        Rule as JSON::
+
+            {"kind": "update_rule", "version": 1, "terms": [["adam", 3.635201590951581],
+            ["sign_grad", 0.7344442363116523]], "lr": 0.0012025599933235967, "beta1":
+            0.8553020861538518, "beta2": 0.9357561078635277, "beta3": 0.9, "eps":
+            5.442023311504743e-09, "weight_decay": 0.000974487238820417, "use_m": true,
+            "use_v": true, "bias_correction": false, "clip_value": null, "warmup_steps":
+            100, "cosine": true, "nesterov_beta": null}
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.0012025599933235967,
+        betas: tuple[float, float] = (0.8553020861538518, 0.9357561078635277),
+        eps: float = 5.442023311504743e-09,
+        weight_decay: float = 0.000974487238820417,
+        *,
+        adam_weight: float = 3.635201590951581,
+        sign_grad_weight: float = 0.7344442363116523,
+        warmup_steps: int = 100,
+        total_steps: int | None = None,
+        schedule: bool = True,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        if isinstance(lr, Tensor):
+            if foreach and not capturable:
+                raise ValueError(
+                    "lr as a Tensor is not supported for capturable=False "
+                    "and foreach=True"
+                )
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
+        if not lr >= 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not 0.0 <= betas[0] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
+        if not eps >= 0.0:
+            raise ValueError(f"Invalid epsilon value: {eps}")
+        if not weight_decay >= 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if not math.isfinite(adam_weight):
+            raise ValueError(f"Invalid adam_weight: {adam_weight}")
+        if not math.isfinite(sign_grad_weight):
+            raise ValueError(f"Invalid sign_grad_weight: {sign_grad_weight}")
+        if not warmup_steps >= 1:
+            raise ValueError(f"Invalid warmup_steps value: {warmup_steps}")
+        if schedule and total_steps is None:
+            raise ValueError(
+                f"{type(self).__name__} schedules its learning rate: pass total_steps, "
+                "the number of training steps, or schedule=False to keep lr constant "
+                "or to drive it with a torch.optim.lr_scheduler"
+            )
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(f"Invalid total_steps value: {total_steps}")
+
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "adam_weight": adam_weight,
+            "sign_grad_weight": sign_grad_weight,
+            "warmup_steps": warmup_steps,
+            "total_steps": total_steps,
+            "schedule": schedule,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a parameter group; it joins the schedule where the others stand."""
+        super().add_param_group(param_group)
+        first, group = self.param_groups[0], self.param_groups[-1]
+        # Tensors rather than numbers: a compiled step would be compiled anew for every
+        # new number. Each group owns its pair.
+        for name in ("schedule_step", "scheduled_lr"):
+            start = torch.tensor(float(first.get(name, 0.0)), dtype=torch.float64)
+            if group["capturable"]:
+                start = start.to(group["params"][0].device, torch.float32)
+            group[name] = start
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("capturable", False)
+            for p in group["params"]:
+                p_state = self.state.get(p, {})
+                if p_state and not isinstance(p_state["step"], Tensor):
+                    p_state["step"] = torch.tensor(
+                        float(p_state["step"]),
+                        dtype=torch.float32,
+                        device=p.device if group["capturable"] else "cpu",
+                    )
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        state_steps: list[Tensor],
+    ) -> bool:
+        has_complex = False
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients"
+                )
+            has_complex |= torch.is_complex(p)
+            params_with_grad.append(p)
+            grads.append(p.grad)
+
+            state = self.state[p]
+            # Lazy state initialization
+            if len(state) == 0:
+                # On the CPU unless captured: kernel launches are costly.
+                state["step"] = torch.zeros(
+                    (),
+                    dtype=torch.float32,
+                    device=p.device if group["capturable"] else "cpu",
+                )
+                # Exponential moving average of gradient values
+                state["exp_avg"] = torch.zeros_like(
+                    p, memory_format=torch.preserve_format
+                )
+                # Exponential moving average of squared gradient values
+                state["exp_avg_sq"] = torch.zeros_like(
+                    p, memory_format=torch.preserve_format
+                )
+            exp_avgs.append(state["exp_avg"])
+            exp_avg_sqs.append(state["exp_avg_sq"])
+            state_steps.append(state["step"])
+        return has_complex
+
+    def _next_lr(self, group: dict[str, Any]) -> float | Tensor:
+        lr: float | Tensor = _to_scalar(group["lr"])
+        if group["schedule"]:
+            step = group["schedule_step"]
+            if not (group["capturable"] or torch.compiler.is_compiling()):
+                step = step.item()
+            lr = lr * _schedule_factor(
+                step,
+                warmup_steps=group["warmup_steps"],
+                total_steps=group["total_steps"],
+            )
+            group["schedule_step"].add_(1)
+        group["scheduled_lr"].fill_(lr)
+        return lr
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Perform a single optimization step.
+
+        Args:
+            closure (Callable, optional): A closure that reevaluates the model
+                and returns the loss.
+        """
+        self._accelerator_graph_capture_health_check()
+
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        for group in self.param_groups:
+            params_with_grad: list[Tensor] = []
+            grads: list[Tensor] = []
+            exp_avgs: list[Tensor] = []
+            exp_avg_sqs: list[Tensor] = []
+            state_steps: list[Tensor] = []
+            beta1, beta2 = group["betas"]
+
+            has_complex = self._init_group(
+                group,
+                params_with_grad,
+                grads,
+                exp_avgs,
+                exp_avg_sqs,
+                state_steps,
+            )
+
+            marfinetz2025(
+                params_with_grad,
+                grads,
+                exp_avgs,
+                exp_avg_sqs,
+                state_steps,
+                foreach=group["foreach"],
+                capturable=group["capturable"],
+                has_complex=has_complex,
+                lr=self._next_lr(group),
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                adam_weight=group["adam_weight"],
+                sign_grad_weight=group["sign_grad_weight"],
+                maximize=group["maximize"],
+            )
+
+        return loss
+
+
+def _schedule_factor(
+    step: float | Tensor,
+    *,
+    warmup_steps: int,
+    total_steps: int,
+) -> float | Tensor:
+    # ``step`` counts from 0; it is a tensor where a compiler or a graph captures it.
+    if isinstance(step, Tensor):
+        warmup = ((step + 1) / warmup_steps).clamp(max=1.0)
+        cosine = torch.cos(math.pi * step.clamp(max=total_steps) / total_steps)
+        return warmup * (0.5 * (1.0 + cosine))
+    angle = math.pi * min(step, total_steps) / total_steps
+    return min((step + 1) / warmup_steps, 1.0) * (0.5 * (1.0 + math.cos(angle)))
+
+
+def _single_tensor_marfinetz2025(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    adam_weight: float,
+    sign_grad_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    for i, param in enumerate(params):
+        grad = grads[i] if not maximize else -grads[i]
+        exp_avg = exp_avgs[i]
+        exp_avg_sq = exp_avg_sqs[i]
+        step_t = state_steps[i]
+
+        if has_complex and torch.is_complex(param):
+            param = torch.view_as_real(param)
+            grad = torch.view_as_real(grad)
+            exp_avg = torch.view_as_real(exp_avg)
+            exp_avg_sq = torch.view_as_real(exp_avg_sq)
+
+        step_t += 1
+
+        if weight_decay != 0:
+            param.mul_(1 - lr * weight_decay)
+
+        exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
+        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        denom = exp_avg_sq.sqrt().add_(eps)
+
+        update = exp_avg.div(denom).mul_(adam_weight)
+        update.add_(grad.sign().mul_(sign_grad_weight))
+        if isinstance(lr, Tensor):
+            param.sub_(update.mul_(lr))
+        else:
+            param.sub_(update, alpha=lr)
+
+
+def _multi_tensor_marfinetz2025(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    adam_weight: float,
+    sign_grad_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    if len(params) == 0:
+        return
+    if isinstance(lr, Tensor) and not capturable:
+        raise RuntimeError(
+            "lr as a Tensor is not supported for capturable=False and foreach=True"
+        )
+
+    tensor_lists: Any = [
+        params,
+        grads,
+        exp_avgs,
+        exp_avg_sqs,
+        state_steps,
+    ]
+    grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
+    for tensors, _ in grouped.values():
+        (
+            device_params,
+            device_grads,
+            device_exp_avgs,
+            device_exp_avg_sqs,
+            device_steps,
+        ) = cast(list[list[Tensor]], tensors)
+
+        if has_complex:
+            _view_as_real(
+                device_params,
+                device_grads,
+                device_exp_avgs,
+                device_exp_avg_sqs,
+            )
+
+        if maximize:
+            device_grads = list(torch._foreach_neg(device_grads))
+
+        # Wrapped once here, or the slow path for CPU tensors wraps it for every step.
+        if not torch.compiler.is_compiling() and device_steps[0].is_cpu:
+            torch._foreach_add_(device_steps, torch.tensor(1.0), alpha=1.0)
+        else:
+            torch._foreach_add_(device_steps, 1)
+
+        if weight_decay != 0:
+            torch._foreach_mul_(device_params, 1 - lr * weight_decay)
+
+        torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
+        torch._foreach_mul_(device_exp_avg_sqs, beta2)
+        torch._foreach_addcmul_(
+            device_exp_avg_sqs, device_grads, device_grads, 1 - beta2
+        )
+
+        scratch = torch._foreach_sqrt(device_exp_avg_sqs)
+        torch._foreach_add_(scratch, eps)
+        _addcdiv_scaled_(device_params, device_exp_avgs, scratch, -lr * adam_weight)
+
+        torch._foreach_copy_(scratch, device_grads)
+        torch._foreach_sign_(scratch)
+        _add_scaled_(device_params, scratch, -lr * sign_grad_weight)
+
+
+def _add_scaled_(
+    params: list[Tensor],
+    updates: tuple[Tensor, ...] | list[Tensor],
+    scale: float | Tensor,
+) -> None:
+    # alpha has to be a number
+    if isinstance(scale, Tensor):
+        torch._foreach_add_(params, torch._foreach_mul(updates, scale))
+    else:
+        torch._foreach_add_(params, updates, alpha=scale)
+
+
+def _addcdiv_scaled_(
+    params: list[Tensor],
+    numerators: list[Tensor],
+    denominators: tuple[Tensor, ...] | list[Tensor],
+    scale: float | Tensor,
+) -> None:
+    # value has to be a number
+    if isinstance(scale, Tensor):
+        scaled = torch._foreach_mul(numerators, scale)
+        torch._foreach_addcdiv_(params, scaled, denominators)
+    else:
+        torch._foreach_addcdiv_(params, numerators, denominators, value=scale)
+
+
+def marfinetz2025(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    capturable: bool = False,
+    has_complex: bool = False,
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    adam_weight: float,
+    sign_grad_weight: float,
+    maximize: bool,
+) -> None:
+    """Functional form of :class:`Marfinetz2025`."""
+    if foreach is None:
+        _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
+        # foreach takes a tensor lr only if capturable
+        if foreach and isinstance(lr, Tensor) and not capturable:
+            foreach = False
+
+    # If compiling, the compiler checks what can be captured.
+    if capturable and not torch.compiler.is_compiling():
+        devices = _get_capturable_supported_devices()
+        if not all(
+            p.device.type == step.device.type and p.device.type in devices
+            for p, step in zip(params, state_steps, strict=True)
+        ):
+            raise AssertionError(
+                "If capturable=True, params and state_steps must be on supported "
+                f"devices: {devices}."
+            )
+
+    func = _single_tensor_marfinetz2025
+    if foreach:
+        func = _multi_tensor_marfinetz2025
+    func(
+        params,
+        grads,
+        exp_avgs,
+        exp_avg_sqs,
+        state_steps,
+        lr=_to_scalar(lr),
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        adam_weight=adam_weight,
+        sign_grad_weight=sign_grad_weight,
+        maximize=maximize,
+        capturable=capturable,
+        has_complex=has_complex,
+    )

@@ -1,0 +1,388 @@
+"""A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _default_to_fused_or_foreach,
+    _get_capturable_supported_devices,
+    _to_scalar,
+    _view_as_real,
+)
+
+__all__ = [
+    "RMSprop",
+    "rmsprop",
+]
+
+
+class RMSprop(Optimizer):
+    """Implements the RMSprop update rule::
+
+        w -= lr * (1*g/(sqrt(v)+eps))
+
+    One step does, for each parameter ``w`` with gradient ``g``::
+
+        w = w * (1 - lr * weight_decay)
+        v = beta2 * v + (1 - beta2) * g**2
+        w = w - lr * rms_norm_weight * g / (sqrt(v) + eps)
+
+    Args:
+        params (iterable): iterable of parameters or named_parameters to optimize or
+            iterable of dicts defining parameter groups
+        lr (float | Tensor, optional): learning rate; a tensor has one element (default:
+            0.01)
+        beta2 (float, optional): decay of the moving average of the squared gradient
+            (default: 0.99)
+        eps (float, optional): term added to denominators to improve numerical stability
+            (default: 1e-08)
+        weight_decay (float, optional): decoupled weight decay coefficient (default:
+            0.0)
+        rms_norm_weight (float, optional): weight of the term g/(sqrt(v)+eps) (default:
+            1.0)
+        foreach (bool, optional): whether the foreach implementation is used; if None,
+            it is where all parameters are on CUDA (default: None)
+        maximize (bool, optional): maximize the objective, instead of minimizing
+            (default: False)
+        capturable (bool, optional): whether this instance is safe to capture in a CUDA
+            graph; it slows one that is not captured (default: False)
+
+    Origin:
+        Exported from: preset 'rmsprop'
+        Hash of the rule: 9df9a4d2e3157975
+        Rule as JSON::
+
+            {"kind": "update_rule", "version": 1, "terms": [["rms_norm", 1.0]], "lr":
+            0.01, "beta1": 0.9, "beta2": 0.99, "beta3": 0.9, "eps": 1e-08,
+            "weight_decay": 0.0, "use_m": false, "use_v": true, "bias_correction":
+            false, "clip_value": null, "warmup_steps": 0, "cosine": false,
+            "nesterov_beta": null}
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.01,
+        beta2: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        rms_norm_weight: float = 1.0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        if isinstance(lr, Tensor):
+            if foreach and not capturable:
+                raise ValueError(
+                    "lr as a Tensor is not supported for capturable=False "
+                    "and foreach=True"
+                )
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
+        if not lr >= 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not 0.0 <= beta2 < 1.0:
+            raise ValueError(f"Invalid beta2 value: {beta2}")
+        if not eps >= 0.0:
+            raise ValueError(f"Invalid epsilon value: {eps}")
+        if not weight_decay >= 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if not math.isfinite(rms_norm_weight):
+            raise ValueError(f"Invalid rms_norm_weight: {rms_norm_weight}")
+
+        defaults = {
+            "lr": lr,
+            "beta2": beta2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "rms_norm_weight": rms_norm_weight,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("capturable", False)
+            for p in group["params"]:
+                p_state = self.state.get(p, {})
+                if p_state and not isinstance(p_state["step"], Tensor):
+                    p_state["step"] = torch.tensor(
+                        float(p_state["step"]),
+                        dtype=torch.float32,
+                        device=p.device if group["capturable"] else "cpu",
+                    )
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        state_steps: list[Tensor],
+    ) -> bool:
+        has_complex = False
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients"
+                )
+            has_complex |= torch.is_complex(p)
+            params_with_grad.append(p)
+            grads.append(p.grad)
+
+            state = self.state[p]
+            # Lazy state initialization
+            if len(state) == 0:
+                # On the CPU unless captured: kernel launches are costly.
+                state["step"] = torch.zeros(
+                    (),
+                    dtype=torch.float32,
+                    device=p.device if group["capturable"] else "cpu",
+                )
+                # Exponential moving average of squared gradient values
+                state["exp_avg_sq"] = torch.zeros_like(
+                    p, memory_format=torch.preserve_format
+                )
+            exp_avg_sqs.append(state["exp_avg_sq"])
+            state_steps.append(state["step"])
+        return has_complex
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Perform a single optimization step.
+
+        Args:
+            closure (Callable, optional): A closure that reevaluates the model
+                and returns the loss.
+        """
+        self._accelerator_graph_capture_health_check()
+
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        for group in self.param_groups:
+            params_with_grad: list[Tensor] = []
+            grads: list[Tensor] = []
+            exp_avg_sqs: list[Tensor] = []
+            state_steps: list[Tensor] = []
+
+            has_complex = self._init_group(
+                group,
+                params_with_grad,
+                grads,
+                exp_avg_sqs,
+                state_steps,
+            )
+
+            rmsprop(
+                params_with_grad,
+                grads,
+                exp_avg_sqs,
+                state_steps,
+                foreach=group["foreach"],
+                capturable=group["capturable"],
+                has_complex=has_complex,
+                lr=group["lr"],
+                beta2=group["beta2"],
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                rms_norm_weight=group["rms_norm_weight"],
+                maximize=group["maximize"],
+            )
+
+        return loss
+
+
+def _single_tensor_rmsprop(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    rms_norm_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    for i, param in enumerate(params):
+        grad = grads[i] if not maximize else -grads[i]
+        exp_avg_sq = exp_avg_sqs[i]
+        step_t = state_steps[i]
+
+        if has_complex and torch.is_complex(param):
+            param = torch.view_as_real(param)
+            grad = torch.view_as_real(grad)
+            exp_avg_sq = torch.view_as_real(exp_avg_sq)
+
+        step_t += 1
+
+        if weight_decay != 0:
+            param.mul_(1 - lr * weight_decay)
+
+        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        denom = exp_avg_sq.sqrt().add_(eps)
+
+        update = grad.div(denom).mul_(rms_norm_weight)
+        if isinstance(lr, Tensor):
+            param.sub_(update.mul_(lr))
+        else:
+            param.sub_(update, alpha=lr)
+
+
+def _multi_tensor_rmsprop(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    rms_norm_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    if len(params) == 0:
+        return
+    if isinstance(lr, Tensor) and not capturable:
+        raise RuntimeError(
+            "lr as a Tensor is not supported for capturable=False and foreach=True"
+        )
+
+    tensor_lists: Any = [
+        params,
+        grads,
+        exp_avg_sqs,
+        state_steps,
+    ]
+    grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
+    for tensors, _ in grouped.values():
+        (
+            device_params,
+            device_grads,
+            device_exp_avg_sqs,
+            device_steps,
+        ) = cast(list[list[Tensor]], tensors)
+
+        if has_complex:
+            _view_as_real(
+                device_params,
+                device_grads,
+                device_exp_avg_sqs,
+            )
+
+        if maximize:
+            device_grads = list(torch._foreach_neg(device_grads))
+
+        # Wrapped once here, or the slow path for CPU tensors wraps it for every step.
+        if not torch.compiler.is_compiling() and device_steps[0].is_cpu:
+            torch._foreach_add_(device_steps, torch.tensor(1.0), alpha=1.0)
+        else:
+            torch._foreach_add_(device_steps, 1)
+
+        if weight_decay != 0:
+            torch._foreach_mul_(device_params, 1 - lr * weight_decay)
+
+        torch._foreach_mul_(device_exp_avg_sqs, beta2)
+        torch._foreach_addcmul_(
+            device_exp_avg_sqs, device_grads, device_grads, 1 - beta2
+        )
+
+        scratch = torch._foreach_sqrt(device_exp_avg_sqs)
+        torch._foreach_add_(scratch, eps)
+        _addcdiv_scaled_(device_params, device_grads, scratch, -lr * rms_norm_weight)
+
+
+def _addcdiv_scaled_(
+    params: list[Tensor],
+    numerators: list[Tensor],
+    denominators: tuple[Tensor, ...] | list[Tensor],
+    scale: float | Tensor,
+) -> None:
+    # value has to be a number
+    if isinstance(scale, Tensor):
+        scaled = torch._foreach_mul(numerators, scale)
+        torch._foreach_addcdiv_(params, scaled, denominators)
+    else:
+        torch._foreach_addcdiv_(params, numerators, denominators, value=scale)
+
+
+def rmsprop(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    capturable: bool = False,
+    has_complex: bool = False,
+    *,
+    lr: float | Tensor,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    rms_norm_weight: float,
+    maximize: bool,
+) -> None:
+    """Functional form of :class:`RMSprop`."""
+    if foreach is None:
+        _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
+        # foreach takes a tensor lr only if capturable
+        if foreach and isinstance(lr, Tensor) and not capturable:
+            foreach = False
+
+    # If compiling, the compiler checks what can be captured.
+    if capturable and not torch.compiler.is_compiling():
+        devices = _get_capturable_supported_devices()
+        if not all(
+            p.device.type == step.device.type and p.device.type in devices
+            for p, step in zip(params, state_steps, strict=True)
+        ):
+            raise AssertionError(
+                "If capturable=True, params and state_steps must be on supported "
+                f"devices: {devices}."
+            )
+
+    func = _single_tensor_rmsprop
+    if foreach:
+        func = _multi_tensor_rmsprop
+    func(
+        params,
+        grads,
+        exp_avg_sqs,
+        state_steps,
+        lr=_to_scalar(lr),
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        rms_norm_weight=rms_norm_weight,
+        maximize=maximize,
+        capturable=capturable,
+        has_complex=has_complex,
+    )

@@ -1,0 +1,369 @@
+"""A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _default_to_fused_or_foreach,
+    _get_capturable_supported_devices,
+    _to_scalar,
+    _view_as_real,
+)
+
+__all__ = [
+    "SGD",
+    "sgd",
+]
+
+
+class SGD(Optimizer):
+    """Implements the SGD update rule::
+
+        w -= lr * (10*m)
+
+    One step does, for each parameter ``w`` with gradient ``g``::
+
+        w = w * (1 - lr * weight_decay)
+        m = beta1 * m + (1 - beta1) * g
+        w = w - lr * momentum_weight * m
+
+    Args:
+        params (iterable): iterable of parameters or named_parameters to optimize or
+            iterable of dicts defining parameter groups
+        lr (float | Tensor, optional): learning rate; a tensor has one element (default:
+            0.01)
+        beta1 (float, optional): decay of the moving average of the gradient (default:
+            0.9)
+        weight_decay (float, optional): decoupled weight decay coefficient (default:
+            0.0)
+        momentum_weight (float, optional): weight of the term m (default: 10.0)
+        foreach (bool, optional): whether the foreach implementation is used; if None,
+            it is where all parameters are on CUDA (default: None)
+        maximize (bool, optional): maximize the objective, instead of minimizing
+            (default: False)
+        capturable (bool, optional): whether this instance is safe to capture in a CUDA
+            graph; it slows one that is not captured (default: False)
+
+    Origin:
+        Exported from: preset 'sgd'
+        Hash of the rule: 7e4bb3aeed403c69
+        Rule as JSON::
+
+            {"kind": "update_rule", "version": 1, "terms": [["momentum", 10.0]], "lr":
+            0.01, "beta1": 0.9, "beta2": 0.999, "beta3": 0.9, "eps": 1e-08,
+            "weight_decay": 0.0, "use_m": true, "use_v": false, "bias_correction":
+            false, "clip_value": null, "warmup_steps": 0, "cosine": false,
+            "nesterov_beta": null}
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.01,
+        beta1: float = 0.9,
+        weight_decay: float = 0.0,
+        *,
+        momentum_weight: float = 10.0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        if isinstance(lr, Tensor):
+            if foreach and not capturable:
+                raise ValueError(
+                    "lr as a Tensor is not supported for capturable=False "
+                    "and foreach=True"
+                )
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
+        if not lr >= 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not 0.0 <= beta1 < 1.0:
+            raise ValueError(f"Invalid beta1 value: {beta1}")
+        if not weight_decay >= 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if not math.isfinite(momentum_weight):
+            raise ValueError(f"Invalid momentum_weight: {momentum_weight}")
+
+        defaults = {
+            "lr": lr,
+            "beta1": beta1,
+            "weight_decay": weight_decay,
+            "momentum_weight": momentum_weight,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("capturable", False)
+            for p in group["params"]:
+                p_state = self.state.get(p, {})
+                if p_state and not isinstance(p_state["step"], Tensor):
+                    p_state["step"] = torch.tensor(
+                        float(p_state["step"]),
+                        dtype=torch.float32,
+                        device=p.device if group["capturable"] else "cpu",
+                    )
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        state_steps: list[Tensor],
+    ) -> bool:
+        has_complex = False
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients"
+                )
+            has_complex |= torch.is_complex(p)
+            params_with_grad.append(p)
+            grads.append(p.grad)
+
+            state = self.state[p]
+            # Lazy state initialization
+            if len(state) == 0:
+                # On the CPU unless captured: kernel launches are costly.
+                state["step"] = torch.zeros(
+                    (),
+                    dtype=torch.float32,
+                    device=p.device if group["capturable"] else "cpu",
+                )
+                # Exponential moving average of gradient values
+                state["exp_avg"] = torch.zeros_like(
+                    p, memory_format=torch.preserve_format
+                )
+            exp_avgs.append(state["exp_avg"])
+            state_steps.append(state["step"])
+        return has_complex
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Perform a single optimization step.
+
+        Args:
+            closure (Callable, optional): A closure that reevaluates the model
+                and returns the loss.
+        """
+        self._accelerator_graph_capture_health_check()
+
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        for group in self.param_groups:
+            params_with_grad: list[Tensor] = []
+            grads: list[Tensor] = []
+            exp_avgs: list[Tensor] = []
+            state_steps: list[Tensor] = []
+
+            has_complex = self._init_group(
+                group,
+                params_with_grad,
+                grads,
+                exp_avgs,
+                state_steps,
+            )
+
+            sgd(
+                params_with_grad,
+                grads,
+                exp_avgs,
+                state_steps,
+                foreach=group["foreach"],
+                capturable=group["capturable"],
+                has_complex=has_complex,
+                lr=group["lr"],
+                beta1=group["beta1"],
+                weight_decay=group["weight_decay"],
+                momentum_weight=group["momentum_weight"],
+                maximize=group["maximize"],
+            )
+
+        return loss
+
+
+def _single_tensor_sgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    weight_decay: float,
+    momentum_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    for i, param in enumerate(params):
+        grad = grads[i] if not maximize else -grads[i]
+        exp_avg = exp_avgs[i]
+        step_t = state_steps[i]
+
+        if has_complex and torch.is_complex(param):
+            param = torch.view_as_real(param)
+            grad = torch.view_as_real(grad)
+            exp_avg = torch.view_as_real(exp_avg)
+
+        step_t += 1
+
+        if weight_decay != 0:
+            param.mul_(1 - lr * weight_decay)
+
+        exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
+
+        update = exp_avg.mul(momentum_weight)
+        if isinstance(lr, Tensor):
+            param.sub_(update.mul_(lr))
+        else:
+            param.sub_(update, alpha=lr)
+
+
+def _multi_tensor_sgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    weight_decay: float,
+    momentum_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    if len(params) == 0:
+        return
+    if isinstance(lr, Tensor) and not capturable:
+        raise RuntimeError(
+            "lr as a Tensor is not supported for capturable=False and foreach=True"
+        )
+
+    tensor_lists: Any = [
+        params,
+        grads,
+        exp_avgs,
+        state_steps,
+    ]
+    grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
+    for tensors, _ in grouped.values():
+        (
+            device_params,
+            device_grads,
+            device_exp_avgs,
+            device_steps,
+        ) = cast(list[list[Tensor]], tensors)
+
+        if has_complex:
+            _view_as_real(
+                device_params,
+                device_grads,
+                device_exp_avgs,
+            )
+
+        if maximize:
+            device_grads = list(torch._foreach_neg(device_grads))
+
+        # Wrapped once here, or the slow path for CPU tensors wraps it for every step.
+        if not torch.compiler.is_compiling() and device_steps[0].is_cpu:
+            torch._foreach_add_(device_steps, torch.tensor(1.0), alpha=1.0)
+        else:
+            torch._foreach_add_(device_steps, 1)
+
+        if weight_decay != 0:
+            torch._foreach_mul_(device_params, 1 - lr * weight_decay)
+
+        torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
+
+        momentum_scale = momentum_weight
+        _add_scaled_(device_params, device_exp_avgs, -lr * momentum_scale)
+
+
+def _add_scaled_(
+    params: list[Tensor],
+    updates: tuple[Tensor, ...] | list[Tensor],
+    scale: float | Tensor,
+) -> None:
+    # alpha has to be a number
+    if isinstance(scale, Tensor):
+        torch._foreach_add_(params, torch._foreach_mul(updates, scale))
+    else:
+        torch._foreach_add_(params, updates, alpha=scale)
+
+
+def sgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    capturable: bool = False,
+    has_complex: bool = False,
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    weight_decay: float,
+    momentum_weight: float,
+    maximize: bool,
+) -> None:
+    """Functional form of :class:`SGD`."""
+    if foreach is None:
+        _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
+        # foreach takes a tensor lr only if capturable
+        if foreach and isinstance(lr, Tensor) and not capturable:
+            foreach = False
+
+    # If compiling, the compiler checks what can be captured.
+    if capturable and not torch.compiler.is_compiling():
+        devices = _get_capturable_supported_devices()
+        if not all(
+            p.device.type == step.device.type and p.device.type in devices
+            for p, step in zip(params, state_steps, strict=True)
+        ):
+            raise AssertionError(
+                "If capturable=True, params and state_steps must be on supported "
+                f"devices: {devices}."
+            )
+
+    func = _single_tensor_sgd
+    if foreach:
+        func = _multi_tensor_sgd
+    func(
+        params,
+        grads,
+        exp_avgs,
+        state_steps,
+        lr=_to_scalar(lr),
+        beta1=beta1,
+        weight_decay=weight_decay,
+        momentum_weight=momentum_weight,
+        maximize=maximize,
+        capturable=capturable,
+        has_complex=has_complex,
+    )

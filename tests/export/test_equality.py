@@ -1,0 +1,73 @@
+"""The exported class, the interpreter and the scalar definition make the same steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from evoopt.export.presets import PRESET_CLASSES
+from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, generated
+from evoopt.optim.classes import from_rule
+from evoopt.optim.scalar import train_scalar
+from tests.export.subjects import RULES, make
+from tests.rules import random_rule
+
+STEPS = 50
+
+
+def gradients(seed: int) -> Tensor:
+    grads = torch.randn(STEPS, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    grads[7] = 0.0  # signs and quotients of zero are where implementations differ
+    return grads
+
+
+def start() -> Tensor:
+    return torch.linspace(-2, 2, 5, dtype=torch.float64)
+
+
+def path(optimizer_of: Any, grads: Tensor) -> Tensor:
+    # Two parameters, one of them a matrix, so that lists have more than one element.
+    params = [Parameter(start()[:1]), Parameter(start()[1:].reshape(2, 2))]
+    optimizer = optimizer_of(params)
+    found = []
+    for grad in grads:
+        params[0].grad, params[1].grad = grad[:1].clone(), grad[1:].reshape(2, 2).clone()
+        optimizer.step()
+        found.append(torch.cat([p.detach().flatten() for p in params]))
+    return torch.stack(found)
+
+
+def scalar_path(rule: UpdateRule, grads: Tensor) -> Tensor:
+    columns = [train_scalar(rule, w, grads[:, k].tolist()) for k, w in enumerate(start().tolist())]
+    return torch.tensor(columns, dtype=torch.float64).T
+
+
+def assert_equal_paths(rule: UpdateRule, cls: type[Any], grads: Tensor) -> None:
+    def interpreter(of: UpdateRule) -> Tensor:
+        return path(lambda params: EvolvedOptimizer(params, of, total_steps=STEPS), grads)
+
+    loop = path(lambda params: make(cls, params, foreach=False, total_steps=STEPS), grads)
+    foreach = path(lambda params: make(cls, params, foreach=True, total_steps=STEPS), grads)
+    assert torch.equal(loop, interpreter(rule.canonical()))  # the same operations in the same order
+    for other in (interpreter(rule), scalar_path(rule, grads), foreach):
+        torch.testing.assert_close(loop, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", PRESET_CLASSES)
+def test_a_preset_class_makes_the_steps_of_its_rule(name: str) -> None:
+    assert_equal_paths(PRESETS[name], getattr(generated, PRESET_CLASSES[name]), gradients(0))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_term_and_schedule_makes_the_steps_of_its_rule(name: str) -> None:
+    assert_equal_paths(RULES[name], from_rule(RULES[name], "MyOptimizer"), gradients(1))
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_random_class_makes_the_steps_of_its_rule(seed: int) -> None:
+    rule = random_rule(seed)
+    assert_equal_paths(rule, from_rule(rule, "MyOptimizer"), gradients(seed))

@@ -1,0 +1,39 @@
+"""The ten lines that train a torchvision model with an exported file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from evoopt.export import write_export
+
+EXAMPLE = """\
+import torch, torchvision
+from my_optimizer import MyOpt
+
+model = torchvision.models.resnet18(num_classes=10)
+data = torchvision.datasets.FakeData(32, (3, 32, 32), 10, torchvision.transforms.ToTensor())
+loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+optimizer = MyOpt(model.parameters(), total_steps=len(loader))
+for images, labels in loader:
+    loss = torch.nn.functional.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+CHECK = """
+group = optimizer.param_groups[0]
+assert int(group["schedule_step"]) == len(loader) == 4
+assert all(optimizer.state[p]["step"] == 4 for p in model.parameters())
+assert all(torch.isfinite(p).all() for p in model.parameters())
+"""
+
+
+def test_the_example_trains_a_torchvision_model_with_an_exported_file(tmp_path: Path) -> None:
+    write_export("marfinetz2025", tmp_path / "my_optimizer.py", "MyOpt")
+    (tmp_path / "train.py").write_text(EXAMPLE + CHECK)
+    result = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,287 @@
+"""What a step of an exported class does and does not do, on a CPU, for presets and random rules alike."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
+
+from tests.export.subjects import CLASSES, IMPLEMENTATIONS, make, regression, settings, weight_and_bias
+
+every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+every_implementation = pytest.mark.parametrize(
+    "implementation", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS
+)
+
+
+def loss_change(optimizer: torch.optim.Optimizer, params: list[Parameter], schedulers: Any = ()) -> float:
+    closure = regression(params)
+    before = closure().item()
+    for _ in range(20):
+        loss = optimizer.step(closure)
+        for scheduler in schedulers:
+            scheduler.step(loss) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
+    return closure().item() - before
+
+
+@every_class
+@every_implementation
+@pytest.mark.parametrize("with_schedulers", [False, True])
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_steps_go_downhill_or_uphill_if_asked(
+    cls: type[Any], implementation: dict[str, Any], with_schedulers: bool, contiguous: bool
+) -> None:
+    for options in settings(cls):
+        params = weight_and_bias()
+        if not contiguous:
+            params = [Parameter(torch.stack([p.detach(), p.detach()], dim=-1)[..., 0]) for p in params]
+            assert not params[0].is_contiguous()
+        optimizer = make(cls, params, **implementation, **options)
+        schedulers: list[LRScheduler] = []
+        if with_schedulers:
+            schedulers = [StepLR(optimizer, step_size=10, gamma=0.9), ReduceLROnPlateau(optimizer)]
+        change = loss_change(optimizer, params, schedulers)
+        assert change > 0 if options.get("maximize") else change < 0, options
+
+
+@every_class
+def test_groups_follow_a_scheduler_downhill(cls: type[Any]) -> None:
+    params = weight_and_bias()
+    optimizer = make(cls, [{"params": params[:1]}, {"params": params[1:], "lr": 0.01}])
+    assert loss_change(optimizer, params, [StepLR(optimizer, step_size=10, gamma=0.9)]) < 0
+    assert optimizer.param_groups[1]["lr"] == pytest.approx(0.01 * 0.9**2)
+
+
+@every_class
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_tensor_lr_of_one_element_equals_the_number(cls: type[Any], shape: tuple[int, ...]) -> None:
+    params, expected = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
+    lr = torch.full(shape, 1e-3, dtype=torch.float64)
+    optimizers = make(cls, params, lr=lr), make(cls, expected, lr=1e-3)
+    for _ in range(5):
+        for optimizer, of in zip(optimizers, (params, expected), strict=True):
+            optimizer.step(regression(of))
+    torch.testing.assert_close(params, expected, rtol=1e-12, atol=1e-12)
+    assert torch.equal(lr, torch.full(shape, 1e-3, dtype=torch.float64))  # steps do not write to it
+
+
+def trained(cls: type[Any], foreach: bool, options: dict[str, Any]) -> tuple[list[Tensor], dict[str, Any]]:
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.Sigmoid(), torch.nn.Linear(3, 1), torch.nn.Sigmoid()
+    ).double()
+    scalar = Parameter(torch.tensor(0.5, dtype=torch.float64))
+    empty = Parameter(torch.empty(0, 3, dtype=torch.float64))
+    single = Parameter(torch.tensor([[0.5, -1.0]]))  # float32 among float64
+    params = [*model.parameters(), scalar, empty, single]
+    optimizer = make(cls, params, foreach=foreach, **options)
+    inputs = torch.linspace(0.1, 0.6, 6, dtype=torch.float64).reshape(3, 2)
+    for step in range(7):
+        optimizer.zero_grad()
+        model[2].requires_grad_(step not in (3, 4))  # frozen for two steps
+        if step != 2:  # nothing has a gradient in this step
+            model(inputs).sum().backward()
+            for p in params[-3:]:
+                p.grad = torch.full_like(p, 0.1 * step - 0.3)
+        optimizer.step()
+    return [p.detach() for p in params], optimizer.state_dict()["state"]
+
+
+@every_class
+def test_foreach_equals_the_loop_for_frozen_empty_and_gradientless_parameters(cls: type[Any]) -> None:
+    for options in settings(cls):
+        loop, loop_state = trained(cls, False, options)
+        foreach, foreach_state = trained(cls, True, options)
+        torch.testing.assert_close(foreach, loop, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(foreach[:4], loop[:4], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(foreach_state, loop_state, rtol=1e-6, atol=1e-7)
+
+
+@every_class
+@every_implementation
+def test_groups_are_equal_to_optimizers_of_their_own(cls: type[Any], implementation: dict[str, Any]) -> None:
+    params, apart = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
+    first, second = {"lr": 0.02, "weight_decay": 0.3}, {"lr": 1e-28, "weight_decay": 0.0}
+    together = make(
+        cls, [{"params": params[:1], **first}, {"params": params[1:], **second}], **implementation
+    )
+    separate = [
+        make(cls, apart[:1], **first, **implementation),
+        make(cls, apart[1:], **second, **implementation),
+    ]
+    unmoved = params[1].detach().clone()
+    for _ in range(5):
+        together.step(regression(params))
+        regression(apart)()
+        for optimizer in separate:
+            optimizer.step()
+    assert torch.equal(params[0], apart[0])
+    assert torch.equal(params[1], apart[1])
+    assert torch.equal(params[1], unmoved)  # its learning rate is next to nothing
+    assert not torch.equal(params[0], weight_and_bias(torch.float64)[0])
+
+
+@every_class
+@every_implementation
+def test_parameters_without_gradient_stay_and_get_no_state(
+    cls: type[Any], implementation: dict[str, Any]
+) -> None:
+    params = weight_and_bias()
+    before = copy.deepcopy(params)
+    optimizer = make(cls, params, weight_decay=0.1, **implementation)
+    assert optimizer.step(lambda: 1.5) == 1.5
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+    assert len(optimizer.state) == 0
+
+
+@every_class
+@every_implementation
+def test_zero_gradients_do_not_move_undecayed_parameters(
+    cls: type[Any], implementation: dict[str, Any]
+) -> None:
+    params = weight_and_bias()
+    before = copy.deepcopy(params)
+    optimizer = make(cls, params, weight_decay=0.0, **implementation)
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    for _ in range(3):
+        optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+
+
+@every_class
+@every_implementation
+def test_a_step_leaves_gradients_alone(cls: type[Any], implementation: dict[str, Any]) -> None:
+    for options in settings(cls):
+        params = weight_and_bias()
+        regression(params)()
+        gradients = [p.grad for p in params if p.grad is not None]
+        before = [grad.clone() for grad in gradients]
+        make(cls, params, **implementation, **options).step()
+        assert all(torch.equal(g, b) for g, b in zip(gradients, before, strict=True))
+        assert all(p.grad is g for p, g in zip(params, gradients, strict=True))
+
+
+@every_class
+def test_the_closure_may_use_gradients_and_its_loss_is_returned(cls: type[Any]) -> None:
+    params = weight_and_bias()
+    modes = []
+
+    def closure() -> float:
+        modes.append(torch.is_grad_enabled())
+        return 2.5
+
+    optimizer = make(cls, params)
+    with torch.no_grad():
+        assert optimizer.step(closure) == 2.5
+    assert modes == [True]
+    assert optimizer.step() is None
+    assert torch.is_grad_enabled()
+
+
+@every_class
+@every_implementation
+def test_maximizing_is_minimizing_the_negative(cls: type[Any], implementation: dict[str, Any]) -> None:
+    up, down = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
+    maximizer = make(cls, up, maximize=True, **implementation)
+    minimizer = make(cls, down, **implementation)
+    for seed in range(4):
+        for p, q in zip(up, down, strict=True):
+            gradient = torch.randn(p.shape, generator=torch.Generator().manual_seed(seed), dtype=p.dtype)
+            p.grad, q.grad = gradient, -gradient
+        maximizer.step()
+        minimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(up, down, strict=True))
+
+
+@every_class
+@every_implementation
+def test_complex_parameters_move_as_their_real_and_imaginary_parts(
+    cls: type[Any], implementation: dict[str, Any]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, dtype=like.dtype, generator=generator)
+
+    shapes = [torch.empty(4, 3, dtype=torch.complex128), torch.empty(2, dtype=torch.float64)]
+    params = [Parameter(draw(like)) for like in shapes]
+    parts = [Parameter(torch.view_as_real(p.detach()).clone()) for p in params[:1]]
+    parts.append(Parameter(params[1].detach().clone()))  # real among complex
+    optimizers = make(cls, params, **implementation), make(cls, parts, **implementation)
+    for _ in range(4):
+        params[0].grad, params[1].grad = draw(params[0]), draw(params[1])
+        parts[0].grad, parts[1].grad = torch.view_as_real(params[0].grad), params[1].grad
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.equal(torch.view_as_real(params[0].detach()), parts[0])
+    assert torch.equal(params[1], parts[1])
+    assert all(v.dtype == params[0].dtype for k, v in optimizers[0].state[params[0]].items() if k != "step")
+
+
+@every_class
+@every_implementation
+def test_state_holds_a_float32_step_and_buffers_in_the_parameters_layout(
+    cls: type[Any], implementation: dict[str, Any]
+) -> None:
+    parameter = Parameter(torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last).bfloat16())
+    parameter.grad = torch.ones_like(parameter)
+    optimizer = make(cls, [parameter], **implementation)
+    assert len(optimizer.state) == 0  # made at the first step
+    optimizer.step()
+    optimizer.step()
+    state = dict(optimizer.state[parameter])
+    step = state.pop("step")
+    assert (step.shape, step.dtype, step.item()) == ((), torch.float32, 2.0)
+    for buffer in state.values():
+        assert buffer.dtype == torch.bfloat16
+        assert buffer.is_contiguous(memory_format=torch.channels_last)
+    assert bool(torch.isfinite(parameter).all())
+
+
+@every_class
+@every_implementation
+def test_bfloat16_parameters_go_downhill(cls: type[Any], implementation: dict[str, Any]) -> None:
+    params = [Parameter(p.detach().bfloat16()) for p in weight_and_bias()]
+    assert loss_change(make(cls, params, lr=0.01, **implementation), params) < 0
+
+
+@every_class
+@every_implementation
+@pytest.mark.parametrize("tensor_lr", [False, True])
+def test_the_arithmetic_for_captured_steps_equals_the_plain_one(
+    cls: type[Any], implementation: dict[str, Any], tensor_lr: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tensor arithmetic a CUDA graph captures runs on a CPU too, without the check of the device.
+    monkeypatch.setattr(sys.modules[cls.__module__], "_get_capturable_supported_devices", lambda: ["cpu"])
+    params, expected = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
+    lr = torch.tensor(1e-3) if tensor_lr else 1e-3
+    optimizer = make(cls, params, lr=lr, weight_decay=0.1, capturable=True, **implementation)
+    plain = make(cls, expected, lr=1e-3, weight_decay=0.1, foreach=False)
+    for _ in range(5):
+        optimizer.step(regression(params))
+        plain.step(regression(expected))
+        torch.testing.assert_close(params, expected, rtol=1e-6, atol=1e-7)  # steps are counted in float32
+    assert not torch.equal(params[0], weight_and_bias(torch.float64)[0])
+
+
+@every_class
+def test_clipped_gradients_give_the_step_of_the_clipped_values(cls: type[Any]) -> None:
+    params, expected = weight_and_bias(), weight_and_bias()
+    optimizers = make(cls, params), make(cls, expected)
+    for of in (params, expected):
+        regression(of)()
+    norm = torch.nn.utils.clip_grad_norm_(params, 0.1)
+    assert norm > 0.1
+    for p in expected:
+        assert p.grad is not None
+        p.grad.mul_(0.1 / (norm + 1e-6))
+    for optimizer in optimizers:
+        optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, expected, strict=True))
