@@ -56,6 +56,12 @@ class EvaluationSection(_Section):
     drop_last: bool = Field(True, description="leave out an epoch's incomplete last minibatch")
     chunk_size: int = Field(12, ge=1, description="individuals trained together as one unit of work")
     threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
+    descent_filter: bool = Field(
+        True, description="reject a rule whose update points uphill or nowhere, before any training"
+    )
+    halve_at: float | None = Field(
+        None, gt=0, lt=1, description="part of the steps after which a chunk's worse half stops training"
+    )
     engine: Literal["auto", "batched", "sequential"] = Field("auto", description="how a chunk is trained")
 
 

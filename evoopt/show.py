@@ -62,8 +62,8 @@ def _fitness(run: Run, winner: dict[str, Any]) -> str:
     final = winner.get("final")
     if final:
         text += f", {final['score']:.4f} on {run.config.search.final_replicates} fresh seeds per task"
-        if final["divergence_rate"]:
-            text += f" ({final['divergence_rate']:.0%} of them diverged)"
+        if final["unfinished_rate"]:
+            text += f" ({final['unfinished_rate']:.0%} of them diverged)"
     kinds = {
         "validation": "mean validation accuracy over tasks",
         "paper": "test accuracy plus loss bonus, as published",
@@ -80,10 +80,13 @@ def _budget(run: Run) -> str:
 
 
 def _generation_table(records: list[dict[str, Any]]) -> list[str]:
-    header = f"{'gen':>4} {'best':>8} {'median':>8} {'mean':>8} {'diverged':>9} {'trainings':>10}"
+    header = (
+        f"{'gen':>4} {'best':>8} {'median':>8} {'mean':>8} {'diverged':>9} {'stopped':>8} {'trainings':>10}"
+    )
     rows = [
         f"{r['generation']:>4} {r['best']:>8.4f} {r['median']:>8.4f} {r['mean']:>8.4f} "
-        f"{r['divergence_rate']:>9.0%} {r['trainings']:>10}"
+        f"{r['outcomes'].get('diverged', 0.0):>9.0%} {r['outcomes'].get('stopped', 0.0):>8.0%} "
+        f"{r['trainings']:>10}"
         for r in records
     ]
     return [header, *rows]

@@ -218,11 +218,12 @@ class Evaluator:
             batch_size=evaluation.batch_size or 0,
             drop_last=evaluation.drop_last,
             split="test" if evaluation.fitness == "paper" else "validation",
+            halve_at=evaluation.halve_at,
         )
         engine: EngineName = evaluation.engine
         if engine == "auto":
             engine = self._engine(task, Chunk(task, rules, plan, "auto"))
-        return Chunk(task, rules, plan, engine)
+        return Chunk(task, rules, plan, engine, evaluation.descent_filter)
 
     def _engine(self, task: str, chunk: Chunk) -> EngineName:
         if task not in self._engines:

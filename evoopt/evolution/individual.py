@@ -11,10 +11,10 @@ G = TypeVar("G")
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]
-    """Divergence rate, score, loss; compared in this order.
+    """Rate of trainings without a score, score, loss; compared in this order.
 
-    The signs live here and nowhere else: fewer diverged trainings first, then the higher score, then,
-    among equal scores, the lower validation loss.
+    The signs live here and nowhere else: fewer diverged, failed or stopped trainings first, then the
+    higher score, then, among equal scores, the lower validation loss.
     """
 
     weights = (-1.0, 1.0, -1.0)

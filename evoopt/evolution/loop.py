@@ -98,13 +98,14 @@ def _statistics(
     best = max(scheme.population, key=lambda ind: (ind.fitness, -ind.id))
     runs = evaluator.runs_of(best)
     terms = Counter(name for ind in scheme.population for name in ind.genome.terms)
+    outcomes = Counter(run.result.outcome for ind in scheme.population for run in evaluator.runs_of(ind))
     summary = statistics.compile(scheme.population)
     return {
         "generation": scheme.generation,
         "trainings": trained,
         "best": best.fitness.score,
         **{name: float(summary[name]) for name in ("mean", "median", "std", "min")},
-        "divergence_rate": float(np.mean([ind.fitness.values[0] for ind in scheme.population])),
+        "outcomes": {name: count / outcomes.total() for name, count in sorted(outcomes.items())},
         "best_id": best.id,
         "best_tasks": task_scores(config.evaluation.fitness, runs, config.evaluation.tasks) if runs else {},
         "terms": dict(sorted(terms.items())),
@@ -123,7 +124,7 @@ def _name_winner(config: Config, evaluator: Evaluator, hall: tools.HallOfFame) -
     rows = [
         {
             **_portrait(finalists[k]),
-            "final": {"divergence_rate": values[k][0], "score": values[k][1], "loss": values[k][2]},
+            "final": {"unfinished_rate": values[k][0], "score": values[k][1], "loss": values[k][2]},
         }
         for k in order
     ]

@@ -43,10 +43,10 @@ class Evaluation:
 def fitness_values(
     fitness: FitnessName, runs: Sequence[Evaluation], tasks: Sequence[str]
 ) -> tuple[float, float, float]:
-    """Divergence rate, score and loss of one individual from its trainings.
+    """Rate of trainings without a score, score and loss of one individual.
 
-    ``validation``: trainings that did not end well count in the rate and nowhere else; score and loss are
-    means over tasks of means over the seeds that ended well (a task without any scores 0). ``paper``: A3
+    ``validation``: trainings that diverged, failed or were stopped count in the rate and nowhere else; score
+    and loss are means over tasks of means over the other seeds (a task without any scores 0). ``paper``: A3
     of the published search, ``metric + 0.05*max(0, 1 - train_loss)``, -1 for a divergence, -1 altogether
     if a training failed.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from evoopt.execution import Worker
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.training.engine import choose_engine, train
+from evoopt.training.filters import reject_reason
 from evoopt.training.plan import TrainingPlan, TrainingResult
 
 EngineName = Literal["auto", "batched", "sequential"]
@@ -38,12 +40,14 @@ class Chunk:
         rules: The members' rules, in canonical form.
         plan: What to do; ``batch_size`` 0 stands for the task's own.
         engine: How to train them.
+        descent_filter: Whether rules that cannot train anything are rejected first.
     """
 
     task: str
     rules: tuple[UpdateRule, ...]
     plan: TrainingPlan
     engine: EngineName
+    descent_filter: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ def make_worker(setup: WorkerSetup) -> Worker:
             plan = replace(plan, batch_size=task.batch_size)
         if probe:
             return choose_engine(task, data, chunk.rules, plan, setup.device)
-        return train(task, data, chunk.rules, plan, device=setup.device, engine=chunk.engine)
+        reasons = [_reject_reason(rule) if chunk.descent_filter else None for rule in chunk.rules]
+        kept = [rule for rule, reason in zip(chunk.rules, reasons, strict=True) if reason is None]
+        results = iter(train(task, data, kept, plan, device=setup.device, engine=chunk.engine))
+        return [
+            next(results) if reason is None else TrainingResult.unsuccessful("stopped", reason)
+            for reason in reasons
+        ]
 
     return work
+
+
+# A rule comes back for every task and seed, the answer depends on the rule alone.
+_reject_reason = lru_cache(maxsize=10_000)(reject_reason)
