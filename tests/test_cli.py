@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import evoopt
+from evoopt import optim
 from evoopt.cli import app
 from evoopt.errors import EvooptError
 
 TINY = ["--task", "digits", "--population", "4", "--generations", "2", "--steps", "5"]
+
+TINY_SETTINGS: dict[str, dict[str, object]] = {
+    "search": {"population": 4, "generations": 2},
+    "evaluation": {"tasks": ["digits"], "steps": 5},
+    "execution": {"executor": "serial"},
+}
 
 
 def evoopt_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +59,30 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains(tmp_path: Path
     assert again.stderr.startswith("error: ")
     assert "not empty" in again.stderr
     assert again.stderr.count("\n") == 1
+
+
+def test_the_winner_of_a_run_is_exported_as_a_class(tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "my_optimizer.py"
+    with evoopt.search("quick", out=run, overrides=TINY_SETTINGS) as finished:
+        rule = finished.rule
+    result = CliRunner().invoke(app, ["export", str(run), "-o", str(file), "--name", "MyOptimizer"])
+    assert result.exit_code == 0, result.output
+    source = file.read_text()
+    assert "class MyOptimizer(Optimizer)" in source
+    assert rule.key in source
+    assert "run run, space 'quick', seed 42" in source
+    assert "exists already" in refused("export", str(run), "-o", str(file))
+    weights = torch.nn.Parameter(torch.ones(3))
+    weights.grad = torch.tensor([1.0, -2.0, 3.0])
+    made = optim.from_run(run)
+    scheduled = "total_steps" in inspect.signature(made).parameters
+    exported = made([weights], **({"total_steps": 5} if scheduled else {}))
+    expected = torch.nn.Parameter(torch.ones(3))
+    expected.grad = weights.grad.clone()
+    interpreted = optim.EvolvedOptimizer([expected], rule, total_steps=5)
+    exported.step()
+    interpreted.step()
+    torch.testing.assert_close(weights, expected)
 
 
 def test_resuming_a_finished_run_shows_it(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from evoopt.errors import EvooptError, unknown_name
 from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
+from evoopt.runs.run import Run
 
 FORMATS: dict[str, str] = {
+    "run": "folder of a finished run; its winner is exported",
     "preset": f"name of a preset: {', '.join(PRESETS)}",
     "genome": "JSON file of an optimizer genome (kind 'optimizer_genome')",
     "rule": "JSON file of an update rule (kind 'update_rule')",
@@ -56,26 +58,45 @@ PUBLISHED: dict[str, Provenance] = {
 
 
 def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
-    """Find the rule that a preset name or a JSON file stands for.
+    """Find the rule that a preset name, a run folder or a JSON file stands for.
 
     Args:
-        source: Preset name, or path of a JSON file with a rule or an optimizer genome.
+        source: Preset name, folder of a finished run, or JSON file with a rule or an optimizer genome.
 
     Returns:
         The rule and what is known of its origin.
 
     Raises:
-        EvooptError: Neither a preset nor a file, or a file that holds no rule.
+        EvooptError: None of these, a file that holds no rule, or a run that is not finished.
     """
     name = str(source)
     if name in PRESETS:
         return PRESETS[name], PUBLISHED.get(name, Provenance(f"preset {name!r}"))
     path = Path(source)
+    if path.is_dir():
+        return _from_run(path)
     if path.is_file():
         return _from_json(_read_json(path), path)
-    if path.is_dir() or path.suffix or len(path.parts) > 1:
-        raise EvooptError(f"{path} is neither a preset nor a JSON file of a rule or genome")
+    if path.suffix or len(path.parts) > 1:
+        raise EvooptError(
+            f"{path} is neither a preset, nor a run folder, nor a JSON file of a rule or genome"
+        )
     raise unknown_name("preset", name, PRESETS)
+
+
+def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
+    with Run(folder) as run:
+        winner, evaluation = run.winner, run.config.evaluation
+        trainings = sum(run.store.outcome_counts().values())
+        provenance = Provenance(
+            f"run {folder.resolve().name}, space {run.config.name!r}, seed {run.config.search.seed}",
+            run=folder.resolve().name,
+            data=", ".join(Path(task).name for task in evaluation.tasks),
+            budget=f"{trainings:,} trainings of {evaluation.steps} steps",
+            genome=winner["genome"],
+            comparison=run.verdict,
+        )
+        return UpdateRule.from_json(winner["rule"]), provenance
 
 
 def _from_json(data: Any, path: Path) -> tuple[UpdateRule, Provenance]:

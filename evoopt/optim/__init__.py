@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evoopt.optim.classes import from_genome, from_rule
+from evoopt.optim.classes import from_genome, from_rule, from_run
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
 from evoopt.optim.presets import PRESETS, preset
@@ -23,5 +23,6 @@ __all__ = [
     "UpdateRule",
     "from_genome",
     "from_rule",
+    "from_run",
     "preset",
 ]

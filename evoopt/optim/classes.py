@@ -46,6 +46,25 @@ def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Any = Non
     return found
 
 
+def from_run(folder: str | Path, name: str = "EvolvedRule") -> type[Any]:
+    """Make a `torch.optim.Optimizer` class of a finished run's winner.
+
+    Args:
+        folder: The run folder.
+        name: Name of the class.
+
+    Returns:
+        The class.
+
+    Raises:
+        EvooptError: Not a run folder, or a run that is not finished.
+    """
+    from evoopt.runs.run import Run
+
+    Run(folder).close()  # so that a path that is no run is said to be none
+    return from_genome(folder, name)
+
+
 def from_genome(source: str | Path, name: str = "EvolvedRule") -> type[Any]:
     """Make a `torch.optim.Optimizer` class of whatever ``evoopt export`` accepts.
 

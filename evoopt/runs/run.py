@@ -18,7 +18,8 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.runs.lock import RunLock
 from evoopt.runs.store import RunStore
 
-CONFIG_FILE, DATABASE_FILE, RESULT_FILE = "config.toml", "run.sqlite", "result.json"
+CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
+RESULT_FILE, COMPARISON_FILE = "result.json", "comparison.json"
 
 
 class Run:
@@ -136,6 +137,16 @@ class Run:
     def rule(self) -> UpdateRule:
         """The winner's update rule in canonical form."""
         return UpdateRule.from_json(self.winner["rule"])
+
+    @property
+    def verdict(self) -> str | None:
+        """How the winner compares with tuned Adam, in a sentence; None if that was not measured."""
+        try:
+            data = json.loads((self.folder / COMPARISON_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        verdict = data.get("verdict") if isinstance(data, dict) else None
+        return " ".join(map(str, verdict)) if isinstance(verdict, list) else None
 
     def lineage(self, number: int) -> list[Individual[OptimizerGenome]]:
         """An individual and all its ancestors, newest first."""

@@ -1,49 +1,24 @@
-"""The command line: thin commands over `evoopt.api`."""
+"""`evoopt search`, `resume`, `show`, `spaces`, `tasks`."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-import evoopt
-from evoopt.errors import EvooptError
-
-app = typer.Typer(
-    help="Discover deep-learning optimizers by evolution.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from evoopt.cli.app import (
+    EXIT_INTERRUPTED,
+    DataDir,
+    Device,
+    Executor,
+    Quiet,
+    RunFolder,
+    Workers,
+    app,
+    list_lines,
 )
-
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
-Executor = Annotated[str | None, typer.Option(help="serial or process.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder with data sets; EVOOPT_DATA by default, then the user's cache.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
-
-
-def _version(show: bool) -> None:
-    if show:
-        typer.echo(f"evoopt {evoopt.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    pass
 
 
 @app.command()
@@ -124,7 +99,7 @@ def spaces() -> None:
     """List the shipped search spaces."""
     from evoopt.config import list_spaces
 
-    _list({name: config.description for name, config in list_spaces().items()})
+    list_lines({name: config.description for name, config in list_spaces().items()})
 
 
 @app.command()
@@ -132,32 +107,7 @@ def tasks() -> None:
     """List the built-in tasks."""
     from evoopt.tasks import TASKS
 
-    _list({name: task.description for name, task in TASKS.items()})
-
-
-def main() -> NoReturn:
-    """Entry point: known errors become one line on standard error and exit code 2."""
-    # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: _raise_interrupt())
-    try:
-        app(standalone_mode=True)
-    except EvooptError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away (`evoopt show RUN | head`): nothing is wrong.
-        sys.stderr.close()
-    sys.exit(0)
-
-
-def _raise_interrupt() -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo("error: " + " ".join(message.split()), err=True)
-    sys.exit(EXIT_ERROR)
+    list_lines({name: task.description for name, task in TASKS.items()})
 
 
 def _interrupted(folder: Path) -> NoReturn:
@@ -177,13 +127,3 @@ def _execution(
         "device": device,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
     }
-
-
-def _list(lines: dict[str, str]) -> None:
-    width = max(len(name) for name in lines)
-    for name, description in lines.items():
-        typer.echo(f"{name:<{width}}  {description}")
-
-
-if __name__ == "__main__":
-    main()

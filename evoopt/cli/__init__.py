@@ -1,0 +1,8 @@
+"""The command line: thin commands over the Python API."""
+
+from __future__ import annotations
+
+from evoopt.cli import export, search  # noqa: F401  (importing them adds their commands)
+from evoopt.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,8 @@
+"""``python -m evoopt.cli``."""
+
+from __future__ import annotations
+
+from evoopt.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The application: what all commands share, and the way errors reach people."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import evoopt
+from evoopt.errors import EvooptError
+
+app = typer.Typer(
+    help="Discover deep-learning optimizers by evolution.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
+Executor = Annotated[str | None, typer.Option(help="serial or process.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with data sets; EVOOPT_DATA by default, then the user's cache.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"evoopt {evoopt.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Entry point: known errors become one line on standard error and exit code 2."""
+    # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: _raise_interrupt())
+    try:
+        app(standalone_mode=True)
+    except EvooptError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away (`evoopt show RUN | head`): nothing is wrong.
+        sys.stderr.close()
+    sys.exit(0)
+
+
+def list_lines(lines: dict[str, str]) -> None:
+    """Print names with their explanations in two columns."""
+    width = max(len(name) for name in lines)
+    for name, text in lines.items():
+        typer.echo(f"{name:<{width}}  {text}")
+
+
+def _raise_interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo("error: " + " ".join(message.split()), err=True)
+    sys.exit(EXIT_ERROR)
