@@ -1,0 +1,1 @@
+"""Speed of population training against the alternatives: ``python -m benchmarks``."""

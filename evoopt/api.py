@@ -71,8 +71,7 @@ def resume(folder: str | Path, *, quiet: bool = True, overrides: dict[str, Any] 
     """
     refuse_unguarded_main()
     with Run(folder, writable=True) as run:
-        if not run.finished:
-            _go(run, run.config.override({"execution": overrides or {}}), quiet)
+        _go(run, run.config.override({"execution": overrides or {}}), quiet)
     return Run(folder)
 
 
@@ -127,6 +126,18 @@ def make_run_executor(config: Config) -> Executor:
 
 
 def _go(run: Run, config: Config, quiet: bool) -> None:
+    if not run.finished:
+        _search(run, config, quiet)
+    if config.search.compare and config.evaluation.fitness != "noise" and run.verdict is None:
+        # Imported here because the comparison draws in scipy and matplotlib.
+        from evoopt.compare.short import short_comparison
+
+        answer = short_comparison(run, config, quiet)
+        if answer.report is None:
+            run.write_verdict(answer.sentence)
+
+
+def _search(run: Run, config: Config, quiet: bool) -> None:
     _check_device(config.execution.device)
     state = run.store.checkpoint() or {}
     progress = Progress(config, quiet, state.get("scheme", {}).get("generation", 0))

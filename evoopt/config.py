@@ -35,6 +35,7 @@ class SearchSection(_Section):
         description="reaverage: elites gain a fresh seed per generation; reevaluate: the same again",
     )
     max_replicates: int = Field(8, ge=1, description="most seeds an elite is averaged over")
+    compare: bool = Field(True, description="end with a short comparison against tuned Adam")
     finalists: int = Field(5, ge=0, description="best individuals re-scored before a winner is named")
     final_replicates: int = Field(5, ge=1, description="fresh seeds per finalist and task")
 

@@ -16,6 +16,7 @@ def describe_result(run: Run) -> str:
         *_rule_lines(winner),
         f"fitness  {_fitness(run, winner)}",
         f"budget   {_budget(run)}",
+        *_verdict(run),
     ]
     return "\n".join(lines)
 
@@ -35,11 +36,15 @@ def describe_run(run: Run) -> str:
     best = run.best
     if best is None:
         return "\n".join([*lines, "no generation is finished yet"])
-    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", ""]
+    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_verdict(run), ""]
     lines += [*_generation_table(records), ""]
     lines += [*_term_table(records), ""]
     lines += _lineage(run, best["id"])
     return "\n".join(lines)
+
+
+def _verdict(run: Run) -> list[str]:
+    return [f"verdict  {run.verdict}"] if run.verdict else []
 
 
 def _rule_lines(winner: dict[str, Any]) -> list[str]:

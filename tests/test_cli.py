@@ -17,10 +17,10 @@ from evoopt import optim
 from evoopt.cli import app
 from evoopt.errors import EvooptError
 
-TINY = ["--task", "digits", "--population", "4", "--generations", "2", "--steps", "5"]
+TINY = ["--task", "digits", "--population", "4", "--generations", "2", "--steps", "5", "--no-compare"]
 
 TINY_SETTINGS: dict[str, dict[str, object]] = {
-    "search": {"population": 4, "generations": 2},
+    "search": {"population": 4, "generations": 2, "compare": False},
     "evaluation": {"tasks": ["digits"], "steps": 5},
     "execution": {"executor": "serial"},
 }

@@ -18,7 +18,14 @@ from evoopt.errors import EvooptError
 from evoopt.tasks import DataOptions, get_task, load_task_data
 
 SETTINGS: dict[str, dict[str, object]] = {
-    "search": {"population": 6, "generations": 3, "seed": 3, "finalists": 2, "final_replicates": 2},
+    "search": {
+        "population": 6,
+        "generations": 3,
+        "seed": 3,
+        "finalists": 2,
+        "final_replicates": 2,
+        "compare": False,
+    },
     "evaluation": {"tasks": ["digits", "digits_cnn"], "steps": 12, "replicates": 1, "chunk_size": 3},
 }
 

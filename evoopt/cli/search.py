@@ -35,6 +35,9 @@ def search(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps per training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all randomness.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, batched or sequential training.")] = None,
+    compare: Annotated[
+        bool | None, typer.Option("--compare/--no-compare", help="End with a comparison against tuned Adam.")
+    ] = None,
     workers: Workers = None,
     executor: Executor = None,
     device: Device = None,
@@ -49,7 +52,12 @@ def search(
     config = api.resolve(
         space,
         {
-            "search": {"population": population, "generations": generations, "seed": seed},
+            "search": {
+                "population": population,
+                "generations": generations,
+                "seed": seed,
+                "compare": compare,
+            },
             "evaluation": {"tasks": task or None, "steps": steps, "engine": engine},
             "execution": _execution(workers, executor, device, data_dir),
         },

@@ -61,14 +61,14 @@ def options(rule: UpdateRule) -> list[Option]:
     if rule.warmup_steps:
         check = ("warmup_steps >= 1", "Invalid warmup_steps value: {warmup_steps}")
         text = "length of the linear warmup in steps"
-        found.append(Option("warmup_steps", "int", repr(rule.warmup_steps), text, (check,), (), False))
+        found.append(Option("warmup_steps", "int", repr(int(rule.warmup_steps)), text, (check,), (), False))
     return found
 
 
 def _lr(value: float) -> Option:
     text = "learning rate; a tensor has one element"
     check = ("lr >= 0.0", "Invalid learning rate: {lr}")
-    return Option("lr", "float | Tensor", repr(value), text, (check,), (), True)
+    return Option("lr", "float | Tensor", repr(float(value)), text, (check,), (), True)
 
 
 def _betas(rule: UpdateRule) -> list[Option]:
@@ -78,7 +78,7 @@ def _betas(rule: UpdateRule) -> list[Option]:
             (f"0.0 <= betas[{i}] < 1.0", f"Invalid beta parameter at index {i}: {{betas[{i}]}}")
             for i in (0, 1)
         )
-        default = f"({rule.beta1!r}, {rule.beta2!r})"
+        default = f"({float(rule.beta1)!r}, {float(rule.beta2)!r})"
         text = f"decay of {averages[0]} and of {averages[1]}"
         return [Option("betas", "tuple[float, float]", default, text, checks, ("beta1", "beta2"), True)]
     if rule.use_m:

@@ -77,6 +77,8 @@ def write_export(source: str | Path, out: str | Path, name: str, force: bool = F
     rule, provenance = load_rule(source)
     text = render(rule, name, provenance)
     path = Path(out)
+    if path.is_dir():
+        raise EvooptError(f"{path} is a folder; name a file to write, such as {path / 'my_optimizer.py'}")
     try:
         # "x" instead of a look beforehand: no file can come in between.
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:

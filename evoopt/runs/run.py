@@ -179,6 +179,11 @@ class Run:
         }
         return json.dumps(body, indent=1, sort_keys=True) + "\n"
 
+    def write_verdict(self, sentence: str) -> None:
+        """Keep why the winner was not compared with tuned Adam."""
+        text = json.dumps({"verdict": [sentence]}, indent=1) + "\n"
+        (self.folder / COMPARISON_FILE).write_text(text, encoding="utf-8")
+
     def write_result(self) -> None:
         """Write `result_json` into the folder."""
         (self.folder / RESULT_FILE).write_text(self.result_json(), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sqlite3
@@ -52,19 +53,20 @@ class RunStore:
 
     def __init__(self, path: Path, create: bool = False, readonly: bool = False) -> None:
         self._path = path
+        self._readonly = readonly
         if not create and not path.is_file():
             raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
         uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
         with self._errors():
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
-            if create:
+            if not readonly:
                 self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+            if create:
                 with self._transaction():
                     for statement in _SCHEMA.strip().split(";\n"):
                         self._db.execute(statement)
                     self._db.execute("INSERT INTO meta VALUES ('version', ?)", (str(STORE_VERSION),))
-            if not readonly:
-                self._db.execute("PRAGMA synchronous=NORMAL")
             found = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
         if found is None or found[0] != str(STORE_VERSION):
             raise EvooptError(
@@ -99,7 +101,11 @@ class RunStore:
                 raise
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and close it."""
+        """Fold the write-ahead log into the one file and close it."""
+        if not self._readonly:
+            # Fails while somebody reads; then the log stays beside the file, which is as good.
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
 
     def evaluations(self) -> Iterator[Evaluation]:

@@ -44,7 +44,7 @@ def outputs(
     }
     shared = dict(uniform or {})
     if architecture.way == "stacked":
-        return stacked_forward(template, {**stacks, **shared}, x)
+        return stacked_forward(architecture.layers, {**stacks, **shared}, x)
     if architecture.way == "vmap":
         one = lambda own, inputs: functional_call(template, {**own, **shared}, (inputs,))  # noqa: E731
         return vmap(one, in_dims=(0, None))(stacks, x)  # type: ignore[no-any-return]
@@ -76,7 +76,7 @@ def losses_and_gradients(
     Returns:
         Losses ``[P]``.
     """
-    leaves = {name: p.detach().requires_grad_() for name, p in population.parameters.items()}
+    leaves = population.leaves
     with torch.enable_grad():
         losses = population_losses(loss, outputs(population, x, uniform, leaves), y)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)

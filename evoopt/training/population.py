@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from evoopt.tasks.task import Task
 from evoopt.training.dropout import dropouts, with_given_dropout
 from evoopt.training.flat import FlatLayout
 from evoopt.training.layers import prepare_layers
-from evoopt.training.stacked import stackable
+from evoopt.training.stacked import Layer, stackable, stacked_layers
 from evoopt.training.streams import initial_model
 from evoopt.training.weights_file import load_stack, save_stack
 
@@ -57,6 +58,11 @@ class Architecture:
         convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
         shapes = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
         return cls(model, template, FlatLayout(shapes, channels_last=way == "loop" and convolves), way)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The template's layers, for the way ``stacked``."""
+        return stacked_layers(self.template)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -132,6 +138,11 @@ class ModelPopulation:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    @cached_property
+    def leaves(self) -> dict[str, Tensor]:
+        """The parameters as leaves of the autograd graph; they share memory with ``weights``."""
+        return {name: view.detach().requires_grad_() for name, view in self.parameters.items()}
 
     @property
     def device(self) -> torch.device:

@@ -8,8 +8,8 @@ convolutions or `torch.vmap`, which remains the way for every other model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +33,28 @@ def stackable(model: nn.Module) -> bool:
     return plain_sequential(model) and all(_known(layer) for _, layer in _layers(model))
 
 
-def stacked_forward(model: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
+class Layer(NamedTuple):
+    """A layer of the model, its rule, and the qualified names of its tensors by local name."""
+
+    module: nn.Module
+    rule: Callable[[Any, Tensors, Tensor], Tensor]
+    names: dict[str, str]
+
+
+def stacked_layers(model: nn.Module) -> list[Layer]:
+    """Prepare a `stackable` model for `stacked_forward`."""
+    layers = []
+    for name, module in _layers(model):
+        own = [*dict(module.named_parameters()), *dict(module.named_buffers())]
+        layers.append(Layer(module, _rule(module), {key: f"{name}.{key}" for key in own}))
+    return layers
+
+
+def stacked_forward(layers: Sequence[Layer], tensors: Tensors, x: Tensor) -> Tensor:
     """Run a population of models that differ in their weights on the same inputs.
 
     Args:
-        model: One of them, `stackable`; gives structure and mode (training or evaluation), not weights.
+        layers: Of one model; they give structure and mode (training or evaluation), not weights.
         tensors: Stacked parameters and buffers ``[P, ...]`` by qualified name, and numbers for dropout
             (``*.uniform``, without the member dimension). BatchNorm's running statistics change in place.
         x: Inputs ``[b, ...]``.
@@ -46,10 +63,8 @@ def stacked_forward(model: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
         Outputs ``[P, b, ...]``.
     """
     a = x.movedim(0, -1).unsqueeze(0).contiguous()
-    for name, layer in _layers(model):
-        prefix = f"{name}."
-        own = {key[len(prefix) :]: tensors[key] for key in tensors if key.startswith(prefix)}
-        a = _rule(layer)(layer, own, a)
+    for module, rule, names in layers:
+        a = rule(module, {key: tensors[name] for key, name in names.items() if name in tensors}, a)
     return a.movedim(-1, 1)
 
 

@@ -21,7 +21,7 @@ Kernel = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor], None]
 
 _TABLE_STEPS = 64
 _SHORT_ROW = 8192
-_WORTH_COMPILING = 4e6  # weights of one member times steps; uncompiled code takes some 5 ns more for each
+_WORTH_COMPILING = 1e6  # weights of one member times steps; uncompiled code takes some 10 ns more for each
 
 
 class BatchedUpdate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ def test_the_example_trains_a_torchvision_model_with_an_exported_file(tmp_path: 
     write_export("marfinetz2025", tmp_path / "my_optimizer.py", "MyOpt")
     (tmp_path / "train.py").write_text(EXAMPLE + CHECK)
     result = subprocess.run(
-        [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240
+        [sys.executable, "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert result.returncode == 0, result.stderr

@@ -11,6 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -140,7 +141,7 @@ def test_a_file_is_never_replaced_without_force(tmp_path: Path) -> None:
 def test_what_cannot_be_written_or_found_gives_one_line(tmp_path: Path) -> None:
     cases: list[tuple[str, Path, str]] = [
         ("lion", tmp_path / "missing" / "out.py", "cannot write"),
-        ("lion", tmp_path, "cannot write|exists already"),
+        ("lion", tmp_path, "is a folder"),
         ("lyon", tmp_path / "a.py", "unknown preset 'lyon'. Did you mean 'lion'"),
         (str(tmp_path / "none.json"), tmp_path / "a.py", "neither a preset nor a JSON file"),
         (str(tmp_path), tmp_path / "a.py", "neither a preset nor a JSON file"),
@@ -286,6 +287,12 @@ def test_classes_made_in_memory_are_one_per_rule_and_name() -> None:
     assert from_genome("lion", "MyOpt") is from_genome("lion", "MyOpt")
     assert from_genome("lion", "MyOpt") is not from_genome("lion", "Other")
     assert from_genome("lion", "MyOpt") is not from_genome("adam", "MyOpt")
+
+
+def test_constants_from_numpy_are_written_as_plain_numbers() -> None:
+    value = np.float64(0.25)
+    rule = UpdateRule((("adam", value),), lr=value, eps=value, weight_decay=value, clip_value=value)
+    assert "np." not in render(rule, "MyOpt")
 
 
 def test_every_term_has_source_and_formula() -> None:

@@ -97,3 +97,13 @@ def test_rows_of_a_chunk_are_kept_all_or_none(tmp_path: Path) -> None:
         with pytest.raises(EvooptError):
             run.store.add_evaluations([row(0, 1), row(0, 0)])
         assert [r.chunk for r in run.store.evaluations()] == [0]
+
+
+def test_a_finished_run_is_one_file_that_opens_without_write_access(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["noise"]) as run:
+        go(run, StubExecutor())
+    files = {file.name for file in (tmp_path / "run").iterdir()}
+    assert not {name for name in files if name.startswith("run.sqlite-")}
+    with Run(tmp_path / "run") as run:
+        assert run.finished
+    assert {file.name for file in (tmp_path / "run").iterdir()} == files

@@ -11,7 +11,6 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
-    _to_scalar,
     _view_as_real,
 )
 
@@ -167,7 +166,16 @@ class SGD(Optimizer):
             closure (Callable, optional): A closure that reevaluates the model
                 and returns the loss.
         """
-        self._accelerator_graph_capture_health_check()
+        if (
+            not torch.compiler.is_compiling()
+            and torch.cuda.is_available()
+            and torch.cuda.is_current_stream_capturing()
+            and not all(group["capturable"] for group in self.param_groups)
+        ):
+            raise RuntimeError(
+                "Attempting CUDA graph capture of step() for an instance of "
+                f"{type(self).__name__} but param_groups' capturable is False."
+            )
 
         loss = None
         if closure is not None:
@@ -359,7 +367,7 @@ def sgd(
         grads,
         exp_avgs,
         state_steps,
-        lr=_to_scalar(lr),
+        lr=lr.squeeze() if isinstance(lr, Tensor) else lr,
         beta1=beta1,
         weight_decay=weight_decay,
         momentum_weight=momentum_weight,

@@ -1,0 +1,311 @@
+"""What is measured. Every case returns figures for the table and a record for the JSON file."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from benchmarks.baselines import DeapPool, notebook_trainer
+from benchmarks.measure import peak_memory_mb, rates, ratio, sgemm_flops, side_by_side, step_flops
+from benchmarks.ours import OurPool
+from benchmarks.problems import (
+    PROBLEMS,
+    Problem,
+    adam_rules,
+    data_of,
+    mlp_of_width,
+    random_rules,
+    task_of,
+)
+from evoopt.execution.process_setup import keep_freed_memory, torch_threads, usable_cores
+from evoopt.optim import UpdateRule
+from evoopt.training.batched import EngineOptions, seconds_per_step
+from evoopt.training.coefficients import Program
+from evoopt.training.forward import losses_and_gradients
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.population import ModelPopulation
+from evoopt.training.update import BatchedUpdate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was compared, the figure, and what was hoped for."""
+
+    what: str
+    figure: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    rows: list[Row]
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def against_pool(name: str, ours: int, theirs: int, steps: int, engine: str, target: str) -> Outcome:
+    """Our pool against DEAP with a process pool (baseline A), the same number of processes."""
+    problem, cores = PROBLEMS[name], usable_cores()
+    pool, deap = OurPool(cores), DeapPool(cores)
+    try:
+        times = side_by_side(
+            {
+                "A": (lambda: deap.train(name, theirs, steps), theirs * steps),
+                "adam": (lambda: pool.train(name, adam_rules(ours), steps, engine), ours * steps),
+                "random": (lambda: pool.train(name, random_rules(ours), steps, engine), ours * steps),
+            }
+        )
+    finally:
+        pool.close()
+        deap.close()
+    with torch_threads(1):
+        limit = step_flops(problem) / sgemm_flops() / cores
+    share = limit / statistics.median(times["adam"])
+    adam, mixed = ratio(times, "A", "adam"), ratio(times, "A", "random")
+    return Outcome(
+        [
+            Row(f"{problem.title}: {ours} members with Adam / baseline A", _x(adam), target),
+            Row(f"{problem.title}: {ours} random rules / baseline A", _x(mixed), target),
+            Row(f"{problem.title}: share of the sgemm limit", f"{share:.0%}"),
+        ],
+        {"rates": rates(times), "ratio_adam": adam, "ratio_random": mixed, "sgemm_share": share},
+    )
+
+
+def against_notebook() -> Outcome:
+    """Our pool against the published notebook's way (baseline B): one model at a time, all threads."""
+    problem, cores, steps = PROBLEMS["cnn28"], usable_cores(), 12
+    pool, notebook = OurPool(cores), notebook_trainer(problem)
+    try:
+        with torch_threads(cores):
+            times = side_by_side(
+                {
+                    "B": (lambda: notebook(steps), steps),
+                    "ours": (
+                        lambda: pool.train("cnn28", adam_rules(cores), steps, "sequential"), cores * steps
+                    ),
+                }
+            )  # fmt: skip
+    finally:
+        pool.close()
+    found = ratio(times, "B", "ours")
+    return Outcome(
+        [Row(f"{problem.title}: {cores} members with Adam / baseline B", _x(found), ">= 3x")],
+        {"rates": rates(times), "ratio": found},
+    )
+
+
+def update_share() -> Outcome:
+    """What part of a step the update takes."""
+    rows, record = [], {}
+    keep_freed_memory()
+    for name, members in (("mlp", 50), ("cnn8", 24), ("cnn28", 1)):
+        for kind, rules in (("Adam", adam_rules(members)), ("random rules", random_rules(max(members, 4)))):
+            share = _update_share(PROBLEMS[name], rules[: max(members, 1)])
+            rows.append(Row(f"{PROBLEMS[name].title}: update's share of a step, {kind}", f"{share:.0%}", "<= 15%"))
+            record[f"{name} {kind}"] = share
+    return Outcome(rows, record)
+
+
+def _update_share(problem: Problem, rules: Sequence[UpdateRule]) -> float:
+    data = data_of(problem)
+    x, y = data.train.x[: problem.batch_size], data.train.y[: problem.batch_size]
+    way = "loop" if problem.name == "cnn28" else "auto"
+    population = ModelPopulation.from_models([problem.make_model() for _ in rules], way)  # type: ignore[arg-type]
+    update = BatchedUpdate(rules, 10**6, population.weights, "always")
+    uniform = {f"{name}.uniform": torch.rand(problem.batch_size, 256) for name in population.rates}
+    gradients, loss = torch.empty_like(population.weights), task_of(problem, data).loss
+    count = iter(range(10**6))
+    with torch_threads(1):
+        times = side_by_side(
+            {
+                "gradients": (
+                    lambda: [losses_and_gradients(population, loss, x, y, uniform, gradients) for _ in range(5)],
+                    5,
+                ),
+                "update": (lambda: [update.step(population.weights, gradients, next(count)) for _ in range(5)], 5),
+            },
+            rounds=15,
+        )  # fmt: skip
+    shares = [u / (u + g) for u, g in zip(times["update"], times["gradients"], strict=True)]
+    return statistics.median(shares)
+
+
+def population_sizes() -> Outcome:
+    """Cost of a member's step against the number of members, one thread."""
+    rows, record = [], {}
+    keep_freed_memory()
+    for name in ("mlp", "cnn8"):
+        problem = PROBLEMS[name]
+        times = _steps(problem, [(f"{p}", random_rules(p)) for p in (1, 8, 25, 50, 200)])
+        for label, seconds in times.items():
+            gain = statistics.median(times["1"]) / statistics.median(seconds)
+            rows.append(
+                Row(
+                    f"{problem.title}: {label} members, one thread",
+                    f"{1 / statistics.median(seconds):,.0f} members x steps/s, {gain:.1f}x of 1 member",
+                )
+            )
+        record[name] = rates(times)
+    return Outcome(rows, record)
+
+
+def model_sizes() -> Outcome:
+    """Cost of a weight's step against the size of the model, 25 members, one thread."""
+    keep_freed_memory()
+    rows, record = [], {}
+    for width in (25, 50, 100, 200, 400):
+        problem = mlp_of_width(width)
+        weights = sum(p.numel() for p in problem.make_model().parameters())
+        seconds = statistics.median(_steps(problem, [("25", random_rules(25))])["25"])
+        with torch_threads(1):
+            share = step_flops(problem) / sgemm_flops() / seconds
+        rows.append(
+            Row(
+                f"{problem.title}, {weights:,} weights: 25 members, one thread",
+                f"{seconds * 1e6:,.0f} us per member and step, {share:.0%} of the sgemm limit",
+            )
+        )
+        record[str(weights)] = {"seconds": seconds, "sgemm_share": share}
+    return Outcome(rows, record)
+
+
+def _steps(problem: Problem, groups: list[tuple[str, list[UpdateRule]]]) -> dict[str, list[float]]:
+    data = data_of(problem)
+    task, plan = task_of(problem, data), TrainingPlan(500, seed=0, batch_size=problem.batch_size)
+    times: dict[str, list[float]] = {label: [] for label, _ in groups}
+    with torch_threads(1):
+        for _ in range(5):
+            for label, rules in groups:
+                options = EngineOptions(compile="always")
+                seconds = seconds_per_step(task, data, rules, plan, "cpu", options, budget=0.3, most=50)
+                times[label].append(seconds / len(rules))
+    return times
+
+
+def memory() -> Outcome:
+    """Peak memory of a process that trains a population, beyond one that only imports the package."""
+    script = """
+from benchmarks.problems import *
+from evoopt.training.engine import train
+from evoopt.training.plan import TrainingPlan
+problem = PROBLEMS[{name!r}]
+data = data_of(problem)
+if {members}:
+    plan = TrainingPlan(3, seed=0, batch_size=problem.batch_size)
+    train(task_of(problem, data), data, adam_rules({members}), plan, engine={engine!r})
+"""
+    rows, record = [], {}
+    for name, engine, members in (("mlp", "batched", 50), ("mlp", "batched", 200), ("cnn8", "batched", 50),
+                                  ("cnn28", "sequential", 1), ("cnn28", "sequential", 12)):  # fmt: skip
+        base = peak_memory_mb(script.format(name=name, members=0, engine=engine))
+        used = peak_memory_mb(script.format(name=name, members=members, engine=engine)) - base
+        rows.append(Row(f"{PROBLEMS[name].title}: peak memory of {members} members", f"{used:,.0f} MB"))
+        record[f"{name} {members}"] = used
+    return Outcome(rows, record)
+
+
+def compile_time() -> Outcome:
+    """Seconds from an update's first use to its second, in a fresh process, with the compiler's disk cache."""
+    script = """
+import time, torch
+from benchmarks.problems import random_rules
+from evoopt.training.update import BatchedUpdate
+w = torch.zeros(12, 1000)
+update = BatchedUpdate(random_rules(12), 100, w, "always")
+started = time.perf_counter()
+update.step(w, torch.ones_like(w), 0)
+print(time.perf_counter() - started)
+"""
+    import subprocess
+    import sys
+
+    found = [
+        float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+        for _ in range(2)
+    ]
+    return Outcome(
+        [Row("compiling the update in a fresh process, disk cache warm", f"{found[-1]:.1f} s")],
+        {"first": found[0], "second": found[-1]},
+    )
+
+
+def generation() -> Outcome:
+    """A generation of 24 rules on two tasks through the pool: what is not training."""
+    from evoopt.evolution.worker import Chunk, WorkerSetup, make_worker
+    from evoopt.execution import make_executor
+    from evoopt.tasks import DataOptions
+
+    cores, rules = usable_cores(), [rule.canonical() for rule in random_rules(24)]
+    plan = TrainingPlan(300, seed=0, batch_size=0)
+    setup = WorkerSetup(("digits", "digits_cnn"), DataOptions())
+    shares, totals = [], []
+    with make_executor("process", make_worker, setup, workers=cores) as executor:
+        for turn in range(6):
+            chunks = [
+                Chunk(task, tuple(rules[k : k + 12]), replace(plan, seed=seed), "batched")
+                for task in setup.tasks for seed in (2 * turn, 2 * turn + 1) for k in (0, 12)
+            ]  # fmt: skip
+            started = time.perf_counter()
+            results = [result.value or [] for result in executor.run(chunks)]
+            total = time.perf_counter() - started
+            training = sum(result.seconds for values in results for result in values)
+            if turn:
+                shares.append(1 - training / (cores * total))
+                totals.append(total)
+    share = statistics.median(shares)
+    return Outcome(
+        [Row("24 rules x 2 digits tasks x 2 seeds x 300 steps: time that is not training", f"{share:.1%}")],
+        {"seconds": statistics.median(totals), "overhead_share": share},
+    )
+
+
+def cuda() -> Outcome:
+    """Batched against one-by-one training on a CUDA device, and the projected full search."""
+    if not torch.cuda.is_available():
+        return Outcome([Row("CUDA", "no device was at hand: not measured", ">= 8x")])
+    rows, record = [], {}
+    for name in ("cnn28", "cifar"):
+        problem = PROBLEMS[name]
+        data = data_of(problem)
+        task, plan = task_of(problem, data), TrainingPlan(500, seed=0, batch_size=128)
+        times: dict[str, list[float]] = {"batched": [], "loop": []}
+        for _ in range(5):
+            for way, members in (("auto", 50), ("loop", 5)):
+                options = EngineOptions(way=way, compile="always")  # type: ignore[arg-type]
+                rules = random_rules(50)[:members]
+                seconds = seconds_per_step(task, data, rules, plan, "cuda", options, budget=3.0, most=20)
+                times["batched" if way == "auto" else "loop"].append(seconds / members)
+        found = ratio(times, "loop", "batched")
+        rows.append(Row(f"{problem.title}: 50 members / one by one on the device", _x(found), ">= 8x"))
+        record[name] = {"rates": rates(times), "ratio": found}
+    step = {name: 1 / record[name]["rates"]["batched"] for name in ("cnn28", "cifar")}
+    hours = 50 * 50 * 2 * 500 * (2 * step["cnn28"] + step["cifar"]) / 3600
+    rows.append(Row("50 generations x 50 genomes x 3 data sets x 2 seeds x 500 steps", f"{hours:.2f} h", "< 1 h"))
+    record["projected_hours"] = hours
+    return Outcome(rows, record)
+
+
+def _x(found: dict[str, float]) -> str:
+    return f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
+
+
+assert Program
+
+CASES: dict[str, Callable[[], Outcome]] = {
+    "mlp": lambda: against_pool("mlp", 50, 4, 400, "batched", ">= 10x"),
+    "cnn8": lambda: against_pool("cnn8", 48, 4, 200, "batched", ">= 5x"),
+    "cnn28": lambda: against_pool("cnn28", 2, 2, 12, "sequential", ">= 1.5x"),
+    "notebook": against_notebook,
+    "update": update_share,
+    "population": population_sizes,
+    "model": model_sizes,
+    "memory": memory,
+    "compile": compile_time,
+    "generation": generation,
+    "cuda": cuda,
+}

@@ -1,0 +1,106 @@
+"""Timing side by side, because machines and their load differ: only ratios within one run mean anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.problems import Problem, data_of
+
+ROUNDS = 5
+
+
+def side_by_side(
+    contenders: Mapping[str, tuple[Callable[[], None], float]], rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Time contenders in turn, after one unmeasured turn each.
+
+    Args:
+        contenders: What to call, and the units of work (members times steps) that one call does, by name.
+        rounds: How often.
+
+    Returns:
+        Seconds per unit of work, one per round, by name.
+    """
+    for call, _ in contenders.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, (call, work) in contenders.items():
+            started = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - started) / work)
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> dict[str, float]:
+    """Median, lowest and highest of the rounds' ratios."""
+    ratios = sorted(a / b for a, b in zip(times[slow], times[fast], strict=True))
+    return {"median": statistics.median(ratios), "low": ratios[0], "high": ratios[-1]}
+
+
+def rates(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Members times steps per second, median."""
+    return {name: 1 / statistics.median(seconds) for name, seconds in times.items()}
+
+
+def sgemm_flops(seconds: float = 0.5) -> float:
+    """Float32 operations per second of a 512x512 matrix product with the current thread count."""
+    a, b = torch.randn(512, 512), torch.randn(512, 512)
+    out, best = torch.empty(512, 512), float("inf")
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        torch.mm(a, b, out=out)
+        best = min(best, time.perf_counter() - started)
+    return float(2 * 512**3 / best)
+
+
+def step_flops(problem: Problem) -> int:
+    """Operations in the matrix products and convolutions of one forward and backward pass."""
+    split = data_of(problem, problem.batch_size).train
+    model = problem.make_model()
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(split.x), split.y).backward()
+    return int(counter.get_total_flops())
+
+
+def peak_memory_mb(script: str) -> float:
+    """Highest resident memory of a fresh interpreter that runs a script, in MB."""
+    code = f"{script}\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return int(out.stdout.split()[-1]) / scale
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, without anything private."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
+    }
+
+
+assert resource

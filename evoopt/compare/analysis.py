@@ -1,0 +1,217 @@
+"""From the scores of a comparison to its statements: differences, speed, cost, overall ratios."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from evoopt.compare.result import Comparison, Scores
+from evoopt.compare.speed import profile_score, speeds
+from evoopt.compare.statistics import (
+    ALPHA,
+    RESAMPLES,
+    PairedDifference,
+    holm,
+    minimum_detectable_effect,
+    paired_difference,
+    smallest_p_value,
+)
+
+Finding = Literal["better", "worse", "no detectable difference"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender on one task, held against the reference.
+
+    Attributes:
+        task: Task name.
+        name: Contender's name.
+        mean: Mean test metric over the seeds that ended well; NaN without any.
+        deviation: Standard deviation over the same.
+        divergence_rate: Share of the seeds that did not end well.
+        error_ratio: Mean test error divided by the reference's: the score normalised per task, below 1 is
+            better. An error below half an example counts as that.
+        difference: Against the reference, seed by seed; None for the reference itself.
+        p_adjusted: Holm-adjusted p-value over all contenders and tasks; NaN for the reference.
+        detectable: Smallest true difference that would be found with 80% probability, at the level left for
+            the most significant test of the family; NaN for the reference.
+        finding: What that means; None for the reference.
+        steps_to_target: Median steps until the training loss that the reference reaches (see
+            `evoopt.compare.speed.speeds`); infinite if it is not reached from half of the seeds.
+        step_us: Wall time of one optimizer step in microseconds.
+        state_per_weight: Bytes of optimizer state per weight of the model.
+    """
+
+    task: str
+    name: str
+    mean: float
+    deviation: float
+    divergence_rate: float
+    error_ratio: float
+    difference: PairedDifference | None
+    p_adjusted: float
+    detectable: float
+    finding: Finding | None
+    steps_to_target: float
+    step_us: float
+    state_per_weight: float
+
+
+@dataclass(frozen=True)
+class Overall:
+    """One contender over all tasks.
+
+    Attributes:
+        name: Contender's name.
+        error_ratio: Geometric mean over tasks of the ratio of its test error to the reference's; NaN if it is
+            missing on a task.
+        low: Lower end of its 95% bootstrap interval over seeds.
+        high: Upper end.
+        profile_score: Area under its performance profile, 0 to 1.
+    """
+
+    name: str
+    error_ratio: float
+    low: float
+    high: float
+    profile_score: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that is stated about a comparison.
+
+    Attributes:
+        rows: One per task and contender, in the comparison's order.
+        overall: One per contender.
+        times: Steps to target on every task and seed, by contender.
+        tests: Number of tests in the family.
+        resolvable: Whether so few seeds can give a significant result in such a family at all.
+    """
+
+    rows: tuple[Row, ...]
+    overall: tuple[Overall, ...]
+    times: dict[str, list[float]]
+    tests: int
+    resolvable: bool
+
+    def row(self, task: str, name: str) -> Row:
+        """The row of a contender on a task."""
+        return next(row for row in self.rows if (row.task, row.name) == (task, name))
+
+
+def analyse(comparison: Comparison) -> Analysis:
+    """Compute every statement; the same comparison gives the same analysis."""
+    reference, steps = comparison.reference, int(comparison.protocol["steps"])
+    others = [name for name in comparison.names if name != reference]
+    places = [(task, name) for task in comparison.tasks for name in others]
+    differences = {
+        (task, name): paired_difference(
+            comparison.scores[task][name].metric, comparison.scores[task][reference].metric
+        )
+        for task, name in places
+    }
+    adjusted = dict(zip(places, holm([differences[place].p_value for place in places]), strict=True))
+    seeds = len(comparison.scores[comparison.tasks[0]][reference].metric)
+    times = {
+        task: speeds({n: s.curves for n, s in comparison.scores[task].items()}, reference, steps)
+        for task in comparison.tasks
+    }
+    rows = []
+    for task in comparison.tasks:
+        for name in comparison.names:
+            difference = differences.get((task, name))
+            rows.append(
+                _row(
+                    comparison,
+                    task,
+                    name,
+                    difference,
+                    adjusted.get((task, name), math.nan),
+                    len(places),
+                    times[task][name],
+                )
+            )
+    pooled = {name: [t for task in comparison.tasks for t in times[task][name]] for name in comparison.names}
+    areas = profile_score(pooled)
+    overall = tuple(
+        Overall(name, *_overall_ratio(comparison, name), areas[name]) for name in comparison.names
+    )
+    resolvable = smallest_p_value(seeds) * max(1, len(places)) < ALPHA
+    return Analysis(tuple(rows), overall, pooled, len(places), resolvable)
+
+
+def _row(
+    comparison: Comparison,
+    task: str,
+    name: str,
+    difference: PairedDifference | None,
+    p_adjusted: float,
+    tests: int,
+    times: Sequence[float],
+) -> Row:
+    own, reference = comparison.scores[task][name], comparison.scores[task][comparison.reference]
+    good = np.array([m for m in own.metric if math.isfinite(m)])
+    facts = comparison.facts[task]
+    return Row(
+        task=task,
+        name=name,
+        mean=float(good.mean()) if len(good) else math.nan,
+        deviation=float(good.std(ddof=1)) if len(good) > 1 else math.nan,
+        divergence_rate=1 - len(good) / len(own.metric),
+        error_ratio=_error(own, facts.test_size) / _error(reference, facts.test_size),
+        difference=difference,
+        p_adjusted=p_adjusted,
+        detectable=_detectable(difference, tests),
+        finding=_finding(difference, p_adjusted),
+        steps_to_target=float(np.median(times)) if times else math.nan,
+        step_us=own.step_us,
+        state_per_weight=own.state_bytes / facts.parameters,
+    )
+
+
+def _detectable(difference: PairedDifference | None, tests: int) -> float:
+    if difference is None:
+        return math.nan
+    return minimum_detectable_effect(difference.spread, difference.compared, ALPHA / tests)
+
+
+def _finding(difference: PairedDifference | None, p_adjusted: float) -> Finding | None:
+    if difference is None:
+        return None
+    if p_adjusted >= ALPHA:
+        return "no detectable difference"
+    return "better" if difference.direction > 0 else "worse"
+
+
+def _error(scores: Scores, test_size: int, chosen: Sequence[int] | None = None) -> float:
+    metric = scores.metric if chosen is None else [scores.metric[k] for k in chosen]
+    good = [m for m in metric if math.isfinite(m)]
+    return max(1 - sum(good) / len(good), 0.5 / test_size) if good else math.nan
+
+
+def _overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, float]:
+    """Geometric mean of error ratios with a bootstrap interval over seeds, which are drawn in pairs."""
+    rng = np.random.default_rng(0)
+    resampled = np.zeros(RESAMPLES)
+    total = 0.0
+    for task in comparison.tasks:
+        floor = 0.5 / comparison.facts[task].test_size
+        own = 1 - np.array(comparison.scores[task][name].metric)
+        reference = 1 - np.array(comparison.scores[task][comparison.reference].metric)
+        good = np.isfinite(own) & np.isfinite(reference)
+        if not good.any():
+            return math.nan, math.nan, math.nan
+        own, reference = own[good], reference[good]
+        total += math.log(max(own.mean(), floor) / max(reference.mean(), floor))
+        draws = rng.integers(len(own), size=(RESAMPLES, len(own)))
+        means = [np.maximum(errors[draws].mean(axis=1), floor) for errors in (own, reference)]
+        resampled += np.log(means[0] / means[1])
+    tasks = len(comparison.tasks)
+    low, high = np.exp(np.percentile(resampled / tasks, [2.5, 97.5]))
+    return math.exp(total / tasks), float(low), float(high)

@@ -1,0 +1,133 @@
+"""What ``evoopt compare`` does, as functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from evoopt.compare.analysis import Analysis, analyse
+from evoopt.compare.comparison import Place, run_comparison
+from evoopt.compare.contender import Contender, with_unique_names
+from evoopt.compare.controls import BEST_OF_N, best_of_n, check_controls, control_contenders
+from evoopt.compare.plots import save_plots
+from evoopt.compare.protocol import Protocol, check_trials, refuse_seen_tests
+from evoopt.compare.result import COMPARISON_FILE, Comparison, without_nan
+from evoopt.compare.sources import BASELINES, contender
+from evoopt.compare.table import describe_comparison, to_csv, to_csv_seeds
+from evoopt.compare.verdict import verdicts
+from evoopt.errors import EvooptError
+from evoopt.runs.run import CONFIG_FILE
+from evoopt.tasks import get_task
+
+DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))
+LOCAL = Place()
+MEMORY_FILE = "trainings.jsonl"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison with its analysis.
+
+    Attributes:
+        comparison: What was found.
+        analysis: What it means.
+    """
+
+    comparison: Comparison
+    analysis: Analysis
+
+    @property
+    def text(self) -> str:
+        """Tables, settings, notes and verdicts for the terminal."""
+        return describe_comparison(self.comparison, self.analysis)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence per candidate and control."""
+        return "\n".join(verdicts(self.comparison, self.analysis))
+
+
+def compare(
+    candidates: Sequence[str | Path | Contender],
+    *,
+    baselines: Sequence[str | Path | Contender] = BASELINES,
+    protocol: Protocol = DEFAULT_PROTOCOL,
+    place: Place = LOCAL,
+    controls: Sequence[str] = (),
+    out: Path | None = None,
+    quiet: bool = True,
+) -> Report:
+    """Compare candidates with baselines tuned with the same effort, on fresh seeds and sealed test data.
+
+    Args:
+        candidates: Runs, rule or genome files, exported files, preset names, ``module:Class``, or contenders.
+        baselines: The same; the first is the reference. One that names a candidate too is left out unless it
+            is the reference.
+        protocol: Budget, seeds and tasks.
+        place: Where to train.
+        controls: What else to hold the candidates against, some of `evoopt.compare.controls.CONTROLS`.
+        out: Folder for ``comparison.json``, CSV files, pictures, and finished trainings, so that an
+            interrupted comparison goes on there; None writes nothing.
+        quiet: Show no progress bar.
+
+    Raises:
+        EvooptError: Anything the user can mend, in one line.
+    """
+    if not candidates:
+        raise EvooptError("name at least one candidate: a run folder, a file, a preset or module:Class")
+    if not baselines:
+        raise EvooptError("a comparison needs at least one baseline")
+    own = [_contender(source) for source in candidates]
+    held = [_contender(source) for source in baselines]
+    named = {c.name for c in own}
+    held = [held[0], *(c for c in held[1:] if c.name not in named and c.name != held[0].name)]
+    everyone = with_unique_names([held[0], *own, *held[1:]])
+    held, own = [everyone[0], *everyone[1 + len(own) :]], everyone[1 : 1 + len(own)]
+    for task in protocol.tasks:
+        get_task(task)  # a misspelt name must not leave a folder behind
+    check_trials(everyone, protocol)
+    refuse_seen_tests(everyone, protocol)
+    runs = {c.name: Path(str(s)) for c, s in zip(own, candidates, strict=True) if _is_run(s)}
+    check_controls(controls, own, runs, out)
+    memory = None
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EvooptError(f"cannot write folder {out}: {error.strerror or error}") from None
+        memory = out / MEMORY_FILE
+    extra = control_contenders(controls, own, runs, out)
+    comparison = run_comparison(own, held, protocol, place, controls=extra, memory=memory, quiet=quiet)
+    if BEST_OF_N in controls:
+        luck = best_of_n(comparison, held[0], protocol, place=place)
+        comparison = replace(comparison, controls={"best_of_n": {"contender": held[0].name, "tasks": luck}})
+    report = Report(comparison, analyse(comparison))
+    if out is not None:
+        write_report(report, out)
+    return report
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write JSON, CSV and pictures into a folder."""
+    comparison, analysis = report.comparison, report.analysis
+    (folder / COMPARISON_FILE).write_text(json_text(report), encoding="utf-8")
+    (folder / "comparison.csv").write_text(to_csv(comparison, analysis), encoding="utf-8")
+    (folder / "scores.csv").write_text(to_csv_seeds(comparison), encoding="utf-8")
+    save_plots(comparison, analysis, folder)
+
+
+def json_text(report: Report) -> str:
+    """The comparison as JSON, with its verdicts and analysis beside it for other programs."""
+    analysis = without_nan(asdict(replace(report.analysis, times={})))
+    body = {**report.comparison.to_json(), "verdict": report.verdict.splitlines(), "analysis": analysis}
+    return json.dumps(body, indent=1) + "\n"
+
+
+def _is_run(source: str | Path | Contender) -> bool:
+    return not isinstance(source, Contender) and (Path(source) / CONFIG_FILE).is_file()
+
+
+def _contender(source: str | Path | Contender) -> Contender:
+    return source if isinstance(source, Contender) else contender(source)

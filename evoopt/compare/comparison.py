@@ -1,0 +1,178 @@
+"""The comparison itself: tune everyone alike, then score on fresh seeds and test data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from evoopt.compare.contender import Contender
+from evoopt.compare.laboratory import Laboratory, Wanted
+from evoopt.compare.protocol import Protocol, refuse_seen_tests
+from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
+from evoopt.compare.tuner import Tuner
+from evoopt.compare.tuning import Tuners, tune
+from evoopt.compare.work import Cost, make_worker
+from evoopt.errors import EvooptError
+from evoopt.evolution.worker import WorkerSetup
+from evoopt.execution import make_executor
+from evoopt.execution.executor import ExecutorKind
+from evoopt.tasks import DataOptions
+from evoopt.training.plan import TrainingResult
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the trainings of a comparison run.
+
+    Attributes:
+        executor: Kind of executor.
+        workers: Processes, one per core by default.
+        threads_per_worker: Torch threads per worker.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        data_dir: Where data sets lie.
+        timeout_s: Longest time for one job in seconds.
+    """
+
+    executor: ExecutorKind = "process"
+    workers: int | None = None
+    threads_per_worker: int = 1
+    device: str = "cpu"
+    data_dir: Path | None = None
+    timeout_s: float | None = None
+
+
+def run_comparison(
+    candidates: Sequence[Contender],
+    baselines: Sequence[Contender],
+    protocol: Protocol,
+    place: Place = Place(),
+    *,
+    controls: Sequence[Contender] = (),
+    memory: Path | None = None,
+    engines: Mapping[str, str] | None = None,
+    quiet: bool = True,
+) -> Comparison:
+    """Compare candidates with baselines that are tuned with the same effort.
+
+    Args:
+        candidates: Who is to be judged.
+        baselines: Whom they are held against; the first is the reference of all statistics.
+        protocol: Budget, seeds and tasks.
+        place: Where to train.
+        controls: Further contenders that say what else explains a win.
+        memory: File that keeps finished trainings for a later attempt.
+        engines: Training engine per task where that has been decided already.
+        quiet: Show no progress bar.
+
+    Raises:
+        EvooptError: A task whose test part decided the search of a contender, too few trials, a task that
+            cannot be trained, names that are not unique.
+    """
+    everyone = [*candidates, *baselines, *controls]
+    names = [contender.name for contender in everyone]
+    if not baselines or len(set(names)) < len(names):
+        raise EvooptError(
+            f"contenders need unique names and at least one baseline, found: {', '.join(names)}"
+        )
+    notes = refuse_seen_tests(everyone, protocol)
+    data = protocol.data_options(place.data_dir)
+    per_task = len(everyone) * (protocol.trials * protocol.tuning_seeds + protocol.seeds)
+    bar = tqdm(
+        total=per_task * len(protocol.tasks), unit="training", desc="tuning", disable=True if quiet else None,
+        file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
+    )  # fmt: skip
+    setup = WorkerSetup(protocol.tasks, data, place.device)
+    executor = make_executor(
+        place.executor, make_worker, setup, workers=place.workers,
+        threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
+    )  # fmt: skip
+    with bar, executor:
+        laboratory = Laboratory(
+            executor, protocol.engine, protocol.chunk_size, memory, _context(data, place),
+            engines=engines or {}, on_done=lambda count: _advance(bar, count),
+        )  # fmt: skip
+        tuners = tune(everyone, protocol, laboratory)
+        bar.set_description("test data")
+        scores, facts = _final(everyone, tuners, protocol, laboratory)
+    roles = {c.name: "candidate" for c in candidates} | {c.name: "control" for c in controls}
+    return Comparison(
+        protocol={**asdict(protocol), "tasks": list(protocol.tasks)},
+        reference=baselines[0].name,
+        participants=tuple(_participant(c, roles.get(c.name, "baseline"), protocol) for c in everyone),
+        tuning={t: {c.name: _tuned(tuners[t, c.name]) for c in everyone} for t in protocol.tasks},
+        scores=scores,
+        facts=facts,
+        notes=(*(c.note for c in everyone if c.note), *notes, *_edge_notes(everyone, tuners, protocol)),
+    )
+
+
+def _final(
+    everyone: Sequence[Contender], tuners: Tuners, protocol: Protocol, laboratory: Laboratory
+) -> tuple[dict[str, dict[str, Scores]], dict[str, TaskFacts]]:
+    scores: dict[str, dict[str, Scores]] = {}
+    facts: dict[str, TaskFacts] = {}
+    for task in protocol.tasks:
+        members = [c.member(tuners[task, c.name].best.setting, protocol.steps) for c in everyone]
+        seeds = protocol.seeds_of(task, "test")
+        wanted = [
+            Wanted(task, m, protocol.plan(seed, "test"), curves=True) for m in members for seed in seeds
+        ]
+        results = laboratory.train(wanted)
+        costs = laboratory.costs(task, members)
+        scores[task] = {
+            c.name: _scores(results[k * len(seeds) : (k + 1) * len(seeds)], costs[k])
+            for k, c in enumerate(everyone)
+        }
+        engine = laboratory.engines().get(task, protocol.engine)
+        facts[task] = TaskFacts(costs[0].parameters, costs[0].test_size, engine)
+    return scores, facts
+
+
+def _scores(results: Sequence[TrainingResult], cost: Cost) -> Scores:
+    return Scores(
+        metric=tuple(r.metric for r in results),
+        eval_loss=tuple(r.eval_loss for r in results),
+        train_loss=tuple(r.train_loss for r in results),
+        outcomes=tuple(r.outcome for r in results),
+        curves=tuple(tuple(float(f"{loss:.5g}") for loss in r.losses) for r in results),
+        step_us=cost.step_us,
+        state_bytes=cost.state_bytes,
+    )
+
+
+def _tuned(tuner: Tuner) -> Tuned:
+    best = tuner.best
+    return Tuned(
+        setting=best.setting.describe(),
+        values={"schedule": best.setting.schedule, **dict(best.setting.values)},
+        metric=best.metric,
+        trials=len(tuner.trials),
+        extensions=sum(trial.stage == "extension" for trial in tuner.trials),
+        at_edge=tuner.at_edge,
+    )
+
+
+def _participant(contender: Contender, role: str, protocol: Protocol) -> Participant:
+    searched = tuple(task for task in protocol.tasks if task in contender.search_tasks)
+    return Participant(contender.name, role, contender.subject.formula(), contender.note, searched)
+
+
+def _edge_notes(everyone: Sequence[Contender], tuners: Tuners, protocol: Protocol) -> list[str]:
+    return [
+        f"{c.name}'s best learning rate on {task} is still the outermost tried: give it more --trials"
+        for task in protocol.tasks
+        for c in everyone
+        if tuners[task, c.name].at_edge
+    ]
+
+
+def _context(data: DataOptions, place: Place) -> dict[str, object]:
+    return {**asdict(data), "device": place.device, "threads": place.threads_per_worker}
+
+
+def _advance(bar: tqdm[object], count: int) -> None:
+    bar.update(count)

@@ -1,0 +1,196 @@
+"""Who takes part in a comparison: a rule or an optimizer class, with what may be tuned about it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from torch.optim import Optimizer
+
+from evoopt.compare.foreign import ForeignOptimizer, signature_defaults
+from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, rule_space
+from evoopt.optim.rule import UpdateRule
+
+Member = UpdateRule | ForeignOptimizer
+"""What a worker can train."""
+
+CONSTANT, WARMUP_COSINE, OWN = "constant", "warmup_cosine", "own"
+WARMUP_SHARE = 10
+"""The standard schedule warms up for one tenth of the training."""
+
+
+class Subject(Protocol):
+    """What a contender stands for."""
+
+    def member(self, setting: Setting, steps: int) -> Member:
+        """Set it up for a training of ``steps`` steps."""
+
+    def own_schedule(self, steps: int) -> bool:
+        """Whether it has a schedule of its own, other than the standard ones of such a training."""
+
+    def formula(self) -> str:
+        """What it does, in one line."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One participant.
+
+    Attributes:
+        name: Unique in a comparison.
+        subject: What is trained.
+        space: What is tuned.
+        schedules: Schedules to try besides its own.
+        note: A line that people should know, empty if there is none.
+        search_tasks: Tasks it was found on.
+        saw_test: Tasks whose test part decided its search: it must not be compared there.
+    """
+
+    name: str
+    subject: Subject
+    space: TuningSpace
+    schedules: tuple[str, ...] = (CONSTANT, WARMUP_COSINE)
+    note: str = ""
+    search_tasks: tuple[str, ...] = ()
+    saw_test: frozenset[str] = field(default=frozenset())
+
+    def schedules_for(self, steps: int) -> tuple[str, ...]:
+        """Schedules to try in a training of ``steps`` steps, its own included."""
+        own = (OWN,) if self.subject.own_schedule(steps) and OWN not in self.schedules else ()
+        return (*self.schedules, *own)
+
+    def member(self, setting: Setting, steps: int) -> Member:
+        """Set it up for a training."""
+        return self.subject.member(setting, steps)
+
+
+@dataclass(frozen=True)
+class RuleSubject:
+    """An update rule; rules are trained together."""
+
+    rule: UpdateRule
+
+    def member(self, setting: Setting, steps: int) -> UpdateRule:
+        """See `Subject`."""
+        rule = self.rule
+        if setting.schedule != OWN:
+            warmup_steps, cosine = schedule_parts(setting.schedule, steps)
+            rule = replace(rule, warmup_steps=warmup_steps, cosine=cosine)
+        return replace(rule, **dict(setting.values)).canonical()  # type: ignore[arg-type]
+
+    def own_schedule(self, steps: int) -> bool:
+        """See `Subject`."""
+        own = (self.rule.warmup_steps if self.rule.warmup_steps > 1 else 0, self.rule.cosine)
+        return own not in {schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)}
+
+    def formula(self) -> str:
+        """See `Subject`."""
+        return self.rule.canonical().formula()
+
+
+@dataclass(frozen=True)
+class ClassSubject:
+    """An optimizer class; trained one by one.
+
+    Attributes:
+        source: Where to import it from.
+        betas: Its own betas, if it takes a pair.
+        scheduled: Whether it has a schedule of its own that can be switched off, as exported classes do.
+        needs_steps: Whether it must be told the length of the training whatever the schedule.
+    """
+
+    source: str
+    betas: tuple[float, float] | None = None
+    scheduled: bool = False
+    needs_steps: bool = False
+
+    def member(self, setting: Setting, steps: int) -> ForeignOptimizer:
+        """See `Subject`."""
+        arguments: dict[str, Any] = dict(setting.values)
+        if self.betas is not None:
+            arguments["betas"] = (
+                arguments.pop("beta1", self.betas[0]),
+                arguments.pop("beta2", self.betas[1]),
+            )
+        own = setting.schedule == OWN
+        if self.scheduled:
+            arguments["schedule"] = own
+        warmup_steps, cosine = (0, False) if own else schedule_parts(setting.schedule, steps)
+        return ForeignOptimizer(
+            self.source, tuple(arguments.items()), own or self.needs_steps, warmup_steps, cosine
+        )
+
+    def own_schedule(self, steps: int) -> bool:
+        """See `Subject`."""
+        return self.scheduled
+
+    def formula(self) -> str:
+        """See `Subject`."""
+        return self.source
+
+
+def schedule_parts(name: str, steps: int) -> tuple[int, bool]:
+    """Warmup steps and cosine of a standard schedule in a training of ``steps`` steps."""
+    warmup_steps = max(1, steps // WARMUP_SHARE)
+    return (warmup_steps if warmup_steps > 1 else 0, True) if name == WARMUP_COSINE else (0, False)
+
+
+def rule_contender(
+    name: str, rule: UpdateRule, declared: dict[str, tuple[float, float]] | None = None, **about: Any
+) -> Contender:
+    """A rule as a contender, with the default tuning space unless one is declared."""
+    if declared is not None:
+        return Contender(name, RuleSubject(rule), TuningSpace(rule.lr, declared), **about)
+    return Contender(name, RuleSubject(rule), rule_space(rule), **about)
+
+
+def class_contender(name: str, cls: type[Optimizer], source: str | None = None, **about: Any) -> Contender:
+    """An optimizer class as a contender.
+
+    Its class attribute ``tuning_space``, a dict of ranges by argument name, says what is tuned; without one
+    it gets the default space and a note that says so.
+    """
+    defaults = signature_defaults(cls)
+    betas = defaults.get("betas")
+    betas = betas if isinstance(betas, tuple) and len(betas) == 2 else None
+    known = {n for n in defaults if n in RANGES} | ({"beta1", "beta2"} if betas else set())
+    lr = defaults.get("lr")
+    lr = float(lr) if isinstance(lr, (int, float)) else 1e-3
+    declared = getattr(cls, "tuning_space", None)
+    if declared is None:
+        space = TuningSpace(lr, {n: RANGES[n] for n in RANGES if n in known and _tunable(n, defaults)})
+        about.setdefault("note", _default_note(name, space))
+    else:
+        space = declared_space(name, declared, lr, known | set(defaults))
+    steps = defaults.get("total_steps", inspect.Parameter.empty)
+    subject = ClassSubject(
+        source or f"{cls.__module__}:{cls.__qualname__}",
+        betas,
+        scheduled="schedule" in defaults and "total_steps" in defaults,
+        needs_steps="total_steps" in defaults
+        and "schedule" not in defaults
+        and steps is inspect.Parameter.empty,
+    )
+    return Contender(name, subject, space, **about)
+
+
+def with_unique_names(contenders: Iterable[Contender]) -> list[Contender]:
+    """Number the second and later bearers of a name."""
+    seen: dict[str, int] = {}
+    found = []
+    for contender in contenders:
+        seen[contender.name] = count = seen.get(contender.name, 0) + 1
+        found.append(contender if count == 1 else replace(contender, name=f"{contender.name} #{count}"))
+    return found
+
+
+def _tunable(name: str, defaults: Any) -> bool:
+    # A decay whose default is 0 is a feature that is switched off (momentum of SGD, say), not one to tune.
+    return name in ("beta1", "beta2", "weight_decay") or bool(defaults.get(name))
+
+
+def _default_note(name: str, space: TuningSpace) -> str:
+    tuned = ", ".join(["lr", *space.ranges])
+    return f"{name} declares no tuning space; it gets the default one ({tuned})"

@@ -1,0 +1,135 @@
+"""The rules of a comparison: budget, seeds, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evoopt.compare.contender import Contender
+from evoopt.errors import EvooptError
+from evoopt.evolution.worker import EngineName
+from evoopt.tasks import DataOptions, get_task
+from evoopt.training.plan import TrainingPlan, derive_seed
+
+_TUNING, _FINAL = 301, 302
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What every contender is given alike.
+
+    Attributes:
+        tasks: Tasks to compare on.
+        steps: Optimizer steps per training.
+        trials: Tuning trials per contender and task.
+        tuning_seeds: Trainings per trial.
+        seeds: Fresh seeds of the final scores, at least 2.
+        seed: Root of all randomness.
+        train_size: Examples kept per task, all by default.
+        batch_size: Overrides the tasks' own.
+        chunk_size: Rules trained together as one unit of work.
+        engine: How rules are trained.
+        allow_seen_test: Whether a contender may be compared on a test part that decided its search; the
+            result then says so.
+
+    Raises:
+        EvooptError: A number out of range, or no task.
+    """
+
+    tasks: tuple[str, ...]
+    steps: int = 500
+    trials: int = 24
+    tuning_seeds: int = 2
+    seeds: int = 12
+    seed: int = 0
+    train_size: int | None = None
+    batch_size: int | None = None
+    chunk_size: int = 16
+    engine: EngineName = "auto"
+    allow_seen_test: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise EvooptError("a comparison needs at least one task")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise EvooptError(f"a task is named twice: {', '.join(self.tasks)}")
+        if self.seeds < 2:
+            raise EvooptError(
+                f"a comparison needs at least 2 final seeds, not {self.seeds}: one cannot tell a difference "
+                "from noise (10 or more are advised)"
+            )
+        for name in ("steps", "tuning_seeds", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise EvooptError(f"{name} must be at least 1, not {getattr(self, name)}")
+        tuning = {s for task in self.tasks for s in self.seeds_of(task, "validation")}
+        final = {s for task in self.tasks for s in self.seeds_of(task, "test")}
+        if tuning & final:
+            raise EvooptError("tuning and final seeds overlap; choose another root seed")
+
+    def seeds_of(self, task: str, split: Literal["validation", "test"]) -> list[int]:
+        """Seeds of the tuning trials (``"validation"``) or of the final scores (``"test"``) on a task.
+
+        They depend on the root seed, the task's name and the stage alone, and never coincide.
+        """
+        name = int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")
+        stage, count = (_TUNING, self.tuning_seeds) if split == "validation" else (_FINAL, self.seeds)
+        return [derive_seed(self.seed, stage, name, k) for k in range(count)]
+
+    def plan(self, seed: int, split: Literal["validation", "test"]) -> TrainingPlan:
+        """The plan of one training."""
+        return TrainingPlan(self.steps, seed, self.batch_size or 0, split=split)
+
+    def data_options(self, data_dir: Path | None = None) -> DataOptions:
+        """How data are loaded; the test part is sealed until the final stage."""
+        return DataOptions(data_dir, self.train_size, seed=self.seed)
+
+
+def refuse_seen_tests(contenders: Iterable[Contender], protocol: Protocol) -> list[str]:
+    """Refuse tasks whose test part decided the search of a contender.
+
+    Returns:
+        With ``allow_seen_test``, a line on each such case instead.
+
+    Raises:
+        EvooptError: Such a case without ``allow_seen_test``.
+    """
+    lines = []
+    for contender in contenders:
+        seen = [task for task in protocol.tasks if _shares_test(task, contender.saw_test)]
+        if not seen:
+            continue
+        tasks = ", ".join(seen)
+        if not protocol.allow_seen_test:
+            raise EvooptError(
+                f"{contender.name} was selected by its score on the test data of {tasks}, which therefore "
+                "cannot judge it; compare on other tasks, or search with validation fitness"
+            )
+        lines.append(
+            f"{contender.name} was selected by its score on the test data of {tasks}: an advantage that the "
+            "baselines do not have"
+        )
+    return lines
+
+
+def _shares_test(task: str, seen: Iterable[str]) -> bool:
+    """Whether a task's test data are those of any other: tasks with the same loader share them."""
+    return any(task == other or get_task(task).load is get_task(other).load for other in seen)
+
+
+def check_trials(contenders: Sequence[Contender], protocol: Protocol) -> int:
+    """Points of the learning-rate grid that the number of trials affords, the same for all contenders.
+
+    Raises:
+        EvooptError: Too few trials.
+    """
+    most = max(len(contender.schedules_for(protocol.steps)) for contender in contenders)
+    for points in (5, 3):
+        if most * points * 4 <= protocol.trials * 3 or (points == 3 and most * points <= protocol.trials):
+            return points
+    raise EvooptError(
+        f"{protocol.trials} tuning trials are too few: {most} schedules on a grid of 3 learning rates take "
+        f"{most * 3}"
+    )

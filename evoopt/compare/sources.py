@@ -1,0 +1,109 @@
+"""From what people write to contenders: runs, files, presets, classes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evoopt.compare.contender import Contender, class_contender, rule_contender
+from evoopt.compare.foreign import find_class
+from evoopt.compare.space import DECLARED
+from evoopt.errors import EvooptError, unknown_name
+from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.optim.presets import PRESETS
+from evoopt.optim.rule import UpdateRule
+from evoopt.runs.run import CONFIG_FILE, Run
+
+TORCH_CLASSES = {
+    "nadam": "torch.optim:NAdam",
+    "radam": "torch.optim:RAdam",
+    "adamax": "torch.optim:Adamax",
+    "adagrad": "torch.optim:Adagrad",
+}
+"""Baselines that no update rule expresses, by the name they are asked for."""
+
+BASELINES = ("adam", "adamw", "sgd", "nadam", "rmsprop", "lion")
+
+_PUBLISHED_ON = ("fashion_mnist", "cifar10", "mnist")
+
+
+def contender(source: str | Path) -> Contender:
+    """Find the contender that a text names.
+
+    Args:
+        source: A preset (``adam``), a `TORCH_CLASSES` name (``nadam``), a run folder, a JSON file with a rule
+            or a genome, a Python file with an optimizer class, or ``module:Class``.
+
+    Raises:
+        EvooptError: Unknown, unreadable, or not an optimizer; the message names the nearest known name.
+    """
+    text, path = str(source), Path(source).expanduser()
+    if text in PRESETS:
+        seen = {"search_tasks": _PUBLISHED_ON, "saw_test": frozenset(_PUBLISHED_ON)}
+        about: dict[str, Any] = seen if text == "marfinetz2025" else {}
+        return rule_contender(text, PRESETS[text], DECLARED[text], **about)
+    if text in TORCH_CLASSES:
+        return class_contender(text, find_class(TORCH_CLASSES[text]), TORCH_CLASSES[text], note="")
+    if (path / CONFIG_FILE).is_file():
+        with Run(path) as run:
+            return run_contender(run)
+    if path.suffix == ".json":
+        return _default_space(path.stem, _read_rule(path))
+    file, _, name = text.rpartition(":")
+    if text.endswith(".py") or file.endswith(".py"):
+        place = Path(text if text.endswith(".py") else file).expanduser().resolve()
+        cls = find_class(f"{place}:{name}" if file.endswith(".py") else str(place))
+        return class_contender(cls.__name__, cls, f"{place}:{cls.__name__}")
+    if file and name.isidentifier():
+        _importable_from_here()
+        return class_contender(name, find_class(text), text)
+    if path.is_dir():
+        raise EvooptError(f"{text} is not a run folder: it has no {CONFIG_FILE}")
+    raise unknown_name("contender", text, [*PRESETS, *TORCH_CLASSES])
+
+
+def run_contender(run: Run) -> Contender:
+    """The winner of a run as a contender.
+
+    Raises:
+        EvooptError: The run is not finished.
+    """
+    evaluation = run.config.evaluation
+    found = _default_space(run.folder.resolve().name, run.rule)
+    saw_test = evaluation.tasks if evaluation.fitness == "paper" else ()
+    return replace(found, search_tasks=evaluation.tasks, saw_test=frozenset(saw_test))
+
+
+def default_contender(name: str, rule: UpdateRule) -> Contender:
+    """A rule of unknown origin as a contender, with the default tuning space."""
+    return _default_space(name, rule)
+
+
+def _default_space(name: str, rule: UpdateRule) -> Contender:
+    found = rule_contender(name, rule)
+    tuned = ", ".join(["lr", *found.space.ranges])
+    return replace(found, note=f"{name} declares no tuning space; it gets the default one ({tuned})")
+
+
+def _read_rule(path: Path) -> UpdateRule:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EvooptError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise EvooptError(f"{path} is not a JSON file: {error}") from None
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind == "optimizer_genome":
+        return OptimizerGenome.from_json(data).rule()
+    if kind == "update_rule":
+        return UpdateRule.from_json(data)
+    raise EvooptError(f"{path} holds neither an update rule nor an optimizer genome (its kind is {kind!r})")
+
+
+def _importable_from_here() -> None:
+    """Let ``module:Class`` name modules of the current folder, as ``python -m`` does."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))

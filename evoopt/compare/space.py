@@ -1,0 +1,140 @@
+"""What is tuned about a contender, and on which scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evoopt.errors import EvooptError, unknown_name
+from evoopt.optim.rule import UpdateRule
+
+GRID_FACTOR = math.sqrt(10)
+"""Ratio of neighbouring learning rates in the grid."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "weight_decay": (1e-4, 0.3),
+    "beta1": (0.8, 0.98),
+    "beta2": (0.9, 0.9995),
+    "beta3": (0.8, 0.98),
+    "momentum": (0.8, 0.98),
+    "alpha": (0.9, 0.9995),
+}
+"""Default range of what is tuned besides the learning rate; decays are searched on the scale of
+log(1 - decay)."""
+
+DECLARED: dict[str, dict[str, tuple[float, float]]] = {
+    "sgd": {"weight_decay": RANGES["weight_decay"], "beta1": RANGES["beta1"]},
+    "adam": {"beta1": RANGES["beta1"], "beta2": RANGES["beta2"]},
+    "adamw": {name: RANGES[name] for name in ("weight_decay", "beta1", "beta2")},
+    "rmsprop": {"weight_decay": RANGES["weight_decay"], "beta2": RANGES["beta2"]},
+    "lion": {"weight_decay": RANGES["weight_decay"], "beta1": (0.9, 0.999), "beta3": RANGES["beta3"]},
+    "marfinetz2025": {name: RANGES[name] for name in ("weight_decay", "beta1", "beta2")},
+}
+"""Tuning spaces of the presets, besides the learning rate. Lion's ``beta1`` is the decay of its moment."""
+
+
+@dataclass(frozen=True)
+class TuningSpace:
+    """A contender's own learning rate, which the grid is laid around, and the ranges of all else.
+
+    Attributes:
+        lr: Centre of the grid, > 0.
+        ranges: Lowest and highest value by name, both inside the scale (> 0; decays < 1).
+
+    Raises:
+        EvooptError: A range upside down or outside its scale.
+    """
+
+    lr: float
+    ranges: Mapping[str, tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in self.ranges.items():
+            top = 1.0 if is_decay(name) else math.inf
+            if not 0 < low <= high < top:
+                raise EvooptError(
+                    f"tuning range of {name!r} must rise within (0, {top:g}), not [{low:g}, {high:g}]"
+                )
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise EvooptError(f"a tuning space needs a positive learning rate to start from, not {self.lr!r}")
+
+    def point(self, unit: Mapping[str, float]) -> dict[str, float]:
+        """Values at positions in [0, 1] along the ranges."""
+        return {name: _between(name, *self.ranges[name], position) for name, position in unit.items()}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to set a contender up: what a tuning trial tries.
+
+    Attributes:
+        schedule: Name of a schedule, see `evoopt.compare.contender`.
+        values: Learning rate and whatever else is changed, by name.
+    """
+
+    schedule: str
+    values: tuple[tuple[str, float], ...]
+
+    @property
+    def lr(self) -> float:
+        """Base learning rate."""
+        return dict(self.values)["lr"]
+
+    def describe(self) -> str:
+        """In a few words, for people."""
+        return ", ".join(
+            [self.schedule.replace("_", "+"), *(f"{name} {value:.3g}" for name, value in self.values)]
+        )
+
+
+def rule_space(rule: UpdateRule) -> TuningSpace:
+    """The default space of a rule: weight decay and the decays of the moments it keeps.
+
+    A range is widened where the rule's own value lies outside it.
+    """
+    names = ["weight_decay"]
+    names += ["beta1"] if rule.use_m else []
+    names += ["beta2"] if rule.use_v else []
+    names += ["beta3"] if rule.uses("m_prev") else []
+    ranges = {}
+    for name in names:
+        low, high = RANGES[name]
+        own = getattr(rule, name)
+        ranges[name] = (min(low, own), max(high, own)) if own > 0 else (low, high)
+    return TuningSpace(rule.lr, ranges)
+
+
+def declared_space(
+    what: str, declared: Mapping[str, tuple[float, float]], lr: float, known: set[str]
+) -> TuningSpace:
+    """A space that somebody wrote down.
+
+    Args:
+        what: Whose it is, for messages.
+        declared: Ranges by name; ``lr`` may be among them, and then its geometric mean is the grid's centre.
+        lr: Centre of the grid otherwise.
+        known: Names that may be tuned.
+
+    Raises:
+        EvooptError: An unknown name or a bad range.
+    """
+    ranges = dict(declared)
+    for name in ranges:
+        if name != "lr" and name not in known:
+            raise unknown_name(f"entry in the tuning space of {what}:", name, {"lr", *known})
+    if "lr" in ranges:
+        low, high = ranges.pop("lr")
+        lr = math.sqrt(low * high)
+    return TuningSpace(lr, ranges)
+
+
+def is_decay(name: str) -> bool:
+    """Whether a value is the decay of a moving average."""
+    return name.startswith("beta") or name in ("momentum", "alpha")
+
+
+def _between(name: str, low: float, high: float, position: float) -> float:
+    if is_decay(name):
+        return float(1 - (1 - low) * ((1 - high) / (1 - low)) ** position)
+    return float(low * (high / low) ** position)

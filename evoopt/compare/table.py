@@ -1,0 +1,150 @@
+"""A comparison as text for the terminal, and as rows for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from evoopt.compare.analysis import Analysis, Row
+from evoopt.compare.result import Comparison
+from evoopt.compare.verdict import points, verdicts
+
+_HEADER = (
+    "contender", "score", "±sd", "vs {}", "95% interval", "p (Holm)", "detects", "diverged",
+    "steps", "us/step",
+    "B/weight",
+)  # fmt: skip
+
+
+def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
+    """Everything ``evoopt compare`` prints."""
+    protocol = comparison.protocol
+    lines = [
+        f"budget   {protocol['trials']} tuning trials of {protocol['tuning_seeds']} seeds per contender and "
+        f"task on validation data, {protocol['seeds']} fresh seeds on test data, "
+        f"{protocol['steps']} steps each"
+    ]
+    for task in comparison.tasks:
+        lines += ["", f"{task} (test metric in points; {comparison.facts[task].test_size} test examples)"]
+        lines += _table(
+            [column.format(comparison.reference) for column in _HEADER],
+            [_cells(analysis.row(task, name), comparison.reference) for name in comparison.names],
+        )
+    lines += [
+        "",
+        f"overall (test error divided by tuned {comparison.reference}'s, geometric mean over tasks; "
+        "below 1 is better)",
+    ]
+    rows = [
+        [o.name, f"{o.error_ratio:.3f}", f"{o.low:.3f} to {o.high:.3f}", f"{o.profile_score:.2f}"]
+        for o in analysis.overall
+    ]
+    lines += _table(["contender", "error ratio", "95% interval", "speed profile"], rows)
+    lines += ["", "best settings"]
+    lines += _table(
+        ["task", "contender", "setting"],
+        [
+            [task, name, own.setting]
+            for task, tuned in comparison.tuning.items()
+            for name, own in tuned.items()
+        ],
+    )
+    lines += _luck_lines(comparison)
+    lines += [""] * bool(comparison.notes) + [f"note     {note}" for note in comparison.notes]
+    lines += ["", *(f"verdict  {sentence}" for sentence in verdicts(comparison, analysis))]
+    return "\n".join(lines)
+
+
+def _luck_lines(comparison: Comparison) -> list[str]:
+    control = comparison.controls.get("best_of_n")
+    if not control:
+        return []
+    lines = [
+        "",
+        f"the luckiest training of {control['contender']}, chosen on validation data (points)",
+    ]
+    header = ["task", "n", "validation: best", "mean", "test: of that one", "mean"]
+    keys = ("validation_best", "validation_mean", "test_of_best", "test_mean")
+    rows = [
+        [task, str(own["n"]), *(_number(100 * own.get(key, math.nan)) for key in keys)]
+        for task, own in control["tasks"].items()
+    ]
+    return [*lines, *_table(header, rows)]
+
+
+def to_csv(comparison: Comparison, analysis: Analysis) -> str:
+    """One line per task and contender, with everything `Row` holds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    fields = ["pairs", "compared", "mean", "low", "high", "spread", "p_value"]
+    plain = [name for name in Row.__dataclass_fields__ if name != "difference"]
+    writer.writerow([*plain, *(f"difference_{name}" for name in fields), "setting"])
+    for row in analysis.rows:
+        values = asdict(row)
+        difference = values.pop("difference") or {}
+        writer.writerow(
+            [
+                *(_plain(values[name]) for name in plain),
+                *(_plain(difference.get(name)) for name in fields),
+                comparison.tuning[row.task][row.name].setting,
+            ]
+        )
+    return text.getvalue()
+
+
+def to_csv_seeds(comparison: Comparison) -> str:
+    """One line per final training: task, contender, seed number and scores."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["task", "contender", "seed", "outcome", "metric", "eval_loss", "train_loss"])
+    for task, by_name in comparison.scores.items():
+        for name, own in by_name.items():
+            columns = zip(own.outcomes, own.metric, own.eval_loss, own.train_loss, strict=True)
+            for k, (outcome, *numbers) in enumerate(columns):
+                writer.writerow([task, name, k, outcome, *map(_plain, numbers)])
+    return text.getvalue()
+
+
+def _cells(row: Row, reference: str) -> list[str]:
+    score = [row.name, _number(100 * row.mean), _number(100 * row.deviation)]
+    rest = [
+        f"{row.divergence_rate:.0%}",
+        "never" if math.isinf(row.steps_to_target) else _number(row.steps_to_target, 0),
+        _number(row.step_us, 0),
+        _number(row.state_per_weight, 1),
+    ]
+    d = row.difference
+    if d is None:
+        return [*score, "reference", "", "", "", *rest]
+    mark = {"better": " better", "worse": " worse"}.get(row.finding or "", "")
+    interval = f"{points(d.low)} to {points(d.high)}" if math.isfinite(d.low) else "-"
+    detects = "nothing" if math.isinf(row.detectable) else _number(100 * row.detectable)
+    return [
+        *score,
+        (points(d.mean) if math.isfinite(d.mean) else "-") + mark,
+        interval,
+        f"{row.p_adjusted:.3f}",
+        detects,
+        *rest,
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[k]) for line in (header, *rows)) for k in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (header, *rows)
+    ]
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _plain(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value

@@ -1,0 +1,245 @@
+"""Whole comparisons: equal effort, sealed data, resumption, the same result anywhere, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evoopt.compare import Place, Protocol, compare, comparison, load_comparison
+from evoopt.compare.contender import OWN, Contender
+from evoopt.compare.laboratory import Laboratory, Wanted
+from evoopt.compare.plots import PICTURES
+from evoopt.compare.sources import contender
+from evoopt.compare.tuning import tune
+from evoopt.compare.work import Job, make_worker
+from evoopt.errors import EvooptError, SealedTestError
+from evoopt.evolution.worker import WorkerSetup
+from evoopt.execution import make_executor
+from evoopt.optim import PRESETS
+from evoopt.tasks import SealedSplit
+from evoopt.training.plan import TrainingPlan, TrainingResult
+from tests.compare.stubs import FormulaExecutor, formula_result, preset_contender
+
+TINY = Protocol(("digits",), steps=12, trials=8, tuning_seeds=2, seeds=3, engine="sequential", chunk_size=4)
+SERIAL = Place("serial")
+
+
+@pytest.fixture
+def formula(monkeypatch: pytest.MonkeyPatch) -> FormulaExecutor:
+    executor = FormulaExecutor()
+    monkeypatch.setattr(comparison, "make_executor", lambda *a, **k: executor)
+    return executor
+
+
+def test_everyone_gets_the_same_trials_seeds_and_schedules(formula: FormulaExecutor) -> None:
+    protocol = replace(TINY, trials=20)
+    report = compare(["marfinetz2025"], baselines=["adam", "nadam", "lion"], protocol=protocol, place=SERIAL)
+    tuned = report.comparison.tuning["digits"]
+    assert {t.trials for t in tuned.values()} == {20}
+    trainings = Counter((job.plan.split, job.plan.seed) for job in formula.jobs for _ in job.members)
+    validation = {n for (split, _), n in trainings.items() if split == "validation"}
+    test = {n for (split, _), n in trainings.items() if split == "test"}
+    assert validation == {4 * 20}
+    assert test == {4}
+    seeds = {split: {s for own, s in trainings if own == split} for split in ("validation", "test")}
+    assert not seeds["validation"] & seeds["test"]
+    assert len(seeds["test"]) == 3
+
+
+def test_rules_are_trained_together_and_classes_alone(formula: FormulaExecutor) -> None:
+    compare(["lion"], baselines=["adam", "nadam"], protocol=TINY, place=SERIAL)
+    sizes = Counter(len(job.members) for job in formula.jobs)
+    assert max(sizes) == TINY.chunk_size
+    assert all(len(job.members) == 1 for job in formula.jobs if not hasattr(job.members[0], "terms"))
+
+
+def test_adam_against_adam_is_exactly_equal(formula: FormulaExecutor) -> None:
+    report = compare(["adam"], baselines=["adam"], protocol=replace(TINY, seeds=10), place=SERIAL)
+    assert report.comparison.names == ["adam #2", "adam"]
+    row = report.analysis.row("digits", "adam #2")
+    assert row.difference is not None
+    assert (row.difference.mean, row.p_adjusted) == (0.0, 1.0)
+    assert "no detectable difference from tuned adam" in report.verdict
+
+
+def test_a_contender_that_diverges_is_told_and_never_called_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    def result(member: Any, job: Job) -> TrainingResult:
+        if "lion" in dict(member.terms) and job.plan.split == "test":
+            return TrainingResult.unsuccessful("diverged", "loss is nan")
+        return formula_result(member, job)
+
+    monkeypatch.setattr(comparison, "make_executor", lambda *a, **k: FormulaExecutor(result))
+    report = compare(["lion"], baselines=["adam"], protocol=replace(TINY, seeds=8), place=SERIAL)
+    assert report.analysis.row("digits", "lion").finding == "worse"
+    assert (
+        "worse than tuned adam on digits (it diverged); trainings that diverged: 100% on digits"
+        in report.verdict
+    )
+
+
+def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    original = SealedSplit.open
+    monkeypatch.setattr(SealedSplit, "open", lambda self: opened.append(self) or original(self))
+    with make_executor("serial", make_worker, WorkerSetup(TINY.tasks, TINY.data_options())) as executor:
+        tune([contender("adam")], TINY, Laboratory(executor, "sequential"))
+        assert not opened
+        sealed = TrainingPlan(1, 0, 0, split="test")
+        Laboratory(executor, "sequential").train([Wanted("digits", PRESETS["adam"], sealed)])
+    assert len(opened) == 1
+
+
+def test_a_search_worker_cannot_score_on_test_data() -> None:
+    from evoopt.evolution.worker import Chunk
+    from evoopt.evolution.worker import make_worker as search_worker
+
+    worker = search_worker(WorkerSetup(("digits",), TINY.data_options()))
+    with pytest.raises(SealedTestError):
+        worker(Chunk("digits", (PRESETS["adam"],), TrainingPlan(1, 0, 32, split="test"), "sequential"))
+
+
+def contents(report: Any) -> dict[str, Any]:
+    data = report.comparison.to_json()
+    for by_name in data["scores"].values():
+        for own in by_name.values():
+            own.pop("step_us")  # the only thing that depends on the machine's load
+    return data
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    out = tmp_path_factory.mktemp("comparison")
+    return compare(
+        ["marfinetz2025"],
+        baselines=["adam", "nadam"],
+        protocol=replace(TINY, trials=9),
+        place=SERIAL,
+        out=out,
+    ), out
+
+
+def test_a_pool_gives_the_same_result_as_one_process(real: tuple[Any, Path]) -> None:
+    pool = Place("process", workers=2)
+    other = compare(
+        ["marfinetz2025"], baselines=["adam", "nadam"], protocol=replace(TINY, trials=9), place=pool
+    )
+    assert contents(other) == contents(real[0])
+
+
+def test_everything_is_written_and_read_back(real: tuple[Any, Path]) -> None:
+    report, out = real
+    assert load_comparison(out).to_json() == report.comparison.to_json()
+    written = json.loads((out / "comparison.json").read_text())
+    assert written["verdict"] == report.verdict.splitlines()
+    assert len(written["analysis"]["rows"]) == 3
+    rows = list(csv.DictReader((out / "comparison.csv").open()))
+    assert [row["name"] for row in rows] == ["marfinetz2025", "adam", "nadam"]
+    assert float(rows[0]["mean"]) == report.analysis.rows[0].mean
+    assert len(list(csv.DictReader((out / "scores.csv").open()))) == 9
+    for name in PICTURES:
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for part in ("digits", "best settings", "overall", "verdict  marfinetz2025: "):
+        assert part in report.text
+
+
+@pytest.mark.parametrize("stop_at", [0, 3, 9])
+def test_an_interrupted_comparison_goes_on_where_it_stopped(
+    stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attempt(executor: FormulaExecutor, out: Path) -> Any:
+        monkeypatch.setattr(comparison, "make_executor", lambda *a, **k: executor)
+        return compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=out)
+
+    whole = FormulaExecutor()
+    expected = attempt(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        attempt(FormulaExecutor(stop_at=stop_at), tmp_path / "parts")
+    memory = tmp_path / "parts" / "trainings.jsonl"
+    if memory.exists():
+        memory.write_text(memory.read_text() + '{"key": "cut sho')
+    rest = FormulaExecutor()
+    assert contents(attempt(rest, tmp_path / "parts")) == contents(expected)
+    assert len(rest.jobs) == len(whole.jobs) - stop_at
+
+
+def test_a_training_is_not_remembered_for_another_budget(tmp_path: Path, formula: FormulaExecutor) -> None:
+    compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path)
+    first = len(formula.jobs)
+    compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path)
+    assert len(formula.jobs) == first
+    compare(["lion"], baselines=["adam"], protocol=replace(TINY, steps=13), place=SERIAL, out=tmp_path)
+    assert len(formula.jobs) == 2 * first
+
+
+def test_one_member_that_crashes_its_job_fails_alone() -> None:
+    def crash(member: Any, job: Job) -> TrainingResult:
+        if "lion" in dict(member.terms):
+            raise RuntimeError("segmentation fault, say")
+        return formula_result(member, job)
+
+    class Crashing(FormulaExecutor):
+        def run(self, chunks: Any) -> Any:
+            from evoopt.execution import ChunkResult
+
+            for index, job in enumerate(chunks):
+                try:
+                    (answer,) = super().run([job])
+                    yield replace(answer, index=index)
+                except RuntimeError as error:
+                    yield ChunkResult(index, None, str(error), 1, 0.0)
+
+    laboratory = Laboratory(Crashing(crash), "sequential")
+    wanted = [Wanted("digits", PRESETS[name], TrainingPlan(5, 0, 32)) for name in ("adam", "lion", "sgd")]
+    assert [r.outcome for r in laboratory.train(wanted)] == ["ok", "failed", "ok"]
+    with pytest.raises(EvooptError, match="every training on task 'digits' failed: segmentation"):
+        laboratory.train(wanted[1:2])
+
+
+@pytest.mark.parametrize(
+    ("candidates", "options", "message"),
+    [
+        ([], {}, "at least one candidate"),
+        (["lion"], {"baselines": []}, "at least one baseline"),
+        (["addam"], {}, "Did you mean 'adam'"),
+        (["lion"], {"controls": ["ablatoin"]}, "Did you mean 'ablation'"),
+        (["lion"], {"protocol": replace(TINY, tasks=("digitts",))}, "Did you mean 'digits'"),
+        (["lion"], {"controls": ["noise"]}, "needs a run folder as candidate"),
+        (["nadam"], {"controls": ["ablation"]}, "no candidate is a rule"),
+        (
+            ["marfinetz2025"],
+            {"protocol": Protocol(("mnist",))},
+            "selected by its score on the test data of mnist",
+        ),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_trained(
+    candidates: list[str], options: dict[str, Any], message: str, formula: FormulaExecutor, tmp_path: Path
+) -> None:
+    with pytest.raises(EvooptError, match=message):
+        compare(candidates, **{"protocol": TINY, "place": SERIAL, "out": tmp_path / "out", **options})
+    assert not formula.jobs
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["{}", "[]", "{", '{"kind": "comparison", "version": 99}', '{"kind": "comparison", "version": 1}'],
+)
+def test_damaged_comparison_files_are_refused(damage: str, tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text(damage)
+    with pytest.raises(EvooptError):
+        load_comparison(tmp_path)
+
+
+def test_own_schedules_reach_the_worker(formula: FormulaExecutor) -> None:
+    own: Contender = preset_contender("marfinetz2025", schedules=(OWN,))
+    compare([own], baselines=["adam"], protocol=TINY, place=SERIAL)
+    rules = [m for job in formula.jobs for m in job.members if "sign_grad" in dict(m.terms)]
+    assert rules
+    assert {(rule.warmup_steps, rule.cosine) for rule in rules} == {(100, True)}

@@ -1,0 +1,125 @@
+"""Controls: ablations take away one thing at a time, searches cost the same, luck is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evoopt
+from evoopt.compare import Place, Protocol, compare, load_comparison, short_comparison
+from evoopt.compare.ablation import ablations, adam_with_schedule_of
+from evoopt.compare.contender import OWN, RuleSubject
+from evoopt.compare.controls import noise_config, random_search_config
+from evoopt.compare.short import short_protocol
+from evoopt.compare.sources import contender
+from evoopt.config import Config
+from evoopt.errors import EvooptError
+from evoopt.optim import PRESETS
+from evoopt.runs.run import Run
+
+SEARCH: dict[str, dict[str, Any]] = {
+    "search": {"population": 4, "generations": 2, "elites": 1, "finalists": 1, "final_replicates": 2},
+    "evaluation": {"tasks": ["digits"], "steps": 6, "replicates": 1, "engine": "sequential"},
+    "execution": {"executor": "serial"},
+}
+TINY = Protocol(("digits",), steps=6, trials=9, tuning_seeds=1, seeds=3, engine="sequential")
+SERIAL = Place("serial")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search") / "mine"
+    evoopt.search(Config().override(SEARCH), out=folder).close()
+    return folder
+
+
+def test_ablations_of_the_published_genome_miss_one_part_each() -> None:
+    whole = PRESETS["marfinetz2025"].canonical()
+    found = {c.name.removeprefix("marfinetz2025 "): c for c in ablations(contender("marfinetz2025"))}
+    assert set(found) == {
+        "without sign_grad", "without adam", "without schedule", "without decay",
+        "adam with schedule of marfinetz2025",
+    }  # fmt: skip
+    rules = {name: c.subject.rule for name, c in found.items() if isinstance(c.subject, RuleSubject)}
+    assert dict(rules["without sign_grad"].terms) == {"adam": dict(whole.terms)["adam"]}
+    assert set(found["without adam"].space.ranges) == {"weight_decay"}  # no moments are left to tune
+    assert found["without schedule"].schedules_for(500) == ("constant",)
+    assert rules["without decay"].weight_decay == 0
+    assert "weight_decay" not in found["without decay"].space.ranges
+    assert all(
+        c.saw_test == contender("marfinetz2025").saw_test for c in ablations(contender("marfinetz2025"))[:3]
+    )
+
+
+def test_adam_is_given_exactly_the_schedule_of_the_rule() -> None:
+    adam = adam_with_schedule_of(contender("marfinetz2025"))
+    assert adam.schedules_for(500) == (OWN,)
+    assert isinstance(adam.subject, RuleSubject)
+    assert (adam.subject.rule.warmup_steps, adam.subject.rule.cosine) == (100, True)
+    assert adam.subject.rule.terms == PRESETS["adam"].terms
+
+
+def test_a_random_search_costs_what_the_search_cost(run_folder: Path) -> None:
+    with Run(run_folder) as run:
+        config = random_search_config(run)
+        trained = sum(row.generation < 2 for row in run.store.evaluations())
+    assert config.search.generations == 1
+    assert config.search.population == trained
+    assert config.evaluation == Config().override(SEARCH).evaluation
+
+
+def test_the_noise_control_differs_in_its_fitness_alone(run_folder: Path) -> None:
+    with Run(run_folder) as run:
+        noise = noise_config(run)
+        assert noise.evaluation.fitness == "noise"
+        assert noise.override({"evaluation": {"fitness": "validation"}}) == run.config
+
+
+def test_controls_take_part_in_a_comparison(run_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"baselines": ["adam"], "protocol": TINY, "place": SERIAL, "out": tmp_path}
+    report = compare([run_folder], controls=["random-search", "noise", "best-of-n"], **options)
+    assert report.comparison.names == ["mine", "adam", "random-search of mine", "noise of mine"]
+    assert report.comparison.participants[0].searched_here == ("digits",)
+    assert [line.split(":")[0] for line in report.verdict.splitlines()[:3]] == [
+        "mine", "random-search of mine", "noise of mine",
+    ]  # fmt: skip
+    luck = report.comparison.controls["best_of_n"]["tasks"]["digits"]
+    assert luck["validation_best"] >= luck["validation_mean"]
+    assert luck["validation_best"] > luck["test_mean"]
+    assert "the luckiest training of adam" in report.text
+    with Run(tmp_path / "controls" / "random-search-of-mine") as control:
+        assert control.finished
+
+
+def test_a_search_ends_with_a_sentence_kept_in_its_folder(run_folder: Path) -> None:
+    with Run(run_folder) as run:
+        short = short_comparison(run)
+    assert short.sentence.startswith("mine: ")
+    assert "tuned adam" in short.sentence
+    assert short.report is not None
+    found = load_comparison(run_folder)
+    assert found.names == ["mine", "adam"]
+    assert found.protocol["steps"] == 6
+
+
+def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> None:
+    config = (
+        Config().override(SEARCH).override({"evaluation": {"fitness": "paper"}, "search": {"finalists": 0}})
+    )
+    with evoopt.search(config, out=tmp_path / "run") as run:
+        short = short_comparison(run)
+        assert short.report is None
+        assert "scored on test data" in short.sentence
+        assert not (run.folder / "comparison.json").exists()
+    with pytest.raises(EvooptError, match="selected by its score on the test data of digits"):
+        compare([tmp_path / "run"], baselines=["adam"], protocol=TINY, place=SERIAL)
+
+
+def test_the_short_protocol_trains_as_the_search_did() -> None:
+    config = Config().override(
+        {"evaluation": {"steps": 77, "tasks": ["digits", "digits_cnn"], "batch_size": 16}}
+    )
+    protocol = short_protocol(config)
+    assert (protocol.steps, protocol.tasks, protocol.batch_size) == (77, ("digits", "digits_cnn"), 16)

@@ -1,0 +1,86 @@
+"""Tuning and final seeds never meet, and comparisons that cannot be honest are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evoopt.compare.contender import Contender
+from evoopt.compare.protocol import Protocol, check_trials, refuse_seen_tests
+from evoopt.compare.sources import contender
+from evoopt.errors import EvooptError
+from tests.compare.stubs import preset_contender
+
+DIGITS = Protocol(("digits",))
+
+
+@given(st.integers(0, 2**40), st.integers(1, 30), st.integers(2, 60))
+def test_tuning_and_final_seeds_are_disjoint_over_all_tasks(root: int, tuning: int, final: int) -> None:
+    protocol = Protocol(("digits", "digits_cnn", "mnist"), seed=root, tuning_seeds=tuning, seeds=final)
+    seeds = [
+        seed
+        for task in protocol.tasks
+        for split in ("validation", "test")
+        for seed in protocol.seeds_of(task, split)  # type: ignore[arg-type]
+    ]
+    assert len(set(seeds)) == len(seeds) == 3 * (tuning + final)
+
+
+def test_seeds_depend_on_root_and_task_name_alone() -> None:
+    more = Protocol(("digits_cnn", "digits"), seeds=30, trials=9)
+    assert more.seeds_of("digits", "test")[:12] == DIGITS.seeds_of("digits", "test")
+    assert replace(DIGITS, seed=1).seeds_of("digits", "test") != DIGITS.seeds_of("digits", "test")
+    assert DIGITS.seeds_of("a/my.py:task", "test") == DIGITS.seeds_of("b/my.py:task", "test")
+
+
+@pytest.mark.parametrize("seeds", [1, 0, -3])
+def test_fewer_than_two_seeds_are_refused(seeds: int) -> None:
+    with pytest.raises(EvooptError, match="at least 2 final seeds"):
+        Protocol(("digits",), seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"tasks": ()}, "at least one task"),
+        ({"tasks": ("digits", "digits")}, "named twice"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"tuning_seeds": 0}, "tuning_seeds must be at least 1"),
+    ],
+)
+def test_bad_budgets_are_refused(bad: dict[str, object], message: str) -> None:
+    with pytest.raises(EvooptError, match=message):
+        replace(DIGITS, **bad)  # type: ignore[arg-type]
+
+
+def selected_on(*tasks: str) -> Contender:
+    return preset_contender("lion", saw_test=frozenset(tasks))
+
+
+@pytest.mark.parametrize("seen", ["digits", "digits_cnn"])
+def test_a_task_whose_test_data_decided_the_search_is_refused_under_any_model(seen: str) -> None:
+    with pytest.raises(EvooptError, match="selected by its score on the test data of digits"):
+        refuse_seen_tests([contender("adam"), selected_on(seen)], DIGITS)
+
+
+def test_other_tasks_are_allowed_and_an_explicit_exception_is_told() -> None:
+    assert refuse_seen_tests([selected_on("mnist")], DIGITS) == []
+    (line,) = refuse_seen_tests([selected_on("digits")], replace(DIGITS, allow_seen_test=True))
+    assert "an advantage that the baselines do not have" in line
+
+
+def test_the_published_genome_is_refused_on_the_tasks_of_its_search() -> None:
+    with pytest.raises(EvooptError, match="marfinetz2025 was selected"):
+        refuse_seen_tests([contender("marfinetz2025")], Protocol(("mnist",)))
+
+
+def test_the_grid_is_the_same_for_all_and_too_few_trials_are_refused() -> None:
+    two, three = contender("adam"), contender("marfinetz2025")
+    assert check_trials([two, three], DIGITS) == 5
+    assert check_trials([two, three], replace(DIGITS, trials=12)) == 3
+    assert check_trials([two], replace(DIGITS, trials=14)) == 5
+    with pytest.raises(EvooptError, match="8 tuning trials are too few"):
+        check_trials([two, three], replace(DIGITS, trials=8))

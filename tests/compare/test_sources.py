@@ -1,0 +1,188 @@
+"""Everything a person may name as a contender is found, and everything else is refused in one clear line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evoopt.compare.contender import (
+    CONSTANT,
+    OWN,
+    ClassSubject,
+    RuleSubject,
+    class_contender,
+    with_unique_names,
+)
+from evoopt.compare.foreign import ForeignOptimizer, find_class, make_foreign
+from evoopt.compare.sources import BASELINES, TORCH_CLASSES, contender
+from evoopt.compare.space import Setting
+from evoopt.config import Config
+from evoopt.errors import EvooptError
+from evoopt.export import render
+from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.optim import PRESETS, preset
+from evoopt.runs.run import Run
+from evoopt.tasks import DataOptions, get_task, load_task_data
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.sequential import train_sequential
+from tests.rules import random_rule
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *TORCH_CLASSES, *BASELINES])
+def test_every_shipped_name_is_a_contender_with_a_declared_space(name: str) -> None:
+    found = contender(name)
+    assert found.name == name
+    assert found.note == ""
+    assert found.space.lr > 0
+    found.member(Setting(CONSTANT, (("lr", 1e-3),)), 100)
+
+
+@pytest.mark.parametrize("kind", ["rule", "genome"])
+def test_json_files_are_contenders_with_the_default_space_and_a_note(kind: str, tmp_path: Path) -> None:
+    rule = random_rule(3)
+    data = rule.to_json() if kind == "rule" else OptimizerGenome.from_rule(rule).to_json()
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(data))
+    found = contender(path)
+    assert isinstance(found.subject, RuleSubject)
+    assert found.name == "mine"
+    assert "declares no tuning space; it gets the default one (lr, weight_decay" in found.note
+    assert found.subject.rule.lr == pytest.approx(rule.lr)
+
+
+def test_an_exported_file_is_a_contender_that_makes_the_rules_steps(tmp_path: Path) -> None:
+    rule = preset("marfinetz2025")
+    path = tmp_path / "mine.py"
+    path.write_text(render(rule, "Mine"))
+    found = contender(path)
+    assert found.name == "Mine"
+    assert found.schedules_for(200) == ("constant", "warmup_cosine", OWN)
+    task = get_task("digits")
+    data, plan = load_task_data(task, DataOptions()), TrainingPlan(30, 1, 32)
+    for schedule in found.schedules_for(200):
+        setting = Setting(schedule, (("lr", 2e-3), ("weight_decay", 0.1), ("beta1", 0.8), ("beta2", 0.95)))
+        own = contender("marfinetz2025").member(setting, 30)
+        other = found.member(setting, 30)
+        expected = train_sequential(task, data, [own], plan, keep_losses=True, dtype=torch.float64)[0]
+        actual = train_sequential(
+            task, data, [other], plan, keep_losses=True, dtype=torch.float64, make_optimizer=make_foreign
+        )[0]
+        assert actual.losses == pytest.approx(expected.losses, rel=1e-6), schedule
+
+
+@pytest.mark.parametrize("source", ["torch.optim:RAdam", "torch.optim:SGD"])
+def test_classes_of_modules_are_contenders(source: str) -> None:
+    found = contender(source)
+    assert isinstance(found.subject, ClassSubject)
+    assert "default one (lr, " in found.note
+    member = found.member(Setting("warmup_cosine", (("lr", 0.1), ("weight_decay", 0.01))), 50)
+    assert (member.warmup_steps, member.cosine) == (5, True)  # type: ignore[union-attr]
+
+
+def test_modules_of_the_current_folder_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evoopt_test_local.py").write_text("import torch\nclass Mine(torch.optim.SGD): pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    assert contender("evoopt_test_local:Mine").name == "Mine"
+
+
+def test_a_class_with_betas_takes_tuned_ones_as_a_pair() -> None:
+    member = contender("nadam").member(Setting(CONSTANT, (("lr", 0.1), ("beta1", 0.7))), 50)
+    assert dict(member.arguments) == {"lr": 0.1, "betas": (0.7, 0.999)}  # type: ignore[union-attr]
+
+
+class Declared(torch.optim.Adam):
+    tuning_space = {"lr": (1e-4, 1e-2), "weight_decay": (1e-3, 0.1)}  # noqa: RUF012
+
+
+class Misdeclared(torch.optim.Adam):
+    tuning_space = {"weight_decai": (1e-3, 0.1)}  # noqa: RUF012
+
+
+def test_a_class_may_declare_its_space() -> None:
+    found = class_contender("mine", Declared)
+    assert found.note == ""
+    assert found.space.lr == pytest.approx(1e-3)
+    assert dict(found.space.ranges) == {"weight_decay": (1e-3, 0.1)}
+    with pytest.raises(EvooptError, match="Did you mean 'weight_decay'"):
+        class_contender("mine", Misdeclared)
+
+
+def test_a_schedule_on_a_class_is_that_on_a_rule() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    model = torch.nn.ParameterList([parameter])
+    spec = ForeignOptimizer("torch.optim:SGD", (("lr", 1.0),), warmup_steps=4, cosine=True)
+    optimizer = make_foreign(model, spec, 10)
+    moves = []
+    for _ in range(10):
+        before = parameter.item()
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+        moves.append(before - parameter.item())
+    from evoopt.optim.schedule import schedule_factor
+
+    assert moves == pytest.approx([schedule_factor(s, 10, 4, True) for s in range(10)], abs=1e-6)
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", Config()).close()
+    with pytest.raises(EvooptError, match="is not finished"):
+        contender(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("addam", "Did you mean 'adam'"),
+        ("torch.optim:Adan", "defines no torch.optim.Optimizer named 'Adan'"),
+        ("no_such_module:Class", "cannot import 'no_such_module'"),
+        ("missing.py", "there is no file"),
+        ("missing.json", "cannot read missing.json"),
+        (".", "is not a run folder"),
+    ],
+)
+def test_unknown_contenders_are_refused(source: str, message: str) -> None:
+    with pytest.raises(EvooptError, match=message):
+        contender(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import torch", "must define one optimizer class, found none"),
+        ("raise ValueError('oh')", "raised ValueError: oh"),
+        ("import sys; sys.exit(3)", "raised SystemExit: 3"),
+        ("this is no python", "raised SyntaxError"),
+    ],
+)
+def test_faulty_python_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(EvooptError, match=message):
+        find_class(str(path))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
+def test_no_json_file_causes_anything_but_a_clear_error(data: object) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.json"
+        path.write_text(json.dumps(data))
+        with pytest.raises(EvooptError):
+            contender(path)
+
+
+def test_a_name_borne_twice_is_numbered() -> None:
+    assert [c.name for c in with_unique_names([contender("adam")] * 3)] == ["adam", "adam #2", "adam #3"]

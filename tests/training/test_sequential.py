@@ -1,0 +1,174 @@
+"""Outcomes of a training: divergence, failure, scores and random numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from evoopt.errors import SealedTestError
+from evoopt.optim import PRESETS, EvolvedOptimizer
+from evoopt.tasks import SealedSplit
+from evoopt.training.batched import EngineOptions, train_batched
+from evoopt.training.engine import choose_engine, train
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.sequential import train_sequential
+from evoopt.training.streams import minibatches
+
+from .examples import own_task, task_and_data
+
+ADAM, WILD = PRESETS["adam"], replace(PRESETS["sgd"], lr=1e6)
+PLAN = TrainingPlan(12, seed=1, batch_size=16, window=5)
+
+
+@pytest.fixture(params=[train_sequential, train_batched])
+def trainer(request: pytest.FixtureRequest):
+    return request.param
+
+
+def test_a_training_reports_its_scores(trainer) -> None:
+    task, data = task_and_data("mlp")
+    (result,) = trainer(task, data, [PRESETS["rmsprop"]], replace(PLAN, steps=60), keep_losses=True)
+    assert (result.outcome, result.reason, result.steps) == ("ok", "", 60)
+    assert len(result.losses) == 60
+    assert result.train_loss == pytest.approx(sum(result.losses[-5:]) / 5)
+    assert result.losses[-1] < result.losses[0]
+    assert result.metric > 0.5
+    assert result.seconds > 0
+
+
+def test_losses_are_kept_on_request_only(trainer) -> None:
+    task, data = task_and_data("mlp")
+    assert trainer(task, data, [ADAM], PLAN)[0].losses == ()
+
+
+def test_a_member_that_diverges_says_when_and_costs_no_other(trainer) -> None:
+    task, data = task_and_data("mlp")
+    wild, adam = trainer(task, data, [WILD, ADAM], PLAN, keep_losses=True)
+    assert (wild.outcome, wild.steps, len(wild.losses)) == ("diverged", 1, 1)
+    assert wild.reason.startswith("batch loss") and wild.reason.endswith("at step 2")
+    assert math.isnan(wild.metric)
+    assert adam.outcome == "ok"
+
+
+def test_a_loss_at_the_limit_is_no_divergence(trainer) -> None:
+    task, data = task_and_data("mlp")
+    first = trainer(task, data, [ADAM], replace(PLAN, steps=1), keep_losses=True)[0].losses[0]
+    assert trainer(task, data, [ADAM], replace(PLAN, steps=1, max_loss=first))[0].outcome == "ok"
+    below = trainer(task, data, [ADAM], replace(PLAN, steps=1, max_loss=first * 0.999))[0]
+    assert (below.outcome, below.steps) == ("diverged", 0)
+
+
+def test_weights_that_end_up_not_finite_are_a_divergence(trainer) -> None:
+    task, data = task_and_data("mlp")
+    last_step_explodes = replace(PRESETS["sgd"], lr=1e38)
+    (result,) = trainer(task, data, [last_step_explodes], replace(PLAN, steps=1))
+    assert (result.outcome, result.steps) == ("diverged", 1)
+    assert "not finite at evaluation" in result.reason or math.isnan(result.metric)
+
+
+def test_an_exception_is_a_failure_with_its_reason(trainer) -> None:
+    def broken() -> nn.Module:
+        raise ValueError("no such layer")
+
+    task = own_task("broken", broken, (10,))
+    for result in trainer(task, task.load(None), [ADAM, WILD], PLAN):
+        assert (result.outcome, result.reason) == ("failed", "ValueError: no such layer")
+
+
+def test_a_runtime_error_in_the_optimizer_is_a_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: EvolvedOptimizer) -> None:
+        raise RuntimeError("value cannot be converted")
+
+    monkeypatch.setattr(EvolvedOptimizer, "step", fail)
+    task, data = task_and_data("mlp")
+    (result,) = train_sequential(task, data, [ADAM], PLAN)
+    assert (result.outcome, result.steps) == ("diverged", 0)
+    assert "value cannot be converted" in result.reason
+
+
+def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, data = task_and_data("mlp")
+    expected = train_sequential(task, data, [ADAM, WILD, ADAM], PLAN)
+
+    def out_of_memory(*args: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("evoopt.training.batched.losses_and_gradients", out_of_memory)
+    found = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
+    assert [(r.outcome, r.metric) for r in found if r.outcome == "ok"] == [
+        (r.outcome, r.metric) for r in expected if r.outcome == "ok"
+    ]
+    assert found[1].outcome == "diverged"
+
+
+def test_the_test_split_stays_sealed_unless_opened(trainer) -> None:
+    task, data = task_and_data("mlp")
+    on_test = replace(PLAN, split="test")
+    with pytest.raises(SealedTestError):
+        trainer(task, data, [ADAM], on_test)
+    opened = replace(data, test=SealedSplit(data.validation, unsealed=True))
+    assert trainer(task, opened, [ADAM], on_test)[0].metric == trainer(task, data, [ADAM], PLAN)[0].metric
+
+
+def test_rules_see_the_same_numbers_whoever_else_is_trained(trainer) -> None:
+    task, data = task_and_data("odd_convolutions")
+    alone = trainer(task, data, [ADAM], PLAN, keep_losses=True)[0]
+    beside = trainer(task, data, [PRESETS["sgd"], ADAM], PLAN, keep_losses=True)[1]
+    assert alone.losses == beside.losses
+    other_seed = trainer(task, data, [ADAM], replace(PLAN, seed=2), keep_losses=True)[0]
+    assert alone.losses != other_seed.losses
+
+
+def test_training_leaves_the_global_random_state_alone(trainer) -> None:
+    task, data = task_and_data("odd_convolutions")
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    trainer(task, data, [ADAM], PLAN)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_every_epoch_visits_every_example_once(drop_last: bool) -> None:
+    batches = minibatches(50, TrainingPlan(10, seed=0, batch_size=16, drop_last=drop_last))
+    assert len(batches) == 10
+    epoch = torch.cat(batches[: 3 if drop_last else 4])
+    assert len(epoch.unique()) == len(epoch) == (48 if drop_last else 50)
+
+
+def test_a_cosine_schedule_can_be_longer_than_the_training(trainer) -> None:
+    task, data = task_and_data("mlp")
+    rule = replace(ADAM, cosine=True, lr=1e-2)
+    full = trainer(task, data, [rule], replace(PLAN, steps=6, schedule_steps=12), keep_losses=True)[0]
+    longer = trainer(task, data, [rule], PLAN, keep_losses=True)[0]
+    assert full.losses == pytest.approx(longer.losses[:6])
+
+
+def test_choosing_an_engine_names_one_and_says_what_was_measured() -> None:
+    task, data = task_and_data("mlp")
+    name, measured = choose_engine(task, data, [ADAM] * 4, PLAN)
+    assert name in ("batched", "sequential")
+    assert measured["members"] == 4
+    times = {engine: measured[f"{engine}_ms"] for engine in ("batched", "sequential")}
+    assert name == min(times, key=lambda engine: times[engine])
+    assert all(value > 0 for value in times.values())
+
+
+@pytest.mark.parametrize("engine", ["auto", "batched", "sequential"])
+def test_every_engine_trains(engine: str) -> None:
+    task, data = task_and_data("digits_cnn")
+    expected = train_sequential(task, data, [ADAM, WILD], PLAN)
+    found = train(task, data, [ADAM, WILD], PLAN, engine=engine)
+    assert [r.outcome for r in found] == ["ok", "diverged"]
+    assert found[0].eval_loss == pytest.approx(expected[0].eval_loss, rel=1e-3)
+
+
+def test_reduced_precision_is_refused_on_a_cpu() -> None:
+    from evoopt.errors import EvooptError
+
+    task, data = task_and_data("mlp")
+    with pytest.raises(EvooptError, match="CUDA"):
+        train_batched(task, data, [ADAM], PLAN, options=EngineOptions(precision="bf16"))
