@@ -2,99 +2,108 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from evoopt.cli.app import DataDir, Device, Executor, Quiet, Workers, app
+from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Workers, app
 
 if TYPE_CHECKING:
     from evoopt.compare import Place
+    from evoopt.execution.executor import ExecutorKind
 
-Tasks = Annotated[str, typer.Option(help="Tasks to compare on, separated by commas.")]
-Out = Annotated[
-    Path | None, typer.Option(help="Folder for JSON, CSV and pictures; finished work is kept there.")
-]
+OUT_HELP = "Folder for report and finished trainings; the same folder again goes on where it stopped."
 
 
 @app.command()
 def compare(
     candidates: Annotated[
         list[str],
-        typer.Argument(
-            metavar="CANDIDATE...",
-            help="Runs, genome files, exported files, presets, or module:Class.",
-        ),
+        typer.Argument(help="Run folders, rule, genome or exported files, preset names, or module:Class."),
     ],
     baselines: Annotated[
-        str, typer.Option(help="Contenders to beat, separated by commas; the first is the reference.")
+        str, typer.Option(help="Comma-separated; the first is the reference.")
     ] = "adam,adamw,sgd,nadam,rmsprop,lion",
-    tasks: Tasks = "digits,digits_cnn",
+    tasks: Annotated[str, typer.Option(help="Comma-separated, see `evoopt tasks`.")] = "digits,digits_cnn",
+    budget: Annotated[int, typer.Option(help="Optimizer steps per training.")] = 500,
     trials: Annotated[int, typer.Option(help="Tuning trials per contender and task.")] = 24,
     seeds: Annotated[int, typer.Option(help="Fresh seeds of the final scores.")] = 12,
-    budget: Annotated[int, typer.Option(help="Optimizer steps per training.")] = 500,
-    controls: Annotated[
-        str, typer.Option(help="Of random_search, noise, ablation, best_of_n; separated by commas.")
-    ] = "",
-    train_size: Annotated[int | None, typer.Option(help="Examples kept per task, all by default.")] = None,
     seed: Annotated[int, typer.Option(help="Root of all randomness.")] = 0,
+    train_size: Annotated[int | None, typer.Option(help="Examples kept per task, all by default.")] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="ablation, random_search, noise or best_of_n; repeatable."),
+    ] = None,
+    allow_seen_test: Annotated[
+        bool,
+        typer.Option("--allow-seen-test", help="Compare on test data that decided a search, and say so."),
+    ] = False,
     workers: Workers = None,
     executor: Executor = None,
     device: Device = None,
     data_dir: DataDir = None,
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compare optimizers, all tuned with the same effort, on fresh seeds and test data."""
-    from evoopt.compare import Protocol
-    from evoopt.compare import compare as run_compare
+    """Compare optimizers with equally tuned baselines, on fresh seeds and unseen test data."""
+    from evoopt import compare as room
 
-    report = run_compare(
-        candidates,
-        baselines=_names(baselines),
-        protocol=Protocol(
-            tasks=_names(tasks), steps=budget, trials=trials, seeds=seeds, seed=seed, train_size=train_size
-        ),
-        place=_place(workers, executor, device, data_dir),
-        controls=_names(controls),
-        out=out,
-        quiet=quiet,
-    )
+    folder = out or Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
+    protocol = room.Protocol(
+        _names(tasks), budget, trials, seeds=seeds, seed=seed, train_size=train_size,
+        allow_seen_test=allow_seen_test,
+    )  # fmt: skip
+    try:
+        place = _place(workers, executor, device, data_dir)
+        report = room.compare(
+            candidates, baselines=_names(baselines), protocol=protocol, place=place,
+            controls=control or (), out=folder, quiet=quiet,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command with --out {folder} goes on from here", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     typer.echo(report.text)
+    typer.echo(f"files    {folder}")
 
 
 @app.command()
 def reproduce(
-    publication: Annotated[str, typer.Argument(help="marfinetz2025.")],
-    tasks: Tasks = "fashion_mnist,cifar10,mnist",
-    steps: Annotated[int, typer.Option(help="Steps per training, 1000 as published.")] = 1000,
-    seeds: Annotated[int, typer.Option(help="Seeds, 3 as published.")] = 3,
-    honest: Annotated[bool, typer.Option(help="Also hold it against tuned baselines.")] = True,
-    trials: Annotated[int, typer.Option(help="Tuning trials per contender and task.")] = 16,
+    publication: Annotated[str, typer.Argument(help="marfinetz2025")] = "marfinetz2025",
+    tasks: Annotated[str, typer.Option(help="Comma-separated.")] = "fashion_mnist,cifar10,mnist",
+    steps: Annotated[int, typer.Option(help="Steps per training.")] = 1000,
+    seeds: Annotated[int, typer.Option(help="Seeds of the literal comparison.")] = 3,
+    trials: Annotated[int, typer.Option(help="Tuning trials of the honest one; 0 leaves it out.")] = 24,
+    final_seeds: Annotated[int, typer.Option(help="Fresh seeds of the honest comparison.")] = 10,
     workers: Workers = None,
     executor: Executor = None,
     device: Device = None,
     data_dir: DataDir = None,
-    out: Out = None,
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/marfinetz2025"),
     quiet: Quiet = False,
 ) -> None:
-    """Repeat a published comparison literally, and the honest one beside it."""
-    from evoopt.compare import Protocol
-    from evoopt.compare import reproduce as run_reproduce
+    """Repeat a published comparison literally, then honestly, side by side."""
+    from evoopt import compare as room
 
     names = _names(tasks)
-    protocol = Protocol(tasks=names, steps=steps, trials=trials, train_size=None) if honest else None
-    found = run_reproduce(
-        publication,
-        tasks=names,
-        steps=steps,
-        seeds=seeds,
-        honest=protocol,
-        place=_place(workers, executor, device, data_dir),
-        out=out or Path("runs") / publication,
-        quiet=quiet,
-    )
+    honest = room.Protocol(names, steps, trials, seeds=final_seeds) if trials else None
+    try:
+        place = _place(workers, executor, device, data_dir)
+        found = room.reproduce(
+            publication,
+            tasks=names,
+            steps=steps,
+            seeds=seeds,
+            honest=honest,
+            place=place,
+            out=out,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     typer.echo(found.text)
 
 
@@ -105,5 +114,5 @@ def _names(text: str) -> tuple[str, ...]:
 def _place(workers: int | None, executor: str | None, device: str | None, data_dir: Path | None) -> Place:
     from evoopt.compare import Place
 
-    given: dict[str, Any] = {"workers": workers, "executor": executor, "device": device, "data_dir": data_dir}
-    return Place(**{name: value for name, value in given.items() if value is not None})
+    kind = cast("ExecutorKind", executor or "process")  # make_executor answers a wrong name
+    return Place(kind, workers, device=device or "cpu", data_dir=data_dir)

@@ -24,7 +24,7 @@ from evoopt.execution import make_executor
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
-ABLATION, RANDOM_SEARCH, NOISE, BEST_OF_N = "ablation", "random-search", "noise", "best-of-n"
+ABLATION, RANDOM_SEARCH, NOISE, BEST_OF_N = "ablation", "random_search", "noise", "best_of_n"
 CONTROLS = (ABLATION, RANDOM_SEARCH, NOISE, BEST_OF_N)
 
 _LUCK = 303
@@ -58,7 +58,7 @@ def control_contenders(
     """The contenders that controls add to a comparison.
 
     Args:
-        names: Some of `CONTROLS`; ``best-of-n`` adds none, see `best_of_n`.
+        names: Some of `CONTROLS`; ``best_of_n`` adds none, see `best_of_n`.
         candidates: The comparison's candidates.
         runs: Run folder of each candidate that is a run, by its name.
         out: Folder of the comparison; searches for controls are kept below it.
@@ -73,7 +73,7 @@ def control_contenders(
         for candidate, folder in runs.items():
             with Run(folder) as run:
                 config = configure(run)
-            label = f"{name} of {candidate}"
+            label = f"{name.replace('_', ' ')} of {candidate}"
             with control_search(config, out / "controls" / label.replace(" ", "-")) as control:
                 found.append(replace(run_contender(control), name=label, note=""))
     return found
@@ -88,13 +88,13 @@ def random_search_config(run: Run) -> Config:
     evaluation = run.config.evaluation
     trained = sum(row.replicate < FINAL_REPLICATE for row in run.store.evaluations())
     individuals = max(2, trained // (len(evaluation.tasks) * evaluation.replicates))
-    search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1}
+    search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
     return run.config.override({"search": search})
 
 
 def noise_config(run: Run) -> Config:
     """The configuration of a search whose fitness is random numbers: what drift alone makes of a run."""
-    return run.config.override({"evaluation": {"fitness": "noise"}})
+    return run.config.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False}})
 
 
 def control_search(config: Config, folder: Path) -> Run:

@@ -45,7 +45,7 @@ def draw_curves(comparison: Comparison, analysis: Analysis) -> Figure:
     """Smoothed training loss, one panel per task: median over seeds and the middle half of them."""
     tasks = comparison.tasks
     columns = min(2, len(tasks))
-    figure, axes = _figure(tasks, columns, width=4.6, height=3.3)
+    figure, axes = _figure(tasks, columns, 4.2, 3.3, comparison.names)
     every = stride(int(comparison.protocol["steps"]))
     for axis, task in zip(axes, tasks, strict=True):
         for name, colour, dashes in _styles(comparison):
@@ -71,9 +71,8 @@ def draw_differences(comparison: Comparison, analysis: Analysis) -> Figure:
     others = [name for name in comparison.names if name != comparison.reference]
     styles = {name: colour for name, colour, _ in _styles(comparison)}
     tasks = comparison.tasks
-    figure, axes = _figure(
-        tasks, min(2, len(tasks)), width=4.8, height=0.75 + 0.34 * len(others), share_y=True
-    )
+    columns, height = min(2, len(tasks)), 0.75 + 0.34 * len(others)
+    figure, axes = _figure(tasks, columns, 4.0, height, others, share_y=True)
     for axis, task in zip(axes, tasks, strict=True):
         axis.axvline(0, color="black", linewidth=1)
         for place, name in enumerate(reversed(others)):
@@ -106,7 +105,7 @@ def draw_differences(comparison: Comparison, analysis: Analysis) -> Figure:
 
 def draw_profile(comparison: Comparison, analysis: Analysis) -> Figure:
     """Performance profile: share of tasks and seeds solved within a factor of the fastest."""
-    figure, (axis,) = _figure(["profile"], 1, width=5.6, height=3.6)
+    figure, (axis,) = _figure(["profile"], 1, 4.8, 3.6, comparison.names)
     taus = np.linspace(1.0, PROFILE_LIMIT, 601)
     profiles = performance_profile(analysis.times, taus)
     for name, colour, dashes in _styles(comparison):
@@ -127,12 +126,18 @@ PICTURES = {"curves": draw_curves, "differences": draw_differences, "profile": d
 
 
 def _figure(
-    panels: Sequence[str], columns: int, width: float, height: float, share_y: bool = False
+    panels: Sequence[str],
+    columns: int,
+    width: float,
+    height: float,
+    names: Sequence[str],
+    share_y: bool = False,
 ) -> tuple[Figure, list[Axes]]:
+    beside = 0.4 + 0.085 * max(map(len, names))  # inches that the contenders' names take beside the panels
     from matplotlib.figure import Figure as NewFigure
 
     rows = math.ceil(len(panels) / columns)
-    figure = NewFigure(figsize=(width * columns, height * rows), layout="constrained")
+    figure = NewFigure(figsize=(width * columns + beside, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     axes = list(grid.flat)
     for unused in axes[len(panels) :]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ def load_digits(options: DataOptions) -> TaskData:
     return split_data(images[~test], labels[~test], images[test], labels[test], options, DIGITS)
 
 
+@functools.cache  # tasks on the same data share one loader, by which a comparison knows them
 def image_set_loader(name: str) -> Callable[[DataOptions], TaskData]:
     """Return the loader of ``"mnist"``, ``"fashion_mnist"`` (``[n, 1, 28, 28]``) or ``"cifar10"``."""
     files, normalisation = _IMAGE_SETS[name]

@@ -20,7 +20,14 @@ from evoopt.optim import PRESETS
 from evoopt.runs.run import Run
 
 SEARCH: dict[str, dict[str, Any]] = {
-    "search": {"population": 4, "generations": 2, "elites": 1, "finalists": 1, "final_replicates": 2},
+    "search": {
+        "population": 4,
+        "generations": 2,
+        "elites": 1,
+        "finalists": 1,
+        "final_replicates": 2,
+        "compare": False,
+    },
     "evaluation": {"tasks": ["digits"], "steps": 6, "replicates": 1, "engine": "sequential"},
     "execution": {"executor": "serial"},
 }
@@ -79,11 +86,11 @@ def test_the_noise_control_differs_in_its_fitness_alone(run_folder: Path) -> Non
 
 def test_controls_take_part_in_a_comparison(run_folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"baselines": ["adam"], "protocol": TINY, "place": SERIAL, "out": tmp_path}
-    report = compare([run_folder], controls=["random-search", "noise", "best-of-n"], **options)
-    assert report.comparison.names == ["mine", "adam", "random-search of mine", "noise of mine"]
+    report = compare([run_folder], controls=["random_search", "noise", "best_of_n"], **options)
+    assert report.comparison.names == ["mine", "adam", "random search of mine", "noise of mine"]
     assert report.comparison.participants[0].searched_here == ("digits",)
     assert [line.split(":")[0] for line in report.verdict.splitlines()[:3]] == [
-        "mine", "random-search of mine", "noise of mine",
+        "mine", "random search of mine", "noise of mine",
     ]  # fmt: skip
     luck = report.comparison.controls["best_of_n"]["tasks"]["digits"]
     assert luck["validation_best"] >= luck["validation_mean"]
