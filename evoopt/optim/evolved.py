@@ -53,6 +53,7 @@ class EvolvedOptimizer(Optimizer):
         defaults = {
             "lr": rule.lr if lr is None else lr,
             "weight_decay": rule.weight_decay if weight_decay is None else weight_decay,
+            "schedule_step": 0,
         }
         for name, value in defaults.items():
             if not (math.isfinite(value) and value >= 0):
@@ -72,6 +73,7 @@ class EvolvedOptimizer(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, group)
+            group["schedule_step"] += 1
         return loss
 
     def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
@@ -89,6 +91,7 @@ class EvolvedOptimizer(Optimizer):
             parameter.grad,
             self.rule,
             step=int(state["step"].item()),
+            schedule_step=group["schedule_step"],
             total_steps=self.total_steps,
             m=state.get("exp_avg"),
             v=state.get("exp_avg_sq"),
@@ -108,6 +111,7 @@ def apply_rule_(
     v: Tensor | None,
     lr: float,
     weight_decay: float,
+    schedule_step: int | None = None,
 ) -> None:
     """Move ``w`` by one step of ``rule`` in place, updating ``m`` and ``v`` in place.
 
@@ -123,8 +127,11 @@ def apply_rule_(
         v: Second moment, or None if the rule keeps none.
         lr: Base learning rate, before the schedule.
         weight_decay: Decoupled weight decay.
+        schedule_step: 0-based step of the training, which the schedule follows; ``step - 1`` by default. They
+            differ for a parameter that was frozen for a while.
     """
-    lr = lr * schedule_factor(step - 1, total_steps, rule.warmup_steps, rule.cosine)
+    at = step - 1 if schedule_step is None else schedule_step
+    lr = lr * schedule_factor(at, total_steps, rule.warmup_steps, rule.cosine)
     if rule.clip_value is not None:
         g = g.clamp(-rule.clip_value, rule.clip_value)
     if weight_decay:

@@ -10,6 +10,8 @@ from dataclasses import Field, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERM_BY_NAME, term
 
@@ -63,6 +65,11 @@ class UpdateRule:
     def __post_init__(self) -> None:
         pairs = tuple((term(name).name, float(weight)) for name, weight in self.terms)
         object.__setattr__(self, "terms", pairs)
+        # Numbers and switches of other libraries would not survive JSON.
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
         _require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
         _require(math.isfinite(self.lr) and self.lr > 0, f"lr must be positive, not {self.lr!r}")
         for name in ("beta1", "beta2"):

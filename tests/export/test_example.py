@@ -1,8 +1,9 @@
-"""The ten lines that train a torchvision model with an exported file."""
+"""The lines in the README that train a torchvision model with an exported file."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,12 @@ from evoopt.export import write_export
 
 EXAMPLE = """\
 import torch, torchvision
-from my_optimizer import MyOpt
+from my_optimizer import MyOptimizer
 
 model = torchvision.models.resnet18(num_classes=10)
 data = torchvision.datasets.FakeData(32, (3, 32, 32), 10, torchvision.transforms.ToTensor())
 loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
-optimizer = MyOpt(model.parameters(), total_steps=len(loader))
+optimizer = MyOptimizer(model.parameters(), total_steps=len(loader))
 for images, labels in loader:
     loss = torch.nn.functional.cross_entropy(model(images), labels)
     optimizer.zero_grad()
@@ -32,7 +33,7 @@ assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_the_example_trains_a_torchvision_model_with_an_exported_file(tmp_path: Path) -> None:
-    write_export("marfinetz2025", tmp_path / "my_optimizer.py", "MyOpt")
+    write_export("marfinetz2025", tmp_path / "my_optimizer.py", "MyOptimizer")
     (tmp_path / "train.py").write_text(EXAMPLE + CHECK)
     result = subprocess.run(
         [sys.executable, "train.py"],
@@ -43,3 +44,9 @@ def test_the_example_trains_a_torchvision_model_with_an_exported_file(tmp_path: 
         timeout=240,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_shows_no_other_example() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert [block for block in blocks if "my_optimizer" in block] in ([], [EXAMPLE])

@@ -143,8 +143,8 @@ def test_what_cannot_be_written_or_found_gives_one_line(tmp_path: Path) -> None:
         ("lion", tmp_path / "missing" / "out.py", "cannot write"),
         ("lion", tmp_path, "is a folder"),
         ("lyon", tmp_path / "a.py", "unknown preset 'lyon'. Did you mean 'lion'"),
-        (str(tmp_path / "none.json"), tmp_path / "a.py", "neither a preset nor a JSON file"),
-        (str(tmp_path), tmp_path / "a.py", "neither a preset nor a JSON file"),
+        (str(tmp_path / "none.json"), tmp_path / "a.py", "neither a preset, nor a run folder, nor a JSON"),
+        (str(tmp_path), tmp_path / "a.py", "is not a run folder"),
     ]
     for source, out, message in cases:
         with pytest.raises(EvooptError, match=message) as error:
@@ -183,7 +183,7 @@ def test_rule_and_genome_files_export_as_the_same_class(tmp_path: Path) -> None:
     )
     assert from_file == from_rule_file == genome.rule()
     assert its_origin.genome == genome.to_json()
-    assert set(FORMATS) == {"preset", "genome", "rule"}
+    assert set(FORMATS) == {"run", "preset", "genome", "rule"}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_rule_without_terms_is_refused() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     text=st.text(max_size=200),
-    extra=st.sampled_from(['"""', "\\", '\\"""', "'''", "\x00", "\r\n", "{{ x }}"]),
+    extra=st.sampled_from(['"""', "\\", "\\x", "\\N{", '\\"""', "'''", "\x00", "\r\n", "{{ x }}"]),
 )
 def test_no_origin_can_break_out_of_the_docstring(text: str, extra: str) -> None:
     hostile = text + extra

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -122,3 +123,9 @@ def test_schedule_values_of_the_published_search() -> None:
 def test_term_codes_and_names_are_unique_and_complete() -> None:
     assert [term.code for term in TERMS] == list(range(len(TERMS)))
     assert len({term.name for term in TERMS}) == len(TERMS)
+
+
+def test_numpy_numbers_survive_hash_and_json() -> None:
+    rule = replace(ADAM, beta1=np.float64(0.0), warmup_steps=np.int64(3))  # type: ignore[arg-type]
+    assert rule.key == replace(ADAM, beta1=0.0, warmup_steps=3).key
+    assert UpdateRule.from_json(json.loads(json.dumps(rule.to_json()))) == rule

@@ -411,8 +411,10 @@ def adam(
         if foreach and isinstance(lr, Tensor) and not capturable:
             foreach = False
 
-    # If compiling, the compiler checks what can be captured.
-    if capturable and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        # A compiler, as a graph, needs steps as tensors; what it can capture it checks.
+        capturable = True
+    elif capturable:
         devices = _get_capturable_supported_devices()
         if not all(
             p.device.type == step.device.type and p.device.type in devices
