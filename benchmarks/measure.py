@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -90,7 +89,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as file:
-            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
+            model = next(
+                (line.split(":")[1].strip() for line in file if line.startswith("model name")), model
+            )
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "cpu": model,
@@ -101,6 +102,3 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
     }
-
-
-assert resource

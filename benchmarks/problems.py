@@ -72,7 +72,9 @@ def random_rules(count: int) -> list[UpdateRule]:
     rng = np.random.default_rng(0)
     return [
         UpdateRule(
-            tuple((str(rng.choice(PAPER_TERMS)), float(rng.uniform(0.1, 1))) for _ in range(rng.integers(1, 4))),
+            tuple(
+                (str(rng.choice(PAPER_TERMS)), float(rng.uniform(0.1, 1))) for _ in range(rng.integers(1, 4))
+            ),
             lr=10 ** rng.uniform(-4, -3),
             beta1=rng.uniform(0.5, 0.99),
             beta2=rng.uniform(0.9, 0.9999),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,7 @@ from evoopt.training.dropout import with_given_dropout
 from evoopt.training.feed import Minibatch, feed, scored_split
 from evoopt.training.forward import evaluate_population, losses_and_gradients
 from evoopt.training.halving import STOPPED, better_half
-from evoopt.training.memory import members_at_once
+from evoopt.training.memory import members_at_once, members_in_cache
 from evoopt.training.plan import Outcome, TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation, Way
 from evoopt.training.precision import Precision, computing_in
@@ -117,17 +118,27 @@ def _train(
         return []
     try:
         with computing_in(options.precision):
-            return _Lockstep(task, train, scored, rules, plan, dtype, options).run(keep_losses)
-    except Exception:
+            lockstep = _Lockstep(task, train, scored, rules, plan, dtype, options)
+            if len(rules) <= lockstep.most_members:
+                return lockstep.run(keep_losses)
+            count = math.ceil(len(rules) / lockstep.most_members)
+            del lockstep
+    except Exception as error:
+        # Never in silence: a failure that has nothing to do with size would make every training slow.
+        warnings.warn(
+            f"{len(rules)} members of task {task.name!r} could not be trained as one program, "
+            f"smaller groups are tried: {type(error).__name__}: {error}",
+            stacklevel=2,
+        )
         if len(rules) == 1:
             return train_sequential(task, data, rules, plan, train.x.device, keep_losses, dtype=dtype)
+        count = 2
     if train.x.is_cuda:
         torch.cuda.empty_cache()
-    half = len(rules) // 2
     return [
         result
-        for part in (rules[:half], rules[half:])
-        for result in _train(task, data, train, scored, part, plan, keep_losses, dtype, options)
+        for a, b in pairwise(len(rules) * k // count for k in range(count + 1))
+        for result in _train(task, data, train, scored, rules[a:b], plan, keep_losses, dtype, options)
     ]
 
 
@@ -160,6 +171,15 @@ class _Lockstep:
         self._ended: dict[int, tuple[Outcome, str, int]] = {}
         self._parts: list[tuple[int, int, ModelPopulation]] = []
         self._gradients = torch.empty(0)
+
+    @property
+    def most_members(self) -> int:
+        """More members than this are trained in groups, one group after another."""
+        weights = self._population.weights
+        together = weights.is_cuda or self._plan.rung is not None
+        if together or self._population.architecture.way == "loop":
+            return len(weights)
+        return members_in_cache(weights.shape[1], weights.element_size())
 
     def run(self, keep_losses: bool) -> list[TrainingResult]:
         """Train, score and report."""
@@ -205,7 +225,11 @@ class _Lockstep:
             gradients = self._gradients[: stop - start]
             losses.append(losses_and_gradients(part, self._task.loss, *batch, gradients))
             self._update.step(part.weights, gradients, step, start, stop)
-        self._losses[step].index_copy_(0, self._alive, torch.cat(losses).to(self._losses.dtype))
+        found = (losses[0] if len(losses) == 1 else torch.cat(losses)).to(self._losses.dtype)
+        if len(found) == self._losses.shape[1]:
+            self._losses[step] = found
+        else:
+            self._losses[step].index_copy_(0, self._alive, found)
 
     def _split(self, x: Tensor) -> None:
         """Cut the population into parts of about equal size whose activations fit the cache."""

@@ -90,9 +90,8 @@ def coefficient_table(
         torch.where(corrects_m > 0, 1 / (1 - beta1 ** (s + 1)), 1.0),
         torch.where(corrects_v > 0, 1 / (1 - beta2 ** (s + 1)), 1.0),
     ]
-    weights = [
-        torch.tensor([dict(rule.terms).get(name, 0.0) for rule in rules], dtype=torch.float64) for name in terms
-    ]
+    own = [dict(rule.terms) for rule in rules]
+    weights = [torch.tensor([w.get(name, 0.0) for w in own], dtype=torch.float64) for name in terms]
     return torch.stack([row.expand(len(steps), len(rules)) for row in [*scheduled, *fixed, *weights]], dim=1)
 
 

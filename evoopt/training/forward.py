@@ -11,47 +11,28 @@ from torch.func import functional_call, vmap
 
 from evoopt.tasks.task import Split, Task
 from evoopt.training.population import ModelPopulation
-from evoopt.training.stacked import stacked_forward
+from evoopt.training.stacked import stacked_forward, stacked_gradients
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def outputs(
-    population: ModelPopulation,
-    x: Tensor,
-    uniform: Mapping[str, Tensor] | None = None,
-    parameters: Mapping[str, Tensor] | None = None,
-) -> Tensor:
-    """Run all members on the same inputs.
+def outputs(population: ModelPopulation, x: Tensor, uniform: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Run all members on the same inputs, outside of autograd.
 
     Args:
         population: The models.
         x: Inputs ``[b, ...]``.
         uniform: Numbers for dropout (see `evoopt.training.dropout.DropoutDraws`) in training mode, in which
             BatchNorm's running statistics change in place; None for evaluation mode.
-        parameters: Use these instead of the population's own, ``[P, *shape]`` by name.
 
     Returns:
         Outputs ``[P, b, ...]``.
     """
-    architecture = population.architecture
-    template = architecture.template
-    template.train(uniform is not None)
-    stacks = {
-        **(population.parameters if parameters is None else parameters),
-        **population.state,
-        **{f"{name}.p": rate for name, rate in population.rates.items()},
-    }
-    shared = dict(uniform or {})
-    if architecture.way == "stacked":
-        return stacked_forward(architecture.layers, {**stacks, **shared}, x)
-    if architecture.way == "vmap":
-        one = lambda own, inputs: functional_call(template, {**own, **shared}, (inputs,))  # noqa: E731
-        return vmap(one, in_dims=(0, None))(stacks, x)  # type: ignore[no-any-return]
-    if x.dim() == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    members = ({name: t[i] for name, t in stacks.items()} for i in range(len(population)))
-    return torch.stack([functional_call(template, {**own, **shared}, (x,)) for own in members])
+    _set_mode(population, uniform is not None)
+    with torch.no_grad():
+        if population.architecture.way == "stacked":
+            return stacked_forward(population.architecture.layers, _tensors(population, uniform), x)
+        return _outputs(population, population.parameters, x, uniform or {})
 
 
 def losses_and_gradients(
@@ -76,22 +57,77 @@ def losses_and_gradients(
     Returns:
         Losses ``[P]``.
     """
-    leaves = population.leaves
-    with torch.enable_grad():
-        losses = population_losses(loss, outputs(population, x, uniform, leaves), y)
-        found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
-    targets = population.architecture.layout.views(gradients)
-    for target, gradient in zip(targets.values(), found, strict=True):
+    _set_mode(population, True)
+    found: Mapping[str, Tensor | None]
+    if population.architecture.way == "stacked":
+        losses, found = stacked_gradients(
+            population.architecture.layers,
+            _tensors(population, uniform),
+            x,
+            lambda predictions: losses_and_their_gradient(loss, predictions, y),
+        )
+    else:
+        leaves = {name: view.detach().requires_grad_() for name, view in population.parameters.items()}
+        with torch.enable_grad():
+            losses = population_losses(loss, _outputs(population, leaves, x, uniform), y)
+            by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+        found = dict(zip(leaves, by_autograd, strict=True))
+    for name, target in population.architecture.layout.views(gradients).items():
+        gradient = found.get(name)
         target.zero_() if gradient is None else target.copy_(gradient)
     return losses.detach()
 
 
+def _set_mode(population: ModelPopulation, training: bool) -> None:
+    if population.architecture.template.training != training:
+        population.architecture.template.train(training)
+
+
+def _tensors(population: ModelPopulation, uniform: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    rates = {f"{name}.p": rate for name, rate in population.rates.items()}
+    return {**population.parameters, **population.state, **rates, **(uniform or {})}
+
+
+def _outputs(
+    population: ModelPopulation, parameters: Mapping[str, Tensor], x: Tensor, uniform: Mapping[str, Tensor]
+) -> Tensor:
+    template = population.architecture.template
+    stacks = {**_tensors(population, None), **parameters}
+    if population.architecture.way == "vmap":
+        one = lambda own, inputs: functional_call(template, {**own, **uniform}, (inputs,))  # noqa: E731
+        return vmap(one, in_dims=(0, None))(stacks, x)  # type: ignore[no-any-return]
+    if x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    members = ({name: t[i] for name, t in stacks.items()} for i in range(len(population)))
+    return torch.stack([functional_call(template, {**own, **uniform}, (x,)) for own in members])
+
+
+def losses_and_their_gradient(loss: Loss, predictions: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses ``[P]`` and the gradient of their sum with respect to the predictions ``[P, b, ...]``."""
+    if _classifies(loss, predictions, y):
+        log_p = F.log_softmax(predictions.transpose(1, 2), dim=1)
+        index = y.expand(len(log_p), 1, -1)
+        losses = -log_p.gather(1, index).mean(dim=(1, 2))
+        gradient = log_p.exp_().scatter_add_(1, index, -torch.ones_like(index, dtype=log_p.dtype))
+        return losses, gradient.div_(len(y)).transpose(1, 2)
+    leaf = predictions.detach().requires_grad_()
+    with torch.enable_grad():
+        losses = population_losses(loss, leaf, y)
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    return losses.detach(), gradient
+
+
 def population_losses(loss: Loss, predictions: Tensor, y: Tensor) -> Tensor:
     """Loss of every member: predictions ``[P, b, ...]``, shared targets ``[b, ...]``, result ``[P]``."""
-    if loss is F.cross_entropy and predictions.dim() == 3 and y.dim() == 1:
+    if _classifies(loss, predictions, y):
         each = F.cross_entropy(predictions.transpose(1, 2), y.expand(len(predictions), -1), reduction="none")
         return each.mean(dim=1)
     return vmap(loss, in_dims=(0, None))(predictions, y)
+
+
+def _classifies(loss: Loss, predictions: Tensor, y: Tensor) -> bool:
+    """Whether the loss is the cross-entropy of class indices, which has a faster form for a population."""
+    return loss is F.cross_entropy and predictions.dim() == 3 and y.dim() == 1
 
 
 @torch.no_grad()

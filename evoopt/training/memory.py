@@ -10,7 +10,9 @@ from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 # Smaller groups pay more overhead per member, larger ones leave the cache: measured, with a flat optimum.
-_CPU_BYTES = 16 * 2**20
+_CPU_BYTES = 24 * 2**20
+_STATE_BYTES = 16 * 2**20
+_FEWEST = 8
 
 
 def members_at_once(model: nn.Module, x: Tensor) -> int:
@@ -27,6 +29,11 @@ def members_at_once(model: nn.Module, x: Tensor) -> int:
         free, _ = torch.cuda.mem_get_info(x.device)
         return max(1, free // 4 // per_member)
     return max(1, _CPU_BYTES // per_member)
+
+
+def members_in_cache(weights: int, bytes_per_number: int) -> int:
+    """Number of members whose weights, gradients and two moments stay in a CPU's cache from step to step."""
+    return max(_FEWEST, _STATE_BYTES // (4 * weights * bytes_per_number))
 
 
 def activation_bytes(model: nn.Module, x: Tensor) -> int:

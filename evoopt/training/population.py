@@ -50,7 +50,7 @@ class Architecture:
             EvooptError: ``stacked`` is asked for and impossible, or a module's randomness cannot be shared.
         """
         model = copy.deepcopy(model).cpu()
-        template = prepare_layers(with_given_dropout(copy.deepcopy(model)))
+        template = prepare_layers(with_given_dropout(copy.deepcopy(model))).train()
         if way == "auto":
             way = "stacked" if stackable(template) else "vmap"
         elif way == "stacked" and not stackable(template):
@@ -96,9 +96,7 @@ class ModelPopulation:
         self.rates = dict(rates)
 
     @classmethod
-    def from_models(
-        cls, models: Sequence[nn.Module], way: Way | Literal["auto"] = "auto"
-    ) -> ModelPopulation:
+    def from_models(cls, models: Sequence[nn.Module], way: Way | Literal["auto"] = "auto") -> ModelPopulation:
         """Stack copies of models of one architecture, on the first one's device.
 
         Raises:
@@ -113,9 +111,7 @@ class ModelPopulation:
         return population.to(tensors[0].device) if tensors else population
 
     @classmethod
-    def from_model(
-        cls, model: nn.Module, size: int, way: Way | Literal["auto"] = "auto"
-    ) -> ModelPopulation:
+    def from_model(cls, model: nn.Module, size: int, way: Way | Literal["auto"] = "auto") -> ModelPopulation:
         """``size`` copies of one model."""
         return cls.from_models([model], way)[[0] * size]
 
@@ -138,11 +134,6 @@ class ModelPopulation:
 
     def __len__(self) -> int:
         return len(self.weights)
-
-    @cached_property
-    def leaves(self) -> dict[str, Tensor]:
-        """The parameters as leaves of the autograd graph; they share memory with ``weights``."""
-        return {name: view.detach().requires_grad_() for name, view in self.parameters.items()}
 
     @property
     def device(self) -> torch.device:
@@ -210,9 +201,7 @@ class ModelPopulation:
         save_stack(path, tensors, len(self))
 
     @classmethod
-    def load(
-        cls, path: Path, model: nn.Module, way: Way | Literal["auto"] = "auto"
-    ) -> ModelPopulation:
+    def load(cls, path: Path, model: nn.Module, way: Way | Literal["auto"] = "auto") -> ModelPopulation:
         """Read a population written by `save`; ``model`` gives the architecture, its weights do not matter.
 
         Raises:

@@ -22,9 +22,13 @@ def computing_in(precision: Precision) -> Iterator[None]:
         return
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # Without a device the flag is moot, and torch's own test harness forbids to touch it.
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(matmul)
-        torch.backends.cudnn.allow_tf32 = convolution
+        if cuda:
+            torch.backends.cudnn.allow_tf32 = convolution

@@ -32,7 +32,7 @@ class Residual(nn.Module):
 
 
 def odd_convolutions() -> nn.Module:
-    """Strides, unequal padding, two kinds of pooling and normalisation, nested parts, whole-channel dropout."""
+    """Strides, unequal padding, both poolings and normalisations, nested parts, whole-channel dropout."""
     return nn.Sequential(
         nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
@@ -62,9 +62,8 @@ def split(count: int, shape: tuple[int, ...], classes: int, seed: int) -> Split:
 
 
 def data_of(shape: tuple[int, ...], classes: int, count: int = 100) -> TaskData:
-    return TaskData(
-        split(count, shape, classes, 1), split(60, shape, classes, 2), SealedSplit(split(30, shape, classes, 3))
-    )
+    train, validation, test = (split(n, shape, classes, k) for k, n in enumerate((count, 60, 30), start=1))
+    return TaskData(train, validation, SealedSplit(test))
 
 
 def own_task(name: str, make: Callable[[], nn.Module], shape: tuple[int, ...], **extra: object) -> Task:

@@ -30,7 +30,7 @@ def assert_same(expected: TrainingResult, found: TrainingResult, scores: bool = 
         assert found.metric == expected.metric
     if expected.outcome != "ok":
         assert found.reason == expected.reason
-        assert math.isnan(found.train_loss) and math.isnan(found.eval_loss) and math.isnan(found.metric)
+        assert all(math.isnan(x) for x in (found.train_loss, found.eval_loss, found.metric))
 
 
 def test_every_built_in_task_is_covered() -> None:
@@ -72,20 +72,16 @@ def check_agreement(name: str, way: str, members: int, batch_size: int) -> None:
 def test_diverging_members_neither_disturb_nor_hide_healthy_ones(compile: str) -> None:
     task, data = task_and_data("odd_convolutions")
     healthy = random_rules(5, seed=1)
-    bad = [replace(PRESETS["sgd"], lr=1e6), replace(PRESETS["adam"], lr=1e3), replace(PRESETS["sgd"], lr=1e30)]
+    bad = [replace(PRESETS[name], lr=lr) for name, lr in (("sgd", 1e6), ("adam", 1e3), ("sgd", 1e30))]
     rules = [bad[0], *healthy[:2], bad[1], *healthy[2:], bad[2]]
     plan = TrainingPlan(20, seed=0, batch_size=16)
     options = EngineOptions(compile=compile, check_every=4)
     expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
-    together = train_batched(
-        task, data, rules, plan, keep_losses=True, dtype=torch.float64, options=options
-    )
+    together = train_batched(task, data, rules, plan, keep_losses=True, dtype=torch.float64, options=options)
     assert [r.outcome for r in expected].count("diverged") >= 3
     for a, b in zip(expected, together, strict=True):
         assert_same(a, b)
-    alone = train_batched(
-        task, data, healthy, plan, keep_losses=True, dtype=torch.float64, options=options
-    )
+    alone = train_batched(task, data, healthy, plan, keep_losses=True, dtype=torch.float64, options=options)
     beside = [together[i] for i in (1, 2, 4, 5, 6)]
     assert [r.losses for r in alone] == [r.losses for r in beside], "not bit for bit the same"
     assert [r.eval_loss for r in alone] == [r.eval_loss for r in beside]

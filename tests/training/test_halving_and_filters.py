@@ -40,7 +40,8 @@ def test_what_halving_changes_on_recorded_curves() -> None:
     dropped = [i for i in ok if i not in kept]
     best = min(ok, key=lambda i: full[i].train_loss)
     assert best in kept
-    assert len(kept) == 12 and dropped
+    assert len(kept) == 12
+    assert dropped
     mean = lambda members: sum(full[i].train_loss for i in members) / len(members)  # noqa: E731
     assert mean(kept) < mean(dropped)
     halved = train_batched(task, data, rules, replace(plan, halve_at=0.25), keep_losses=True)

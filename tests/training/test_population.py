@@ -135,7 +135,7 @@ def test_modules_with_randomness_of_their_own_are_refused(layer: nn.Module) -> N
 
 
 def test_stacked_forward_is_refused_for_models_it_does_not_know() -> None:
-    with pytest.raises(EvooptError, match="needs an nn.Sequential"):
+    with pytest.raises(EvooptError, match=r"needs an nn\.Sequential"):
         ModelPopulation.from_models([Residual()], "stacked")
 
 

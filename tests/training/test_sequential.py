@@ -49,7 +49,8 @@ def test_a_member_that_diverges_says_when_and_costs_no_other(trainer) -> None:
     task, data = task_and_data("mlp")
     wild, adam = trainer(task, data, [WILD, ADAM], PLAN, keep_losses=True)
     assert (wild.outcome, wild.steps, len(wild.losses)) == ("diverged", 1, 1)
-    assert wild.reason.startswith("batch loss") and wild.reason.endswith("at step 2")
+    assert wild.reason.startswith("batch loss")
+    assert wild.reason.endswith("at step 2")
     assert math.isnan(wild.metric)
     assert adam.outcome == "ok"
 
@@ -103,6 +104,15 @@ def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: 
         (r.outcome, r.metric) for r in expected if r.outcome == "ok"
     ]
     assert found[1].outcome == "diverged"
+
+
+def test_a_large_population_is_trained_in_groups_that_fit_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, data = task_and_data("mlp")
+    rules = [replace(ADAM, lr=1e-3 * (1 + k)) for k in range(7)]
+    expected = train_batched(task, data, rules, PLAN, keep_losses=True)
+    monkeypatch.setattr("evoopt.training.batched.members_in_cache", lambda *sizes: 3)
+    found = train_batched(task, data, rules, PLAN, keep_losses=True)
+    assert [r.losses for r in found] == [r.losses for r in expected]
 
 
 def test_the_test_split_stays_sealed_unless_opened(trainer) -> None:

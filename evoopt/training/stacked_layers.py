@@ -1,0 +1,176 @@
+"""How each kind of layer runs on stacked activations, and how it is undone.
+
+A rule takes a module (for its settings and mode), its stacked tensors by local name, and activations
+``[P or 1, *features, b]``. It returns the output and a function that maps the output's gradient to the
+input's (or None where that is not wanted) and to those of the layer's parameters. Rules run without autograd;
+they may overwrite their input only if the layer was marked as in-place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoopt.training.dropout import GivenDropout
+
+Tensors = Mapping[str, Tensor]
+Back = Callable[[Tensor, bool], tuple[Tensor | None, dict[str, Tensor]]]
+Rule = Callable[[Any, Tensors, Tensor], tuple[Tensor, Back]]
+
+_ELEMENTWISE = (nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh)
+_POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+
+
+def rule_for(layer: nn.Module) -> Rule | None:
+    """The rule of a layer, None if there is none for its kind or settings."""
+    if type(layer) is nn.Conv2d:
+        plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+        return _convolution if plain and isinstance(layer.padding, tuple) else None
+    if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return _batch_norm if layer.momentum is not None else None
+    if type(layer) is nn.Flatten:
+        return _flatten if (layer.start_dim, layer.end_dim) == (1, -1) else None
+    if type(layer) in _POOLING:
+        return None if getattr(layer, "return_indices", False) else _pooling
+    if type(layer) in _ELEMENTWISE:
+        return _elementwise
+    others: dict[type[nn.Module], Rule] = {
+        nn.Linear: _linear, nn.ReLU: _relu, nn.Identity: _identity, GivenDropout: _dropout
+    }  # fmt: skip
+    return others.get(type(layer))
+
+
+def _linear(layer: nn.Linear, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    if a.dim() != 3:
+        raise NotImplementedError("linear layers on inputs with more than one feature dimension")
+    weight = own["weight"]
+    a = a.expand(len(weight), -1, -1)
+    biased = "bias" in own
+    out = torch.baddbmm(own["bias"].unsqueeze(-1), weight, a) if biased else torch.bmm(weight, a)
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        found = {"weight": torch.bmm(grad, a.transpose(1, 2))}
+        if biased:
+            found["bias"] = grad.sum(dim=-1)
+        return torch.bmm(weight.transpose(1, 2), grad) if wanted else None, found
+
+    return out, back
+
+
+def _relu(layer: nn.ReLU, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    out = a.relu_() if layer.inplace else a.relu()
+    return out, lambda grad, wanted: (torch.ops.aten.threshold_backward(grad, out, 0), {})
+
+
+def _identity(layer: nn.Identity, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    return a, lambda grad, wanted: (grad, {})
+
+
+def _flatten(layer: nn.Flatten, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    shape = a.shape
+    return a.reshape(len(a), -1, a.shape[-1]), lambda grad, wanted: (grad.reshape(-1, *shape[1:]), {})
+
+
+def _dropout(layer: GivenDropout, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    if not layer.training:
+        return _identity(nn.Identity(), own, a)
+    p = own["p"].reshape(-1, *([1] * (a.dim() - 1)))
+    mask = layer.mask(own["uniform"].movedim(0, -1).unsqueeze(0), p, a.dtype)
+    return a * mask, lambda grad, wanted: (grad * mask, {})
+
+
+def _elementwise(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    return _by_autograd(layer, {"": a})
+
+
+def _pooling(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    # [P*C, H, W, b] is what a channels-last image of b channels looks like in memory.
+    shape = a.shape
+    pooled, undo = _by_autograd(layer, {"": a.flatten(0, 1).permute(0, 3, 1, 2)})
+    out = pooled.permute(0, 2, 3, 1)
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        images, _ = undo(grad.reshape(out.shape).permute(0, 3, 1, 2), wanted)
+        assert images is not None
+        return images.permute(0, 2, 3, 1).reshape(-1, *shape[1:]), {}
+
+    return out.reshape(*shape[:2], *out.shape[1:]), back
+
+
+def _batch_norm(layer: nn.BatchNorm2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    # Every member's channel is a channel of one big image batch of size 1.
+    members = max(len(t) for t in (a, *own.values()))
+    mean, var = own.get("running_mean"), own.get("running_var")
+    if layer.training and "num_batches_tracked" in own:
+        own["num_batches_tracked"].add_(1)
+
+    def norm(a: Tensor, *affine: Tensor) -> Tensor:
+        weight, bias = (t.reshape(-1) for t in affine) if affine else (None, None)
+        out = F.batch_norm(
+            a.reshape(1, members * a.shape[1], -1),
+            None if mean is None else mean.view(-1),
+            None if var is None else var.view(-1),
+            weight,
+            bias,
+            layer.training or mean is None,
+            layer.momentum or 0.0,
+            layer.eps,
+        )
+        return out.view(a.shape)
+
+    a = a.expand(members, *a.shape[1:])
+    return _by_autograd(norm, {"": a, **{key: own[key] for key in ("weight", "bias") if key in own}})
+
+
+def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) -> tuple[Tensor, Back]:
+    """A layer that autograd undoes; ``inputs`` are the activations, named "", and then the parameters."""
+    leaves = {key: t.detach().requires_grad_() for key, t in inputs.items()}
+    with torch.enable_grad():
+        out = function(*leaves.values())
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        found = dict(zip(leaves, torch.autograd.grad(out, list(leaves.values()), grad), strict=True))
+        return found.pop(""), found
+
+    return out.detach(), back
+
+
+def _convolution(layer: nn.Conv2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    weight, stride, shape = own["weight"], layer.stride, a.shape
+    assert isinstance(layer.padding, tuple)
+    down, right = layer.padding
+    members, out_channels, channels, kh, kw = weight.shape
+    kernels = weight.reshape(members, out_channels, -1)
+    windows = _windows(F.pad(a, (0, 0, right, right, down, down)), kh, kw, stride)
+    columns = windows.reshape(len(a), kernels.shape[2], -1).expand(members, -1, -1)
+    if "bias" in own:
+        out = torch.baddbmm(own["bias"].unsqueeze(-1), kernels, columns)
+    else:
+        out = torch.bmm(kernels, columns)
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        grad = grad.reshape(out.shape)
+        found = {"weight": torch.bmm(grad, columns.transpose(1, 2)).view(weight.shape)}
+        if "bias" in own:
+            found["bias"] = grad.sum(dim=-1)
+        if not wanted:
+            return None, found
+        parts = torch.bmm(kernels.transpose(1, 2), grad).view(members, channels, kh, kw, *windows.shape[4:])
+        height, width = shape[2:4]
+        padded = grad.new_zeros(members, channels, height + 2 * down, width + 2 * right, shape[-1])
+        met = _windows(padded, kh, kw, stride)
+        for i in range(kh):
+            for j in range(kw):
+                met[:, :, i, j] += parts[:, :, i, j]
+        return padded[:, :, down : down + height, right : right + width], found
+
+    return out.view(members, out_channels, *windows.shape[4:]), back
+
+
+def _windows(padded: Tensor, kh: int, kw: int, stride: tuple[int, ...]) -> Tensor:
+    """What every kernel element meets, as a view ``[P, C, kh, kw, H_out, W_out, b]``."""
+    return padded.unfold(2, kh, stride[0]).unfold(3, kw, stride[1]).permute(0, 1, 5, 6, 2, 3, 4)
