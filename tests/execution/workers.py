@@ -99,9 +99,10 @@ def explode(name: str) -> None:
 
 
 def first_time(mark: Path) -> bool:
-    if mark.exists():
+    try:
+        mark.touch(exist_ok=False)  # one system call: two workers that start together must not both be first
+    except FileExistsError:
         return False
-    mark.touch()
     return True
 
 
