@@ -82,7 +82,7 @@ def against_pool(name: str, ours: int, theirs: int, steps: int, engine: str, tar
 
 def against_notebook() -> Outcome:
     """Our pool against the published notebook's way (baseline B): one model at a time, all threads."""
-    problem, cores, steps = PROBLEMS["cnn28"], usable_cores(), 12
+    problem, cores, steps = PROBLEMS["cnn28"], usable_cores(), 40
     pool, notebook = OurPool(cores), notebook_trainer(problem)
     try:
         with torch_threads(cores):
@@ -301,7 +301,7 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "mlp": lambda: against_pool("mlp", 50, 4, 400, "batched", ">= 10x"),
     "mlp100": lambda: against_pool("mlp", 100, 4, 400, "batched", ">= 10x"),
     "cnn8": lambda: against_pool("cnn8", 48, 4, 200, "batched", ">= 5x"),
-    "cnn28": lambda: against_pool("cnn28", 2, 2, 12, "sequential", ">= 1.5x"),
+    "cnn28": lambda: against_pool("cnn28", 2, 2, 24, "sequential", ">= 1.5x"),
     "notebook": against_notebook,
     "update": update_share,
     "population": population_sizes,
