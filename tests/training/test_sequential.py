@@ -71,6 +71,7 @@ def test_weights_that_end_up_not_finite_are_a_divergence(trainer) -> None:
     assert "not finite at evaluation" in result.reason or math.isnan(result.metric)
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be trained as one program")
 def test_an_exception_is_a_failure_with_its_reason(trainer) -> None:
     def broken() -> nn.Module:
         raise ValueError("no such layer")
@@ -99,7 +100,8 @@ def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: 
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr("evoopt.training.batched.losses_and_gradients", out_of_memory)
-    found = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
+    with pytest.warns(UserWarning, match="could not be trained as one program"):
+        found = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
     assert [(r.outcome, r.metric) for r in found if r.outcome == "ok"] == [
         (r.outcome, r.metric) for r in expected if r.outcome == "ok"
     ]
