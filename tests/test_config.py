@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoopt.config import Config, list_spaces, load_space, parse_config
+from evoopt.config import OptimizerConfig, list_spaces, load_space, parse_config
 from evoopt.errors import EvooptError
 from evoopt.tasks import get_task
 
@@ -18,7 +18,7 @@ from evoopt.tasks import get_task
 def test_shipped_spaces_are_sound_and_described(name: str) -> None:
     config = load_space(name)
     assert config.description
-    for task in config.evaluation.tasks:
+    for task in config.tasks:
         get_task(task)
     assert parse_config(config.to_toml(), name) == config
 
@@ -100,7 +100,7 @@ VALUES = (
 @given(st.dictionaries(st.sampled_from(["population", "elites", "seed", "tournament"]), VALUES))
 def test_any_override_gives_a_config_or_a_clear_error(values: dict[str, object]) -> None:
     try:
-        config = Config().override({"search": values})
+        config = OptimizerConfig().override({"search": values})
     except EvooptError:
         return
     assert config.search.elites < config.search.population

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import evoopt
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.tasks import DataOptions, get_task, load_task_data
 
@@ -30,9 +30,9 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-def settings(executor: str = "serial", workers: int | None = None, engine: str = "sequential") -> Config:
+def settings(executor: str = "serial", workers: int | None = None, engine: str = "sequential") -> OptimizerConfig:
     changes = {"execution": {"executor": executor, "workers": workers}, "evaluation": {"engine": engine}}
-    return Config().override(SETTINGS).override(changes)
+    return OptimizerConfig().override(SETTINGS).override(changes)
 
 
 @pytest.fixture(scope="module", params=["sequential", "batched"])

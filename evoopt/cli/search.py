@@ -45,27 +45,19 @@ def search(
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<space>-<time> by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Evolve an optimizer and leave a run folder."""
+    """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
     from evoopt import api
-    from evoopt.show import describe_result
+    from evoopt.systems import system_of
 
-    config = api.resolve(
-        space,
-        {
-            "search": {
-                "population": population,
-                "generations": generations,
-                "seed": seed,
-                "compare": compare,
-            },
-            "evaluation": {"tasks": task or None, "steps": steps, "engine": engine},
-            "execution": _execution(workers, executor, device, data_dir),
-        },
-    )
+    config = api.resolve(space, {"execution": _execution(workers, executor, device, data_dir)})
+    if task:
+        config = config.with_tasks(tuple(task))
+    given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
+    config = config.with_options({**given, "engine": engine, "compare": compare})
     folder = out or api.default_folder(config)
     try:
         with api.search(config, out=folder, quiet=quiet) as run:
-            typer.echo(describe_result(run))
+            typer.echo(system_of(config).describe_result(run))
     except KeyboardInterrupt:
         _interrupted(folder)
 
@@ -81,13 +73,13 @@ def resume(
 ) -> None:
     """Go on with an interrupted run; it ends as if it had never been interrupted."""
     from evoopt import api
-    from evoopt.show import describe_result
+    from evoopt.systems import system_of
 
     try:
         with api.resume(
             run, quiet=quiet, overrides=_execution(workers, executor, device, data_dir)
         ) as finished:
-            typer.echo(describe_result(finished))
+            typer.echo(system_of(finished.config).describe_result(finished))
     except KeyboardInterrupt:
         _interrupted(run)
 
@@ -96,10 +88,10 @@ def resume(
 def show(run: RunFolder) -> None:
     """Show a run: best rule, fitness, lineage, term counts per generation."""
     from evoopt.runs.run import Run
-    from evoopt.show import describe_run
+    from evoopt.systems import system_of
 
     with Run(run) as opened:
-        typer.echo(describe_run(opened))
+        typer.echo(system_of(opened.config).describe_run(opened))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
 from evoopt.compare.space import Setting
 from evoopt.compare.work import make_worker
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.evolution.evaluation import FINAL_REPLICATE
 from evoopt.evolution.worker import WorkerSetup
@@ -79,25 +79,25 @@ def control_contenders(
     return found
 
 
-def random_search_config(run: Run) -> Config:
+def random_search_config(run: Run) -> OptimizerConfig:
     """The configuration of a random search that costs as many trainings as a run did.
 
     It is the same search with all individuals in its first generation: the same space, seeds, tasks and
     re-scoring of finalists, but no selection before the end.
     """
-    evaluation = run.config.evaluation
+    evaluation = run.optimizer_config.evaluation
     trained = sum(row.replicate < FINAL_REPLICATE for row in run.store.evaluations())
     individuals = max(2, trained // (len(evaluation.tasks) * evaluation.replicates))
     search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
-    return run.config.override({"search": search})
+    return run.optimizer_config.override({"search": search})
 
 
-def noise_config(run: Run) -> Config:
+def noise_config(run: Run) -> OptimizerConfig:
     """The configuration of a search whose fitness is random numbers: what drift alone makes of a run."""
-    return run.config.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False}})
+    return run.optimizer_config.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False}})
 
 
-def control_search(config: Config, folder: Path) -> Run:
+def control_search(config: OptimizerConfig, folder: Path) -> Run:
     """Run a search for a control, or open the one that lies there, finished or not.
 
     Raises:

@@ -12,7 +12,7 @@ from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import COMPARISON_FILE
 from evoopt.compare.sources import contender, run_contender
 from evoopt.compare.verdict import verdict
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.runs.run import Run
 
 TRIALS, TUNING_SEEDS, SEEDS = 12, 2, 10
@@ -31,7 +31,7 @@ class ShortComparison:
     report: Report | None
 
 
-def short_comparison(run: Run, config: Config | None = None, quiet: bool = True) -> ShortComparison:
+def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: bool = True) -> ShortComparison:
     """Compare a finished run's winner with tuned Adam on the run's tasks, and keep it in the run folder.
 
     Both get the same few tuning trials on validation data, then fresh seeds on test data, with the length of
@@ -45,12 +45,12 @@ def short_comparison(run: Run, config: Config | None = None, quiet: bool = True)
     Raises:
         EvooptError: The run is not finished.
     """
-    config = config or run.config
+    config = config or run.optimizer_config
     winner = run_contender(run)
     if winner.saw_test:
         return ShortComparison(
             "not compared with tuned Adam: this search was scored on test data, as published, so there is no "
-            f"unseen data left on {', '.join(run.config.evaluation.tasks)}; try: evoopt compare {run.folder} "
+            f"unseen data left on {', '.join(run.optimizer_config.evaluation.tasks)}; try: evoopt compare {run.folder} "
             "--tasks with others",
             None,
         )
@@ -67,7 +67,7 @@ def short_comparison(run: Run, config: Config | None = None, quiet: bool = True)
     return ShortComparison(verdict(comparison, report.analysis, winner.name), report)
 
 
-def short_protocol(config: Config) -> Protocol:
+def short_protocol(config: OptimizerConfig) -> Protocol:
     """The protocol of a run's short comparison."""
     evaluation = config.evaluation
     return Protocol(
@@ -84,7 +84,7 @@ def short_protocol(config: Config) -> Protocol:
     )
 
 
-def run_place(config: Config) -> Place:
+def run_place(config: OptimizerConfig) -> Place:
     """Where a run's configuration wants to train."""
     execution = config.execution
     return Place(

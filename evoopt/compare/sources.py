@@ -71,7 +71,7 @@ def run_contender(run: Run) -> Contender:
     Raises:
         EvooptError: The run is not finished.
     """
-    evaluation = run.config.evaluation
+    evaluation = run.optimizer_config.evaluation
     found = _default_space(run.folder.resolve().name, run.rule)
     saw_test = evaluation.tasks if evaluation.fitness == "paper" else ()
     return replace(found, search_tasks=evaluation.tasks, saw_test=frozenset(saw_test))

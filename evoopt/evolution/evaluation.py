@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
 from evoopt.evolution.scores import Evaluation, fitness_values
@@ -72,7 +72,7 @@ class Evaluator:
 
     def __init__(
         self,
-        config: Config,
+        config: OptimizerConfig,
         executor: Executor,
         archive: Archive,
         on_chunk: Callable[[int, int], None] = lambda done, left: None,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from deap import tools
 
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.evolution.evaluation import Archive, Evaluator, OptimizerIndividual
 from evoopt.evolution.scheme import ElitistScheme
 from evoopt.evolution.scores import task_scores
@@ -42,7 +42,9 @@ class Observer(Protocol):
         """Take note of a generation's statistics."""
 
 
-def evolve(config: Config, evaluator: Evaluator, record: Record, observer: Observer) -> dict[str, Any]:
+def evolve(
+    config: OptimizerConfig, evaluator: Evaluator, record: Record, observer: Observer
+) -> dict[str, Any]:
     """Run a search to its end, from the record's checkpoint if there is one.
 
     Returns:
@@ -90,7 +92,7 @@ def _update_hall(hall: tools.HallOfFame, population: Sequence[OptimizerIndividua
 
 
 def _statistics(
-    config: Config, scheme: ElitistScheme[OptimizerGenome], evaluator: Evaluator, trained: int
+    config: OptimizerConfig, scheme: ElitistScheme[OptimizerGenome], evaluator: Evaluator, trained: int
 ) -> dict[str, Any]:
     statistics = tools.Statistics(lambda ind: ind.fitness.score)
     for name in ("mean", "median", "std", "min"):
@@ -113,7 +115,7 @@ def _statistics(
     }
 
 
-def _name_winner(config: Config, evaluator: Evaluator, hall: tools.HallOfFame) -> dict[str, Any]:
+def _name_winner(config: OptimizerConfig, evaluator: Evaluator, hall: tools.HallOfFame) -> dict[str, Any]:
     finalists: list[OptimizerIndividual] = list(hall)[: config.search.finalists]
     if config.evaluation.fitness == "noise" or not finalists:
         best = hall[0]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from deap import base, tools
 
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.evolution.selection import sel_tournament_distinct
 from evoopt.genomes.literal import LiteralOperators
 from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.genomes.robust import RobustOperators
 
 
-def optimizer_toolbox(config: Config) -> tuple[base.Toolbox, tuple[OptimizerGenome, ...]]:
+def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[OptimizerGenome, ...]]:
     """Register random, mate, mutate and select for optimizer genomes.
 
     Returns:

@@ -86,10 +86,10 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
 
 def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
     with Run(folder) as run:
-        winner, evaluation = run.winner, run.config.evaluation
+        winner, evaluation = run.winner, run.optimizer_config.evaluation
         trainings = sum(run.store.outcome_counts().values())
         provenance = Provenance(
-            f"run {folder.resolve().name}, space {run.config.name!r}, seed {run.config.search.seed}",
+            f"run {folder.resolve().name}, space {run.config.name!r}, seed {run.optimizer_config.search.seed}",
             run=folder.resolve().name,
             data=", ".join(Path(task).name for task in evaluation.tasks),
             budget=f"{trainings:,} trainings of {evaluation.steps} steps",

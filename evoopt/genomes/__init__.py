@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+
+from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.genomes.unit_model import UnitModel
 
 G = TypeVar("G")
 
@@ -31,3 +35,10 @@ class Genome(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Versioned JSON object."""
+
+
+GENOMES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "optimizer": OptimizerGenome.from_json,
+    "gadam": UnitModel.from_json,
+}
+"""What reads a genome's JSON, by individual type."""

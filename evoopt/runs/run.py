@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import evoopt
-from evoopt.config import Config, parse_config
+from evoopt.config import OptimizerConfig, RunConfig, parse_config
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
-from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.genomes import GENOMES
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.lock import RunLock
 from evoopt.runs.store import RunStore
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
-RESULT_FILE, COMPARISON_FILE = "result.json", "comparison.json"
+RESULT_FILE, COMPARISON_FILE, MODEL_FILE = "result.json", "comparison.json", "model.safetensors"
 
 
 class Run:
@@ -46,16 +46,20 @@ class Run:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise EvooptError(f"{folder} is not a run folder: it has no readable {CONFIG_FILE}") from None
-        self.config: Config = parse_config(text, str(path))
+        self.config: RunConfig = parse_config(text, str(path))
         self._lock = RunLock(self.folder) if writable else None
         try:
-            self.store = RunStore(self.folder / DATABASE_FILE, readonly=not writable)
+            self.store = RunStore(
+                self.folder / DATABASE_FILE,
+                readonly=not writable,
+                read_genome=GENOMES[self.config.individual],
+            )
         except BaseException:
             self.close()
             raise
 
     @classmethod
-    def create(cls, folder: str | Path, config: Config) -> Run:
+    def create(cls, folder: str | Path, config: RunConfig) -> Run:
         """Make a new run folder and open it for writing.
 
         Raises:
@@ -115,6 +119,20 @@ class Run:
         return winner
 
     @property
+    def optimizer_config(self) -> OptimizerConfig:
+        """The configuration of a search for an optimizer.
+
+        Raises:
+            EvooptError: A run of another individual type.
+        """
+        if not isinstance(self.config, OptimizerConfig):
+            raise EvooptError(
+                f"{self.folder} holds models evolved as {self.config.individual!r}, not an optimizer; "
+                f"its best model is {self.folder / MODEL_FILE}"
+            )
+        return self.config
+
+    @property
     def best(self) -> dict[str, Any] | None:
         """The winner; in an unfinished run the newest generation's best; None before there is any."""
         winner: dict[str, Any] | None = self.store.winner()
@@ -135,7 +153,12 @@ class Run:
 
     @property
     def rule(self) -> UpdateRule:
-        """The winner's update rule in canonical form."""
+        """The winner's update rule in canonical form.
+
+        Raises:
+            EvooptError: A run of another individual type, or not finished.
+        """
+        _ = self.optimizer_config
         return UpdateRule.from_json(self.winner["rule"])
 
     @property
@@ -148,9 +171,9 @@ class Run:
         verdict = data.get("verdict") if isinstance(data, dict) else None
         return " ".join(map(str, verdict)) if isinstance(verdict, list) else None
 
-    def lineage(self, number: int) -> list[Individual[OptimizerGenome]]:
+    def lineage(self, number: int) -> list[Individual[Any]]:
         """An individual and all its ancestors, newest first."""
-        seen: dict[int, Individual[OptimizerGenome]] = {}
+        seen: dict[int, Individual[Any]] = {}
         queue = [number]
         while queue:
             current = queue.pop(0)

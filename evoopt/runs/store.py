@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,21 @@ class RunStore:
         path: The file.
         create: Make a new one; otherwise it must exist.
         readonly: Refuse writes.
+        read_genome: Rebuilds a genome from its JSON.
 
     Raises:
         EvooptError: No such file, not a run's database, or one of another version.
     """
 
-    def __init__(self, path: Path, create: bool = False, readonly: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        create: bool = False,
+        readonly: bool = False,
+        read_genome: Callable[[dict[str, Any]], Any] = OptimizerGenome.from_json,
+    ) -> None:
         self._path = path
+        self._read_genome = read_genome
         self._readonly = readonly
         if not create and not path.is_file():
             raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
@@ -147,7 +155,7 @@ class RunStore:
         self,
         record: dict[str, Any] | None,
         state: dict[str, Any],
-        created: Sequence[Individual[OptimizerGenome]],
+        created: Sequence[Individual[Any]],
     ) -> None:
         """Keep a generation's statistics, the individuals created and the new checkpoint, all or none."""
         with self._transaction():
@@ -167,7 +175,7 @@ class RunStore:
             )  # fmt: skip
             self._db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (json.dumps(state),))
 
-    def load_individuals(self, rows: Sequence[dict[str, Any]]) -> list[Individual[OptimizerGenome]]:
+    def load_individuals(self, rows: Sequence[dict[str, Any]]) -> list[Individual[Any]]:
         """Rebuild individuals from what `Individual.to_json` wrote."""
         individuals = []
         for row in rows:
@@ -178,7 +186,7 @@ class RunStore:
             individuals.append(ind)
         return individuals
 
-    def individual(self, number: int) -> Individual[OptimizerGenome]:
+    def individual(self, number: int) -> Individual[Any]:
         """One individual, as it was created.
 
         Raises:
@@ -190,7 +198,7 @@ class RunStore:
             ).fetchone()
         if row is None:
             raise EvooptError(f"{self._path.parent} has no individual {number}")
-        genome = OptimizerGenome.from_json(self._json(row[1]))
+        genome = self._read_genome(self._json(row[1]))
         return Individual(row[0], genome, row[2], tuple(self._json(row[3])), row[4])
 
     def generations(self) -> list[dict[str, Any]]:

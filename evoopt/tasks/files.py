@@ -1,4 +1,4 @@
-"""Where image data sets lie on disk, and how they are read, checked and downloaded."""
+"""How image data sets are found, read, checked and downloaded."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from evoopt.errors import EvooptError
+from evoopt.tasks.folders import cache_folder, data_folders
 from evoopt.tasks.task import DataOptions
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -45,11 +46,6 @@ Arrays = Mapping[str, NDArray[np.generic]]
 """Images ``x_*`` as uint8 ``[n, *shape]`` and labels ``y_*`` ``[n]`` in 0..9."""
 
 
-def cache_folder() -> Path:
-    """The user's own folder for downloaded data sets."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "data"
-
-
 def read_images(files: ImageFiles, options: DataOptions) -> Arrays:
     """Read a data set from where it lies, or download it into the user's cache.
 
@@ -59,7 +55,7 @@ def read_images(files: ImageFiles, options: DataOptions) -> Arrays:
     Raises:
         EvooptError: Not found and not downloadable, unreadable, or not what the data set must contain.
     """
-    searched = _data_folders(options)
+    searched = data_folders(options)
     for folder in searched:
         if (folder / files.folder).is_dir():
             return _read_torchvision(files, folder)
@@ -83,15 +79,6 @@ def one_line(error: BaseException) -> str:
     """An exception as ``Type: message`` without line breaks."""
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def _data_folders(options: DataOptions) -> list[Path]:
-    named = {"data_dir": options.data_dir, "EVOOPT_DATA": os.environ.get("EVOOPT_DATA")}
-    folders = {source: Path(folder).expanduser() for source, folder in named.items() if folder}
-    for source, folder in folders.items():
-        if not folder.is_dir():
-            raise EvooptError(f"{source} names {folder}, which is not a folder")
-    return [*dict.fromkeys(folders.values()), cache_folder()]
 
 
 def _read_npz(files: ImageFiles, path: Path) -> Arrays:

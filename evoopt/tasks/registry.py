@@ -1,4 +1,4 @@
-"""The named tasks, and the way to a person's own."""
+"""Tasks by name, and the way to a person's own."""
 
 from __future__ import annotations
 
@@ -6,63 +6,13 @@ import hashlib
 import importlib.util
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.tasks import datasets
-from evoopt.tasks.augmentation import crop_and_flip
-from evoopt.tasks.datasets import image_set_loader, load_digits
+from evoopt.tasks.built_in import TASKS
 from evoopt.tasks.files import one_line
-from evoopt.tasks.models import CIFAR10CNN, MLP, SmallCNN, SmallDigitsCNN
 from evoopt.tasks.task import Task
-
-_BUILT_IN = (
-    Task(
-        "digits",
-        partial(MLP, 64, 32, 10),
-        load_digits,
-        batch_size=32,
-        description="scikit-learn's 8x8 digits (embedded), MLP 64-32-10",
-    ),
-    Task(
-        "digits_cnn",
-        SmallDigitsCNN,
-        load_digits,
-        batch_size=32,
-        description="scikit-learn's 8x8 digits (embedded), CNN with 6,090 parameters",
-    ),
-    Task("mnist", SmallCNN, image_set_loader("mnist"), description="MNIST, CNN with 824,458 parameters"),
-    Task(
-        "mnist_mlp",
-        partial(MLP, 784, 64, 10),
-        image_set_loader("mnist"),
-        description="MNIST, MLP 784-64-10",
-    ),
-    Task(
-        "fashion_mnist",
-        SmallCNN,
-        image_set_loader("fashion_mnist"),
-        description="Fashion-MNIST, CNN with 824,458 parameters",
-    ),
-    Task(
-        "fashion_mnist_mlp",
-        partial(MLP, 784, 64, 10),
-        image_set_loader("fashion_mnist"),
-        description="Fashion-MNIST, MLP 784-64-10",
-    ),
-    Task(
-        "cifar10",
-        CIFAR10CNN,
-        image_set_loader("cifar10"),
-        augment=partial(crop_and_flip, padding=4, fill=datasets.CIFAR10.black),
-        description="CIFAR-10, CNN with 2,168,554 parameters, random crops and flips",
-    ),
-)
-
-TASKS: dict[str, Task] = {task.name: task for task in _BUILT_IN}
-"""The built-in tasks by name."""
 
 
 def get_task(name: str) -> Task:

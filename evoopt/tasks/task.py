@@ -54,6 +54,10 @@ class SealedSplit:
     def __len__(self) -> int:
         return len(self._split)
 
+    def unsealed(self) -> SealedSplit:
+        """The same data open, for what comes after a search."""
+        return SealedSplit(self._split, unsealed=True)
+
     def open(self) -> Split:
         """Return the test data.
 

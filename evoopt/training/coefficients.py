@@ -63,7 +63,11 @@ class Program:
 
 
 def coefficient_table(
-    rules: Sequence[UpdateRule], terms: Sequence[str], steps: range, total_steps: int
+    rules: Sequence[UpdateRule],
+    terms: Sequence[str],
+    steps: range,
+    total_steps: int,
+    done: Sequence[int] | None = None,
 ) -> Tensor:
     """Numbers the elementwise program reads at each of some steps.
 
@@ -72,6 +76,7 @@ def coefficient_table(
         terms: Terms whose weights are wanted, in order.
         steps: 0-based steps.
         total_steps: Length of the cosine schedule.
+        done: Steps each member's moments had seen before step 0, none by default.
 
     Returns:
         float64 ``[len(steps), len(CONSTANTS) + len(terms), P]``.
@@ -81,6 +86,8 @@ def coefficient_table(
         columns, dtype=torch.float64
     ).unbind(dim=1)
     s = torch.tensor(list(steps), dtype=torch.float64).unsqueeze(1)
+    if done is not None:
+        s = s + torch.tensor(list(done), dtype=torch.float64)
     lr = lr * torch.where(s < warmup, (s + 1) / warmup.clamp(min=1), 1.0)
     annealed = 0.5 * (1 + torch.cos(math.pi * s.clamp(max=total_steps) / total_steps))
     lr = lr * torch.where(cosine > 0, annealed, 1.0)

@@ -34,6 +34,15 @@ class FlatLayout:
             for (name, shape), block in zip(self.shapes.items(), blocks, strict=True)
         }
 
+    def rows_in(self, other: FlatLayout, rows: Tensor) -> Tensor:
+        """Rows ``[P, size]`` of this layout in the order of another layout of the same parameters."""
+        if self == other:
+            return rows
+        moved, source = torch.empty_like(rows), self.views(rows)
+        for name, view in other.views(moved).items():
+            view.copy_(source[name])
+        return moved
+
     def _shaped(self, block: Tensor, shape: torch.Size) -> Tensor:
         if self.channels_last and len(shape) == 4:
             out, inner, height, width = shape

@@ -16,14 +16,20 @@ from evoopt.training.stacked import stacked_forward, stacked_gradients
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def outputs(population: ModelPopulation, x: Tensor, uniform: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Run all members on the same inputs, outside of autograd.
+def outputs(
+    population: ModelPopulation,
+    x: Tensor,
+    uniform: Mapping[str, Tensor] | None = None,
+    shared: bool = True,
+) -> Tensor:
+    """Run all members, outside of autograd.
 
     Args:
         population: The models.
-        x: Inputs ``[b, ...]``.
+        x: Inputs ``[b, ...]`` that all members see, or ``[P, b, ...]``.
         uniform: Numbers for dropout (see `evoopt.training.dropout.DropoutDraws`) in training mode, in which
             BatchNorm's running statistics change in place; None for evaluation mode.
+        shared: Whether ``x`` and ``uniform`` are the same for all members or have one part for each.
 
     Returns:
         Outputs ``[P, b, ...]``.
@@ -31,8 +37,8 @@ def outputs(population: ModelPopulation, x: Tensor, uniform: Mapping[str, Tensor
     _set_mode(population, uniform is not None)
     with torch.no_grad():
         if population.architecture.way == "stacked":
-            return stacked_forward(population.architecture.layers, _tensors(population, uniform), x)
-        return _outputs(population, population.parameters, x, uniform or {})
+            return stacked_forward(population.architecture.layers, _tensors(population, uniform), x, shared)
+        return _outputs(population, population.parameters, x, uniform or {}, shared)
 
 
 def losses_and_gradients(
@@ -42,17 +48,19 @@ def losses_and_gradients(
     y: Tensor,
     uniform: Mapping[str, Tensor],
     gradients: Tensor,
+    shared: bool = True,
 ) -> Tensor:
-    """Loss of every member on one minibatch, and its gradient.
+    """Loss of every member on a minibatch, and its gradient.
 
     Args:
         population: The models.
         loss: Mean loss of ``(outputs, targets)``.
-        x: Inputs ``[b, ...]``.
-        y: Targets ``[b, ...]``.
-        uniform: Numbers for dropout, empty for models without.
+        x: Inputs ``[b, ...]``, or one minibatch for each member ``[P, b, ...]``.
+        y: Targets ``[b, ...]`` or ``[P, b, ...]``.
+        uniform: Numbers for dropout likewise, empty for models without.
         gradients: Written to, ``[P, D]`` like ``population.weights``. A parameter the loss does not depend on
             has gradient zero.
+        shared: Whether all members see the same minibatch and numbers.
 
     Returns:
         Losses ``[P]``.
@@ -64,12 +72,13 @@ def losses_and_gradients(
             population.architecture.layers,
             _tensors(population, uniform),
             x,
-            lambda predictions: losses_and_their_gradient(loss, predictions, y),
+            lambda predictions: losses_and_their_gradient(loss, predictions, y, shared),
+            shared,
         )
     else:
         leaves = {name: view.detach().requires_grad_() for name, view in population.parameters.items()}
         with torch.enable_grad():
-            losses = population_losses(loss, _outputs(population, leaves, x, uniform), y)
+            losses = population_losses(loss, _outputs(population, leaves, x, uniform, shared), y, shared)
             by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
         found = dict(zip(leaves, by_autograd, strict=True))
     for name, target in population.architecture.layout.views(gradients).items():
@@ -89,45 +98,56 @@ def _tensors(population: ModelPopulation, uniform: Mapping[str, Tensor] | None) 
 
 
 def _outputs(
-    population: ModelPopulation, parameters: Mapping[str, Tensor], x: Tensor, uniform: Mapping[str, Tensor]
+    population: ModelPopulation,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    uniform: Mapping[str, Tensor],
+    shared: bool,
 ) -> Tensor:
     template = population.architecture.template
     stacks = {**_tensors(population, None), **parameters}
     if population.architecture.way == "vmap":
-        one = lambda own, inputs: functional_call(template, {**own, **uniform}, (inputs,))  # noqa: E731
-        return vmap(one, in_dims=(0, None))(stacks, x)  # type: ignore[no-any-return]
-    if x.dim() == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    members = ({name: t[i] for name, t in stacks.items()} for i in range(len(population)))
-    return torch.stack([functional_call(template, {**own, **uniform}, (x,)) for own in members])
+        one = lambda own, inputs, drawn: functional_call(template, {**own, **drawn}, (inputs,))  # noqa: E731
+        each = None if shared else 0
+        return vmap(one, in_dims=(0, each, each))(stacks, x, dict(uniform))  # type: ignore[no-any-return]
+    found = []
+    for i in range(len(population)):
+        own = {name: t[i] for name, t in stacks.items()}
+        inputs, drawn = (x, uniform) if shared else (x[i], {name: t[i] for name, t in uniform.items()})
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        found.append(functional_call(template, {**own, **drawn}, (inputs,)))
+    return torch.stack(found)
 
 
-def losses_and_their_gradient(loss: Loss, predictions: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def losses_and_their_gradient(
+    loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True
+) -> tuple[Tensor, Tensor]:
     """Losses ``[P]`` and the gradient of their sum with respect to the predictions ``[P, b, ...]``."""
-    if _classifies(loss, predictions, y):
+    if _classifies(loss, predictions, y, shared):
         log_p = F.log_softmax(predictions.transpose(1, 2), dim=1)
-        index = y.expand(len(log_p), 1, -1)
+        index = y.expand(len(log_p), 1, -1) if shared else y.unsqueeze(1)
         losses = -log_p.gather(1, index).mean(dim=(1, 2))
         gradient = log_p.exp_().scatter_add_(1, index, -torch.ones_like(index, dtype=log_p.dtype))
-        return losses, gradient.div_(len(y)).transpose(1, 2)
+        return losses, gradient.div_(y.shape[-1]).transpose(1, 2)
     leaf = predictions.detach().requires_grad_()
     with torch.enable_grad():
-        losses = population_losses(loss, leaf, y)
+        losses = population_losses(loss, leaf, y, shared)
         (gradient,) = torch.autograd.grad(losses.sum(), leaf)
     return losses.detach(), gradient
 
 
-def population_losses(loss: Loss, predictions: Tensor, y: Tensor) -> Tensor:
-    """Loss of every member: predictions ``[P, b, ...]``, shared targets ``[b, ...]``, result ``[P]``."""
-    if _classifies(loss, predictions, y):
+def population_losses(loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True) -> Tensor:
+    """Losses ``[P]`` of predictions ``[P, b, ...]`` and targets ``[b, ...]`` or ``[P, b, ...]``."""
+    if _classifies(loss, predictions, y, shared):
         each = F.cross_entropy(predictions.transpose(1, 2), y.expand(len(predictions), -1), reduction="none")
         return each.mean(dim=1)
-    return vmap(loss, in_dims=(0, None))(predictions, y)
+    return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y)
 
 
-def _classifies(loss: Loss, predictions: Tensor, y: Tensor) -> bool:
+def _classifies(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> bool:
     """Whether the loss is the cross-entropy of class indices, which has a faster form for a population."""
-    return loss is F.cross_entropy and predictions.dim() == 3 and y.dim() == 1
+    return loss is F.cross_entropy and predictions.dim() == 3 and y.dim() == (1 if shared else 2)
 
 
 @torch.no_grad()

@@ -44,19 +44,23 @@ def stacked_layers(model: nn.Module) -> list[Layer]:
 
 
 @torch.no_grad()
-def stacked_forward(layers: Sequence[Layer], tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Run a population of models that differ in their weights on the same inputs.
+def stacked_forward(
+    layers: Sequence[Layer], tensors: Mapping[str, Tensor], x: Tensor, shared: bool = True
+) -> Tensor:
+    """Run a population of models that differ in their weights.
 
     Args:
         layers: Of one model; they give structure and mode (training or evaluation), not weights.
         tensors: Stacked parameters and buffers ``[P, ...]`` by qualified name, and numbers for dropout
-            (``*.uniform``, without the member dimension). BatchNorm's running statistics change in place.
-        x: Inputs ``[b, ...]``.
+            (``*.uniform``, with a member dimension or without). BatchNorm's running statistics change in
+            place.
+        x: Inputs ``[b, ...]``, the same for all; or each member's own ``[P, b, ...]``.
+        shared: Which of the two.
 
     Returns:
         Outputs ``[P, b, ...]``, outside of autograd.
     """
-    a = _examples_last(x)
+    a = _examples_last(x, shared)
     for layer in layers:
         a, _ = layer.rule(layer.module, _own(layer, tensors), a)
     return a.movedim(-1, 1)
@@ -68,19 +72,21 @@ def stacked_gradients(
     tensors: Mapping[str, Tensor],
     x: Tensor,
     loss: Callable[[Tensor], tuple[Tensor, Tensor]],
+    shared: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Losses of all members and the gradients of their parameters.
 
     Args:
         layers: See `stacked_forward`.
         tensors: See `stacked_forward`.
-        x: Inputs ``[b, ...]``.
+        x: Inputs, see `stacked_forward`.
         loss: Maps outputs ``[P, b, ...]`` to losses ``[P]`` and their gradient with respect to the outputs.
+        shared: Whether all members have the same inputs.
 
     Returns:
         Losses ``[P]``, and gradients ``[P, *shape]`` of the parameters by qualified name.
     """
-    a = _examples_last(x)
+    a = _examples_last(x, shared)
     done: list[tuple[Layer, Back]] = []
     for layer in layers:
         a, back = layer.rule(layer.module, _own(layer, tensors), a)
@@ -101,8 +107,8 @@ def _own(layer: Layer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensors[name] for key, name in layer.names.items() if name in tensors}
 
 
-def _examples_last(x: Tensor) -> Tensor:
-    return x.movedim(0, -1).unsqueeze(0).contiguous()
+def _examples_last(x: Tensor, shared: bool) -> Tensor:
+    return (x.movedim(0, -1).unsqueeze(0) if shared else x.movedim(1, -1)).contiguous()
 
 
 def _walk(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -79,7 +79,10 @@ def _dropout(layer: GivenDropout, own: Tensors, a: Tensor) -> tuple[Tensor, Back
     if not layer.training:
         return _identity(nn.Identity(), own, a)
     p = own["p"].reshape(-1, *([1] * (a.dim() - 1)))
-    mask = layer.mask(own["uniform"].movedim(0, -1).unsqueeze(0), p, a.dtype)
+    uniform = own["uniform"]
+    by_member = uniform.dim() == a.dim()
+    uniform = uniform.movedim(1, -1) if by_member else uniform.movedim(0, -1).unsqueeze(0)
+    mask = layer.mask(uniform, p, a.dtype)
     return a * mask, lambda grad, wanted: (grad * mask, {})
 
 

@@ -36,6 +36,8 @@ class BatchedUpdate:
         like: Weights ``[P, D]``; moments get their shape, dtype and device.
         compile: Whether to compile the program.
         steps: How many steps are expected, for ``compile="auto"``.
+        moments: First and second moments ``[P, D]`` to go on with, changed in place; zeros by default.
+        done: Steps each member's moments have seen.
     """
 
     def __init__(
@@ -45,13 +47,17 @@ class BatchedUpdate:
         like: Tensor,
         compile: Compile = "auto",
         steps: int | None = None,
+        moments: tuple[Tensor, Tensor] | None = None,
+        done: Sequence[int] | None = None,
     ) -> None:
         self.rules = [rule.canonical() for rule in rules]
         self.total_steps = total_steps
         self._program = Program.of(self.rules)
         self._own = [Program.of([rule]) for rule in self.rules]
-        self.m = torch.zeros_like(like) if self._program.m else None
-        self.v = torch.zeros_like(like) if self._program.v else None
+        m, v = moments or (None, None)
+        self.m = None if not self._program.m else torch.zeros_like(like) if m is None else m
+        self.v = None if not self._program.v else torch.zeros_like(like) if v is None else v
+        self._done = None if done is None else list(done)
         work = like.shape[1] * (total_steps if steps is None else steps)
         compiled = compile == "always" or (compile == "auto" and work >= _WORTH_COMPILING)
         self._kernel = compiled_kernel(self._program) if compiled else None
@@ -61,6 +67,7 @@ class BatchedUpdate:
         """Keep copies of the members at ``index``, which may repeat; moments go with them."""
         self.rules = [self.rules[i] for i in index.tolist()]
         self._own = [self._own[i] for i in index.tolist()]
+        self._done = None if self._done is None else [self._done[i] for i in index.tolist()]
         self.m = None if self.m is None else self.m[index.to(self.m.device)]
         self.v = None if self.v is None else self.v[index.to(self.v.device)]
         self._steps = range(0)
@@ -112,7 +119,9 @@ class BatchedUpdate:
     def _coefficients(self, like: Tensor, step: int) -> Tensor:
         if step not in self._steps:
             self._steps = range(step, max(step + 1, min(step + _TABLE_STEPS, self.total_steps)))
-            table = coefficient_table(self.rules, self._program.terms, self._steps, self.total_steps)
+            table = coefficient_table(
+                self.rules, self._program.terms, self._steps, self.total_steps, self._done
+            )
             self._table = table.to(like.device, like.dtype)
         return self._table[step - self._steps.start]
 

@@ -14,7 +14,7 @@ from evoopt.compare.contender import OWN, RuleSubject
 from evoopt.compare.controls import noise_config, random_search_config
 from evoopt.compare.short import short_protocol
 from evoopt.compare.sources import contender
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.optim import PRESETS
 from evoopt.runs.run import Run
@@ -38,7 +38,7 @@ SERIAL = Place("serial")
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search") / "mine"
-    evoopt.search(Config().override(SEARCH), out=folder).close()
+    evoopt.search(OptimizerConfig().override(SEARCH), out=folder).close()
     return folder
 
 
@@ -74,7 +74,7 @@ def test_a_random_search_costs_what_the_search_cost(run_folder: Path) -> None:
         trained = sum(row.generation < 2 for row in run.store.evaluations())
     assert config.search.generations == 1
     assert config.search.population == trained
-    assert config.evaluation == Config().override(SEARCH).evaluation
+    assert config.evaluation == OptimizerConfig().override(SEARCH).evaluation
 
 
 def test_the_noise_control_differs_in_its_fitness_alone(run_folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_search_ends_with_a_sentence_kept_in_its_folder(run_folder: Path) -> N
 
 def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> None:
     config = (
-        Config().override(SEARCH).override({"evaluation": {"fitness": "paper"}, "search": {"finalists": 0}})
+        OptimizerConfig().override(SEARCH).override({"evaluation": {"fitness": "paper"}, "search": {"finalists": 0}})
     )
     with evoopt.search(config, out=tmp_path / "run") as run:
         short = short_comparison(run)
@@ -125,7 +125,7 @@ def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> N
 
 
 def test_the_short_protocol_trains_as_the_search_did() -> None:
-    config = Config().override(
+    config = OptimizerConfig().override(
         {"evaluation": {"steps": 77, "tasks": ["digits", "digits_cnn"], "batch_size": 16}}
     )
     protocol = short_protocol(config)

@@ -22,7 +22,7 @@ from evoopt.compare.contender import (
 from evoopt.compare.foreign import ForeignOptimizer, find_class, make_foreign
 from evoopt.compare.sources import BASELINES, TORCH_CLASSES, contender
 from evoopt.compare.space import Setting
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.export import render
 from evoopt.genomes.optimizer import OptimizerGenome
@@ -131,7 +131,7 @@ def test_a_schedule_on_a_class_is_that_on_a_rule() -> None:
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
-    Run.create(tmp_path / "run", Config()).close()
+    Run.create(tmp_path / "run", OptimizerConfig()).close()
     with pytest.raises(EvooptError, match="is not finished"):
         contender(tmp_path / "run")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.evaluation import FINAL_REPLICATE, Evaluator
 from evoopt.evolution.loop import evolve
@@ -26,12 +26,12 @@ class Silent:
         pass
 
 
-def config(**changes: dict[str, Any]) -> Config:
+def config(**changes: dict[str, Any]) -> OptimizerConfig:
     base: dict[str, dict[str, Any]] = {
         "search": {"population": 12, "generations": GENERATIONS, "seed": 7},
         "evaluation": {"tasks": ["digits", "digits_cnn"], "steps": 10, "chunk_size": 5},
     }
-    return Config().override(base).override(changes)
+    return OptimizerConfig().override(base).override(changes)
 
 
 PAPER = config(
@@ -47,7 +47,7 @@ def go(run: Run, executor: StubExecutor) -> None:
     evolve(run.config, evaluator, run.store, Silent())
 
 
-def whole(folder: Path, settings: Config) -> tuple[str, StubExecutor]:
+def whole(folder: Path, settings: OptimizerConfig) -> tuple[str, StubExecutor]:
     executor = StubExecutor()
     with Run.create(folder, settings) as run:
         go(run, executor)

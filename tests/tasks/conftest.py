@@ -10,7 +10,9 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import ARRAYS, ImageFiles, read_images
+from evoopt.tasks.folders import DataFiles, find_folder
 from evoopt.tasks.task import DataOptions
+from tests.tasks.synthetic import write_all
 
 SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3)}
 LAYOUTS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-py"}
@@ -37,14 +39,19 @@ def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "evoopt" / "data"
 
 
-@pytest.fixture
-def synthetic_data(no_data: Path, tmp_path: Path) -> Path:
-    """A data folder with a small random archive for every public image data set."""
-    folder = tmp_path / "synthetic"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic")
     for name, shape in SHAPES.items():
         np.savez(folder / f"{name}.npz", **random_arrays(shape))
+    write_all(folder)
     return folder
+
+
+@pytest.fixture
+def synthetic_data(no_data: Path, synthetic_folder: Path) -> Path:
+    """A data folder with all public data sets, made up and small where their size may vary; only read it."""
+    return synthetic_folder
 
 
 @pytest.fixture
@@ -59,6 +66,19 @@ def real_data() -> Callable[[str], Path]:
         if not ((path / LAYOUTS[name]).is_dir() or (path / f"{name}.npz").is_file()):
             pytest.skip(f"EVOOPT_DATA has no {name}")
         return path
+
+    return find
+
+
+@pytest.fixture
+def original() -> Callable[[DataFiles], Path]:
+    """Returns the folder with the original files of a data set, or skips."""
+
+    def find(files: DataFiles) -> Path:
+        try:
+            return find_folder(files, DataOptions())
+        except EvooptError as error:
+            pytest.skip(str(error))
 
     return find
 

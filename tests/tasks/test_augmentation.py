@@ -97,7 +97,18 @@ def test_cifar10_task_augments_as_published() -> None:
     assert torch.equal(
         augment(CIFAR10(pixels()), torch.Generator().manual_seed(1)), augmented(CIFAR10(pixels()))
     )
-    assert [name for name, task in TASKS.items() if task.augment is not None] == ["cifar10"]
+
+
+def test_only_colour_images_are_augmented_those_of_keras_models_by_a_tenth_of_their_width() -> None:
+    augmented_tasks = {name for name, task in TASKS.items() if task.augment is not None}
+    assert augmented_tasks == {"cifar10", "cifar10_resnet20", "cifar10_capsnet"}
+    white = torch.full((400, 3, 32, 32), 9.0)
+    for name in ("cifar10_resnet20", "cifar10_capsnet"):
+        augment = TASKS[name].augment
+        assert augment is not None
+        covered = (augment(white, torch.Generator().manual_seed(0))[:, 0] == 9).sum(dim=(1, 2))
+        assert covered.min() == 29 * 29
+        assert covered.max() == 32 * 32
 
 
 @pytest.mark.cuda

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.optim import TERMS, UpdateRule
-from evoopt.tasks import TASKS, SealedSplit, Split, Task, TaskData
+from evoopt.tasks import TASKS, SealedSplit, Split, Task, TaskData, iwslt
 from evoopt.tasks.models import MLP
 
 SIGN_TERMS = ("sign_grad", "sign_momentum", "lion")
@@ -61,9 +61,13 @@ def split(count: int, shape: tuple[int, ...], classes: int, seed: int) -> Split:
     return Split(centres[y] + 0.5 * torch.randn(count, *shape, generator=generator), y)
 
 
-def data_of(shape: tuple[int, ...], classes: int, count: int = 100) -> TaskData:
-    train, validation, test = (split(n, shape, classes, k) for k, n in enumerate((count, 60, 30), start=1))
+def parts_of(make: Callable[[int, int], Split], count: int = 100) -> TaskData:
+    train, validation, test = (make(n, k) for k, n in enumerate((count, 60, 30), start=1))
     return TaskData(train, validation, SealedSplit(test))
+
+
+def data_of(shape: tuple[int, ...], classes: int, count: int = 100) -> TaskData:
+    return parts_of(lambda n, seed: split(n, shape, classes, seed), count)
 
 
 def own_task(name: str, make: Callable[[], nn.Module], shape: tuple[int, ...], **extra: object) -> Task:
@@ -80,23 +84,58 @@ OWN_TASKS = {
     )
 }
 
-_BUILT_IN_SHAPES = {
-    "digits": (1, 8, 8),
-    "digits_cnn": (1, 8, 8),
-    "mnist": (1, 28, 28),
-    "mnist_mlp": (1, 28, 28),
-    "fashion_mnist": (1, 28, 28),
-    "fashion_mnist_mlp": (1, 28, 28),
-    "cifar10": (3, 32, 32),
+
+def sentences(count: int, seed: int) -> Split:
+    """Sentences to copy, as the data of iwslt_vi_en."""
+    generator = torch.Generator().manual_seed(seed)
+    words = torch.randint(4, 100, (count, iwslt.LENGTH), generator=generator)
+    words[torch.rand(count, 1, generator=generator) * 40 + 5 < torch.arange(iwslt.LENGTH)] = 0
+    shifted = torch.cat([torch.full((count, 1), 2), words[:, :-1]], dim=1)
+    return Split(torch.cat([words, shifted.where(words > 0, 0)], dim=1), words)
+
+
+def labelled_once(count: int, seed: int) -> Split:
+    """Examples of P3B1, each with a label in one of its three classifications."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.full((count, 3), -1)
+    for row in range(count):
+        y[row, row % 3] = row % (13, 2, 4)[row % 3]
+    return Split(torch.rand(count, 400, generator=generator), y)
+
+
+_DIGIT, _GREY, _COLOUR, _FACE = (1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 64, 64)
+_BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
+    "digits": (_DIGIT, 10),
+    "digits_cnn": (_DIGIT, 10),
+    "mnist": (_GREY, 10),
+    "mnist_mlp": (_GREY, 10),
+    "mnist_lenet5": (_GREY, 10),
+    "mnist_lenet_hpo": (_GREY, 10),
+    "fashion_mnist": (_GREY, 10),
+    "fashion_mnist_mlp": (_GREY, 10),
+    "cifar10": (_COLOUR, 10),
+    "cifar10_resnet20": (_COLOUR, 10),
+    "cifar10_capsnet": (_COLOUR, 10),
+    "orl5": (_FACE, 40),
+    "orl7": (_FACE, 40),
+    "orl9": (_FACE, 40),
+    "yeast": ((8,), 10),
+    "adult": ((108,), 2),
+    "adult_raw": ((14,), 2),
+    "letter": ((16,), 26),
+    "rpv": ((3, 64, 64), 2),
 }
+_BUILT_IN_OTHERS = {"iwslt_vi_en": sentences, "p3b1": labelled_once}
 
 
 def task_and_data(name: str) -> tuple[Task, TaskData]:
     """One of the tasks above, or a built-in task with made-up data of its shape."""
     if name in OWN_TASKS:
         return OWN_TASKS[name], OWN_TASKS[name].load(None)  # type: ignore[arg-type]
-    assert name in _BUILT_IN_SHAPES, f"give the built-in task {name!r} an input shape here"
-    return TASKS[name], data_of(_BUILT_IN_SHAPES[name], 10)
+    if name in _BUILT_IN_OTHERS:
+        return TASKS[name], parts_of(_BUILT_IN_OTHERS[name])
+    assert name in _BUILT_IN, f"give the built-in task {name!r} an input shape here"
+    return TASKS[name], data_of(*_BUILT_IN[name])
 
 
 def random_rule(rng: np.random.Generator, terms: tuple[str, ...] | None = None) -> UpdateRule:

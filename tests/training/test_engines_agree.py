@@ -18,7 +18,7 @@ from .examples import OWN_TASKS, SIGN_TERMS, random_rules, task_and_data
 
 # Neither the gradient of a bias in front of batch normalisation nor what it does to the loss is more than
 # rounding, but a sign makes full steps of it, which the running mean follows: only training losses agree.
-ROUNDING_MATTERS = {"cifar10"}
+ROUNDING_MATTERS = {"cifar10", "cifar10_resnet20"}
 
 
 def assert_same(expected: TrainingResult, found: TrainingResult, scores: bool = True) -> None:
@@ -38,11 +38,16 @@ def test_every_built_in_task_is_covered() -> None:
         task_and_data(name)
 
 
-LARGE = ("mnist", "fashion_mnist", "cifar10")
+LARGE = (
+    "mnist", "fashion_mnist", "cifar10", "mnist_lenet5", "mnist_lenet_hpo", "cifar10_resnet20",
+    "cifar10_capsnet", "iwslt_vi_en", "rpv",
+)  # fmt: skip
+# Millions of weights in layers that others have too: minutes for nothing new.
+LEFT_OUT = ("orl5", "orl7", "orl9", "p3b1")
 
 
 @pytest.mark.parametrize("way", ["auto", "vmap", "loop"])
-@pytest.mark.parametrize("name", [*OWN_TASKS, *(name for name in TASKS if name not in LARGE)])
+@pytest.mark.parametrize("name", [*OWN_TASKS, *(name for name in TASKS if name not in LARGE + LEFT_OUT)])
 def test_batched_training_equals_the_plain_loop_in_float64(name: str, way: str) -> None:
     check_agreement(name, way, members=8, batch_size=16)
 

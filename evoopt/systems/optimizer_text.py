@@ -23,14 +23,14 @@ def describe_result(run: Run) -> str:
 
 def describe_run(run: Run) -> str:
     """Everything `evoopt show` prints: state, best rule, generations, term counts, lineage."""
-    search = run.config.search
+    search = run.optimizer_config.search
     records = run.generations
     state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
     lines = [
         f"run      {run.folder} ({state})",
         f"space    {run.config.name}: population {search.population}, "
         f"generations {len(records)} of {search.generations}, seed {search.seed}",
-        f"tasks    {', '.join(run.config.evaluation.tasks)}",
+        f"tasks    {', '.join(run.optimizer_config.evaluation.tasks)}",
         f"budget   {_budget(run)}",
     ]
     best = run.best
@@ -66,7 +66,9 @@ def _fitness(run: Run, winner: dict[str, Any]) -> str:
     text = f"{winner['search_fitness']:.4f} in the search"
     final = winner.get("final")
     if final:
-        text += f", {final['score']:.4f} on {run.config.search.final_replicates} fresh seeds per task"
+        text += (
+            f", {final['score']:.4f} on {run.optimizer_config.search.final_replicates} fresh seeds per task"
+        )
         if final["unfinished_rate"]:
             text += f" ({final['unfinished_rate']:.0%} of them diverged)"
     kinds = {
@@ -74,13 +76,13 @@ def _fitness(run: Run, winner: dict[str, Any]) -> str:
         "paper": "test accuracy plus loss bonus, as published",
         "noise": "random numbers, a control",
     }
-    return f"{text} ({kinds[run.config.evaluation.fitness]})"
+    return f"{text} ({kinds[run.optimizer_config.evaluation.fitness]})"
 
 
 def _budget(run: Run) -> str:
     counts = run.store.outcome_counts()
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    steps = run.config.evaluation.steps
+    steps = run.optimizer_config.evaluation.steps
     return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'})"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evoopt.config import Config
+from evoopt.config import OptimizerConfig
+from evoopt.evolution.stages import Stage
 
 
 class Progress:
@@ -19,7 +20,7 @@ class Progress:
         generation: Generation the run starts or goes on at.
     """
 
-    def __init__(self, config: Config, quiet: bool = False, generation: int = 0) -> None:
+    def __init__(self, config: OptimizerConfig, quiet: bool = False, generation: int = 0) -> None:
         search, evaluation = config.search, config.evaluation
         per_individual = len(evaluation.tasks) * evaluation.replicates
         self._per_generation = search.population * per_individual
@@ -51,6 +52,39 @@ class Progress:
         self._bar.total += record["trainings"] - expected
         self._bar.set_description(self._title(), refresh=False)
         self._bar.set_postfix(best=f"{record['best']:.4f}", mean=f"{record['mean']:.4f}")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()
+
+
+class StageProgress:
+    """A tqdm bar over the stages of an evolution of models; silent when the output is no terminal.
+
+    Args:
+        stages: Expected stages in all.
+        done: Stages done already.
+        quiet: Never show anything.
+    """
+
+    def __init__(self, stages: int, done: int = 0, quiet: bool = False) -> None:
+        self._bar = tqdm(
+            total=stages,
+            initial=done,
+            unit="stage",
+            disable=True if quiet else None,
+            file=sys.stderr,
+            dynamic_ncols=True,
+        )
+
+    def stage_done(self, stage: Stage) -> None:
+        """Advance, and show the statistics of a finished generation."""
+        if stage.record is not None:
+            figures = {name: stage.record[name] for name in ("best", "mean")}
+            shown = {name: "-" if value is None else f"{value:.4f}" for name, value in figures.items()}
+            self._bar.set_description(f"generation {stage.record['generation'] + 1}", refresh=False)
+            self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
 
     def close(self) -> None:
         """Remove the bar."""

@@ -1,0 +1,151 @@
+"""Population-based training: members as one program against a pool with a checkpoint file per member."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.cases import Outcome, Row
+from benchmarks.measure import rates, ratio, side_by_side
+from evoopt.config.recombination import RecombinationSection
+from evoopt.evolution.gadam import Sizes
+from evoopt.evolution.generations import Generations
+from evoopt.evolution.pbt import PbtScheme
+from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.evolution.recombination import make_generations
+from evoopt.evolution.stages import Stage, State, evolve_models
+from evoopt.execution import make_executor
+from evoopt.execution.process_setup import usable_cores
+from evoopt.genomes.hyperparameters import HyperparameterSpace
+from evoopt.tasks import DataOptions, TaskData, get_task, load_task_data
+from evoopt.tasks.models import SmallDigitsCNN
+from evoopt.training.weights_file import write_tensors
+
+TASK, OPTIONS, BATCH = "digits_cnn", DataOptions(), 32
+SPACE = HyperparameterSpace.parse(
+    {
+        "lr": {"min": 1e-4, "max": 1e-1, "default": 1e-3, "scale": "log"},
+        "beta1": {"min": 0.5, "max": 0.99, "default": 0.9},
+        "weight_decay": {"min": 1e-5, "max": 1.0, "default": 1e-2, "scale": "log"},
+    }
+)
+
+
+@cache
+def data() -> TaskData:
+    return load_task_data(get_task(TASK), OPTIONS)
+
+
+def train_member(job: tuple[str, str, dict[str, Any], int]) -> float:
+    """One epoch of one member: read alpha's checkpoint, train, score, write its own."""
+    source, target, values, seed = job
+    train, validation = data().train, data().validation
+    torch.manual_seed(seed)
+    model = SmallDigitsCNN()
+    optimizer = torch.optim.AdamW(model.parameters())
+    if source:
+        saved = torch.load(source, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+    for group in optimizer.param_groups:
+        group.update(lr=values["lr"], betas=(values["beta1"], 0.999), weight_decay=values["weight_decay"])
+    model.train()
+    for index in torch.split(torch.randperm(len(train)), BATCH)[:-1]:
+        optimizer.zero_grad()
+        F.cross_entropy(model(train.x[index]), train.y[index]).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        hits = model(validation.x).argmax(dim=1) == validation.y
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, target)
+    return 1 - float(hits.float().mean())
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class FilePool:
+    """The usual way: a process pool, one member per job, a checkpoint file per member."""
+
+    def __init__(self, processes: int) -> None:
+        self._pool = multiprocessing.get_context("spawn").Pool(processes, initializer=_one_thread)
+
+    def run(self, section: RecombinationSection) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            generations: Generations = make_generations(section, SPACE)
+            sources = [""] * section.population
+            for number in range(section.generations):
+                targets = [str(Path(folder) / f"{ind.id}.pt") for ind in generations.population]
+                values = [ind.genome.values() for ind in generations.population]
+                jobs = [(s, t, v, number) for s, t, v in zip(sources, targets, values, strict=True)]
+                generations.score(self._pool.map(train_member, jobs, chunksize=1))
+                sources = [targets[alpha] for alpha in generations.breed()]
+
+    def close(self) -> None:
+        self._pool.terminate()
+
+
+class Checkpoints:
+    """Writes what a run folder keeps after every generation: living weights and moments in one file."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def load_stage(self) -> State | None:
+        return None
+
+    def save_stage(self, stage: Stage, state: State) -> None:
+        write_tensors(self._folder / "members.safetensors", state[1], "benchmark")
+
+
+class OurPbt:
+    """The same on the package's own process pool, in one chunk per process."""
+
+    def __init__(self, processes: int, members: int) -> None:
+        setup = PhaseSetup(TASK, OPTIONS)
+        self._executor = make_executor("process", make_phase_worker, setup, workers=processes)
+        self._trainer = PhaseTrainer.on(self._executor, chunk_size=-(-members // processes))
+
+    def run(self, section: RecombinationSection) -> float:
+        sizes = Sizes(len(data().train), len(data().validation), BATCH)
+        scheme = PbtScheme(get_task(TASK), sizes, section, SPACE, self._trainer)
+        with tempfile.TemporaryDirectory() as folder:
+            history = evolve_models(scheme, Checkpoints(folder))
+        return float(history[-1]["best"])
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+def pbt_against_files(members: int = 20, epochs: int = 5) -> Outcome:
+    """Three-parent population-based training of digit CNNs, the same number of processes on both sides."""
+    cores = usable_cores()
+    section = RecombinationSection(population=members, generations=epochs)
+    files, ours = FilePool(cores), OurPbt(cores, members)
+    work = members * epochs * (len(data().train) // BATCH)
+    try:
+        times = side_by_side(
+            {"files": (lambda: files.run(section), work), "ours": (lambda: _checked(ours, section), work)}
+        )
+    finally:
+        files.close()
+        ours.close()
+    found = ratio(times, "files", "ours")
+    figure = f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
+    return Outcome(
+        [Row(f"PBT of {members} digit CNNs / a pool with checkpoint files", figure, ">= 4x")],
+        {"rates": rates(times), "ratio": found},
+    )
+
+
+def _checked(ours: OurPbt, section: RecombinationSection) -> None:
+    if not np.isfinite(ours.run(section)):
+        raise RuntimeError("the population diverged")

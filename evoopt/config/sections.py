@@ -1,0 +1,178 @@
+"""What the configurations of all individual types have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evoopt.errors import EvooptError, unknown_name
+
+CONFIG_VERSION = 1
+
+
+class Section(BaseModel):
+    """One table of a space file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ExecutionSection(Section):
+    """Where the work runs; may differ between a run and its resumption without changing results."""
+
+    executor: Literal["serial", "process"] = "process"
+    workers: int | None = Field(None, ge=1, description="worker processes, one per core by default")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    timeout_s: float | None = Field(
+        None, gt=0, description="seconds after which a chunk's worker is replaced"
+    )
+    data_dir: str | None = None
+
+
+class TrainingSection(Section):
+    """How the models of a population are trained, where the models themselves evolve."""
+
+    task: str = Field("digits", description="task name, or file.py:function")
+    steps: int = Field(200, ge=1, description="optimizer steps per training phase")
+    batch_size: int | None = Field(None, ge=1, description="overrides the task's own")
+    train_size: int | None = Field(None, ge=1, description="examples kept, all by default")
+    validation_fraction: float = Field(0.2, ge=0, lt=1, description="part held out for validation")
+    engine: Literal["batched", "sequential"] = Field(
+        "batched", description="all members of a chunk as one program, or one after another"
+    )
+    chunk_size: int = Field(10, ge=1, description="members trained together as one unit of work")
+    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
+
+
+class RunConfig(Section):
+    """A whole run, as resolved; written to the run folder. Every individual type has a subclass.
+
+    Attributes:
+        individual: Name of the individual type.
+        name: Name of the space.
+        description: One line for ``evoopt spaces``.
+        execution: Where the work runs.
+    """
+
+    options: ClassVar[Mapping[str, str]] = {}
+    """Settings that the command line offers by name, as ``section.setting``."""
+
+    version: Literal[1] = 1
+    individual: str
+    name: str = "custom"
+    description: str = ""
+    execution: ExecutionSection = ExecutionSection()
+
+    @property
+    def seed(self) -> int:
+        """Root of all randomness of the run."""
+        raise NotImplementedError
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks the run trains on."""
+        raise NotImplementedError
+
+    def with_tasks(self, names: tuple[str, ...]) -> Self:
+        """The same with other tasks.
+
+        Raises:
+            EvooptError: More tasks than this individual type takes.
+        """
+        raise NotImplementedError
+
+    def cross_check(self, source: str) -> None:
+        """Check what no single setting can tell.
+
+        Args:
+            source: Name of the file, for messages.
+
+        Raises:
+            EvooptError: Settings that do not fit each other.
+        """
+
+    def to_toml(self) -> str:
+        """TOML text that `parse_config` reads back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def override(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Replace single values, given per section; None means no change.
+
+        Raises:
+            EvooptError: A value that does not fit, or a setting that this individual type does not have.
+        """
+        data = self.model_dump(mode="json", exclude_none=True)
+        for section, values in changes.items():
+            given = {name: value for name, value in values.items() if value is not None}
+            if given:
+                data.setdefault(section, {}).update(given)
+        return type(self).validated(data, "command line")
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """Replace settings by their names on the command line; None means no change.
+
+        Raises:
+            EvooptError: An option this individual type does not have, or a value that does not fit.
+        """
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in options.items():
+            if value is None:
+                continue
+            if name not in self.options:
+                raise EvooptError(
+                    f"--{name.replace('_', '-')} means nothing to search space {self.name!r}, "
+                    f"whose individuals are of type {self.individual!r}; it takes "
+                    f"{', '.join('--' + known for known in self.options)}"
+                )
+            section, _, setting = self.options[name].partition(".")
+            changes.setdefault(section, {})[setting] = value
+        return self.override(changes)
+
+    @classmethod
+    def validated(cls, data: Mapping[str, Any], source: str) -> Self:
+        """Make a configuration of plain data.
+
+        Args:
+            data: Tables and values.
+            source: Where they come from, for messages.
+
+        Raises:
+            EvooptError: An unknown setting or a bad value; the message names the place.
+        """
+        found = data.get("version", CONFIG_VERSION)
+        if found != CONFIG_VERSION:
+            raise EvooptError(
+                f"{source} has configuration version {found!r}, this evoopt reads version {CONFIG_VERSION}"
+            )
+        try:
+            config = cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise unknown_name(f"setting in {source}:", place, _settings(cls)) from None
+            raise EvooptError(f"{source}: {place}: {first['msg']} (found {first['input']!r})") from None
+        config.cross_check(source)
+        return config
+
+
+def only_task(names: tuple[str, ...], individual: str) -> str:
+    """The one task of an individual type that learns on one.
+
+    Raises:
+        EvooptError: More than one.
+    """
+    if len(names) != 1:
+        raise EvooptError(f"individuals of type {individual!r} are trained on one task, not {len(names)}")
+    return names[0]
+
+
+def _settings(config: type[RunConfig]) -> Iterator[str]:
+    for section, field in config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (f"{section}.{name}" for name in kind.model_fields)
+        else:
+            yield section

@@ -1,0 +1,69 @@
+"""Search-space files: TOML, validated into the configuration of the individual type they name."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import evoopt
+from evoopt.config.gadam import GadamConfig
+from evoopt.config.optimizer import OptimizerConfig
+from evoopt.config.sections import RunConfig
+from evoopt.errors import EvooptError, unknown_name
+
+CONFIGS: dict[str, type[RunConfig]] = {
+    "optimizer": OptimizerConfig,
+    "gadam": GadamConfig,
+}
+"""Configuration class by individual type."""
+
+
+def parse_config(text: str, source: str) -> RunConfig:
+    """Read a space file's text.
+
+    Args:
+        text: TOML.
+        source: Name of the file, for messages.
+
+    Raises:
+        EvooptError: Malformed TOML, an unknown setting, or a bad value; the message names the place.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise EvooptError(f"{source} is not valid TOML: {error}") from None
+    individual = data.get("individual", "optimizer")
+    if not isinstance(individual, str) or individual not in CONFIGS:
+        raise unknown_name(f"individual type in {source}", str(individual), CONFIGS)
+    return CONFIGS[individual].validated(data, source)
+
+
+def load_space(name: str) -> RunConfig:
+    """Load a shipped search space by name, or a person's own by the path of its TOML file.
+
+    Raises:
+        EvooptError: No such space or file, or a bad one.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" or os.sep in name:
+        try:
+            return parse_config(path.read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise EvooptError(f"cannot read search space {name}: {error}") from None
+    shipped = {file.stem: file for file in spaces_folder().glob("*.toml")}
+    if name not in shipped:
+        raise unknown_name("search space", name, shipped)
+    return parse_config(shipped[name].read_text(encoding="utf-8"), shipped[name].name)
+
+
+def list_spaces() -> dict[str, RunConfig]:
+    """All shipped search spaces by name."""
+    return {file.stem: load_space(file.stem) for file in sorted(spaces_folder().glob("*.toml"))}
+
+
+def spaces_folder() -> Path:
+    """Where the shipped search spaces lie: in the installed package, or beside it in a checkout."""
+    package = Path(evoopt.__file__).parent
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"

@@ -1,0 +1,79 @@
+"""A run whose models evolve as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evoopt.runs.run import MODEL_FILE, Run
+
+Columns = Mapping[str, tuple[str, str]]
+"""Heading and format of each figure of a generation's record."""
+
+
+def describe_result(run: Run, criterion: str) -> str:
+    """The outcome of a finished run in a few lines."""
+    return "\n".join(
+        [f"run      {run.folder}", *_winner_lines(run.folder / MODEL_FILE, run.winner, criterion)]
+    )
+
+
+def describe_run(run: Run, criterion: str, columns: Columns) -> str:
+    """State, winner, and a line per generation."""
+    records = run.generations
+    state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
+    lines = [
+        f"run      {run.folder} ({state})",
+        f"space    {run.config.name}: individuals of type {run.config.individual}, seed {run.config.seed}",
+        f"task     {', '.join(run.config.tasks)}",
+    ]
+    if run.finished:
+        lines += _winner_lines(run.folder / MODEL_FILE, run.winner, criterion)
+    if not records:
+        return "\n".join([*lines, "no generation is finished yet"])
+    return "\n".join([*lines, "", *_table(records, columns)])
+
+
+def _winner_lines(path: Any, winner: Mapping[str, Any], criterion: str) -> list[str]:
+    parts = {"validation": winner["validation"], "test": winner["test"]}
+    scores = [
+        f"{name} loss {_figure(part['loss'], '.4f')}, metric {_figure(part['metric'], '.4f')} "
+        f"({part['examples']:,} examples)"
+        for name, part in parts.items()
+        if part["examples"]
+    ]
+    return [
+        f"model    {path} ({winner['parameters']:,} parameters), chosen by its {criterion} in the search",
+        *(f"score    {score}" for score in scores),
+        f"budget   {_budget(winner)}",
+    ]
+
+
+def _budget(winner: Mapping[str, Any]) -> str:
+    known = {
+        "generations": "generations",
+        "steps": "gradient steps",
+        "evaluations": "networks evaluated",
+        "forward_samples": "examples seen forward",
+    }
+    return ", ".join(f"{winner[name]:,} {text}" for name, text in known.items() if name in winner)
+
+
+def _table(records: list[dict[str, Any]], columns: Columns) -> list[str]:
+    shown = {key: heading for key, heading in columns.items() if key in records[0]}
+    widths = {key: max(9, len(heading)) for key, (heading, _) in shown.items()}
+    header = " ".join([" gen", *(f"{heading:>{widths[key]}}" for key, (heading, _) in shown.items())])
+    rows = [
+        " ".join(
+            [
+                f"{record['generation']:>4}",
+                *(f"{_figure(record[key], form):>{widths[key]}}" for key, (_, form) in shown.items()),
+            ]
+        )
+        for record in records
+    ]
+    return [header, *rows]
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,166 @@
+"""The tasks that come with the package."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from evoopt.tasks import datasets, iwslt, models
+from evoopt.tasks.augmentation import crop_and_flip
+from evoopt.tasks.datasets import image_set_loader, load_digits
+from evoopt.tasks.faces import faces_loader
+from evoopt.tasks.p3b1 import load_p3b1
+from evoopt.tasks.rpv import binary_accuracy, binary_loss, load_rpv
+from evoopt.tasks.tabular import load_adult, load_adult_raw, load_letter, load_yeast
+from evoopt.tasks.task import Task
+
+_shift_and_flip = partial(crop_and_flip, padding=3, fill=datasets.CIFAR10.black)
+
+_SMALL = (
+    Task(
+        "digits",
+        partial(models.MLP, 64, 32, 10),
+        load_digits,
+        batch_size=32,
+        description="scikit-learn's 8x8 digits (embedded), MLP 64-32-10",
+    ),
+    Task(
+        "digits_cnn",
+        models.SmallDigitsCNN,
+        load_digits,
+        batch_size=32,
+        description="scikit-learn's 8x8 digits (embedded), CNN with 6,090 parameters",
+    ),
+    Task(
+        "mnist_mlp",
+        partial(models.MLP, 784, 64, 10),
+        image_set_loader("mnist"),
+        description="MNIST, MLP 784-64-10",
+    ),
+    Task(
+        "fashion_mnist_mlp",
+        partial(models.MLP, 784, 64, 10),
+        image_set_loader("fashion_mnist"),
+        description="Fashion-MNIST, MLP 784-64-10",
+    ),
+)
+
+_MARFINETZ = (
+    Task(
+        "mnist",
+        models.SmallCNN,
+        image_set_loader("mnist"),
+        description="MNIST, CNN with 824,458 parameters",
+    ),
+    Task(
+        "fashion_mnist",
+        models.SmallCNN,
+        image_set_loader("fashion_mnist"),
+        description="Fashion-MNIST, CNN with 824,458 parameters",
+    ),
+    Task(
+        "cifar10",
+        models.CIFAR10CNN,
+        image_set_loader("cifar10"),
+        augment=partial(crop_and_flip, padding=4, fill=datasets.CIFAR10.black),
+        description="CIFAR-10, CNN with 2,168,554 parameters, random crops and flips",
+    ),
+)
+
+_GADAM = (
+    Task(
+        "mnist_lenet5",
+        models.LeNet5,
+        image_set_loader("mnist"),
+        description="MNIST, LeNet-5 with dropout, 61,706 parameters",
+    ),
+    *(
+        Task(
+            f"orl{count}",
+            models.FacesCNN,
+            faces_loader(count),
+            batch_size=32,
+            description=f"ORL faces, {count} of each 10 images to train on, CNN with 5,593,064 parameters",
+        )
+        for count in (5, 7, 9)
+    ),
+    Task(
+        "yeast",
+        partial(models.MLP, 8, 50, 30, 10),
+        load_yeast,
+        batch_size=32,
+        description="UCI YEAST, MLP 8-50-30-10",
+    ),
+    Task(
+        "adult",
+        partial(models.MLP, 108, 30, 20, 2),
+        load_adult,
+        description="UCI ADULT, one column per category, MLP 108-30-20-2",
+    ),
+    Task(
+        "adult_raw",
+        partial(models.MLP, 14, 30, 20, 2),
+        load_adult_raw,
+        description="UCI ADULT, one column per attribute, MLP 14-30-20-2",
+    ),
+    Task(
+        "letter",
+        partial(models.MLP, 16, 70, 50, 26),
+        load_letter,
+        description="UCI LETTER, MLP 16-70-50-26",
+    ),
+)
+
+_VOSE = (
+    Task(
+        "mnist_lenet_hpo",
+        models.VariableLeNet,
+        image_set_loader("mnist"),
+        batch_size=100,
+        description="MNIST, LeNet of variable size, by default 3,274,634 parameters",
+    ),
+    Task(
+        "cifar10_resnet20",
+        models.ResNet20,
+        image_set_loader("cifar10"),
+        batch_size=32,
+        augment=_shift_and_flip,
+        description="CIFAR-10, ResNet-20 with 273,066 parameters, random shifts and flips",
+    ),
+    Task(
+        "cifar10_capsnet",
+        models.CapsNet,
+        image_set_loader("cifar10"),
+        loss=models.margin_loss,
+        augment=_shift_and_flip,
+        description="CIFAR-10, capsule network with 280,640 parameters, random shifts and flips",
+    ),
+    Task(
+        "iwslt_vi_en",
+        partial(models.Translator, iwslt.SOURCE_WORDS, iwslt.TARGET_WORDS, iwslt.LENGTH),
+        iwslt.load_vietnamese_english,
+        batch_size=32,
+        loss=models.token_loss,
+        metric=models.token_accuracy,
+        description="IWSLT'15 Vietnamese to English (tst2012, tst2013), GRUs with attention",
+    ),
+    Task(
+        "rpv",
+        models.RPVNetwork,
+        load_rpv,
+        loss=binary_loss,
+        metric=binary_accuracy,
+        description="NERSC's RPV events (not public), CNN with 137,233 parameters",
+    ),
+    Task(
+        "p3b1",
+        models.P3B1Network,
+        load_p3b1,
+        batch_size=10,
+        loss=models.multitask_loss,
+        metric=models.multitask_accuracy,
+        description="CANDLE P3B1, three classifications of pathology reports, 9,151,219 parameters",
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (*_SMALL, *_MARFINETZ, *_GADAM, *_VOSE)}
+"""The built-in tasks by name."""

@@ -1,0 +1,78 @@
+"""Where data sets lie on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from evoopt.errors import EvooptError
+from evoopt.tasks.task import DataOptions
+
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """The files of a data set that people fetch themselves.
+
+    Attributes:
+        name: Name of the data set.
+        files: Paths of its files relative to the folder they lie in.
+        source: Where to get them.
+        folders: Names that this folder may have inside the data folder; the data folder itself will do too.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    source: str
+    folders: tuple[str, ...] = ()
+
+
+def cache_folder() -> Path:
+    """The user's own folder for downloaded data sets."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "data"
+
+
+def data_folders(options: DataOptions) -> list[Path]:
+    """Folders to look in, best first: ``options.data_dir``, ``EVOOPT_DATA``, the user's cache.
+
+    Raises:
+        EvooptError: One of the first two is not a folder.
+    """
+    named = {"data_dir": options.data_dir, "EVOOPT_DATA": os.environ.get("EVOOPT_DATA")}
+    folders = {source: Path(folder).expanduser() for source, folder in named.items() if folder}
+    for source, folder in folders.items():
+        if not folder.is_dir():
+            raise EvooptError(f"{source} names {folder}, which is not a folder")
+    return [*dict.fromkeys(folders.values()), cache_folder()]
+
+
+def find_folder(wanted: DataFiles, options: DataOptions) -> Path:
+    """The first folder that holds all files of a data set.
+
+    Raises:
+        EvooptError: There is none; says which files are missing, where they were looked for, and where to get
+            them.
+    """
+    roots = data_folders(options)
+    lacking: dict[Path, list[str]] = {}
+    for place in (root / folder for root in roots for folder in ("", *wanted.folders)):
+        lacking[place] = [name for name in wanted.files if not (place / name).is_file()]
+        if not lacking[place]:
+            return place
+    place, missing = min(lacking.items(), key=lambda item: len(item[1]))
+    if len(missing) < len(wanted.files):
+        raise EvooptError(
+            f"data set {wanted.name!r}: {place} lacks {_some(missing)}; get the rest from {wanted.source}"
+        )
+    inside = f", there or in a folder {wanted.folders[0]}" if wanted.folders else ""
+    raise EvooptError(
+        f"data set {wanted.name!r} is not in {' or '.join(map(str, roots))}: get {_some(missing)} from "
+        f"{wanted.source} and put them into {roots[0]}{inside}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

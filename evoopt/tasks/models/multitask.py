@@ -1,0 +1,94 @@
+"""One network for several classifications at once, and how its outputs are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from evoopt.tasks.models.initial import initialise
+
+P3B1_CLASSES = (13, 2, 4)
+"""Classes of CANDLE's P3B1: primary site, tumour laterality, histological grade."""
+
+
+class P3B1Network(nn.Module):
+    """A shared layer and a head of two hidden layers per classification, for features ``[n, inputs]``.
+
+    CANDLE's benchmark P3B1, as in Vose et al. (2019); 9,151,219 parameters. Outputs are the logits of all
+    heads side by side, ``[n, sum(classes)]``; see `multitask_loss`.
+
+    Args:
+        shared: Units of the shared layer.
+        heads: Units of both hidden layers of each head.
+        dropout: Rate behind every hidden layer.
+        inputs: Number of features.
+        classes: Number of classes of each head.
+    """
+
+    def __init__(
+        self,
+        shared: int = 1200,
+        heads: Sequence[int] = (1200, 1200, 1200),
+        dropout: float = 0.1,
+        inputs: int = 400,
+        classes: Sequence[int] = P3B1_CLASSES,
+    ) -> None:
+        super().__init__()
+        self.shared = nn.Sequential(*_hidden(inputs, shared, dropout))
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                *_hidden(shared, width, dropout), *_hidden(width, width, dropout), nn.Linear(width, count)
+            )
+            for width, count in zip(heads, classes, strict=True)
+        )
+        initialise(self, nn.init.xavier_uniform_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features to the logits of all heads."""
+        shared = self.shared(x)
+        return torch.cat([head(shared) for head in self.heads], dim=-1)
+
+
+def multitask_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over all labels there are.
+
+    Args:
+        outputs: Logits of P3B1's heads side by side ``[n, 19]``.
+        targets: Class of each example in each head ``[n, 3]``, -1 where it has none.
+    """
+    total, count = outputs.new_zeros(()), torch.zeros_like(targets[0, 0])
+    for logits, wanted in _heads(outputs, targets):
+        labelled = wanted >= 0
+        chosen = logits.log_softmax(dim=-1).gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        total = total - torch.where(labelled, chosen, 0).sum()
+        count = count + labelled.sum()
+    return total / count.clamp(min=1)
+
+
+def multitask_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of labels that are predicted; arguments as for `multitask_loss`."""
+    right = [(logits.argmax(dim=-1) == wanted).sum() for logits, wanted in _heads(outputs, targets)]
+    return torch.stack(right).sum() / (targets >= 0).sum().clamp(min=1)
+
+
+def multitask_f1(outputs: Tensor, targets: Tensor) -> list[tuple[float, float]]:
+    """Macro and micro F1 of each head, on the examples it has labels for (CANDLE's figures of merit)."""
+    from sklearn.metrics import f1_score
+
+    scores = []
+    for logits, wanted in _heads(outputs, targets):
+        labelled = wanted >= 0
+        truth, found = wanted[labelled].cpu().numpy(), logits[labelled].argmax(dim=-1).cpu().numpy()
+        macro, micro = (f1_score(truth, found, average=kind, zero_division=0) for kind in ("macro", "micro"))
+        scores.append((float(macro), float(micro)))
+    return scores
+
+
+def _hidden(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+
+
+def _heads(outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(torch.split(outputs, list(P3B1_CLASSES), dim=-1), targets.unbind(dim=-1), strict=True)

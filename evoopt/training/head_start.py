@@ -1,0 +1,65 @@
+"""Gradient training that goes on where evolution stopped: future work of Esfahanian and Akhavan (2019)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError
+from evoopt.tasks.task import Split
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.streams import minibatches
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+KERAS_ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=1e-3, eps=1e-7)
+"""Adam with the settings of Keras, which the publication leaves unchanged."""
+
+
+def train_on(
+    model: nn.Module,
+    train: Split,
+    steps: int,
+    seed: int,
+    *,
+    make_optimizer: MakeOptimizer = KERAS_ADAM,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    batch_size: int = 32,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """Train a copy of a model from the weights it has.
+
+    Args:
+        model: Stays as it is.
+        train: Examples.
+        steps: Minibatches.
+        seed: Decides minibatches and dropout.
+        make_optimizer: Makes the optimizer.
+        loss: Mean loss of ``(outputs, targets)``.
+        batch_size: Minibatch size.
+        device: Where to train.
+
+    Returns:
+        The trained copy, on the CPU, in evaluation mode.
+
+    Raises:
+        EvooptError: The loss is no longer finite.
+    """
+    trained, data = copy.deepcopy(model).to(device).train(), train.to(device)
+    optimizer = make_optimizer(trained.parameters())
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step, index in enumerate(minibatches(len(data), TrainingPlan(steps, seed, batch_size))):
+            optimizer.zero_grad()
+            value = loss(trained(data.x[index.to(device)]), data.y[index.to(device)])
+            if not math.isfinite(float(value.detach())):
+                raise EvooptError(f"training diverged at step {step + 1}: use a smaller learning rate")
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return trained.cpu().eval()

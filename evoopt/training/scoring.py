@@ -1,0 +1,114 @@
+"""Fitness of rows of weights: a number for each network, from its outputs on a fixed set of examples."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError, unknown_name
+from evoopt.tasks.task import Split, accuracy
+from evoopt.training.forward import outputs
+from evoopt.training.inference import Inference
+from evoopt.training.memory import members_at_once
+from evoopt.training.population import ModelPopulation
+
+Fitness = Callable[[Tensor, Tensor], Tensor | float]
+"""Maps a network's outputs ``[n, ...]`` and targets ``[n, ...]`` to a number, higher is better. Nothing is
+differentiated. It is not asked about outputs that are not finite: those have no fitness."""
+
+_CPU_ROWS = 10  # share the layout of the inputs; more only take memory for their outputs
+_BATCH = 1000
+
+
+def likelihood(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The geometric mean of the right classes' probabilities, in (0, 1]: exp(-cross-entropy)."""
+    return torch.exp(-F.cross_entropy(outputs, targets))
+
+
+FITNESSES: dict[str, Fitness] = {"accuracy": accuracy, "cross_entropy": likelihood}
+"""Fitness functions by name. Both lie in [0, 1], as selection proportional to fitness needs it."""
+
+
+def get_fitness(fitness: str | Fitness) -> Fitness:
+    """Find a fitness by name; a function is returned as it is.
+
+    Raises:
+        EvooptError: Unknown name.
+    """
+    if isinstance(fitness, str):
+        if fitness not in FITNESSES:
+            raise unknown_name("fitness", fitness, FITNESSES)
+        return FITNESSES[fitness]
+    return fitness
+
+
+class Scorer:
+    """Scores rows of weights of one architecture on a fixed set of examples.
+
+    On a CPU networks run one after another (see `evoopt.training.inference`), so a score does not depend on
+    what it is computed beside; elsewhere they run in batches of as many as fit the memory.
+
+    Attributes:
+        outputs: Maps rows of weights ``[P, D]`` to outputs ``[P, n, ...]``.
+
+    Args:
+        model: The architecture; its buffers and frozen parameters are those of every network.
+        examples: What to score on.
+        fitness: Name or function.
+        device: Where to compute.
+
+    Raises:
+        EvooptError: Unknown fitness, or no examples.
+    """
+
+    def __init__(
+        self, model: nn.Module, examples: Split, fitness: str | Fitness, device: str | torch.device = "cpu"
+    ) -> None:
+        if len(examples) == 0:
+            raise EvooptError("there are no examples to score networks on")
+        self.outputs: Callable[[Tensor], Tensor]
+        self._fitness = get_fitness(fitness)
+        self._examples = examples.to(device)
+        one = ModelPopulation.from_model(model, 1)
+        if torch.device(device).type == "cpu":
+            self.outputs = Inference(model, one.architecture.layout, examples.x)
+            self._at_once = _CPU_ROWS
+        else:
+            x = self._examples.x
+            self.outputs = SideBySide(one.to(device), x)
+            self._at_once = members_at_once(copy.deepcopy(model).to(device), x[:_BATCH])
+
+    def __call__(self, rows: Tensor) -> list[float]:
+        """Fitness of rows of weights ``[P, D]``; NaN where the outputs or the fitness are not finite."""
+        return [self._score(one) for part in torch.split(rows, self._at_once) for one in self.outputs(part)]
+
+    @torch.no_grad()
+    def _score(self, outputs: Tensor) -> float:
+        if not bool(torch.isfinite(outputs).all()):
+            return math.nan
+        value = float(self._fitness(outputs, self._examples.y))
+        return value if math.isfinite(value) else math.nan
+
+
+class SideBySide:
+    """Runs rows of weights over a fixed set of inputs at the same time, as a GPU wants it.
+
+    Args:
+        one: A population of one model, on the device; all rows share its buffers and frozen parameters.
+        x: Inputs ``[n, ...]`` there.
+    """
+
+    def __init__(self, one: ModelPopulation, x: Tensor) -> None:
+        self._one = one
+        self._batches = torch.split(x, _BATCH)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Outputs ``[P, n, ...]`` of rows of weights ``[P, D]``."""
+        population = self._one[[0] * len(rows)]
+        population.weights.copy_(rows)
+        return torch.cat([outputs(population, batch) for batch in self._batches], dim=1)

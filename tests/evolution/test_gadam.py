@@ -1,0 +1,298 @@
+"""GADAM as a whole: what it must equal, what it must never do, and that it can be stopped anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import evoopt
+from evoopt.config.gadam import GadamSection
+from evoopt.errors import EvooptError
+from evoopt.evolution.gadam import GadamScheme, Sizes
+from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.evolution.stages import Stage, evolve_models
+from evoopt.execution import make_executor
+from evoopt.systems.gadam import Gadam
+from evoopt.tasks.own_data import own_task
+from evoopt.tasks.task import Task, TaskData
+from evoopt.training.phase import PhaseEngine, PhasePlan
+from evoopt.training.plan import derive_seed
+from evoopt.training.streams import initial_model, minibatches
+
+
+def make_model() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3))
+
+
+def plain_model() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def problem(model: Any = make_model) -> tuple[Task, TaskData]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 5, generator=generator)
+    y = (x @ torch.randn(5, 3, generator=generator)).argmax(dim=1)
+    return own_task(model, train=(x[:80], y[:80]), validation=(x[80:], y[80:]), batch_size=16)
+
+
+def scheme(
+    model: Any = make_model,
+    engine: PhaseEngine = "batched",
+    steps: int = 6,
+    trainer: Any = None,
+    **settings: Any,
+) -> GadamScheme:
+    task, data = problem(model)
+    section = GadamSection(**{"population": 4, "generations": 3, "validation_size": 30, **settings})
+    trainer = trainer or PhaseTrainer.here(PhaseSetup(task, data), 2, engine)
+    return GadamScheme(task, Sizes(80, 40, 16), section, steps, trainer)
+
+
+def finish(one: GadamScheme) -> list[Stage]:
+    stages = []
+    while not one.finished:
+        stages.append(one.advance())
+    return stages
+
+
+@pytest.mark.parametrize("moments", ["reset", "inherit"])
+def test_one_model_without_variation_is_torch_adam_bit_for_bit(moments: str) -> None:
+    one = scheme(
+        plain_model, "reference", steps=10, population=1, generations=1, mutation_rate=0.0, crossover=False,
+        moments=moments, keep_untrained=False,
+    )  # fmt: skip
+    task, data = problem(plain_model)
+    model = initial_model(task, derive_seed(42, 301, 0, 0))
+    adam = torch.optim.Adam(model.parameters())
+    weights = []
+    for phase in (0, 1):
+        if moments == "reset":
+            adam = torch.optim.Adam(model.parameters())
+        for index in minibatches(80, PhasePlan(10, 16, (0,)).single(derive_seed(42, 302, 0, phase, 0))):
+            adam.zero_grad()
+            F.cross_entropy(model(data.train.x[index]), data.train.y[index]).backward()
+            adam.step()
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    finish(one)
+    best = torch.cat([p.detach().flatten() for p in one.best_model().parameters()])
+    child_won = one.winner()["id"] == 1
+    assert torch.equal(best, weights[1] if child_won else weights[0])
+    assert child_won, "ten more steps of Adam lower the loss on this problem"
+
+
+def test_two_unit_models_never_mutate() -> None:
+    stages = finish(scheme(population=2, generations=6, mutation_rate=1.0))
+    children = [ind for stage in stages for ind in stage.created if ind.parents]
+    distinct = [ind for ind in children if ind.parents[0] != ind.parents[1]]
+    assert len(children) == 12
+    assert distinct
+    assert all(ind.genome.mutation_rate == 0 for ind in distinct)
+
+
+def test_the_best_loss_on_a_fixed_validation_batch_never_rises() -> None:
+    # A learning rate at which training often makes a model worse.
+    stages = finish(scheme(generations=8, validation_size=40, lr=0.3))
+    best = [stage.record["best"] for stage in stages if stage.record is not None]
+    assert len(best) == 8
+    assert all(b <= a for a, b in itertools.pairwise(best))
+    literal = finish(scheme(generations=8, validation_size=40, lr=0.3, keep_untrained=False))
+    published = [stage.record["best"] for stage in literal if stage.record is not None]
+    assert any(b > a for a, b in itertools.pairwise(published)), "not promised"
+
+
+def test_children_have_their_parents_buffers_and_are_counted() -> None:
+    one = scheme(crossover=False, mutation_rate=0.0, moments="inherit")
+    one.advance()
+    trained = one._trained
+    assert trained is not None
+    losses = [3.0, 1.0, 2.0, 4.0]
+    children, born = one._children(trained, losses, [(0, 1), (2, 3), (1, 1), (3, 0)])
+    fitter = [1, 2, 1, 0]
+    for name, tensor in children.tensors().items():
+        assert torch.equal(tensor, trained[fitter].tensors()[name]), name
+    assert [ind.parents for ind in born] == [(0, 1), (2, 3), (1, 1), (3, 0)]
+
+
+def test_reinitialised_children_are_new_models() -> None:
+    one = scheme(children="reinitialised")
+    one.advance()
+    assert one._trained is not None
+    children, _ = one._children(one._trained, [1.0, 2.0, 3.0, 4.0], [(0, 1), (1, 2), (2, 3), (0, 0)])
+    parents = torch.cat([one._trained.population.weights, one.members.population.weights])
+    distances = torch.cdist(children.population.weights, parents)
+    assert float(distances.min()) > 0.5
+
+
+def test_theta_stops_a_run_whose_loss_stands_still() -> None:
+    stages = finish(
+        scheme(
+            population=1,
+            generations=50,
+            lr=1e-9,
+            theta=1e-3,
+            mutation_rate=0.0,
+            crossover=False,
+            validation_size=40,
+        )
+    )
+    assert len(stages) == 4, "two generations of two phases: the first has nothing to be compared with"
+    assert stages[-1].record is not None
+    assert stages[-1].record["stopped"]
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+@pytest.mark.parametrize("moments", ["reset", "inherit"])
+def test_a_run_restored_after_any_stage_ends_with_the_same_bytes(stop: int, moments: str) -> None:
+    whole, first, second = (scheme(moments=moments) for _ in range(3))
+    records = [stage.record for stage in finish(whole)]
+    before = [first.advance().record for _ in range(stop)]
+    state, tensors = first.snapshot()
+    second.restore(state, {name: t.clone() for name, t in tensors.items()})
+    after = [stage.record for stage in finish(second)]
+    assert before + after == records
+    for name, tensor in whole.members.tensors().items():
+        assert torch.equal(tensor, second.members.tensors()[name]), name
+
+
+def test_a_pool_of_any_size_gives_the_same_bytes() -> None:
+    task, data = problem(plain_model)
+    found = []
+    for kind, workers in (("serial", None), ("process", 1), ("process", 2)):
+        with make_executor(kind, make_phase_worker, PhaseSetup(task, data), workers=workers) as executor:  # type: ignore[arg-type]
+            one = scheme(plain_model, trainer=PhaseTrainer.on(executor, 2))
+            finish(one)
+            found.append(one.members.population.weights)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+class Point(nn.Module):
+    """Two weights and nothing else; the loss is a function of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w.expand(len(x), 2)
+
+
+def basins(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Four basins at (±1, ±1): f = 0 in that of (1, 1), 0.4 or more in the others."""
+    w = outputs.mean(dim=0)
+    return (
+        ((w * w - 1) ** 2).sum() + (torch.tanh(4 * (1 - w)) * 0.25 * (1 - w).abs()).sum() + 0 * targets.sum()
+    )
+
+
+def test_crossover_reaches_the_basin_that_neither_parent_reaches() -> None:
+    data = (torch.zeros(8, 1), torch.zeros(8))
+    task, parts = own_task(Point, basins, train=data, validation=data, batch_size=8)
+    starts = torch.tensor([[1.3, -0.8], [-0.7, 1.2]])
+    settings = {"population": 2, "mutation_rate": 0.0, "lr": 0.05, "moments": "reset"}
+
+    def run(**changes: Any) -> float:
+        section = GadamSection(**{**settings, "generations": 3, **changes})
+        trainer = PhaseTrainer.here(PhaseSetup(task, parts), 2)
+        one = GadamScheme(task, Sizes(8, 8, 8), section, 60, trainer)
+        one.members.population.weights.copy_(starts)
+        finish(one)
+        return one.winner()["loss"]
+
+    alone = run(crossover=False)
+    crossed = min(run(seed=seed) for seed in range(3))
+    assert alone > 0.4, "both parents stay in their local minima"
+    assert crossed < 1e-3, "w1 of one and w2 of the other lie in the global basin"
+
+
+def test_fit_returns_a_better_model_and_tells_how() -> None:
+    task, data = problem()
+    trainer = Gadam(make_model, population=4, generations=3, steps=40, batch_size=16, lr=0.01, seed=1)
+    model = trainer.fit((data.train.x, data.train.y), (data.validation.x, data.validation.y))
+    untrained = F.cross_entropy(initial_model(task, 0).eval()(data.validation.x), data.validation.y)
+    assert not model.training
+    with torch.no_grad():
+        trained = F.cross_entropy(model(data.validation.x), data.validation.y)
+    assert float(trained) < 0.6 * float(untrained.detach())
+    assert [record["generation"] for record in trainer.history_] == [0, 1, 2]
+    assert trainer.history_[-1]["steps"] == 2 * 4 * 40 * 3
+
+
+def test_what_cannot_work_is_said_in_one_line() -> None:
+    x, y = torch.randn(30, 5), torch.randint(0, 3, (30,))
+
+    def fit(
+        train: Any = (x, y), loss: Any = F.cross_entropy, model: Any = plain_model, **settings: Any
+    ) -> Any:
+        return Gadam(model, loss, **{"population": 2, "generations": 1, "steps": 2, **settings}).fit(train)
+
+    with pytest.raises(EvooptError, match="population 1 has no two parents"):
+        fit(population=1)
+    with pytest.raises(EvooptError, match="training data is empty"):
+        fit((x[:0], y[:0]))
+    with pytest.raises(EvooptError, match="one target for each input"):
+        fit((x, y[:7]))
+    with pytest.raises(EvooptError, match="loss must be a 0-dim tensor"):
+        fit(loss=lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"))
+    with pytest.raises(EvooptError, match="its model, loss or metric fails on its own data"):
+        fit((torch.randn(30, 4), y))
+    with pytest.raises(EvooptError, match=r"unknown setting in Gadam: 'gadam\.mutation_rte'"):
+        fit(mutation_rte=0.1)
+    with pytest.raises(EvooptError, match="every model diverged"):
+        fit(lr=1e30, keep_untrained=False)
+
+
+def test_a_diverged_model_is_worst_and_never_survives_better_ones() -> None:
+    one = scheme(generations=1)
+    one.members.population.weights[2] = math.nan
+    stages = finish(one)
+    record = stages[-1].record
+    assert record is not None
+    assert record["parents"]["loss"][2] is None
+    assert all(np.isfinite(one._losses))
+    assert 2 not in one._ids
+
+
+def stopping_after(stages: int, advance: Any) -> Any:
+    left = [stages]
+
+    def stop(self: GadamScheme) -> Stage:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        stage: Stage = advance(self)
+        return stage
+
+    return stop
+
+
+def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = {"gadam": {"population": 3, "generations": 2}, "training": {"steps": 3, "task": "digits"}}
+    serial = {**overrides, "execution": {"executor": "serial"}}
+    whole = evoopt.search("gadam-digits", out=tmp_path / "whole", overrides=serial)
+    for stop in range(3):
+        folder = tmp_path / f"stopped{stop}"
+        with monkeypatch.context() as patch:
+            patch.setattr(GadamScheme, "advance", stopping_after(stop, GadamScheme.advance))
+            with pytest.raises(KeyboardInterrupt):
+                evoopt.search("gadam-digits", out=folder, overrides=serial)
+        resumed = evoopt.resume(folder)
+        assert resumed.result_json() == whole.result_json()
+        assert (folder / "model.safetensors").read_bytes() == (
+            tmp_path / "whole/model.safetensors"
+        ).read_bytes()
+        with pytest.raises(EvooptError, match="holds models evolved as 'gadam', not an optimizer"):
+            _ = resumed.rule
+
+
+def test_history_is_empty_for_a_finished_scheme() -> None:
+    one = scheme(generations=1)
+    assert len(evolve_models(one)) == 1
+    assert evolve_models(one) == []

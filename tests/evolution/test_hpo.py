@@ -1,0 +1,236 @@
+"""Search for hyperparameters with a fresh network per genome: trials, their grouping, the search."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from evoopt.config.recombination import RecombinationSection
+from evoopt.errors import EvooptError
+from evoopt.evolution.hpo import HpoScheme
+from evoopt.evolution.phase_trainer import PhaseSetup
+from evoopt.evolution.schedule import data_seed, initial_seed
+from evoopt.evolution.trial import Trial, TrialPlan
+from evoopt.evolution.trial_runner import TrialChunk, TrialRunner, TrialSetup, make_network, make_trial_worker
+from evoopt.execution import make_executor
+from evoopt.genomes.hyperparameters import HyperparameterSpace
+from evoopt.genomes.loci import Value
+from evoopt.systems.three_parent_ga import ThreeParentGA
+from evoopt.tasks.own_data import own_task
+from evoopt.tasks.task import Task, TaskData
+from evoopt.training.forward import evaluate_population
+from evoopt.training.hyperparameters import update_rule
+from evoopt.training.members import Members
+from evoopt.training.phase import PhasePlan, train_phase
+from evoopt.training.plan import derive_seed
+from evoopt.training.population import ModelPopulation
+
+LR = {"min": 1e-4, "max": 0.3, "default": 1e-2, "scale": "log"}
+SPACE = HyperparameterSpace.parse(
+    {
+        "lr": LR,
+        "width": {"type": "integer", "min": 2, "max": 32, "default": 8},
+        "dropout": {"min": 0, "max": 0.9, "default": 0.1},
+    }
+)
+
+
+class Net(nn.Sequential):
+    def __init__(self, width: int = 8, deep: tuple[int, ...] = ()) -> None:
+        layers: list[nn.Module] = [nn.Linear(10, width), nn.ReLU(), nn.Dropout(0.5)]
+        for out in deep:
+            layers += [nn.Linear(width, out), nn.ReLU()]
+            width = out
+        super().__init__(*layers, nn.Linear(width, 4))
+
+
+def problem() -> tuple[Task, TaskData]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(260, 10, generator=generator)
+    return own_task(Net, train=(x, x[:, :4].argmax(dim=1)), batch_size=13)
+
+
+def setup(fom: Any = "error", **settings: Any) -> TrialSetup:
+    task, data = problem()
+    return TrialSetup(PhaseSetup(task, data), TrialPlan(fom, settings.pop("steps", 40), 0, **settings))
+
+
+def values(**changes: Value) -> dict[str, Value]:
+    return {**SPACE.default().values(), **changes}
+
+
+class Counting:
+    """Scores by a formula and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, Value]] = []
+
+    def __call__(self, wanted: Sequence[Mapping[str, Value]], seed: int) -> list[Trial]:
+        self.asked += wanted
+        return [
+            Trial((math.log(float(v["lr"])) + 2) ** 2 + abs(int(v["width"]) - 11), 1.0, 0.5, 7)
+            for v in wanted
+        ]
+
+
+def test_equal_phenotypes_are_never_trained_twice() -> None:
+    counting = Counting()
+    scheme = HpoScheme(RecombinationSection(mode="hpo", population=12, generations=8), SPACE, counting)
+    records = [scheme.advance().record for _ in range(8)]
+    asked = [json.dumps(v, sort_keys=True) for v in counting.asked]
+    assert len(asked) == len(set(asked)) < 12 * 8
+    assert (
+        sum(record["trained"] for record in records if record) == len(asked) == scheme.winner()["evaluations"]
+    )
+    assert scheme.winner()["steps"] == 7 * len(asked)
+    for record in records:
+        assert record is not None
+        again = counting(record["hyperparameters"], 0)
+        assert record["fom"] == [trial.fom for trial in again]
+
+
+def test_an_interrupted_search_goes_on_exactly() -> None:
+    section = RecombinationSection(mode="hpo", population=8, generations=5)
+    whole = HpoScheme(section, SPACE, Counting())
+    expected = [whole.advance() for _ in range(5)]
+    for stop in range(6):
+        first, counting = HpoScheme(section, SPACE, Counting()), Counting()
+        for _ in range(stop):
+            first.advance()
+        state, tensors = first.snapshot()
+        assert not tensors
+        rest = HpoScheme(section, SPACE, counting)
+        rest.restore(json.loads(json.dumps(state, allow_nan=False)), {})
+        stages = []
+        while not rest.finished:
+            stages.append(rest.advance())
+        assert stages == expected[stop:]
+        assert rest.winner() == whole.winner()
+        assert len(counting.asked) == sum(s.record["trained"] for s in expected[stop:])  # type: ignore[index]
+
+
+def test_networks_of_one_topology_are_trained_together_with_the_results_of_each_alone() -> None:
+    wanted = [
+        values(lr=0.02),
+        values(width=5),
+        values(lr=0.05, dropout=0.6),
+        values(width=5, lr=0.1),
+        values(),
+    ]
+    inner, chunks = make_trial_worker(setup()), []
+
+    def work(given: Sequence[TrialChunk]) -> list[list[Trial]]:
+        chunks.extend(given)
+        return [inner(chunk) for chunk in given]
+
+    together = TrialRunner(work, setup(), chunk_size=2).run(wanted, 3)
+    assert [[v["width"] for v in chunk.values] for chunk in chunks] == [[8, 8], [8], [5, 5]]
+    for own, trial in zip(wanted, together, strict=True):
+        (alone,) = TrialRunner.here(setup()).run([own], 3)
+        assert (trial.loss, trial.fom) == pytest.approx((alone.loss, alone.fom), rel=1e-3, abs=0.021)
+        assert trial.fom == 1 - trial.metric
+    assert len({trial.loss for trial in together}) == 5
+
+
+def test_an_executor_gives_the_same() -> None:
+    wanted, own = [values(lr=0.02), values(width=5)], setup()
+    with make_executor("serial", make_trial_worker, own) as executor:
+        assert TrialRunner.on(executor, own).run(wanted, 3) == TrialRunner.here(own).run(wanted, 3)
+        with pytest.raises(EvooptError, match=r"training a chunk of networks failed.*lr must be positive"):
+            TrialRunner.on(executor, own).run([values(lr=-1.0)], 3)
+
+
+def test_steps_to_target_are_those_of_two_successive_looks() -> None:
+    """Against a plain account of the same training."""
+    task, data = problem()
+    own = values(lr=0.03, dropout=0.0)
+    model = make_network(task, None, own, 5)
+    members = Members.fresh(ModelPopulation.from_models([model]), [update_rule(own)])
+    members.population.rates["2"].fill_(0.0)
+    metrics = []
+    for look in range(30):
+        train_phase(task, data.train, members, PhasePlan(5, 13, (data_seed(5, look),)))
+        metrics.append(float(evaluate_population(members.population, task, data.validation)[1][0]))
+    ups = [k for k in range(1, 30) if metrics[k] >= 0.8 and metrics[k - 1] >= 0.8]
+    assert 1 < ups[0] < 29
+    plan: dict[str, Any] = {"target": 0.8, "every": 5, "steps": 150}
+    never = values(lr=1e-4)
+    reached, missed = TrialRunner.here(setup("steps", **plan)).run([own, never], 5)
+    assert (reached.fom, reached.steps, reached.reached) == (5.0 * (ups[0] + 1), 5 * (ups[0] + 1), True)
+    assert missed.reached is False
+    assert missed.steps == 150
+    assert 150 < missed.fom <= 300
+    seconds = TrialRunner.here(setup("seconds", **plan)).run([own, never], 5)
+    assert seconds[0].steps == reached.steps
+    assert 0 < seconds[0].fom < seconds[1].fom
+
+
+def test_a_diverged_network_fails_and_the_others_do_not() -> None:
+    for fom, extra in (("error", {}), ("steps", {"target": 0.99, "every": 10})):
+        own = setup(fom, optimizer="sgd", **extra)
+        good, bad = TrialRunner.here(own).run([values(), values(lr=1e30)], 1)
+        assert math.isfinite(good.fom)
+        assert math.isnan(bad.fom)
+        assert Trial.from_json(json.loads(json.dumps(good.to_json()))) == good
+        assert math.isnan(Trial.from_json(json.loads(json.dumps(bad.to_json(), allow_nan=False))).fom)
+
+
+def test_what_is_not_of_the_training_goes_to_the_model() -> None:
+    task, _ = problem()
+    parts: dict[str, Value] = {"lr": 0.1, "dropout": 0.2, "width": 3, "deep.1": 6, "deep.0": 7}
+    model = make_network(task, None, parts, 1)
+    assert [m.out_features for m in model.modules() if isinstance(m, nn.Linear)] == [3, 7, 6, 4]
+    with torch.random.fork_rng():
+        torch.manual_seed(initial_seed(1))
+        same = Net(3, (7, 6))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
+    own = make_network(task, lambda v: Net(int(v["width"]) * 2), {"width": 4}, 1)
+    assert [m.out_features for m in own.modules() if isinstance(m, nn.Linear)] == [8, 4]
+    with pytest.raises(EvooptError, match=r"its model does not take these hyperparameters.*heigth"):
+        make_network(task, None, {"heigth": 3}, 1)
+
+
+def test_a_search_over_topologies_improves_on_the_defaults() -> None:
+    section = RecombinationSection(mode="hpo", population=6, generations=4, fom="loss", mutation_rate=0.5)
+    runner = TrialRunner.here(setup("loss", steps=60))
+    scheme = HpoScheme(section, SPACE, runner.run)
+    records = [scheme.advance().record for _ in range(4)]
+    assert records[0] is not None
+    assert scheme.winner()["fom"] < records[0]["fom"][0]
+    (again,) = runner.run([scheme.winner()["hyperparameters"]], derive_seed(42, 421))
+    assert again.fom == pytest.approx(scheme.winner()["fom"], rel=1e-3)
+
+
+def test_an_objective_of_ones_own() -> None:
+    calls: list[dict[str, Value]] = []
+
+    def bowl(v: dict[str, Value]) -> float:
+        calls.append(v)
+        return math.nan if v["kind"] == "bad" else (float(v["x"]) - 3) ** 2 + (int(v["n"]) - 6) ** 2
+
+    space = {
+        "x": {"min": 0.1, "max": 10, "default": 1},
+        "n": {"type": "integer", "min": 1, "max": 20, "default": 2},
+        "kind": {"choices": ["good", "bad"], "default": "good"},
+    }
+    batches: list[int] = []
+
+    def batch(function: Any, many: Any) -> list[float]:
+        batches.append(len(many))
+        return [function(one) for one in many]
+
+    result = ThreeParentGA(space, bowl, generations=30, mutation_rate=0.3, map=batch).run()
+    assert result.fom < 0.5 < bowl({"x": 1, "n": 2, "kind": "good"})
+    assert result.best["kind"] == "good"
+    assert result.evaluations == sum(batches) == len(calls) - 1
+    assert len(result.history) == 30
+    with pytest.raises(EvooptError, match="no finite number for any genome"):
+        ThreeParentGA(space, lambda v: math.nan, population=4, generations=2).run()
+    with pytest.raises(EvooptError, match=r"ThreeParentGA: recombination.population"):
+        ThreeParentGA(space, bowl, population=1)

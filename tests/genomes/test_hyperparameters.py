@@ -1,0 +1,216 @@
+"""Hyperparameter genomes: spaces as people write them, and operators with the published frequencies."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evoopt.errors import EvooptError
+from evoopt.genomes.hyperparameters import Hyperparameters, HyperparameterSpace
+from evoopt.genomes.recombination import (
+    crossover,
+    initial_population,
+    mutate,
+    perturb,
+    random_population,
+)
+
+TABLES: dict[str, Any] = {
+    "lr": {"min": 1e-5, "max": 1.0, "default": 1e-3, "scale": "log"},
+    "dropout": {"min": 0, "max": 0.9, "default": 0.5},
+    "routings": {"type": "integer", "min": 1, "max": 5, "default": 3},
+    "optimizer": {"choices": ["adam", "sgd", "lion"], "default": "adam"},
+}
+SPACE = HyperparameterSpace.parse(TABLES)
+WIDE = HyperparameterSpace.parse({f"x{k}": {"min": 1e-9, "max": 1e9, "default": 1.0} for k in range(4)})
+
+
+def within(count: int, of: int, probability: float) -> bool:
+    """Whether a count lies within five standard deviations of its expectation."""
+    return abs(count - of * probability) < 5 * math.sqrt(of * probability * (1 - probability))
+
+
+def numbers(genome: Hyperparameters) -> np.ndarray:
+    return np.array([value for _, value in genome.genotype], float)
+
+
+def test_a_space_is_read_and_written_as_plain_tables() -> None:
+    assert SPACE.default().values() == {"lr": 1e-3, "dropout": 0.5, "routings": 3, "optimizer": "adam"}
+    again = HyperparameterSpace.parse(json.loads(json.dumps(SPACE.tables())))
+    assert again == SPACE
+    assert SPACE.genome({"lr": 7, "routings": 2}).values() == {
+        **SPACE.default().values(),
+        "lr": 1.0,
+        "routings": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({}, "the space: the space has no hyperparameters"),
+        ({"lr": 0.1}, "'lr' must be a table with min, max and default"),
+        ({"lr": {"min": 0, "max": 1}}, "'lr' needs default"),
+        ({"lr": {"min": 0, "max": 1, "default": 2}}, "'lr': needs min <= default <= max, not 0, 2, 1"),
+        ({"lr": {"min": 1, "max": 0, "default": 0.5}}, "needs min <= default <= max"),
+        ({"lr": {"min": 0, "max": 1, "default": 0.1, "scale": "log"}}, "logarithmic scale needs min above 0"),
+        ({"lr": {"min": 0, "max": 1, "default": 0.1, "scale": "lin"}}, "'lr' 'lin'.*'linear'"),
+        ({"lr": {"min": 0, "max": 1, "default": 0}}, "could never leave its default 0"),
+        ({"lr": {"min": 0, "max": "1", "default": 1}}, "max must be a finite number, not '1'"),
+        ({"lr": {"min": 0, "max": float("inf"), "default": 1}}, "max must be a finite number, not inf"),
+        ({"lr": {"min": 0, "max": 1, "defalt": 1}}, "setting of hyperparameter 'lr' 'defalt'.*'default'"),
+        ({"n": {"type": "int", "min": 0, "max": 1, "default": 1}}, "type of hyperparameter 'n' 'int'"),
+        ({"n": {"type": "integer", "min": 1, "max": 2.5, "default": 1}}, "max of an integer must be a whole"),
+        ({"o": {"choices": [], "default": "a"}}, "choices must be a list"),
+        ({"o": {"choices": "adam", "default": "a"}}, "choices must be a list"),
+        ({"o": {"choices": ["a", "a"], "default": "a"}}, "choices must differ"),
+        ({"o": {"choices": ["a", "b"], "default": "c"}}, "default 'c' is none of its choices 'a', 'b'"),
+    ],
+)  # fmt: skip
+def test_a_bad_space_is_refused_in_one_line(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(EvooptError, match=message) as caught:
+        HyperparameterSpace.parse(tables)
+    assert "\n" not in str(caught.value)
+
+
+def test_genomes_survive_json_and_share_a_key_with_their_phenotype() -> None:
+    genome = SPACE.draw(np.random.default_rng(0))
+    again = Hyperparameters.from_json(json.loads(json.dumps(genome.to_json())))
+    assert again == genome
+    assert again.key == genome.key
+    low, high, other = (SPACE.genome({"routings": x}) for x in (2.6, 3.4, 3.6))
+    assert low != high
+    assert low.values() == high.values() == SPACE.default().values()
+    assert low.key == high.key != other.key
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        {"kind": "rule"},
+        {"kind": "hyperparameters", "version": 2},
+        {"kind": "hyperparameters", "version": 1},
+        {"kind": "hyperparameters", "version": 1, "genotype": {"a": 1.0}, "integers": ["b"]},
+    ],
+)
+def test_what_is_no_genome_is_refused(data: Any) -> None:
+    with pytest.raises(EvooptError):
+        Hyperparameters.from_json(data)
+
+
+def test_integers_take_small_steps_and_round_at_use() -> None:
+    rng, genome = np.random.default_rng(1), SPACE.default()
+    seen = set()
+    for _ in range(300):
+        genome = mutate(genome, rng, SPACE, rate=1.0)
+        value = genome.values()["routings"]
+        assert isinstance(value, int)
+        assert 1 <= value <= 5
+        seen.add(value)
+    assert len(seen) > 2
+    assert dict(genome.genotype)["routings"] != genome.values()["routings"]
+
+
+def test_random_draws_are_uniform_on_their_scale() -> None:
+    rng, n = np.random.default_rng(2), 4000
+    drawn = [SPACE.draw(rng).values() for _ in range(n)]
+    assert within(sum(values["lr"] < 10**-2.5 for values in drawn), n, 0.5)  # type: ignore[operator]
+    assert within(sum(values["dropout"] < 0.45 for values in drawn), n, 0.5)  # type: ignore[operator]
+    for k in range(1, 6):
+        assert within(sum(values["routings"] == k for values in drawn), n, 0.2)
+    for name in ("adam", "sgd", "lion"):
+        assert within(sum(values["optimizer"] == name for values in drawn), n, 1 / 3)
+
+
+def test_crossover_swaps_each_locus_at_its_rate_and_keeps_everything() -> None:
+    rng, n = np.random.default_rng(3), 4000
+    a, b = (WIDE.genome(dict.fromkeys(WIDE.names, value)) for value in (1.0, 2.0))
+    swaps = np.zeros(4)
+    for _ in range(n):
+        first, second, swapped = crossover(a, b, rng)
+        swaps += swapped
+        assert (numbers(first) + numbers(second) == 3).all()
+        assert tuple(numbers(first) == 2) == swapped
+    assert all(within(int(count), n, 0.33) for count in swaps)
+
+
+def test_one_recombinant_is_an_even_mixture_with_the_published_linkage() -> None:
+    # Two loci come from the same parent with probability .67**2 + .33**2 = .558.
+    rng, n = np.random.default_rng(4), 4000
+    a, b = (WIDE.genome(dict.fromkeys(WIDE.names, value)) for value in (1.0, 2.0))
+    children = np.array([numbers(crossover(a, b, rng)[int(rng.integers(2))]) for _ in range(n)])
+    assert all(within(int((children[:, k] == 1).sum()), n, 0.5) for k in range(4))
+    for k in range(1, 4):
+        assert within(int((children[:, 0] == children[:, k]).sum()), n, 0.67**2 + 0.33**2)
+
+
+def test_run_length_crossover_links_neighbours() -> None:
+    rng, n = np.random.default_rng(5), 4000
+    a, b = (WIDE.genome(dict.fromkeys(WIDE.names, value)) for value in (1.0, 2.0))
+    children = np.array([numbers(crossover(a, b, rng, run_length=True).first) for _ in range(n)])
+    changes = (children[:, 1:] != children[:, :-1]).sum(axis=0)
+    assert all(within(int(count), n, 0.33) for count in changes)
+    assert within(int((children[:, 0] == 2).sum()), n, 0.33)
+
+
+def test_mutation_has_its_rate_and_four_equally_likely_ways() -> None:
+    rng, n = np.random.default_rng(6), 6000
+    factors = np.array([numbers(mutate(WIDE.default(), rng, WIDE)) for _ in range(n)])
+    moved = factors[factors != 1]
+    assert within(len(moved), 4 * n, 0.05)
+    ways = [(0.99, 1.0), (1.0, 1.01), (1.1, 1.2), (0.8, 0.9)]
+    counts = [int(((moved >= low) & (moved <= high)).sum()) for low, high in ways]
+    assert sum(counts) == len(moved)
+    assert all(within(count, len(moved), 0.25) for count in counts)
+
+
+def test_a_category_is_redrawn() -> None:
+    rng, n = np.random.default_rng(7), 3000
+    found = [mutate(SPACE.default(), rng, SPACE, rate=1.0).values()["optimizer"] for _ in range(n)]
+    for name in ("adam", "sgd", "lion"):
+        assert within(found.count(name), n, 1 / 3)
+
+
+def test_exploration_multiplies_or_redraws() -> None:
+    rng, n = np.random.default_rng(8), 3000
+    moved = np.array([numbers(perturb(WIDE.default(), rng, WIDE))[0] for _ in range(n)])
+    for factor in (0.8, 1.2):
+        assert within(int((moved == factor).sum()), n, 0.375)
+    kinds = {perturb(SPACE.default(), rng, SPACE, resample=0.0).values()["optimizer"] for _ in range(50)}
+    assert kinds == {"adam", "sgd"}, "adam is the first choice, its only neighbour is sgd"
+
+
+def test_the_first_generation_is_the_defaults_and_mutants_of_all_loci() -> None:
+    first, *mutants = initial_population(WIDE, 30, np.random.default_rng(9))
+    assert first == WIDE.default()
+    assert len(mutants) == 29
+    assert all((numbers(mutant) != 1).all() for mutant in mutants)
+    assert max(numbers(mutant).max() for mutant in mutants) < 1.2**3
+    default, *drawn = random_population(SPACE, 5, np.random.default_rng(9))
+    assert default == SPACE.default()
+    assert len({genome.key for genome in drawn}) == 4
+
+
+@given(seed=st.integers(0, 2**32), steps=st.integers(1, 30))
+def test_operators_stay_within_bounds_and_invent_nothing(seed: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = SPACE.draw(rng), SPACE.draw(rng)
+    for child in crossover(a, b, rng, run_length=seed % 2 == 0)[:2]:
+        assert all(child.genotype[k] in (a.genotype[k], b.genotype[k]) for k in range(4))
+        for _ in range(steps):
+            child = mutate(perturb(child, rng, SPACE), rng, SPACE, rate=0.5)
+        values = child.values()
+        for name, table in TABLES.items():
+            if "choices" in table:
+                assert values[name] in table["choices"]
+            else:
+                assert table["min"] <= values[name] <= table["max"]
+    assert crossover(a, a, rng).first == a
+    assert mutate(a, rng, SPACE, rate=0.0) == a
