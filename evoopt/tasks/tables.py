@@ -41,7 +41,7 @@ def read_columns(
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(comment):
             continue
-        row = [value.strip() for value in line.split(separator)]
+        row = [*map(str.strip, line.split(separator))]
         if len(row) != columns:
             raise EvooptError(
                 f"{path}, line {number}: {len(row)} values instead of {columns}; replace the file"

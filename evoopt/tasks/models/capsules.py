@@ -19,8 +19,8 @@ class Capsules(nn.Module):
 
     Attributes:
         routings: Number of iterations, 0-dim integer buffer; above ``most_routings`` it counts as that.
-        q: Of ``v = |s|^2 / (q + |s|^2) * s / |s|``, 0-dim buffer; inputs of squared length q give 1/2. Like every
-            buffer, both are stacked in a population, so that each member may have its own.
+        q: Of ``v = |s|^2 / (q + |s|^2) * s / |s|``, 0-dim buffer: the squared length of an input that gives
+            an output of 1/2. Like every buffer, both are stacked in a population: every member has its own.
     """
 
     routings: Tensor

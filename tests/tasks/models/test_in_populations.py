@@ -94,13 +94,13 @@ def check_gradients(case: Case, way: str, x: Tensor, y: Tensor, shared: bool) ->
 
 
 @pytest.mark.parametrize("way", ["auto", "vmap", "loop"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "FacesCNN"])
 def test_losses_and_gradients_are_those_of_the_single_models(name: str, way: str) -> None:
     case = CASES[name]
     check_gradients(case, way, inputs(case), case.targets, shared=True)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES)  # FacesCNN, which is large, only here
 def test_every_member_may_have_its_own_minibatch(name: str) -> None:
     case = CASES[name]
     x, y = inputs(case), case.targets
