@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from evoopt.config.gadam import GadamConfig
+from evoopt.config.genetic import GeneticConfig
 from evoopt.config.optimizer import EvaluationSection, GenomeSection, OptimizerConfig, SearchSection
+from evoopt.config.recombination import RecombinationConfig
 from evoopt.config.sections import ExecutionSection, RunConfig, TrainingSection
 from evoopt.config.spaces import CONFIGS, list_spaces, load_space, parse_config, spaces_folder
 
@@ -12,8 +14,10 @@ __all__ = [
     "EvaluationSection",
     "ExecutionSection",
     "GadamConfig",
+    "GeneticConfig",
     "GenomeSection",
     "OptimizerConfig",
+    "RecombinationConfig",
     "RunConfig",
     "SearchSection",
     "TrainingSection",

@@ -43,9 +43,10 @@ class RecombinationSection(Section):
         "one", description="both: both are born, and the fitter one of the two may become a parent"
     )
     mutation_rate: float = Field(0.05, ge=0, le=1, description="probability of a mutation, by locus")
-    initial_mutations: int = Field(
-        3, ge=0, description="how often every locus of the first generation's mutants is mutated"
+    initial: Literal["mutants", "random"] = Field(
+        "mutants", description="three_parent's first generation, beside the defaults; others draw at random"
     )
+    initial_mutations: int = Field(3, ge=0, description="how often every locus of those mutants is mutated")
     sigma: float = Field(10.0, gt=0, description="selection pressure")
     winsorise: float = Field(
         0.2, ge=0, lt=1, description="share of the worst that counts as the worst of the rest; 0: literal"

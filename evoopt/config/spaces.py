@@ -8,13 +8,17 @@ from pathlib import Path
 
 import evoopt
 from evoopt.config.gadam import GadamConfig
+from evoopt.config.genetic import GeneticConfig
 from evoopt.config.optimizer import OptimizerConfig
+from evoopt.config.recombination import RecombinationConfig
 from evoopt.config.sections import RunConfig
 from evoopt.errors import EvooptError, unknown_name
 
 CONFIGS: dict[str, type[RunConfig]] = {
     "optimizer": OptimizerConfig,
     "gadam": GadamConfig,
+    "genetic": GeneticConfig,
+    "recombination": RecombinationConfig,
 }
 """Configuration class by individual type."""
 

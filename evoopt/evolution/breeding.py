@@ -74,13 +74,27 @@ def recombination_toolbox(
     crossover_rate: float = 0.33,
     run_length: bool = False,
     mutation_rate: float = 0.05,
-    initial_mutations: int = 3,
+    initial_mutations: int | None = 3,
     sigma: float = 10.0,
     winsorise: float = 0.0,
 ) -> base.Toolbox:
-    """Register what `ThreeParent` does: ``initial``, ``fitness``, ``select``, ``mate`` and ``mutate``."""
+    """Register what `ThreeParent` does: ``initial``, ``fitness``, ``select``, ``mate`` and ``mutate``.
+
+    Args:
+        space: Hyperparameters.
+        crossover_rate: Probability of a swap, by locus.
+        run_length: Whether a swap is of a locus and all that follow.
+        mutation_rate: Probability of a mutation, by locus.
+        initial_mutations: How often every locus of the first generation's mutants is mutated; None draws
+            that generation at random.
+        sigma: Selection pressure.
+        winsorise: See `gaussian_fitness`.
+    """
     toolbox = base.Toolbox()
-    toolbox.register("initial", recombination.initial_population, space, mutations=initial_mutations)
+    if initial_mutations is None:
+        toolbox.register("initial", recombination.random_population, space)
+    else:
+        toolbox.register("initial", recombination.initial_population, space, mutations=initial_mutations)
     toolbox.register("fitness", gaussian_fitness, sigma=sigma, winsorise=winsorise)
     toolbox.register("select", choose_proportional)
     toolbox.register("mate", recombination.crossover, rate=crossover_rate, run_length=run_length)
@@ -104,7 +118,7 @@ class ThreeParent:
     both: bool = False
 
     def first(self, size: int, rng: np.random.Generator) -> list[Hyperparameters]:
-        """The defaults, and mutants of them."""
+        """The defaults, and mutants of them or random genomes."""
         genomes: list[Hyperparameters] = self.toolbox.initial(size, rng)
         return genomes
 

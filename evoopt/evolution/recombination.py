@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from evoopt.config.recombination import RecombinationSection
+from evoopt.config.recombination import RecombinationSection, RecombinationTraining
+from evoopt.errors import EvooptError
 from evoopt.evolution.breeding import (
     Breeder,
     RandomSearch,
@@ -12,6 +13,7 @@ from evoopt.evolution.breeding import (
 )
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.generations import Generations
+from evoopt.evolution.trial import TrialPlan
 from evoopt.genomes.hyperparameters import HyperparameterSpace
 
 
@@ -26,11 +28,30 @@ def make_breeder(section: RecombinationSection, space: HyperparameterSpace) -> B
         crossover_rate=section.crossover_rate,
         run_length=section.crossover == "run_length",
         mutation_rate=section.mutation_rate,
-        initial_mutations=section.initial_mutations,
+        initial_mutations=section.initial_mutations if section.initial == "mutants" else None,
         sigma=section.sigma,
         winsorise=section.winsorise,
     )
     return ThreeParent(toolbox, both=section.recombinants == "both")
+
+
+def trial_plan(section: RecombinationSection, training: RecombinationTraining) -> TrialPlan:
+    """How trials are trained and judged, in mode ``hpo``.
+
+    Raises:
+        EvooptError: No number of steps.
+    """
+    if training.steps is None:
+        raise EvooptError("mode 'hpo' needs training.steps, the most steps of a training")
+    return TrialPlan(
+        section.fom,
+        training.steps,
+        training.batch_size or 0,
+        section.target,
+        section.every,
+        section.optimizer,
+        training.engine,
+    )
 
 
 def make_generations(

@@ -31,7 +31,9 @@ class Stage:
 class StagedScheme(Protocol):
     """An evolution of models that can stop after every stage."""
 
-    finished: bool
+    @property
+    def finished(self) -> bool:
+        """Whether the last stage is done."""
 
     def advance(self) -> Stage:
         """Do the next stage."""

@@ -7,8 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from evoopt.genomes.hyperparameters import Hyperparameters
 from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.genomes.unit_model import UnitModel
+from evoopt.genomes.weight_genome import WeightGenome
 
 G = TypeVar("G")
 
@@ -40,5 +42,7 @@ class Genome(Protocol):
 GENOMES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "optimizer": OptimizerGenome.from_json,
     "gadam": UnitModel.from_json,
+    "genetic": WeightGenome.from_json,
+    "recombination": Hyperparameters.from_json,
 }
 """What reads a genome's JSON, by individual type."""

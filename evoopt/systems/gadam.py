@@ -15,9 +15,14 @@ from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer
 from evoopt.evolution.stages import evolve_models
 from evoopt.runs.run import Run
 from evoopt.systems import models_text
-from evoopt.systems.living_models import data_options, evolve_run
+from evoopt.systems.living_models import (
+    evolve_run,
+    name_winner,
+    phase_setup,
+    phase_trainer,
+    training_executor,
+)
 from evoopt.tasks.own_data import OwnData, own_task
-from evoopt.tasks.task import Task, TaskData
 from evoopt.training.phase import PhaseEngine
 
 
@@ -26,14 +31,16 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     if run.finished:
         return
     config = cast(GadamConfig, config)
-    training, options = config.training, data_options(config.training, config.execution, config.seed)
+    training, setup = config.training, phase_setup(config)
+    task, data = setup.load()
+    executor = training_executor(config, setup)
 
-    def make(task: Task, data: TaskData, trainer: PhaseTrainer) -> GadamScheme:
+    def make() -> GadamScheme:
         sizes = Sizes(len(data.train), len(data.validation), training.batch_size or task.batch_size)
-        return GadamScheme(task, sizes, config.gadam, training.steps, trainer)
+        return GadamScheme(task, sizes, config.gadam, training.steps, phase_trainer(executor, training))
 
-    stages = 2 * config.gadam.generations
-    evolve_run(run, training, config.execution, options, make, stages, quiet)
+    scheme = evolve_run(run, executor, make, 2 * config.gadam.generations, quiet)
+    name_winner(run, scheme.best_model(), scheme.winner(), task, data)
 
 
 def describe_result(run: Run) -> str:

@@ -1,105 +1,111 @@
-"""What the individual types whose models live on have in common: data, workers, checkpoints, the end."""
+"""What the individual types whose models evolve have in common: workers, checkpoints, the end."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from torch import nn
 
-from evoopt.config import ExecutionSection, TrainingSection
+from evoopt.config import ExecutionSection, GadamConfig, GeneticConfig, RecombinationConfig, TrainingSection
+from evoopt.config.genetic import ScoringSection
 from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.evolution.stages import StagedScheme, evolve_models
-from evoopt.execution import make_executor
+from evoopt.execution import Executor, make_executor
+from evoopt.execution.executor import WorkerFactory
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.runs.stages import RunStages
 from evoopt.systems.progress import StageProgress
-from evoopt.tasks import DataOptions, get_task, load_task_data
+from evoopt.tasks import DataOptions
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.sequential import evaluate
 from evoopt.training.weights_file import write_tensors
 
-
-class ModelScheme(StagedScheme, Protocol):
-    """An evolution that ends with a model."""
-
-    def best_model(self) -> nn.Module:
-        """The winner."""
-
-    def winner(self) -> dict[str, Any]:
-        """About the winner, as JSON."""
+S = TypeVar("S", bound=StagedScheme)
 
 
-def data_options(training: TrainingSection, execution: ExecutionSection, seed: int) -> DataOptions:
-    """How to load the data of a run."""
-    return DataOptions(
-        data_dir=Path(execution.data_dir) if execution.data_dir else None,
+def phase_setup(config: GadamConfig | GeneticConfig | RecombinationConfig) -> PhaseSetup:
+    """The task of a run, and how to load its data."""
+    training: TrainingSection | ScoringSection
+    training = config.scoring if isinstance(config, GeneticConfig) else config.training
+    data_dir = config.execution.data_dir
+    options = DataOptions(
+        data_dir=Path(data_dir) if data_dir else None,
         train_size=training.train_size,
         validation_fraction=training.validation_fraction,
-        seed=seed,
+        seed=config.seed,
+    )
+    return PhaseSetup(training.task, options, config.execution.device)
+
+
+def run_executor(execution: ExecutionSection, factory: WorkerFactory, setup: Any, threads: int) -> Executor:
+    """The executor that a configuration asks for."""
+    return make_executor(
+        execution.executor,
+        factory,
+        setup,
+        workers=execution.workers,
+        threads_per_worker=threads,
+        timeout_s=execution.timeout_s,
     )
 
 
-def evolve_run(
-    run: Run,
-    training: TrainingSection,
-    execution: ExecutionSection,
-    options: DataOptions,
-    make: Callable[[Task, TaskData, PhaseTrainer], ModelScheme],
-    stages: int,
-    quiet: bool,
-) -> None:
-    """Evolve the models of a run to the end; keep the best one and its score on test data.
+def training_executor(config: GadamConfig | RecombinationConfig, setup: PhaseSetup) -> Executor:
+    """An executor whose workers train phases."""
+    threads = config.training.threads_per_worker
+    return run_executor(config.execution, make_phase_worker, setup, threads)
+
+
+def phase_trainer(executor: Executor, training: TrainingSection) -> PhaseTrainer:
+    """What trains and scores members on an executor."""
+    return PhaseTrainer.on(executor, training.chunk_size, training.engine)
+
+
+def evolve_run(run: Run, executor: Executor, make: Callable[[], S], stages: int, quiet: bool) -> S:
+    """Evolve the models of a run to the end, from its checkpoint if there is one.
 
     Args:
-        run: Open for writing; an unfinished one goes on from its checkpoint.
-        training: Task, engine, chunks.
-        execution: Where to train.
-        options: How to load the data.
+        run: Open for writing.
+        executor: Closed at the end, whatever happens.
         make: Makes the scheme.
         stages: Expected stages, for the progress bar.
         quiet: Show no progress bar.
     """
-    task = get_task(training.task)
-    data = load_task_data(task, options)
-    executor = make_executor(
-        execution.executor,
-        make_phase_worker,
-        PhaseSetup(training.task, options, execution.device),
-        workers=execution.workers,
-        threads_per_worker=training.threads_per_worker,
-        timeout_s=execution.timeout_s,
-    )
     record = RunStages(run)
     progress = StageProgress(stages, record.done, quiet)
     try:
-        trainer = PhaseTrainer.on(executor, training.chunk_size, training.engine)
-        scheme = make(task, data, trainer)
+        scheme = make()
         evolve_models(scheme, record, progress.stage_done)
     finally:
         progress.close()
         executor.close()
-    name_winner(run, scheme, task, data)
+    return scheme
 
 
-def name_winner(run: Run, scheme: ModelScheme, task: Task, data: TaskData) -> None:
+def name_winner(run: Run, model: nn.Module, about: dict[str, Any], task: Task, data: TaskData) -> None:
     """Write the best model to the run folder, score it, and finish the run.
 
     The test data is opened here and nowhere before: nothing is chosen by it.
     """
-    model = scheme.best_model()
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     write_tensors(run.folder / MODEL_FILE, tensors, "evoopt.model")
-    loss, metric = evaluate(task, model, data.validation) if len(data.validation) else (None, None)
-    test = data.test.unsealed().open()
-    test_loss, test_metric = evaluate(task, model, test)
     run.store.save_winner(
         {
-            **scheme.winner(),
-            "validation": {"loss": loss, "metric": metric, "examples": len(data.validation)},
-            "test": {"loss": test_loss, "metric": test_metric, "examples": len(test)},
+            **about,
+            **scores(model, task, data),
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
     )
     run.write_result()
+
+
+def scores(model: nn.Module, task: Task, data: TaskData) -> dict[str, dict[str, Any]]:
+    """Loss and metric of a model on validation and test data, as JSON."""
+    found = {}
+    for name, split in (("validation", data.validation), ("test", data.test.unsealed().open())):
+        pair = evaluate(task, model, split) if len(split) else (math.nan, math.nan)
+        loss, metric = (value if math.isfinite(value) else None for value in pair)
+        found[name] = {"loss": loss, "metric": metric, "examples": len(split)}
+    return found

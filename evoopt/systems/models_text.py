@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from evoopt.runs.run import MODEL_FILE, Run
@@ -34,18 +35,32 @@ def describe_run(run: Run, criterion: str, columns: Columns) -> str:
     return "\n".join([*lines, "", *_table(records, columns)])
 
 
-def _winner_lines(path: Any, winner: Mapping[str, Any], criterion: str) -> list[str]:
-    parts = {"validation": winner["validation"], "test": winner["test"]}
-    scores = [
+def _winner_lines(path: Path, winner: Mapping[str, Any], criterion: str) -> list[str]:
+    lines = []
+    if "parameters" in winner:
+        lines += [f"model    {path} ({winner['parameters']:,} parameters), chosen by its {criterion}"]
+    for name in ("fitness", "fom"):
+        if name in winner:
+            lines.append(f"{criterion} {_figure(winner[name], '.6g')}")
+    if "hyperparameters" in winner:
+        values = winner["hyperparameters"].items()
+        shown = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values)
+        lines.append(f"values   {', '.join(shown)}")
+    if "head_start" in winner:
+        head = winner["head_start"]
+        lines += [f"evolved  {line}" for line in _scores(head["before"])]
+        lines += [f"adam     then {head['steps']:,} minibatches"]
+    lines += [f"score    {line}" for line in _scores(winner)]
+    return [*lines, f"budget   {_budget(winner)}"]
+
+
+def _scores(winner: Mapping[str, Any]) -> list[str]:
+    parts = {name: winner[name] for name in ("validation", "test") if name in winner}
+    return [
         f"{name} loss {_figure(part['loss'], '.4f')}, metric {_figure(part['metric'], '.4f')} "
         f"({part['examples']:,} examples)"
         for name, part in parts.items()
         if part["examples"]
-    ]
-    return [
-        f"model    {path} ({winner['parameters']:,} parameters), chosen by its {criterion} in the search",
-        *(f"score    {score}" for score in scores),
-        f"budget   {_budget(winner)}",
     ]
 
 

@@ -8,6 +8,7 @@ from evoopt.tasks import datasets, iwslt, models
 from evoopt.tasks.augmentation import crop_and_flip
 from evoopt.tasks.datasets import image_set_loader, load_digits
 from evoopt.tasks.faces import faces_loader
+from evoopt.tasks.genetic_models import GENETIC_TASKS
 from evoopt.tasks.p3b1 import load_p3b1
 from evoopt.tasks.rpv import binary_accuracy, binary_loss, load_rpv
 from evoopt.tasks.tabular import load_adult, load_adult_raw, load_letter, load_yeast
@@ -162,5 +163,5 @@ _VOSE = (
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (*_SMALL, *_MARFINETZ, *_GADAM, *_VOSE)}
+TASKS: dict[str, Task] = {task.name: task for task in (*_SMALL, *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE)}
 """The built-in tasks by name."""

@@ -1,0 +1,67 @@
+"""`evoopt schedule` and `evoopt replay`: what population-based training found, and whether it holds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evoopt.cli.app import RunFolder, app
+
+if TYPE_CHECKING:
+    from evoopt.evolution.schedule import Schedule
+
+
+@app.command()
+def schedule(
+    run: RunFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw it to this PNG or SVG file.")] = None,
+) -> None:
+    """Show the hyperparameters that the winner's weights went through."""
+    from evoopt.runs.run import Run
+    from evoopt.systems.recombination import winning_schedule
+
+    with Run(run) as opened:
+        found = winning_schedule(opened)
+    if plot is not None:
+        from evoopt.systems.schedule_plot import plot_schedule
+
+        plot_schedule(found, plot)
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else _table(found))
+
+
+@app.command()
+def replay(
+    run: RunFolder,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of fresh seeds.")] = 5,
+    first: Annotated[int, typer.Option(min=0, help="First seed.")] = 1_000_000,
+) -> None:
+    """Train by the winner's schedule from scratch, and by the default values, on fresh seeds."""
+    from evoopt.runs.run import Run
+    from evoopt.systems.recombination import replay_run
+
+    with Run(run) as opened:
+        found, constant = replay_run(opened, range(first, first + seeds))
+    for name, own in (("schedule", found), ("defaults", constant)):
+        typer.echo(f"{name}  loss {_spread(own.losses[-1])}, metric {_spread(own.metrics[-1])}")
+    typer.echo(f"on validation data, {seeds} seeds, mean ± standard deviation")
+
+
+def _table(found: Schedule) -> str:
+    names = list(found.values[0])
+    widths = [max(10, len(name)) for name in names]
+    lines = [f"{'generation':>10} " + " ".join(f"{n:>{w}}" for n, w in zip(names, widths, strict=True))]
+    for k, own in enumerate(found.values):
+        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in own.values()]
+        lines.append(f"{k:>10} " + " ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)))
+    lines.append(f"{found.optimizer}, {found.steps} steps of {found.batch_size} examples per generation")
+    return "\n".join(lines)
+
+
+def _spread(values: tuple[float, ...]) -> str:
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{spread}"

@@ -1,0 +1,81 @@
+"""The configuration of a genetic training of weights (GACNN, the Accordion chromosome)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
+
+from evoopt.config.sections import RunConfig, Section, only_task
+
+
+class GeneticSection(Section):
+    """Population, encoding, operators and scheme."""
+
+    population: int = Field(100, ge=2, description="networks")
+    generations: int = Field(100, ge=1, description="generations, the first of random networks included")
+    seed: int = Field(42, ge=0, description="root of all randomness of the run")
+    encoding: Literal["accordion", "traditional"] = Field(
+        "accordion", description="a gene is a filter or a neuron's ingoing weights; or a scalar"
+    )
+    scheme: Literal["elitist", "generational", "steady_state"] = Field(
+        "elitist", description="how one generation follows another"
+    )
+    selection: Literal["scan", "roulette", "tournament"] = Field(
+        "scan", description="how parents are chosen; scan is the published one"
+    )
+    replace_if_better: bool = Field(
+        False, description="steady state: the worst stays unless the child is better"
+    )
+    mutation_ratio: float = Field(0.1, ge=0, le=1, description="share of each section's genes that change")
+    mutation_sigma: float = Field(0.5, ge=0, description="noise on a convolution's weights")
+    mutation_per_weight: bool = Field(
+        False, description="noise on a linear layer is drawn for each weight, not once for each gene"
+    )
+    mutation_matched: bool = Field(
+        False, description="scale the noise so that both encodings change weights by as much"
+    )
+    fitness: Literal["accuracy", "cross_entropy"] = Field("accuracy", description="what is maximised")
+    head_start: int = Field(0, ge=0, description="minibatches of Adam for the best network in the end")
+
+
+class ScoringSection(Section):
+    """What networks are scored on, and in what units of work."""
+
+    task: str = Field("genetic_digits", description="task name, or file.py:function")
+    examples: int | None = Field(
+        None, ge=1, description="size of the fixed set of training examples; all by default"
+    )
+    train_size: int | None = Field(None, ge=1, description="examples kept, all by default")
+    validation_fraction: float = Field(0.2, ge=0, lt=1, description="part held out; nothing is chosen by it")
+    chunk_size: int = Field(10, ge=1, description="networks scored as one unit of work")
+    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
+
+
+class GeneticConfig(RunConfig):
+    """A population of networks whose weights evolve without gradients."""
+
+    options: ClassVar[Mapping[str, str]] = {
+        "population": "genetic.population",
+        "generations": "genetic.generations",
+        "seed": "genetic.seed",
+    }
+
+    individual: Literal["genetic"] = "genetic"
+    genetic: GeneticSection = GeneticSection()
+    scoring: ScoringSection = ScoringSection()
+
+    @property
+    def seed(self) -> int:
+        """Root of all randomness of the run."""
+        return self.genetic.seed
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Name of the task."""
+        return (self.scoring.task,)
+
+    def with_tasks(self, names: tuple[str, ...]) -> Self:
+        """The same on another task."""
+        return self.override({"scoring": {"task": only_task(names, self.individual)}})
