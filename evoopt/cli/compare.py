@@ -1,4 +1,4 @@
-"""`evoopt compare` and `evoopt reproduce`."""
+"""`evoopt compare`."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def compare(
 
     folder = out or Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
     protocol = room.Protocol(
-        _names(tasks), budget, trials, seeds=seeds, seed=seed, train_size=train_size,
+        names(tasks), budget, trials, seeds=seeds, seed=seed, train_size=train_size,
         allow_seen_test=allow_seen_test,
     )  # fmt: skip
     try:
-        place = _place(workers, executor, device, data_dir)
+        place = place_of(workers, executor, device, data_dir)
         report = room.compare(
-            candidates, baselines=_names(baselines), protocol=protocol, place=place,
+            candidates, baselines=names(baselines), protocol=protocol, place=place,
             controls=control or (), out=folder, quiet=quiet,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -69,49 +69,13 @@ def compare(
     typer.echo(f"files    {folder}")
 
 
-@app.command()
-def reproduce(
-    publication: Annotated[str, typer.Argument(help="marfinetz2025")] = "marfinetz2025",
-    tasks: Annotated[str, typer.Option(help="Comma-separated.")] = "fashion_mnist,cifar10,mnist",
-    steps: Annotated[int, typer.Option(help="Steps per training.")] = 1000,
-    seeds: Annotated[int, typer.Option(help="Seeds of the literal comparison.")] = 3,
-    trials: Annotated[int, typer.Option(help="Tuning trials of the honest one; 0 leaves it out.")] = 24,
-    final_seeds: Annotated[int, typer.Option(help="Fresh seeds of the honest comparison.")] = 10,
-    workers: Workers = None,
-    executor: Executor = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/marfinetz2025"),
-    quiet: Quiet = False,
-) -> None:
-    """Repeat a published comparison literally, then honestly, side by side."""
-    from evoopt import compare as room
-
-    names = _names(tasks)
-    honest = room.Protocol(names, steps, trials, seeds=final_seeds) if trials else None
-    try:
-        place = _place(workers, executor, device, data_dir)
-        found = room.reproduce(
-            publication,
-            tasks=names,
-            steps=steps,
-            seeds=seeds,
-            honest=honest,
-            place=place,
-            out=out,
-            quiet=quiet,
-        )
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    typer.echo(found.text)
-
-
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """Split names at commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _place(workers: int | None, executor: str | None, device: str | None, data_dir: Path | None) -> Place:
+def place_of(workers: int | None, executor: str | None, device: str | None, data_dir: Path | None) -> Place:
+    """Where the command line says to train."""
     from evoopt.compare import Place
 
     kind = cast("ExecutorKind", executor or "process")  # make_executor answers a wrong name
