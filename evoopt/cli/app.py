@@ -23,7 +23,10 @@ EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
-Executor = Annotated[str | None, typer.Option(help="serial or process.")]
+Executor = Annotated[str | None, typer.Option(help="serial, process or dask.")]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler, e.g. tcp://host:8786.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with data sets; EVOOPT_DATA by default, then the user's cache.")

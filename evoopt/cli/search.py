@@ -15,10 +15,12 @@ from evoopt.cli.app import (
     Executor,
     Quiet,
     RunFolder,
+    Scheduler,
     Workers,
     app,
     list_lines,
 )
+from evoopt.errors import EvooptError
 
 
 @app.command()
@@ -40,6 +42,7 @@ def search(
     ] = None,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<space>-<time> by default.")] = None,
@@ -49,7 +52,8 @@ def search(
     from evoopt import api
     from evoopt.systems import system_of
 
-    config = api.resolve(space, {"execution": _execution(workers, executor, device, data_dir)})
+    execution = _execution(workers, executor, scheduler, device, data_dir)
+    config = api.resolve(space, {"execution": execution})
     if task:
         config = config.with_tasks(tuple(task))
     given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
@@ -67,6 +71,7 @@ def resume(
     run: RunFolder,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
@@ -75,10 +80,9 @@ def resume(
     from evoopt import api
     from evoopt.systems import system_of
 
+    execution = _execution(workers, executor, scheduler, device, data_dir)
     try:
-        with api.resume(
-            run, quiet=quiet, overrides=_execution(workers, executor, device, data_dir)
-        ) as finished:
+        with api.resume(run, quiet=quiet, overrides=execution) as finished:
             typer.echo(system_of(finished.config).describe_result(finished))
     except KeyboardInterrupt:
         _interrupted(run)
@@ -119,11 +123,18 @@ def _interrupted(folder: Path) -> NoReturn:
 
 
 def _execution(
-    workers: int | None, executor: str | None, device: str | None, data_dir: Path | None
+    workers: int | None,
+    executor: str | None,
+    scheduler: str | None,
+    device: str | None,
+    data_dir: Path | None,
 ) -> dict[str, Any]:
+    if scheduler is not None and executor not in (None, "dask"):
+        raise EvooptError(f"--scheduler goes with --executor dask, not with {executor!r}: leave one of them out")
     return {
         "workers": workers,
-        "executor": executor,
+        "executor": "dask" if scheduler is not None else executor,
+        "scheduler": scheduler,
         "device": device,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
     }

@@ -35,6 +35,7 @@ class Place:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         data_dir: Where data sets lie.
         timeout_s: Longest time for one job in seconds.
+        scheduler: Address of a Dask scheduler.
     """
 
     executor: ExecutorKind = "process"
@@ -43,6 +44,7 @@ class Place:
     device: str = "cpu"
     data_dir: Path | None = None
     timeout_s: float | None = None
+    scheduler: str | None = None
 
 
 def run_comparison(
@@ -89,6 +91,7 @@ def run_comparison(
     executor = make_executor(
         place.executor, make_worker, setup, workers=place.workers,
         threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
+        scheduler=place.scheduler, device=place.device,
     )  # fmt: skip
     with bar, executor:
         laboratory = Laboratory(

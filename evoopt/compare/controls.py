@@ -128,6 +128,7 @@ def best_of_n(
     with make_executor(
         place.executor, make_worker, setup, workers=place.workers,
         threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
+        scheduler=place.scheduler, device=place.device,
     ) as executor:  # fmt: skip
         laboratory = Laboratory(executor, protocol.engine, protocol.chunk_size)
         for number, task in enumerate(protocol.tasks):

@@ -103,6 +103,7 @@ def train_literally(
         with make_executor(
             place.executor, make_worker, setup, workers=place.workers,
             threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
+            scheduler=place.scheduler, device=place.device,
         ) as executor:  # fmt: skip
             laboratory = Laboratory(executor, memory=memory, context=["literal", str(size), place.device])
             results = laboratory.train(wanted)

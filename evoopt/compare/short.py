@@ -94,4 +94,5 @@ def run_place(config: OptimizerConfig) -> Place:
         device=execution.device,
         data_dir=Path(execution.data_dir) if execution.data_dir else None,
         timeout_s=execution.timeout_s,
+        scheduler=execution.scheduler,
     )

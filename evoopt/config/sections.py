@@ -22,7 +22,10 @@ class Section(BaseModel):
 class ExecutionSection(Section):
     """Where the work runs; may differ between a run and its resumption without changing results."""
 
-    executor: Literal["serial", "process"] = "process"
+    executor: Literal["serial", "process", "dask"] = "process"
+    scheduler: str | None = Field(
+        None, description="address of a Dask scheduler; without one, dask makes a cluster on this machine"
+    )
     workers: int | None = Field(None, ge=1, description="worker processes, one per core by default")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     timeout_s: float | None = Field(
@@ -39,8 +42,9 @@ class TrainingSection(Section):
     batch_size: int | None = Field(None, ge=1, description="overrides the task's own")
     train_size: int | None = Field(None, ge=1, description="examples kept, all by default")
     validation_fraction: float = Field(0.2, ge=0, lt=1, description="part held out for validation")
-    engine: Literal["batched", "sequential"] = Field(
-        "batched", description="all members of a chunk as one program, or one after another"
+    engine: Literal["batched", "sequential", "reference"] = Field(
+        "batched",
+        description="a chunk as one program, its members one after another, or a plain loop with torch.optim",
     )
     chunk_size: int = Field(10, ge=1, description="members trained together as one unit of work")
     threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evoopt.config.recombination import RecombinationSection, RecombinationTraining
-from evoopt.errors import EvooptError
+from evoopt.config.recombination import RecombinationSection
 from evoopt.evolution.breeding import (
     Breeder,
     RandomSearch,
@@ -13,7 +12,6 @@ from evoopt.evolution.breeding import (
 )
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.generations import Generations
-from evoopt.evolution.trial import TrialPlan
 from evoopt.genomes.hyperparameters import HyperparameterSpace
 
 
@@ -33,25 +31,6 @@ def make_breeder(section: RecombinationSection, space: HyperparameterSpace) -> B
         winsorise=section.winsorise,
     )
     return ThreeParent(toolbox, both=section.recombinants == "both")
-
-
-def trial_plan(section: RecombinationSection, training: RecombinationTraining) -> TrialPlan:
-    """How trials are trained and judged, in mode ``hpo``.
-
-    Raises:
-        EvooptError: No number of steps.
-    """
-    if training.steps is None:
-        raise EvooptError("mode 'hpo' needs training.steps, the most steps of a training")
-    return TrialPlan(
-        section.fom,
-        training.steps,
-        training.batch_size or 0,
-        section.target,
-        section.every,
-        section.optimizer,
-        training.engine,
-    )
 
 
 def make_generations(

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol, Self
 
 from evoopt.errors import EvooptError, unknown_name
 
-ExecutorKind = Literal["serial", "process"]
-_KINDS = ("serial", "process")
+ExecutorKind = Literal["serial", "process", "dask"]
+_KINDS = ("serial", "process", "dask")
 _REASON_LENGTH = 300
 
 
@@ -91,21 +91,28 @@ def make_executor(
     workers: int | None = None,
     threads_per_worker: int = 1,
     timeout_s: float | None = None,
+    scheduler: str | None = None,
+    device: str = "cpu",
 ) -> Executor:
     """Make an executor; its workers start with the first chunks.
 
     Args:
-        kind: ``"serial"`` runs in this process, ``"process"`` in a pool of spawned processes.
+        kind: ``"serial"`` runs in this process, ``"process"`` in a pool of spawned processes, ``"dask"`` on
+            a Dask cluster.
         factory: Makes the worker, once per process.
         setup: The factory's argument.
-        workers: Number of processes; None means as many as fit the usable cores. Ignored by ``"serial"``.
+        workers: Number of processes; None means as many as fit the usable cores. Ignored by ``"serial"`` and
+            with a scheduler.
         threads_per_worker: Torch threads while a chunk runs. It decides how sums are rounded, so it
             belongs to the config, not to the machine.
         timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
             cannot enforce it.
+        scheduler: Address of a running Dask scheduler for ``"dask"``; None has it make a cluster on this machine.
+        device: What the work computes on; ``"dask"`` gives a chunk that computes on CUDA a GPU of its own.
 
     Raises:
-        EvooptError: Unknown kind, a number out of range, or a factory or setup that cannot be pickled.
+        EvooptError: Unknown kind, a number out of range, a factory or setup that cannot be pickled, or Dask is
+            not installed.
     """
     if kind not in _KINDS:
         raise unknown_name("executor", kind, _KINDS)
@@ -119,6 +126,10 @@ def make_executor(
         from evoopt.execution.serial import SerialExecutor
 
         return SerialExecutor(factory, setup, threads_per_worker)
+    if kind == "dask":
+        from evoopt.execution.dask import DaskExecutor
+
+        return DaskExecutor(factory, setup, workers, threads_per_worker, timeout_s, scheduler, device)
     from evoopt.execution.pool import ProcessExecutor
 
     return ProcessExecutor(factory, setup, workers, threads_per_worker, timeout_s)

@@ -23,8 +23,10 @@ MAX_ATTEMPTS = 2
 MAX_STARTUP_DEATHS = 3
 """After this many workers in a row died before they were ready, no more are started."""
 
+GUARD = 'put the call that starts evoopt under `if __name__ == "__main__":`'
+"""What to do about a main script that workers cannot import."""
+
 _HEARTBEAT_S = 1.0
-_GUARD = 'put the call that starts evoopt under `if __name__ == "__main__":`'
 _log = logging.getLogger(__name__)
 
 
@@ -136,7 +138,7 @@ class ProcessExecutor(Executor):
         self._require_open()
         if not self._workers:
             cause = self._startup_death
-            self._fail(f"no worker could start: {cause}; see what it printed, and in a script {_GUARD}")
+            self._fail(f"no worker could start: {cause}; see what it printed, and in a script {GUARD}")
         waitable = connections(self._workers)
         # A process that a worker forked may keep pipe and sentinel open after its death: look now and then.
         patience = min([_HEARTBEAT_S, *(worker.seconds_left for worker in self._workers)])
@@ -180,7 +182,7 @@ class ProcessExecutor(Executor):
             self._startup_deaths += 1
             self._startup_death = cause
             if code == UNGUARDED_MAIN:
-                self._fail(f"the main script, which every worker imports, starts evoopt again: {_GUARD}")
+                self._fail(f"the main script, which every worker imports, starts evoopt again: {GUARD}")
         if job is None:
             return []
         if job.attempts < MAX_ATTEMPTS:

@@ -81,6 +81,21 @@ def importable_main() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def children_allowed() -> Iterator[None]:
+    """Let a daemonic process, such as a Dask worker, start processes inside.
+
+    multiprocessing forbids it because they would outlive a daemon that is killed; ours end with their parent.
+    """
+    config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    before = config.get("daemon", False)
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = before
+
+
+@contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
     """Compute with this many torch threads inside, where torch is loaded, and restore the number after."""
     torch = sys.modules.get("torch")

@@ -17,7 +17,12 @@ from multiprocessing.connection import Connection
 
 from evoopt.errors import EvooptError
 from evoopt.execution.executor import full_text, one_line
-from evoopt.execution.process_setup import importable_main, sigint_blocked, thread_limits_for_children
+from evoopt.execution.process_setup import (
+    children_allowed,
+    importable_main,
+    sigint_blocked,
+    thread_limits_for_children,
+)
 from evoopt.execution.worker import Reply, worker_main
 
 UNGUARDED_MAIN = 99
@@ -60,7 +65,13 @@ class WorkerProcess:
             target=worker_main, args=(theirs, threads, by_main_thread), name="evoopt-worker", daemon=True
         )
         try:
-            with _start_lock, thread_limits_for_children(threads), importable_main(), sigint_blocked():
+            with (
+                _start_lock,
+                thread_limits_for_children(threads),
+                importable_main(),
+                sigint_blocked(),
+                children_allowed(),
+            ):
                 self.process.start()
         except OSError as error:
             self.pipe.close()

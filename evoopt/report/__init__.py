@@ -1,1 +1,7 @@
-"""What does one see?"""
+"""What does one see? A run as one HTML file, its figures, and its progress while it runs."""
+
+from __future__ import annotations
+
+from evoopt.report.report import figure_names, make_page, save_plot, write_report
+
+__all__ = ["figure_names", "make_page", "save_plot", "write_report"]

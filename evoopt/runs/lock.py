@@ -10,6 +10,23 @@ from filelock import FileLock, Timeout
 
 from evoopt.errors import RunLockedError
 
+_LOCK, _OWNER = "run.lock", "run.owner"
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process writes to a run folder."""
+    if not (folder / _OWNER).exists():
+        return False
+    # Left behind by a process that was killed? Then nobody holds the lock, and it is free to be tried.
+    lock = FileLock(folder / _LOCK)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # not ours to lock: a folder that may only be read
+        return True
+
 
 class RunLock:
     """An advisory lock on a run folder; the system drops it when its holder dies, however that happens.
@@ -22,8 +39,8 @@ class RunLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(folder / "run.lock")
-        self._owner = folder / "run.owner"
+        self._lock = FileLock(folder / _LOCK)
+        self._owner = folder / _OWNER
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

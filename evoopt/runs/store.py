@@ -116,6 +116,11 @@ class RunStore:
                 self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
 
+    def select(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of a SELECT, for reports that aggregate many evaluations."""
+        with self._errors():
+            return self._db.execute(query, parameters).fetchall()
+
     def evaluations(self) -> Iterator[Evaluation]:
         """All evaluations by generation, chunk and position."""
         with self._errors():

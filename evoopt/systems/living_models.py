@@ -49,6 +49,8 @@ def run_executor(execution: ExecutionSection, factory: WorkerFactory, setup: Any
         workers=execution.workers,
         threads_per_worker=threads,
         timeout_s=execution.timeout_s,
+        scheduler=execution.scheduler,
+        device=execution.device,
     )
 
 

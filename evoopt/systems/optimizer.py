@@ -65,4 +65,6 @@ def make_run_executor(config: OptimizerConfig) -> Executor:
         workers=execution.workers,
         threads_per_worker=evaluation.threads_per_worker,
         timeout_s=execution.timeout_s,
+        scheduler=execution.scheduler,
+        device=execution.device,
     )

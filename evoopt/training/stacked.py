@@ -28,8 +28,14 @@ class Layer(NamedTuple):
 
 
 def stackable(model: nn.Module) -> bool:
-    """Whether every layer of a model is known here."""
-    return plain_sequential(model) and all(rule_for(layer) is not None for _, layer in _walk(model))
+    """Whether every layer of a model is known here, and has tensors of its own."""
+    if not plain_sequential(model):
+        return False
+    own = all(
+        len(list(named())) == len(list(named(remove_duplicate=False)))
+        for named in (model.named_parameters, model.named_buffers)
+    )
+    return own and all(rule_for(layer) is not None for _, layer in _walk(model))
 
 
 def stacked_layers(model: nn.Module) -> list[Layer]:
@@ -112,7 +118,8 @@ def _examples_last(x: Tensor, shared: bool) -> Tensor:
 
 
 def _walk(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in model.named_children():
+    for name, child in model._modules.items():  # named_children() leaves repeated layers out
+        assert child is not None, "nn.Sequential holds modules only"
         if plain_sequential(child):
             yield from _walk(child, f"{prefix}{name}.")
         else:

@@ -32,6 +32,8 @@ def rule_for(layer: nn.Module) -> Rule | None:
         return _convolution if plain and isinstance(layer.padding, tuple) else None
     if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
         return _batch_norm if layer.momentum is not None else None
+    if type(layer) is nn.ZeroPad2d:
+        return _padding if min(layer.padding) >= 0 else None
     if type(layer) is nn.Flatten:
         return _flatten if (layer.start_dim, layer.end_dim) == (1, -1) else None
     if type(layer) in _POOLING:
@@ -73,6 +75,16 @@ def _identity(layer: nn.Identity, own: Tensors, a: Tensor) -> tuple[Tensor, Back
 def _flatten(layer: nn.Flatten, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     shape = a.shape
     return a.reshape(len(a), -1, a.shape[-1]), lambda grad, wanted: (grad.reshape(-1, *shape[1:]), {})
+
+
+def _padding(layer: nn.ZeroPad2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    left, right, top, bottom = layer.padding
+    height, width = a.shape[2:4]
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        return grad[:, :, top : top + height, left : left + width], {}
+
+    return F.pad(a, (0, 0, left, right, top, bottom)), back
 
 
 def _dropout(layer: GivenDropout, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:

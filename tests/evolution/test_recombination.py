@@ -264,6 +264,16 @@ def test_selection_finds_what_random_search_does_not() -> None:
     assert best("three_parent") < 0.2 < best("random")
 
 
+def test_the_first_generation_is_as_the_settings_say() -> None:
+    spread = {}
+    for initial, size in (("mutants", 3), ("random", 3), ("mutants", 0)):
+        section = RecombinationSection(initial=initial, initial_mutations=size)  # type: ignore[arg-type]
+        default, *rest = (ind.genome for ind in make_generations(section, SPACE).population)
+        assert default == SPACE.default()
+        spread[initial, size] = max(abs(math.log(float(v))) for g in rest for v in g.values().values())
+    assert spread["mutants", 0] == 0 < spread["mutants", 3] < 3 * math.log(1.25) < spread["random", 3]
+
+
 def test_when_all_fail_weights_end_the_run_and_fresh_networks_do_not() -> None:
     inheriting = Generations(ThreeParent(STILL), 4, seed=1)
     with pytest.raises(EvooptError, match="all 4 members have diverged in generation 0: narrow the space"):

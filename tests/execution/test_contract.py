@@ -11,7 +11,7 @@ from evoopt.errors import EvooptError
 from evoopt.execution.executor import Executor, ExecutorKind, make_executor, ordered
 from tests.execution import torch_workers, workers
 
-KINDS: list[ExecutorKind] = ["serial", "process"]
+KINDS: list[ExecutorKind] = ["serial", "process", "dask"]
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -116,7 +116,7 @@ def test_chunks_run_with_the_configured_number_of_threads(kind: ExecutorKind) ->
 def test_results_are_the_same_bits_on_any_executor_with_any_number_of_workers() -> None:
     chunks = list(range(5))
     values = {}
-    for kind, count in [("serial", None), ("process", 1), ("process", 2), ("process", 4)]:
+    for kind, count in [("serial", None), ("process", 1), ("process", 2), ("process", 4), ("dask", 2)]:
         with make_executor(kind, torch_workers.make_summing, None, workers=count) as executor:  # type: ignore[arg-type]
             results = ordered(executor.run(chunks), len(chunks))
         assert [result.error for result in results] == [None] * len(chunks)

@@ -1,0 +1,122 @@
+"""Parts of the report that all individual types have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from evoopt.report.blocks import Block, Cell, Code, Column, Section, Table, Text
+from evoopt.report.figures import Figure, Panel, Series
+from evoopt.runs.run import Run
+
+Record = Mapping[str, Any]
+Draw = Callable[[Run], Figure]
+
+MOST_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Figured:
+    """A column of the table of generations, and a part of the line that ``evoopt watch`` prints.
+
+    Attributes:
+        label: What it is.
+        key: Where the records have it; dots lead into inner tables.
+        format: Format of the number.
+        absent: Value where a record has none.
+    """
+
+    label: str
+    key: str
+    format: str
+    absent: float | None = None
+
+    def of(self, record: Record) -> Cell:
+        """Its value in a generation's record."""
+        value: Any = record
+        for part in self.key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return self.absent if value is None else value
+
+
+class Sections(Protocol):
+    """What the module of an individual type offers the report."""
+
+    FIGURES: Mapping[str, Draw]
+    """Figures by the name that ``evoopt plot`` knows them by."""
+
+    GENERATION: Sequence[Figured]
+    """What to say about a generation."""
+
+    def sections(self, run: Run) -> list[Section]:
+        """The parts of the page, of a run with at least one finished generation."""
+
+
+def planned_generations(run: Run) -> int:
+    """Generations that the run's configuration asks for."""
+    section, _, setting = run.config.options["generations"].partition(".")
+    return int(getattr(getattr(run.config, section), setting))
+
+
+def generations_table(records: Sequence[Record], columns: Sequence[Figured]) -> Table:
+    """A line per generation, folded in; of very many, every k-th and the last."""
+    every = -(-len(records) // MOST_ROWS)
+    kept = [r for k, r in enumerate(records) if k % every == 0 or k == len(records) - 1]
+    title = "All generations" if every == 1 else f"Every {every}th of {len(records):,} generations"
+    return Table(
+        (Column("generation", "d"), *(Column(column.label, column.format) for column in columns)),
+        [(r["generation"], *(column.of(r) for column in columns)) for r in kept],
+        title,
+        folded=True,
+    )
+
+
+def settings(run: Run) -> Section:
+    """What the run was asked to do, and where its results lie."""
+    blocks: list[Block] = [
+        Code("Every setting (config.toml)", run.config.to_toml()),
+    ]
+    return Section("Settings", blocks)
+
+
+def values(records: Sequence[Record], key: str) -> list[float | None]:
+    """A number of every generation."""
+    return [record.get(key) for record in records]
+
+
+def quartiles(rows: Sequence[Sequence[float | None]]) -> tuple[list[float | None], ...]:
+    """25th percentile, median and 75th of each row's known values."""
+    found: list[list[float | None]] = [[], [], []]
+    for row in rows:
+        known = [value for value in row if value is not None and math.isfinite(value)]
+        for q, out in zip((25, 50, 75), found, strict=True):
+            out.append(float(np.percentile(known, q)) if known else None)
+    return tuple(found)
+
+
+def rate_panel(records: Sequence[Record], rates: Mapping[str, Sequence[float | None]], title: str) -> Panel:
+    """Shares by generation."""
+    series = tuple(Series(label, y) for label, y in rates.items())
+    return Panel(values_x(records), series, title, percent=True)
+
+
+def values_x(records: Sequence[Record]) -> list[float]:
+    """Numbers of the generations."""
+    return [float(record["generation"]) for record in records]
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95% interval of a share of ``count`` independent cases (Wilson 1927)."""
+    z = 1.959963984540054
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def not_measured(text: str) -> Text:
+    """A sentence on what the run does not say."""
+    return Text(text, "note")

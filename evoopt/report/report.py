@@ -1,0 +1,95 @@
+"""From a run folder to its page, and to single figures."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import cast
+
+import evoopt
+from evoopt.errors import EvooptError, unknown_name
+from evoopt.report.blocks import Page, Section, Text
+from evoopt.report.common import Sections, planned_generations, settings
+from evoopt.report.html import render_page
+from evoopt.runs.run import Run
+
+REPORT_FILE = "report.html"
+_TYPES = {
+    "optimizer": "search for an optimizer",
+    "gadam": "GADAM: models trained by Adam and evolved between phases of training",
+    "genetic": "genetic training of weights, without gradients",
+    "recombination": "evolution of hyperparameters",
+}
+
+
+def sections_of(run: Run) -> Sections:
+    """What a run's individual type has to say."""
+    return cast(Sections, importlib.import_module(f"evoopt.report.{run.config.individual}"))
+
+
+def make_page(run: Run) -> Page:
+    """The report on a run, which may be unfinished."""
+    done, planned = len(run.generations), planned_generations(run)
+    state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
+    kind = _TYPES.get(run.config.individual, run.config.individual)
+    parts = (
+        sections_of(run).sections(run)
+        if done
+        else [Section("Result", [Text("No generation is finished yet.")])]
+    )
+    made_with = run.store.meta("evoopt")
+    return Page(
+        title=run.folder.resolve().name,
+        lead=f"{kind} · space {run.config.name} · {state}",
+        sections=[*parts, settings(run)],
+        footer=f"Written by evoopt {evoopt.__version__} from a run folder of evoopt {made_with}. This file is "
+        "complete: it loads nothing.",
+    )
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report on a run as one HTML file.
+
+    Args:
+        folder: The run folder.
+        out: The file; ``report.html`` in the run folder by default. An older one is replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        EvooptError: Not a run folder, or a file that cannot be written.
+    """
+    path = Path(out) if out is not None else Path(folder) / REPORT_FILE
+    with Run(folder) as run:
+        text = render_page(make_page(run))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def figure_names(run: Run) -> list[str]:
+    """Kinds of figures that a run's individual type has."""
+    return list(sections_of(run).FIGURES)
+
+
+def save_plot(folder: str | Path, kind: str, out: str | Path) -> Path:
+    """Draw one of a run's figures into a PNG, SVG or PDF file.
+
+    Raises:
+        EvooptError: Not a run folder, an unknown kind, nothing to draw, or a file that cannot be written.
+    """
+    from evoopt.report.drawing import save_figure
+
+    path = Path(out)
+    with Run(folder) as run:
+        figures = sections_of(run).FIGURES
+        if kind not in figures:
+            raise unknown_name(f"kind of plot for a run of type {run.config.individual!r}", kind, figures)
+        if not run.generations:
+            raise EvooptError(f"{folder} has no finished generation to draw")
+        figure = figures[kind](run)
+    save_figure(figure, path)
+    return path

@@ -1,0 +1,260 @@
+"""A Dask cluster loses nothing and never hangs, whatever happens to its parts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask.config
+import psutil
+import pytest
+
+from evoopt.errors import EvooptError
+from evoopt.execution.executor import Executor, make_executor, ordered
+from tests.execution import workers
+from tests.execution.clusters import Cluster, chunk_processes, descendants, separate_cluster, wait_until
+
+OTHERS = [("double", i) for i in range(1, 6)]
+
+
+def make_dask(cluster: Cluster | None = None, **options: object) -> Executor:
+    address = None if cluster is None else cluster.address
+    settings = {"workers": 2, "scheduler": address, **options}
+    return make_executor("dask", workers.make_scripted, None, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Executor]:
+    with make_dask(timeout_s=3.0) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with separate_cluster(tmp_path) as made:
+        yield made
+
+
+def pid_in(mark: Path) -> int:
+    wait_until(lambda: mark.exists() and mark.read_text())
+    return int(mark.read_text())
+
+
+def in_background(action: object, *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=action, args=arguments, daemon=True)  # type: ignore[arg-type]
+    thread.start()
+    return thread
+
+
+def kill_dask_workers_of(mark: Path, times: int) -> None:
+    """Send SIGKILL to the Dask worker of each of the next processes that write their id to the file."""
+    killed: set[int] = set()
+    while len(killed) < times:
+        pid = pid_in(mark)
+        if pid not in killed and psutil.pid_exists(pid):
+            psutil.Process(pid).parent().kill()
+            killed.add(pid)
+        time.sleep(0.02)
+
+
+def test_a_chunk_that_always_ends_its_process_fails_alone(local: Executor) -> None:
+    first, *others = ordered(local.run([("die", 5), *OTHERS]), 6)
+    assert (first.error, first.attempts) == ("worker died (exit code 5)", 2)
+    assert [(r.value, r.attempts) for r in others] == [(2 * i, 1) for i in range(1, 6)]
+
+
+def test_a_hung_chunk_is_ended_and_reported(local: Executor, tmp_path: Path) -> None:
+    first, *others = ordered(local.run([("sleep", 600, tmp_path / "pid"), *OTHERS]), 6)
+    assert (first.error, first.attempts) == ("timed out after 3 s", 2)
+    assert not psutil.pid_exists(pid_in(tmp_path / "pid"))
+    assert all(result.error is None for result in others)
+
+
+def test_what_cannot_be_pickled_fails_alone(local: Executor) -> None:
+    chunks = [("size", lambda: None), ("unpicklable",), ("unreadable",), ("double", 5)]
+    *bad, good = ordered(local.run(chunks), 4)
+    assert good.value == 10
+    assert [result.attempts for result in bad] == [0, 1, 1]
+    assert [" ".join((result.error or "").split()[:4]) for result in bad] == [
+        "chunk cannot be pickled:",
+        "RuntimeError: result cannot be",
+        "result cannot be unpickled:",
+    ]
+
+
+def test_work_that_cannot_be_sent_is_refused_at_once() -> None:
+    with pytest.raises(EvooptError, match="cannot be sent to Dask workers"):
+        make_executor("dask", lambda setup: workers.Scripted(setup), None)
+
+
+def test_a_second_run_beside_an_unfinished_one_is_refused(local: Executor) -> None:
+    results = local.run(OTHERS)
+    next(results)
+    with pytest.raises(RuntimeError, match="earlier run"):
+        next(local.run(OTHERS))
+    assert len(list(results)) == len(OTHERS) - 1
+
+
+def test_an_abandoned_run_ends_its_chunks(local: Executor, tmp_path: Path) -> None:
+    results = local.run([("double", 1), ("sleep", 600, tmp_path / "pid")])
+    next(results)
+    pid = pid_in(tmp_path / "pid")
+    results.close()  # type: ignore[attr-defined]
+    wait_until(lambda: not psutil.pid_exists(pid))
+    assert [result.value for result in local.run([("double", 8)])] == [16]
+
+
+def test_large_chunks_and_results_pass(local: Executor) -> None:
+    sent, received = ordered(local.run([("size", b"x" * 30_000_000), ("bytes", 30_000_000)]), 2)
+    assert sent.value == 30_000_000
+    assert received.value == b"x" * 30_000_000
+
+
+def test_chunks_of_a_lost_dask_worker_run_elsewhere(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with make_dask() as executor:
+        killer = in_background(kill_dask_workers_of, mark, 1)
+        results = ordered(executor.run([("sleep", 1.5, mark), *OTHERS]), 6)
+        killer.join()
+    assert [result.error for result in results] == [None] * 6
+    assert results[0].value == pid_in(mark), "the second attempt's result, not the first's"
+    assert [result.value for result in results[1:]] == [2 * i for i in range(1, 6)]
+
+
+@pytest.mark.slow
+def test_a_chunk_whose_dask_worker_is_lost_every_time_fails_alone(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with make_dask(workers=1) as executor:
+        killer = in_background(kill_dask_workers_of, mark, 4)
+        first, last = ordered(executor.run([("sleep", 600, mark), ("double", 4)]), 2)
+        killer.join()
+    assert (first.error, first.attempts) == ("Dask workers were lost", 4)
+    assert last.value == 8
+
+
+def test_a_worker_that_joins_later_takes_part(tmp_path: Path) -> None:
+    with separate_cluster(tmp_path, workers=0) as cluster, make_dask(cluster) as executor:
+        in_background(lambda: (time.sleep(1), cluster.add_worker()))
+        assert [result.value for result in executor.run([("double", 4)])] == [8]
+
+
+def test_a_lost_scheduler_stops_the_run_and_says_how_to_go_on(cluster: Cluster, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with make_dask(cluster) as executor:
+        results = executor.run([("sleep", 600, mark), *OTHERS])
+        done = [next(results).value for _ in OTHERS]
+        pid_in(mark)
+        cluster.scheduler.kill()
+        with pytest.raises(EvooptError, match=r"scheduler at .* was lost.*evoopt resume"):
+            next(results)
+    assert sorted(done) == [2 * i for i in range(1, 6)]
+
+
+def test_an_address_without_a_scheduler_is_said_so() -> None:
+    for address in ("tcp://127.0.0.1:1", "not an address"):
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}),
+            make_executor("dask", workers.make_scripted, None, scheduler=address) as executor,
+            pytest.raises(EvooptError, match=f"cannot reach a Dask scheduler at {address}.*dask scheduler"),
+        ):
+            list(executor.run([("double", 1)]))
+
+
+@pytest.mark.parametrize(("name", "other"), [("evoopt", "9.9"), ("torch", "1.0"), ("Python", "2.7")])
+def test_a_worker_with_another_version_is_refused_with_both_named(
+    name: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evoopt.execution import dask as module
+
+    real = module.versions()
+    monkeypatch.setattr(module, "versions", lambda: {**real, name: other})
+    with make_dask(workers=1) as executor, pytest.raises(EvooptError) as caught:
+        list(executor.run([("double", 1)]))
+    assert f"has {name} {real[name]}, but this machine has {name} {other}" in str(caught.value)
+
+
+def test_an_executor_leaves_nothing_behind_on_a_cluster_that_goes_on(cluster: Cluster) -> None:
+    with make_dask(cluster) as executor:
+        pids = {result.value for result in executor.run([("pid",)] * 8)}
+        assert len(pids) == 2
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    with make_dask(cluster) as executor:
+        assert [result.value for result in executor.run([("double", 3)])] == [6]
+
+
+def test_a_leader_that_is_killed_leaves_no_chunk_running(cluster: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "leader.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from evoopt.execution import make_executor\n"
+        "from tests.execution import workers\n"
+        "if __name__ == '__main__':\n"
+        "    executor = make_executor('dask', workers.make_scripted, None, scheduler=sys.argv[1])\n"
+        "    list(executor.run([('sleep', 600, Path(sys.argv[2]))]))\n"
+    )
+    root = str(Path(__file__).parents[2])
+    mark = tmp_path / "pid"
+    leader = subprocess.Popen(
+        [sys.executable, str(script), cluster.address, str(mark)], env={**os.environ, "PYTHONPATH": root}
+    )
+    pid = pid_in(mark)
+    leader.kill()
+    leader.wait()
+    wait_until(lambda: not psutil.pid_exists(pid))
+
+
+def test_a_leader_that_is_killed_takes_its_own_cluster_along(tmp_path: Path) -> None:
+    script = tmp_path / "leader.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from evoopt.execution import make_executor\n"
+        "from tests.execution import workers\n"
+        "if __name__ == '__main__':\n"
+        "    executor = make_executor('dask', workers.make_scripted, None, workers=1)\n"
+        "    list(executor.run([('sleep', 600, Path(sys.argv[1]))]))\n"
+    )
+    root = str(Path(__file__).parents[2])
+    mark = tmp_path / "pid"
+    leader = subprocess.Popen([sys.executable, str(script), str(mark)], env={**os.environ, "PYTHONPATH": root})
+    pid_in(mark)
+    family = descendants(leader.pid)
+    assert len(family) >= 2
+    leader.kill()
+    leader.wait()
+    wait_until(lambda: not any(process.is_running() for process in family))
+
+
+def test_work_for_a_gpu_goes_to_workers_that_offer_one(tmp_path: Path) -> None:
+    with separate_cluster(tmp_path, workers=1) as cluster:
+        gpu = cluster.add_worker("--resources", "GPU=1")
+        with make_dask(cluster, device="cuda") as executor:
+            pids = {result.value for result in executor.run([("pid",)] * 6)}
+        assert len(pids) == 1
+        plain = cluster.workers[0]
+        with make_dask(cluster, device="cuda") as executor:
+            results = executor.run([("sleep", 0.5, tmp_path / "pid")])
+            mine = in_background(lambda: list(results))
+            pid = pid_in(tmp_path / "pid")
+            assert pid in {process.pid for process in chunk_processes(gpu.pid)}
+            assert not chunk_processes(plain.pid)
+            mine.join()
+
+
+def test_a_stopped_process_counts_as_hung(local: Executor) -> None:
+    (result,) = local.run([("freeze",)])
+    assert (result.error, result.attempts) == ("timed out after 3 s", 2)
+
+
+def test_a_process_killed_from_outside_costs_one_retry(local: Executor, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    in_background(lambda: os.kill(pid_in(mark), signal.SIGKILL))
+    (result,) = local.run([("sleep", 1.0, mark)])
+    assert (result.error, result.attempts) == (None, 2)

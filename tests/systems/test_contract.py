@@ -1,0 +1,130 @@
+"""What every type of evolving models promises: same bytes anywhere, exact resume, a usable end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+import evoopt
+from evoopt.cli import app
+from evoopt.config import RunConfig, load_space, parse_config
+from evoopt.errors import EvooptError
+from evoopt.tasks import get_task
+
+RUNS: dict[str, dict[str, Any]] = {
+    "gadam-digits": {
+        "gadam": {"population": 4, "generations": 3},
+        "training": {"task": "digits", "steps": 5, "chunk_size": 2},
+    },
+    "genetic-digits": {
+        "genetic": {"population": 8, "generations": 5, "head_start": 10},
+        "scoring": {"examples": 100, "chunk_size": 3},
+    },
+    "pbt-digits": {
+        "recombination": {"population": 4, "generations": 4},
+        "training": {"task": "digits", "steps": 5, "chunk_size": 2},
+    },
+}
+
+
+def config(name: str, executor: str = "serial", workers: int | None = None) -> RunConfig:
+    changes = {**RUNS[name], "execution": {"executor": executor, "workers": workers}}
+    return load_space(name).override(changes).model_copy(update={"name": name})
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    evoopt.search(config(request.param), out=folder).close()
+    return request.param, folder
+
+
+def results(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "result.json").read_bytes(), (folder / "model.safetensors").read_bytes()
+
+
+def test_a_pool_gives_the_same_bytes_as_one_process(whole: tuple[str, Path], tmp_path: Path) -> None:
+    name, expected = whole
+    evoopt.search(config(name, "process", 2), out=tmp_path / "run").close()
+    assert results(tmp_path / "run") == results(expected)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(whole: tuple[str, Path], tmp_path: Path) -> None:
+    name, expected = whole
+    space, folder = tmp_path / f"{name}.toml", tmp_path / "run"
+    space.write_text(config(name, "process", 1).to_toml())
+    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder), "-q"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not any((folder / "weights").glob("[0-9]*.safetensors")):
+            assert process.poll() is None, "the run ended too early"
+            assert time.monotonic() < deadline, "no checkpoint within two minutes"
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    with evoopt.open_run(folder) as run:
+        if run.finished:
+            pytest.skip("the run was over before it could be killed")
+    evoopt.resume(folder, overrides={"executor": "serial"}).close()
+    assert results(folder) == results(expected)
+    # The last checkpoint is all that stays of the weights on the way.
+    assert len(list((folder / "weights").iterdir())) <= 2
+
+
+def test_the_winner_is_the_model_in_the_folder_and_was_tested_once(whole: tuple[str, Path]) -> None:
+    _name, folder = whole
+    with evoopt.open_run(folder) as run:
+        winner = run.winner
+        model = get_task(run.config.tasks[0]).make_model()
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    assert sum(p.numel() for p in model.parameters()) == winner["parameters"]
+    assert winner["test"]["examples"] == 360
+    assert 0 <= winner["test"]["metric"] <= 1
+
+
+def test_show_and_result_tell_the_story(whole: tuple[str, Path]) -> None:
+    from typer.testing import CliRunner
+
+    _name, folder = whole
+    shown = CliRunner().invoke(app, ["show", str(folder)])
+    assert shown.exit_code == 0, shown.output
+    assert "(finished)" in shown.output
+    assert "test loss" in shown.output
+    with evoopt.open_run(folder) as run:
+        assert f"\n{run.generations[-1]['generation']:>4} " in shown.output
+
+
+def test_what_needs_an_optimizer_says_that_this_is_none(whole: tuple[str, Path], tmp_path: Path) -> None:
+    from evoopt.export import write_export
+
+    _name, folder = whole
+    with pytest.raises(EvooptError, match="not an optimizer"):
+        write_export(str(folder), tmp_path / "x.py", "X")
+
+
+def test_options_without_meaning_are_refused(whole: tuple[str, Path]) -> None:
+    name, _ = whole
+    with pytest.raises(EvooptError, match="--compare means nothing to search space"):
+        load_space(name).with_options({"compare": True})
+    with pytest.raises(EvooptError, match="trained on one task, not 2"):
+        load_space(name).with_tasks(("digits", "mnist"))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_configurations_survive_their_file(name: str) -> None:
+    assert parse_config(config(name).to_toml(), name) == config(name)
+
+
+def test_an_unknown_individual_type_names_the_known_ones() -> None:
+    with pytest.raises(
+        EvooptError, match=r"unknown individual type in x\.toml 'gadm'\. Did you mean 'gadam'"
+    ):
+        parse_config("individual = 'gadm'", "x.toml")

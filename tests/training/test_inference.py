@@ -1,0 +1,141 @@
+"""Fast outputs of many networks equal those of plain modules, whatever the network is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError
+from evoopt.tasks.genetic_models import GeneticDigitsNet, GeneticLeNet, GeneticMNISTNet
+from evoopt.tasks.models import MLP, SmallCNN
+from evoopt.training import inference
+from evoopt.training.forward import outputs
+from evoopt.training.inference import Inference, PooledConvolution
+from evoopt.training.population import ModelPopulation
+
+
+class Residual(nn.Module):
+    """Not an nn.Sequential; has a buffer and a frozen parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1, affine=False)
+        self.inner = nn.Conv2d(1, 1, 3, padding=1)
+        self.scale = nn.Parameter(torch.tensor(0.5), requires_grad=False)
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return self.head((x + self.scale * self.inner(x)).flatten(1))
+
+
+def repeated() -> nn.Module:
+    """Layers that occur twice, one of them with weights; nested parts."""
+    linear, tanh = nn.Linear(64, 64), nn.Tanh()
+    return nn.Sequential(nn.Flatten(), nn.Sequential(linear, tanh), linear, tanh, nn.Linear(64, 2))
+
+
+def odd_sizes() -> nn.Module:
+    """Pooling that leaves a row over, unequal padding and strides, several channels, biases, dropout."""
+    return nn.Sequential(
+        nn.ZeroPad2d((1, 0, 2, 1)), nn.Conv2d(2, 5, (2, 3), stride=(1, 2), padding=1), nn.ReLU(),
+        nn.MaxPool2d(2, stride=2), nn.Dropout2d(0.5), nn.Conv2d(5, 3, 2), nn.ReLU(), nn.MaxPool2d((2, 2)),
+        nn.Flatten(), nn.Linear(6, 4),
+    )  # fmt: skip
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mnist": (GeneticMNISTNet, (1, 28, 28)),
+    "mnist 136": (lambda: GeneticMNISTNet("136"), (1, 28, 28)),
+    "lenet": (lambda: GeneticLeNet(3), (3, 32, 32)),
+    "digits": (GeneticDigitsNet, (1, 8, 8)),
+    "small cnn": (SmallCNN, (1, 28, 28)),
+    "mlp": (lambda: MLP(12, 7, 3), (12,)),
+    "residual": (Residual, (1, 8, 8)),
+    "repeated": (repeated, (1, 8, 8)),
+    "odd sizes": (odd_sizes, (2, 9, 15)),
+}
+
+
+def population(make: Callable[[], nn.Module], size: int) -> ModelPopulation:
+    torch.manual_seed(0)
+    return ModelPopulation.from_models([make() for _ in range(size)])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_are_those_of_each_network_alone_in_float64(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, shape = CASES[name]
+    monkeypatch.setattr(inference, "_CACHE_BYTES", 10 * 28 * 28 * 40 * 8)
+    models = population(make, 3).to("cpu", torch.float64)
+    x = torch.randn(23, *shape, dtype=torch.float64)
+    found = Inference(models.architecture.model, models.architecture.layout, x)(models.weights)
+    with torch.no_grad():
+        alone = torch.stack([models.member(k).eval()(x) for k in range(3)])
+    assert torch.allclose(found, alone, rtol=0, atol=1e-9)
+    assert torch.allclose(found, outputs(models, x), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mnist", "lenet", "mlp"])
+def test_outputs_do_not_depend_on_who_else_is_run_to_the_last_bit(name: str) -> None:
+    make, shape = CASES[name]
+    models = population(make, 4)
+    run = Inference(models.architecture.model, models.architecture.layout, torch.randn(70, *shape))
+    together = run(models.weights)
+    assert torch.equal(together[2:3], run(models.weights[2:3]))
+    assert torch.equal(together, run(models.weights.flip(0)).flip(0))
+
+
+def test_the_first_convolution_becomes_matrix_products_where_pooling_follows() -> None:
+    def kinds(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> list[type]:
+        models = population(make, 1)
+        run = Inference(models.architecture.model, models.architecture.layout, torch.zeros(2, *shape))
+        return [type(layer) for layer in run._model]  # type: ignore[union-attr]
+
+    assert kinds(*CASES["mnist"])[0] is PooledConvolution
+    assert kinds(*CASES["odd sizes"])[0] is PooledConvolution
+    assert nn.MaxPool2d not in kinds(*CASES["odd sizes"])
+    assert PooledConvolution not in kinds(*CASES["lenet"])
+
+
+@pytest.mark.parametrize(
+    "pooling", [nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(3), nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2)]
+)
+def test_other_pooling_stays_what_it_is(pooling: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 2), pooling, nn.ReLU(), nn.Flatten())
+    models = ModelPopulation.from_models([model])
+    x = torch.randn(4, 1, 8, 8)
+    found = Inference(model, models.architecture.layout, x)(models.weights)
+    assert torch.allclose(found[0], model(x), atol=1e-6)
+
+
+def test_the_model_given_stays_as_it_is() -> None:
+    model = GeneticDigitsNet().train()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    models = population(GeneticDigitsNet, 2)
+    Inference(model, models.architecture.layout, torch.randn(3, 1, 8, 8))(models.weights)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_model_that_changes_its_inputs_is_refused() -> None:
+    class Centred(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            x -= x.mean()
+            return super().forward(x)
+
+    models = ModelPopulation.from_models([Centred(4, 2)])
+    run = Inference(models.architecture.model, models.architecture.layout, torch.randn(5, 4))
+    with pytest.raises(EvooptError, match="changes its inputs in place"):
+        run(models.weights)
+
+
+def test_batches_are_sized_by_the_largest_activation() -> None:
+    assert inference.batch_size(nn.Linear(10, 2), torch.zeros(5, 10)) == 1024
+    assert inference.batch_size(GeneticMNISTNet(), torch.zeros(2, 1, 28, 28)) == 66
+    assert inference.batch_size(nn.Linear(4, 3 * 10**6), torch.zeros(2, 4)) == 1
