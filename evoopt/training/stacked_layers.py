@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.training.dropout import GivenDropout
+from evoopt.training.native import convolution, pooling
 
 Tensors = Mapping[str, Tensor]
 Back = Callable[[Tensor, bool], tuple[Tensor | None, dict[str, Tensor]]]
@@ -33,7 +34,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
     if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
         return _batch_norm if layer.momentum is not None else None
     if type(layer) is nn.ZeroPad2d:
-        return _padding if min(layer.padding) >= 0 else None
+        return _zero_padding if min(layer.padding) >= 0 else None
     if type(layer) is nn.Flatten:
         return _flatten if (layer.start_dim, layer.end_dim) == (1, -1) else None
     if type(layer) in _POOLING:
@@ -77,7 +78,7 @@ def _flatten(layer: nn.Flatten, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     return a.reshape(len(a), -1, a.shape[-1]), lambda grad, wanted: (grad.reshape(-1, *shape[1:]), {})
 
 
-def _padding(layer: nn.ZeroPad2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _zero_padding(layer: nn.ZeroPad2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     left, right, top, bottom = layer.padding
     height, width = a.shape[2:4]
 
@@ -103,6 +104,9 @@ def _elementwise(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Bac
 
 
 def _pooling(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    if isinstance(layer, nn.MaxPool2d) and pooling.suits(layer, a):
+        out, undo_pooling = pooling.max_pool(layer, a)
+        return out, lambda grad, wanted: (undo_pooling(grad) if wanted else None, {})
     # [P*C, H, W, b] is what a channels-last image of b channels looks like in memory.
     shape = a.shape
     pooled, undo = _by_autograd(layer, {"": a.flatten(0, 1).permute(0, 3, 1, 2)})
@@ -155,9 +159,23 @@ def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) 
 
 
 def _convolution(layer: nn.Conv2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    if not convolution.suits(layer, a):
+        return _convolution_by_columns(layer, own, a)
+    weight, padding = own["weight"], _symmetric_padding(layer)
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        found = {"weight": convolution.kernel_gradient(a, grad, weight, padding)}
+        if "bias" in own:
+            found["bias"] = grad.flatten(2).sum(dim=-1)
+        return convolution.input_gradient(grad, weight, padding) if wanted else None, found
+
+    return convolution.convolve(a, weight, own.get("bias"), padding), back
+
+
+def _convolution_by_columns(layer: nn.Conv2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    """The same as one matrix product per member, on copies of what every kernel element meets."""
     weight, stride, shape = own["weight"], layer.stride, a.shape
-    assert isinstance(layer.padding, tuple)
-    down, right = layer.padding
+    down, right = _symmetric_padding(layer)
     members, out_channels, channels, kh, kw = weight.shape
     kernels = weight.reshape(members, out_channels, -1)
     windows = _windows(F.pad(a, (0, 0, right, right, down, down)), kh, kw, stride)
@@ -184,6 +202,11 @@ def _convolution(layer: nn.Conv2d, own: Tensors, a: Tensor) -> tuple[Tensor, Bac
         return padded[:, :, down : down + height, right : right + width], found
 
     return out.view(members, out_channels, *windows.shape[4:]), back
+
+
+def _symmetric_padding(layer: nn.Conv2d) -> tuple[int, int]:
+    assert isinstance(layer.padding, tuple), "see rule_for"
+    return layer.padding[0], layer.padding[1]
 
 
 def _windows(padded: Tensor, kh: int, kw: int, stride: tuple[int, ...]) -> Tensor:

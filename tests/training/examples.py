@@ -124,6 +124,9 @@ _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
     "adult_raw": ((14,), 2),
     "letter": ((16,), 26),
     "rpv": ((3, 64, 64), 2),
+    "genetic_digits": (_DIGIT, 10),
+    "genetic_mnist": (_GREY, 10),
+    "genetic_cifar10": ((1, 32, 32), 10),
 }
 _BUILT_IN_OTHERS = {"iwslt_vi_en": sentences, "p3b1": labelled_once}
 

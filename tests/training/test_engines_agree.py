@@ -40,7 +40,7 @@ def test_every_built_in_task_is_covered() -> None:
 
 LARGE = (
     "mnist", "fashion_mnist", "cifar10", "mnist_lenet5", "mnist_lenet_hpo", "cifar10_resnet20",
-    "cifar10_capsnet", "iwslt_vi_en", "rpv",
+    "cifar10_capsnet", "iwslt_vi_en", "rpv", "genetic_mnist", "genetic_cifar10",
 )  # fmt: skip
 # Millions of weights in layers that others have too: minutes for nothing new.
 LEFT_OUT = ("orl5", "orl7", "orl9", "p3b1")

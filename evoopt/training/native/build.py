@@ -1,0 +1,76 @@
+"""Compiles a source file of this folder with the machine's C++ compiler, once, and loads it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+_FLAGS = ("-O3", "-march=native", "-funroll-loops", "-std=c++17", "-shared", "-fPIC", "-w")
+_WIDE = ("-mprefer-vector-width=512",)  # of use on x86 only, an error elsewhere
+_SECONDS = 120
+
+
+@functools.cache
+def library(name: str) -> ctypes.CDLL | None:
+    """Load ``name.cpp`` compiled; None, with one notice, where it cannot be compiled.
+
+    The result is kept in the user's cache, under a name that depends on source, compiler and processor.
+    """
+    source = Path(__file__).with_name(f"{name}.cpp")
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
+    try:
+        if compiler is None:
+            raise FileNotFoundError("no C++ compiler (g++ or clang++) found")
+        return ctypes.CDLL(str(_compiled(source, compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        warnings.warn(
+            f"convolutions of populations run uncompiled and slower: {type(error).__name__}: {error}",
+            stacklevel=2,
+        )
+        return None
+
+
+def _compiled(source: Path, compiler: str) -> Path:
+    version = subprocess.run(
+        [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
+    ).stdout
+    facts = (source.read_bytes(), version, _processor(), " ".join((*_FLAGS, *_WIDE)).encode())
+    digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
+    path = folder / f"{source.stem}-{digest}.so"
+    if path.is_file():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.mkdtemp(dir=folder)
+    except OSError:  # a home that cannot be written
+        folder = Path(tempfile.mkdtemp(prefix="evoopt-"))
+        path, scratch = folder / path.name, tempfile.mkdtemp(dir=folder)
+    part = Path(scratch) / path.name
+    try:
+        for flags in ((*_FLAGS, *_WIDE), _FLAGS):
+            command = [compiler, *flags, "-o", str(part), str(source)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+            if done.returncode == 0:
+                # Whole or not at all: several workers may be compiling at the same time.
+                os.replace(part, path)
+                return path
+        raise OSError(done.stderr.strip().splitlines()[0] if done.stderr.strip() else "the compiler failed")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _processor() -> bytes:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({x for x in lines if x.startswith(("model name", "flags"))})).encode()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}".encode()

@@ -1,0 +1,106 @@
+// Max pooling of stacked activations: planes [height, width, examples], examples innermost.
+//
+// As in torch, the first of equal numbers wins and NaN is larger than any number.
+
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr long kLanes = 16;
+
+template <class T> struct Lanes;
+template <> struct Lanes<float> { typedef int32_t Integer; };
+template <> struct Lanes<double> { typedef int64_t Integer; };
+
+template <class T> struct Wide {
+  typedef T Numbers __attribute__((vector_size(kLanes * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef typename Lanes<T>::Integer Integers __attribute__((vector_size(kLanes * sizeof(T))));
+};
+typedef uint8_t Places __attribute__((vector_size(kLanes), aligned(1), may_alias));
+
+struct Shape {
+  long planes, height, width, kh, kw, stride_down, stride_right, down, right, out_height, out_width, examples;
+};
+
+struct Window {
+  long h0, h1, w0, w1, top, left;
+  Window(const Shape &s, long row, long column)
+      : top(row * s.stride_down - s.down), left(column * s.stride_right - s.right) {
+    h0 = top < 0 ? 0 : top, w0 = left < 0 ? 0 : left;
+    h1 = top + s.kh < s.height ? top + s.kh : s.height, w1 = left + s.kw < s.width ? left + s.kw : s.width;
+  }
+};
+
+template <class T>
+void forward(const Shape &s, const T *x, T *out, uint8_t *place) {
+  typedef typename Wide<T>::Numbers V;
+  typedef typename Wide<T>::Integers M;
+  for (long p = 0; p < s.planes; ++p, x += s.height * s.width * s.examples)
+    for (long row = 0; row < s.out_height; ++row)
+      for (long column = 0; column < s.out_width; ++column, out += s.examples, place += s.examples) {
+        const Window at(s, row, column);
+        const long start = (at.h0 - at.top) * s.kw + at.w0 - at.left;
+        long e = 0;
+        for (; e + kLanes <= s.examples; e += kLanes) {
+          V best = *reinterpret_cast<const V *>(x + (at.h0 * s.width + at.w0) * s.examples + e);
+          M which = M{} + typename Lanes<T>::Integer(start);
+          for (long h = at.h0; h < at.h1; ++h)
+            for (long w = at.w0; w < at.w1; ++w) {
+              const V seen = *reinterpret_cast<const V *>(x + (h * s.width + w) * s.examples + e);
+              const M larger = (seen > best) | (seen != seen);
+              best = larger ? seen : best;
+              which = larger ? M{} + typename Lanes<T>::Integer((h - at.top) * s.kw + w - at.left) : which;
+            }
+          *reinterpret_cast<V *>(out + e) = best;
+          *reinterpret_cast<Places *>(place + e) = __builtin_convertvector(which, Places);
+        }
+        for (; e < s.examples; ++e) {
+          out[e] = x[(at.h0 * s.width + at.w0) * s.examples + e];
+          place[e] = uint8_t(start);
+          for (long h = at.h0; h < at.h1; ++h)
+            for (long w = at.w0; w < at.w1; ++w) {
+              const T seen = x[(h * s.width + w) * s.examples + e];
+              if (seen > out[e] || seen != seen)
+                out[e] = seen, place[e] = uint8_t((h - at.top) * s.kw + w - at.left);
+            }
+        }
+      }
+}
+
+template <class T>
+void backward(const Shape &s, const T *g, const uint8_t *place, T *dx) {
+  typedef typename Wide<T>::Numbers V;
+  typedef typename Wide<T>::Integers M;
+  const long size = s.height * s.width * s.examples;
+  for (long p = 0; p < s.planes; ++p, dx += size) {
+    std::memset(dx, 0, size * sizeof(T));
+    for (long row = 0; row < s.out_height; ++row)
+      for (long column = 0; column < s.out_width; ++column, g += s.examples, place += s.examples) {
+        const Window at(s, row, column);
+        long e = 0;
+        for (; e + kLanes <= s.examples; e += kLanes) {
+          const V flows = *reinterpret_cast<const V *>(g + e);
+          const M which = __builtin_convertvector(*reinterpret_cast<const Places *>(place + e), M);
+          for (long h = at.h0; h < at.h1; ++h)
+            for (long w = at.w0; w < at.w1; ++w) {
+              const typename Lanes<T>::Integer k((h - at.top) * s.kw + w - at.left);
+              V &to = *reinterpret_cast<V *>(dx + (h * s.width + w) * s.examples + e);
+              to += which == k ? flows : V{};
+            }
+        }
+        for (; e < s.examples; ++e)
+          dx[((at.top + place[e] / s.kw) * s.width + at.left + place[e] % s.kw) * s.examples + e] += g[e];
+      }
+  }
+}
+
+}  // namespace
+
+extern "C" {
+#define EVOOPT_POOLING(T)                                                                              \
+  void forward_##T(const Shape *s, const T *x, T *out, uint8_t *place) { forward(*s, x, out, place); } \
+  void backward_##T(const Shape *s, const T *g, const uint8_t *place, T *dx) { backward(*s, g, place, dx); }
+EVOOPT_POOLING(float)
+EVOOPT_POOLING(double)
+}

@@ -1,0 +1,74 @@
+"""Max pooling of stacked activations ``[P, channels, height, width, b]`` by a compiled kernel."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from evoopt.training.native.build import library
+from evoopt.training.native.threads import over_members
+
+_TYPES = {torch.float32: "float", torch.float64: "double"}
+_FIELDS = (
+    "planes", "height", "width", "kh", "kw", "stride_down", "stride_right", "down", "right",
+    "out_height", "out_width", "examples",
+)  # fmt: skip
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in _FIELDS]
+
+
+def suits(layer: nn.Module, a: Tensor) -> bool:
+    """Whether the compiled kernel can run this layer on these activations."""
+    if type(layer) is not nn.MaxPool2d or a.device.type != "cpu" or a.dtype not in _TYPES:
+        return False
+    kh, kw = _pair(layer.kernel_size)
+    plain = not layer.ceil_mode and not layer.return_indices and _pair(layer.dilation) == (1, 1)
+    return plain and kh * kw <= 255 and library("pooling") is not None
+
+
+def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The pooled activations, and the function that maps their gradient to that of ``a``."""
+    a = a.contiguous()
+    members, channels, height, width, examples = a.shape
+    kh, kw = _pair(layer.kernel_size)
+    stride, padding = _pair(layer.stride), _pair(layer.padding)
+    size = ((height + 2 * padding[0] - kh) // stride[0] + 1, (width + 2 * padding[1] - kw) // stride[1] + 1)
+    out = a.new_empty(members, channels, *size, examples)
+    place = torch.empty(out.shape, dtype=torch.uint8)
+    about = (height, width, kh, kw, *stride, *padding, *size, examples)
+
+    def run(name: str, first: Tensor, *others: Tensor) -> None:
+        function = _function(name, a.dtype)
+
+        def part(start: int, stop: int) -> None:
+            shape = _Shape((stop - start) * channels, *about)
+            function(ctypes.byref(shape), *(t[start].data_ptr() for t in (first, *others)))
+
+        over_members(members, part)
+
+    def back(grad: Tensor) -> Tensor:
+        found = torch.empty_like(a)
+        run("backward", grad.contiguous(), place, found)
+        return found
+
+    run("forward", a, out, place)
+    return out, back
+
+
+@cache
+def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    found = library("pooling")
+    assert found is not None, "asked for by `suits`"
+    function = getattr(found, f"{name}_{_TYPES[dtype]}")
+    function.argtypes, function.restype = [ctypes.c_void_p] * 4, None
+    return function  # type: ignore[no-any-return]
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
