@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -35,12 +35,14 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 }
 
 
+@functools.cache
 def images(network: str, count: int) -> Split:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(count, *NETWORKS[network][1], generator=generator)
     return Split(x, torch.randint(0, 10, (count,), generator=generator))
 
 
+@functools.cache
 def networks(network: str, count: int) -> list[nn.Module]:
     torch.manual_seed(0)
     return [NETWORKS[network][0]() for _ in range(count)]
@@ -98,8 +100,8 @@ def scoring(
     title, found = NETWORKS[network][2], {b: ratio(times, f"eager {b}", "ours") for b in batches}
     rows = [
         Row(
-            f"{title}: {members} on {count:,} images, {cores} processes of one thread / eager models, batches "
-            f"of {b}, {cores} threads",
+            f"{title}: {members} on {count:,} images, {cores} processes of one thread / eager models in "
+            f"batches of {b}, {cores} threads",
             _x(found[b]),
             target,
         )
@@ -138,7 +140,7 @@ def generation_of_pygad(count: int, members: int) -> float:
         suppress_warnings=True,
     )
     ga.run()
-    return [after - before for before, after in itertools.pairwise(times)]
+    return times[1] - times[0]
 
 
 def whole_generation(count: int = 500, members: int = 100, rounds: int = 3) -> Outcome:

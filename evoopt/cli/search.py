@@ -130,7 +130,9 @@ def _execution(
     data_dir: Path | None,
 ) -> dict[str, Any]:
     if scheduler is not None and executor not in (None, "dask"):
-        raise EvooptError(f"--scheduler goes with --executor dask, not with {executor!r}: leave one of them out")
+        raise EvooptError(
+            f"--scheduler goes with --executor dask, not with {executor!r}: leave one of them out"
+        )
     return {
         "workers": workers,
         "executor": "dask" if scheduler is not None else executor,

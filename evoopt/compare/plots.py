@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), "Color Universal Design"; black is kept for the reference.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00", "#7F7F7F")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11,
     "axes.titleweight": "bold", "legend.frameon": False, "figure.dpi": 150, "axes.axisbelow": True,
 }  # fmt: skip
@@ -32,7 +32,7 @@ def save_plots(comparison: Comparison, analysis: Analysis, folder: Path) -> list
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     paths = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, draw in PICTURES.items():
             figure = draw(comparison, analysis)
             FigureCanvasAgg(figure)

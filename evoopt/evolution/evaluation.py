@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -44,8 +44,8 @@ class _Unit:
 class Archive(Protocol):
     """Where evaluations are kept; `evoopt.runs` has one on disk."""
 
-    def evaluations(self) -> Iterable[Evaluation]:
-        """All evaluations so far."""
+    def evaluations_of(self, keys: Collection[str]) -> Iterable[Evaluation]:
+        """Evaluations of some rules so far, in the order they were made."""
 
     def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
         """Keep the rows of one chunk, all or none."""
@@ -82,12 +82,14 @@ class Evaluator:
         self._archive = archive
         self._engines = archive.engines()
         self._on_chunk = on_chunk
+        # Of the individuals being scored only, so that memory does not grow with the run.
         self._by_key: dict[str, dict[tuple[str, int, int], Evaluation]] = {}
-        for row in archive.evaluations():
-            self._remember(row)
 
     def runs_of(self, ind: OptimizerIndividual, final: bool = False) -> list[Evaluation]:
-        """The trainings that count for an individual: those of the search, or those of the final."""
+        """The trainings that count for an individual: those of the search, or those of the final.
+
+        It must be one of those that were scored last.
+        """
         rows = self._by_key.get(ind.genome.key, {})
         counted = [row for (_, replicate, _), row in rows.items() if (replicate >= FINAL_REPLICATE) == final]
         last = max((row.repeat for row in counted), default=0)
@@ -106,6 +108,7 @@ class Evaluator:
                 path = (self._config.search.seed, _NOISE, generation, ind.id)
                 ind.fitness.values = (0.0, float(np.random.default_rng(path).normal()), 0.0)
             return 0
+        self._recall(individuals)
         trained = self._train(self._wanted(individuals, generation), generation)
         for ind in individuals:
             evaluation = self._config.evaluation
@@ -121,9 +124,17 @@ class Evaluator:
             for k in range(config.search.final_replicates)
             for ind in finalists
         ]
+        self._recall(finalists)
         self._train(wanted, config.search.generations)
         fitness, tasks = config.evaluation.fitness, config.evaluation.tasks
         return [fitness_values(fitness, self.runs_of(ind, final=True), tasks) for ind in finalists]
+
+    def _recall(self, individuals: Sequence[OptimizerIndividual]) -> None:
+        keys = dict.fromkeys(ind.genome.key for ind in individuals)
+        known = self._by_key
+        self._by_key = {key: known.get(key, {}) for key in keys}
+        for row in self._archive.evaluations_of([key for key in keys if key not in known]):
+            self._remember(row)
 
     def _wanted(self, individuals: Sequence[OptimizerIndividual], generation: int) -> list[_Wanted]:
         again = self._config.search.elite_policy == "reevaluate"
@@ -138,7 +149,7 @@ class Evaluator:
     def _train(self, wanted: Sequence[_Wanted], generation: int) -> int:
         units = self._layout(wanted, generation)
         todo = [
-            unit for unit in units if not all(unit.name in self._by_key.get(key, {}) for key in unit.keys)
+            unit for unit in units if not all(unit.name in self._by_key[key] for key in unit.keys)
         ]
         left = sum(len(unit.keys) for unit in todo)
         total = sum(len(unit.keys) for unit in units)
@@ -165,23 +176,24 @@ class Evaluator:
         return total
 
     def _layout(self, wanted: Sequence[_Wanted], generation: int) -> list[_Unit]:
-        groups: dict[tuple[str, int, int], dict[str, UpdateRule]] = {}
+        groups: dict[tuple[str, int, int], dict[str, None]] = {}
+        rules: dict[str, UpdateRule] = {}
         for ind, task, replicate, repeat in wanted:
-            name = (task, replicate, repeat)
-            known = self._by_key.get(ind.genome.key, {}).get(name)
+            name, key = (task, replicate, repeat), ind.genome.key
+            known = self._by_key[key].get(name)
             # Rows of this very generation are what an interrupted attempt left: the layout of chunks must not
             # depend on them, since members of one chunk share their arithmetic.
             if known is None or known.generation == generation:
-                groups.setdefault(name, {})[ind.genome.key] = ind.genome.rule().canonical()
+                groups.setdefault(name, {})[key] = None
+                if key not in rules:
+                    rules[key] = ind.genome.rule().canonical()
         size = self._config.evaluation.chunk_size
         units: list[_Unit] = []
-        for name, rules in groups.items():
-            keys = list(rules)
+        for name, group in groups.items():
+            keys, seed = tuple(group), self.seed(name[0], name[1])
             for start in range(0, len(keys), size):
-                members = tuple(keys[start : start + size])
-                chunk = self._chunk(
-                    name[0], self.seed(name[0], name[1]), tuple(rules[key] for key in members)
-                )
+                members = keys[start : start + size]
+                chunk = self._chunk(name[0], seed, tuple(rules[key] for key in members))
                 units.append(_Unit(len(units), name, members, chunk))
         return units
 
@@ -243,7 +255,7 @@ class Evaluator:
         return derive_seed(self._config.search.seed, _SEEDS, name, replicate)
 
     def _remember(self, row: Evaluation) -> None:
-        self._by_key.setdefault(row.key, {})[row.task, row.replicate, row.repeat] = row
+        self._by_key[row.key][row.task, row.replicate, row.repeat] = row
 
 
 def _failure(result: ChunkResult) -> TrainingResult:

@@ -52,9 +52,9 @@ def evolve(
     """
     toolbox, seeds = optimizer_toolbox(config)
     toolbox.register("evaluate", evaluator.score)
-    scheme = ElitistScheme(toolbox, config.search, config.evaluation.replicates, seeds)
-    hall = tools.HallOfFame(max(config.search.finalists, 10), similar=_same_rule)
     state = record.checkpoint()
+    scheme = ElitistScheme(toolbox, config.search, config.evaluation.replicates, seeds, begin=state is None)
+    hall = tools.HallOfFame(max(config.search.finalists, 10), similar=_same_rule)
     if state is None:
         record.save_generation(None, _state(scheme, hall), scheme.population)
     else:
@@ -86,7 +86,8 @@ def _same_rule(a: OptimizerIndividual, b: OptimizerIndividual) -> bool:
 
 def _update_hall(hall: tools.HallOfFame, population: Sequence[OptimizerIndividual]) -> None:
     # An elite's fitness changes as it is averaged over more seeds, so its older copy must not keep its place.
-    older = [ind for ind in hall if not any(_same_rule(ind, new) for new in population)]
+    keys = {ind.genome.key for ind in population}
+    older = [ind for ind in hall if ind.genome.key not in keys]
     hall.clear()
     hall.update([*population, *older])
 

@@ -45,10 +45,16 @@ class ElitistScheme(Generic[G]):
         search: Sizes and policies.
         replicates: Seeds per task of a new individual.
         seeds: Genomes the first generation starts with, cut to the population size.
+        begin: Whether to make the first generation; not needed before `restore`.
     """
 
     def __init__(
-        self, toolbox: base.Toolbox, search: SearchSection, replicates: int, seeds: tuple[G, ...] = ()
+        self,
+        toolbox: base.Toolbox,
+        search: SearchSection,
+        replicates: int,
+        seeds: tuple[G, ...] = (),
+        begin: bool = True,
     ) -> None:
         self._toolbox = toolbox
         self._search = search
@@ -58,7 +64,7 @@ class ElitistScheme(Generic[G]):
         self._next_id = 0
         self.generation = 0
         self.population: list[Individual[G]] = []
-        for k in range(search.population):
+        for k in range(search.population if begin else 0):
             seeded = k < len(seeds)
             genome = seeds[k] if seeded else toolbox.random(self._rng)
             self.population.append(self._new(genome, "seed" if seeded else "random"))

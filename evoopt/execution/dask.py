@@ -228,7 +228,13 @@ def _gpus(device: str) -> list[str]:
 
     index = device.partition(":")[2]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [index] if index else visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
+    return (
+        [index]
+        if index
+        else visible.split(",")
+        if visible
+        else list(map(str, range(torch.cuda.device_count())))
+    )
 
 
 def _environment(gpus: Sequence[str], k: int) -> dict[str, str]:

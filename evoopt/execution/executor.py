@@ -107,12 +107,12 @@ def make_executor(
             belongs to the config, not to the machine.
         timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
             cannot enforce it.
-        scheduler: Address of a running Dask scheduler for ``"dask"``; None has it make a cluster on this machine.
+        scheduler: Address of a running Dask scheduler for ``"dask"``; None makes a cluster on this machine.
         device: What the work computes on; ``"dask"`` gives a chunk that computes on CUDA a GPU of its own.
 
     Raises:
-        EvooptError: Unknown kind, a number out of range, a factory or setup that cannot be pickled, or Dask is
-            not installed.
+        EvooptError: Unknown kind, a number out of range, a factory or setup that cannot be pickled, or Dask
+            that is not installed.
     """
     if kind not in _KINDS:
         raise unknown_name("executor", kind, _KINDS)

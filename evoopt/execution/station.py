@@ -26,7 +26,7 @@ IDLE_S = 600.0
 
 
 def versions() -> dict[str, str]:
-    """What must agree between the machines of a run, by name; local version labels such as +cpu are left out."""
+    """What must agree between the machines of a run; labels of local versions such as +cpu are left out."""
     return {
         "evoopt": evoopt.__version__,
         "torch": importlib.metadata.version("torch").partition("+")[0],
@@ -70,7 +70,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         Args:
             index: Index of the chunk.
             message: The chunk.
-            wanted: Asked about once a second whether the result is still wanted; if not, the process is ended.
+            wanted: Asked about once a second whether the result is still wanted; if not, the process ends.
 
         Raises:
             EvooptError: Another version here, or no process can be made; its message is the factory's where
@@ -137,8 +137,8 @@ def _make_relay(payload: bytes) -> Worker:
     factory, setup = pickle.loads(payload)
     worker: Worker = factory(setup)
 
-    def relay(message: bytes) -> bytes:
-        value = worker(pickle.loads(message))
+    def relay(chunk: bytes) -> bytes:
+        value = worker(pickle.loads(chunk))
         try:
             return pickle.dumps(value)
         except Exception as error:

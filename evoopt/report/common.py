@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from evoopt.report.blocks import Block, Cell, Code, Column, Section, Table, Text
-from evoopt.report.figures import Figure, Panel, Series
+from evoopt.report.blocks import Block, Cell, Code, Column, Section, Shown, Table, Text
+from evoopt.report.figures import Figure, Lines
 from evoopt.runs.run import Run
 
 Record = Mapping[str, Any]
@@ -98,15 +98,15 @@ def quartiles(rows: Sequence[Sequence[float | None]]) -> tuple[list[float | None
     return tuple(found)
 
 
-def rate_panel(records: Sequence[Record], rates: Mapping[str, Sequence[float | None]], title: str) -> Panel:
-    """Shares by generation."""
-    series = tuple(Series(label, y) for label, y in rates.items())
-    return Panel(values_x(records), series, title, percent=True)
-
-
 def values_x(records: Sequence[Record]) -> list[float]:
     """Numbers of the generations."""
     return [float(record["generation"]) for record in records]
+
+
+def unless_zero(name: str, title: str, figure: Lines, otherwise: str) -> Block:
+    """A figure, or a sentence if all its lines run along zero."""
+    flat = all(not any(series.y) for panel in figure.panels for series in panel.series)
+    return Text(otherwise) if flat else Shown(name, title, figure)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

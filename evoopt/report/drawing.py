@@ -82,7 +82,7 @@ def _panel(axis: Axes, panel: Panel, legend: bool) -> None:
         reference = own.role == "reference"
         colour = _GREY if reference else _COLOURS[plain % len(_COLOURS)]
         plain += not reference
-        style = {"linestyle": (0, (4, 2))} if reference else {}
+        style: Any = (0, (4, 2)) if reference else "-"
         axis.plot(
             x,
             _known(own.y),
@@ -90,7 +90,7 @@ def _panel(axis: Axes, panel: Panel, legend: bool) -> None:
             linewidth=1.6,
             label=own.label,
             marker="o" if len(x) == 1 else None,
-            **style,
+            linestyle=style,
         )
         if own.low is not None and own.high is not None:
             axis.fill_between(x, _known(own.low), _known(own.high), color=colour, alpha=0.18, linewidth=0)

@@ -36,14 +36,15 @@ def _lines(rule: UpdateRule) -> list[str]:
         lines.append(rf"\eta_t = \eta{schedule}")
     rate = r"\eta_t" if schedule else r"\eta"
     decayed = rf"(1-{rate}\lambda)\,w_{{t-1}}" if rule.weight_decay else "w_{t-1}"
-    lines.append(rf"w_t = {decayed} - {rate}\,[{_sum(rule)}]")
+    direction = _sum(rule) if len(rule.terms) == 1 and rule.terms[0][1] > 0 else f"[{_sum(rule)}]"
+    lines.append(rf"w_t = {decayed} - {rate}\,{direction}")
     return lines
 
 
 def _sum(rule: UpdateRule) -> str:
     if not rule.terms:
         return "0"
-    parts = [f"{_number(weight, sign=True)} {_term(name, rule)}" for name, weight in rule.terms]
+    parts = [f"{_coefficient(weight)} {_term(name, rule)}" for name, weight in rule.terms]
     return " ".join(parts).removeprefix("+")
 
 
@@ -75,6 +76,10 @@ def _constants(rule: UpdateRule) -> list[tuple[Markup, str, str]]:
         for symbol, name, value in rows
         if value is not None
     ]
+
+
+def _coefficient(weight: float) -> str:
+    return ("+" if weight > 0 else "-") if abs(weight) == 1 else _number(weight, sign=True)
 
 
 def _number(value: float, sign: bool = False) -> str:

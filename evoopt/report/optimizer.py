@@ -13,7 +13,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.report import optimizer_figures as draw
 from evoopt.report.against import against, curves, differences, verdict_texts
 from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
-from evoopt.report.common import Draw, Figured, generations_table
+from evoopt.report.common import Draw, Figured, generations_table, unless_zero
 from evoopt.report.drift import Drift
 from evoopt.report.formula import formulas
 from evoopt.report.pedigree import Pedigree
@@ -105,7 +105,9 @@ def _code(run: Run, rule: UpdateRule) -> str:
 def _search(run: Run) -> Section:
     blocks: list[Block] = [
         Shown("fitness", "Fitness by generation", draw.fitness(run)),
-        Shown("outcomes", "Trainings without a score", draw.outcomes(run)),
+        unless_zero(
+            "outcomes", "Trainings without a score", draw.outcomes(run), "All trainings gave a score."
+        ),
         Shown("tasks", "Tasks", draw.tasks(run)),
         *_finalists(run),
         generations_table(run.generations, GENERATION),
@@ -212,8 +214,8 @@ def _basis(run: Run) -> Section:
     texts = [
         f"Budget: {search.population} individuals, {len(run.generations)} of {search.generations} "
         f"generations; every training has {evaluation.steps:,} steps on {names}.",
-        f"Seeds: root {search.seed}; a new individual is scored on {evaluation.replicates} per task, an elite "
-        f"on up to {max(search.max_replicates, evaluation.replicates)}, finalists on "
+        f"Seeds: root {search.seed}; a new individual is scored on {evaluation.replicates} per task, an "
+        f"elite on up to {max(search.max_replicates, evaluation.replicates)}, finalists on "
         f"{search.final_replicates} fresh ones.",
         sealed,
         "This is one run: another root seed gives another winner, and how much winners differ was not "

@@ -42,8 +42,8 @@ def make_page(run: Run) -> Page:
         title=run.folder.resolve().name,
         lead=f"{kind} · space {run.config.name} · {state}",
         sections=[*parts, settings(run)],
-        footer=f"Written by evoopt {evoopt.__version__} from a run folder of evoopt {made_with}. This file is "
-        "complete: it loads nothing.",
+        footer=f"Written by evoopt {evoopt.__version__} from a run folder of evoopt {made_with}. This file "
+        "is complete: it loads nothing.",
     )
 
 

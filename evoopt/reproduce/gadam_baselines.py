@@ -156,7 +156,7 @@ def tuned(bench: Bench, start: Members) -> dict[str, Any]:
 
 
 def plain(bench: Bench, start: Members, name: str) -> dict[str, Any]:
-    """One of torch's optimizers with its default settings, from GADAM's first initial model, in a plain loop."""
+    """One of torch's optimizers with its default settings, from GADAM's first initial model."""
     task, budget = bench.task, bench.budget
     model = start.population.member(0).to(bench.device).train()
     train, validation = bench.data.train.to(bench.device), bench.data.validation.to(bench.device)

@@ -1,4 +1,4 @@
-"""What is trained on what, for how long: the parts of the GADAM paper's experiments and two scales of them."""
+"""What is trained on what, for how long: the experiments of the GADAM paper at two scales."""
 
 from __future__ import annotations
 

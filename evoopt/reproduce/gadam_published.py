@@ -35,9 +35,15 @@ PUBLISHED: Mapping[str, Mapping[str, Number]] = {
             random_forest=96.8, svm=98.60, gcforest=99.26, deep_belief_net=98.75, gradient_descent=99.05
         ),
     },
-    "orl5": _accuracies(gadam_paper=97.00, adam=96.50, random_forest=91.00, svm=80.50, knn=76.00, gcforest=91.00),
-    "orl7": _accuracies(gadam_paper=99.17, adam=97.50, random_forest=93.33, svm=82.50, knn=83.33, gcforest=96.67),
-    "orl9": _accuracies(gadam_paper=100.0, adam=98.50, random_forest=95.00, svm=85.00, knn=92.50, gcforest=97.50),
+    "orl5": _accuracies(
+        gadam_paper=97.00, adam=96.50, random_forest=91.00, svm=80.50, knn=76.00, gcforest=91.00
+    ),
+    "orl7": _accuracies(
+        gadam_paper=99.17, adam=97.50, random_forest=93.33, svm=82.50, knn=83.33, gcforest=96.67
+    ),
+    "orl9": _accuracies(
+        gadam_paper=100.0, adam=98.50, random_forest=95.00, svm=85.00, knn=92.50, gcforest=97.50
+    ),
     "yeast": _accuracies(
         gadam_paper=63.70, adam=62.05, random_forest=60.44, svm=40.76, knn=48.80, gcforest=63.45
     ),
@@ -58,8 +64,8 @@ NOT_RUN: Mapping[str, str] = {
 """Published rows that have no counterpart here."""
 
 REMARKS: Mapping[str, str] = {
-    "mnist": "The published numbers of the six optimizers are the best that a run of 80,000 steps ever reached on "
-    "test data; those of the other methods are copied from the gcForest paper.",
+    "mnist": "The published numbers of the six optimizers are the best that a run of 80,000 steps ever "
+    "reached on test data; those of the other methods are copied from the gcForest paper.",
     "orl9": "98.50% is not possible in one run on 40 test images; the published number must be an average.",
 }
 """What to know about the published numbers of a part."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,9 @@ def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS, label:
         label: What to call the part, its name by default.
     """
     settings = {"data": part, **{name: value for name, value in asdict(budget).items() if name != "seeds"}}
-    units = [Unit(label or part, method, seed, settings) for seed in range(budget.seeds) for method in methods]
+    units = [
+        Unit(label or part, method, seed, settings) for seed in range(budget.seeds) for method in methods
+    ]
     return [unit for unit in units if unit.seed == 0 or unit.method not in _DETERMINISTIC]
 
 
@@ -77,7 +79,8 @@ def make_unit_worker(setup: UnitSetup) -> Worker:
     """Return the function that does units; data sets are loaded when they are needed, and kept."""
     loaded: dict[str, tuple[Task, TaskData]] = {}
 
-    def work(unit: Unit) -> dict[str, Any]:
+    def work(chunk: Any) -> dict[str, Any]:
+        unit: Unit = chunk
         name = str(unit.settings["data"])
         part = PARTS[name]
         if name not in loaded:
@@ -124,7 +127,7 @@ def make_scheme(bench: Bench, variant: str) -> tuple[GadamScheme, LineageTrainer
 
 
 def evolve(bench: Bench, variant: str) -> dict[str, Any]:
-    """One GADAM run: the scores of its best model, what happened in each generation, and the best's lineage."""
+    """One GADAM run: the scores of its best model, its generations, and the best model's lineage."""
     scheme, trainer = make_scheme(bench, variant)
     history = evolve_models(scheme)
     winner = scheme.winner()
@@ -136,9 +139,3 @@ def evolve(bench: Bench, variant: str) -> dict[str, Any]:
         "losses": lineage.losses,
         "crossovers": list(lineage.crossovers),
     }
-
-
-def with_overrides(budget: Budget, scale: float, **changes: int | None) -> Budget:
-    """A budget with its steps scaled and some of its numbers replaced."""
-    steps = max(1, round(budget.steps * scale))
-    return replace(budget, steps=steps, **{name: value for name, value in changes.items() if value is not None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,7 @@ class LineageTrainer(PhaseTrainer):
 def thinned(losses: Tensor, points: int = CURVE_POINTS) -> dict[str, list[float]]:
     """A curve as means over equal stretches: ``steps`` at their ends, and ``losses``."""
     ends = np.unique(np.linspace(0, len(losses), min(points, len(losses)) + 1).round().astype(int))
-    means = [float(losses[a:b].double().mean()) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    means = [float(losses[a:b].double().mean()) for a, b in itertools.pairwise(ends)]
     return {"steps": ends[1:].tolist(), "losses": [float(f"{mean:.5g}") for mean in means]}
 
 

@@ -66,9 +66,15 @@ class UnitFile:
     def keep(self, unit: Unit, result: Mapping[str, Any]) -> None:
         """Add the result of a unit; numbers that are not finite become null."""
         body = without_nan(dict(result))
-        record = {"part": unit.part, "method": unit.method, "seed": unit.seed, "key": unit.key, "result": body}
+        record = {
+            "part": unit.part,
+            "method": unit.method,
+            "seed": unit.seed,
+            "key": unit.key,
+            "result": body,
+        }
         line = json.dumps(record) + "\n"
-        torn = self._path.exists() and not self._path.read_bytes()[-1:] in (b"", b"\n")
+        torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write("\n" + line if torn else line)
         self._known[unit.key] = body

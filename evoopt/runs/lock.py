@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from evoopt.errors import RunLockedError
+from evoopt.errors import EvooptError, RunLockedError
 
 _LOCK, _OWNER = "run.lock", "run.owner"
 
@@ -36,6 +37,7 @@ class RunLock:
 
     Raises:
         RunLockedError: Another process holds the lock.
+        EvooptError: The folder cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +49,10 @@ class RunLock:
             raise RunLockedError(
                 f"{folder} is in use by {self._read_owner()}; wait for it to end, or stop it with Ctrl-C"
             ) from None
-        self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        except OSError as error:
+            raise EvooptError(f"cannot write to {folder}: {error.strerror or error}") from None
+        with contextlib.suppress(OSError):  # only tells others who we are
+            self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
 
     def _read_owner(self) -> str:
         try:
@@ -57,5 +62,6 @@ class RunLock:
 
     def release(self) -> None:
         """Give the lock back."""
-        self._owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._owner.unlink(missing_ok=True)
         self._lock.release()

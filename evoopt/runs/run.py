@@ -173,14 +173,7 @@ class Run:
 
     def lineage(self, number: int) -> list[Individual[Any]]:
         """An individual and all its ancestors, newest first."""
-        seen: dict[int, Individual[Any]] = {}
-        queue = [number]
-        while queue:
-            current = queue.pop(0)
-            if current not in seen:
-                seen[current] = self.store.individual(current)
-                queue.extend(seen[current].parents)
-        return sorted(seen.values(), key=lambda ind: -ind.id)
+        return self.store.individuals(self.store.ancestors(number))[::-1]
 
     def result_json(self) -> str:
         """The outcome as text without anything that depends on time or machine load.

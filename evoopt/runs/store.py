@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +13,28 @@ from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
 from evoopt.evolution.scores import Evaluation
 from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.runs.database import BACKUP_FILE, Database, Row
 from evoopt.training.plan import TrainingResult
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE individuals (
     id INTEGER PRIMARY KEY, born INTEGER NOT NULL, key TEXT NOT NULL, operation TEXT NOT NULL,
-    parents TEXT NOT NULL, genome TEXT NOT NULL);
+    parents TEXT NOT NULL, genome TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE evaluations (
     generation INTEGER NOT NULL, chunk INTEGER NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL,
     task TEXT NOT NULL, replicate INTEGER NOT NULL, repeat INTEGER NOT NULL, seed INTEGER NOT NULL,
     engine TEXT NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL, steps INTEGER NOT NULL,
-    train_loss REAL, eval_loss REAL, metric REAL, seconds REAL NOT NULL,
+    train_loss REAL, eval_loss REAL, metric REAL, seconds REAL NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (generation, chunk, position)) WITHOUT ROWID;
-CREATE TABLE generations (generation INTEGER PRIMARY KEY, record TEXT NOT NULL);
-CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);
+CREATE INDEX evaluations_by_key ON evaluations (key);
+CREATE TABLE generations (generation INTEGER PRIMARY KEY, record TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE checkpoint (
+    id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
-
-_PLACE = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
-_RESULT = ("outcome", "reason", "steps", "train_loss", "eval_loss", "metric", "seconds")
-_COLUMNS = ", ".join((*_PLACE, *_RESULT))
+_TABLES = ("meta", "individuals", "evaluations", "generations", "checkpoint")
 
 
 class RunStore:
@@ -49,7 +47,7 @@ class RunStore:
         read_genome: Rebuilds a genome from its JSON.
 
     Raises:
-        EvooptError: No such file, not a run's database, or one of another version.
+        EvooptError: No such file, not a run's database, a damaged one, or one of another version.
     """
 
     def __init__(
@@ -61,100 +59,82 @@ class RunStore:
     ) -> None:
         self._path = path
         self._read_genome = read_genome
-        self._readonly = readonly
         if not create and not path.is_file():
             raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
-        uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
-        with self._errors():
-            self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
-            if not readonly:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db = Database(path, _TABLES, create, readonly)
+        try:
             if create:
-                with self._transaction():
+                with self._db.transaction():
                     for statement in _SCHEMA.strip().split(";\n"):
                         self._db.execute(statement)
-                    self._db.execute("INSERT INTO meta VALUES ('version', ?)", (str(STORE_VERSION),))
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-        if found is None or found[0] != str(STORE_VERSION):
-            raise EvooptError(
-                f"{path.parent} was written by another version of evoopt (run format {found and found[0]}, "
-                f"this one reads {STORE_VERSION})"
-            )
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "full" in str(error) or "disk I/O" in str(error):
+                    self._db.insert("meta", [("version", str(STORE_VERSION))])
+            found = self._db.execute("SELECT value FROM meta WHERE key = 'version'")
+            if found != [(str(STORE_VERSION),)]:
                 raise EvooptError(
-                    f"cannot write {self._path}: {error}; nothing saved so far is lost, "
-                    f"free some space and run: evoopt resume {self._path.parent}"
-                ) from None
-            raise EvooptError(f"cannot use {self._path}: {error}") from None
-        except sqlite3.DatabaseError as error:
-            raise EvooptError(f"{self._path} is damaged or not a run's database: {error}") from None
+                    f"{path.parent} was written by another version of evoopt (run format "
+                    f"{found[0][0] if found else 'unknown'}, this one reads {STORE_VERSION})"
+                )
+            if not (create or readonly):
+                self._refuse_older_than_backup()
+        except BaseException:
+            self._db.close()
+            raise
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+    def _refuse_older_than_backup(self) -> None:
+        # A damaged log makes SQLite fall back to what was there before, without a word.
+        backup = self._path.with_name(BACKUP_FILE)
+        newest = "SELECT COALESCE(MAX(generation), -1) FROM generations"
+        kept = None
+        if backup.is_file():
+            with suppress(EvooptError), closing(Database(backup, _TABLES, readonly=True)) as database:
+                kept = database.execute(newest)[0][0]
+        if kept is not None and kept > self._db.execute(newest)[0][0]:
+            raise self._db.damage("it has lost generations that its backup holds")
 
     def close(self) -> None:
         """Fold the write-ahead log into the one file and close it."""
-        if not self._readonly:
-            # Fails while somebody reads; then the log stays beside the file, which is as good.
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
 
     def select(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a SELECT, for reports that aggregate many evaluations."""
-        with self._errors():
-            return self._db.execute(query, parameters).fetchall()
+        return self._db.execute(query, parameters)
 
     def evaluations(self) -> Iterator[Evaluation]:
         """All evaluations by generation, chunk and position."""
-        with self._errors():
-            rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM evaluations ORDER BY generation, chunk, position"
-            )
-            for row in rows:
-                train_loss, eval_loss, metric = (math.nan if x is None else x for x in row[12:15])
-                result = TrainingResult(row[9], row[10], row[11], train_loss, eval_loss, metric, row[15])
-                place = dict(zip(_PLACE, row, strict=False))
-                yield Evaluation(**place, result=result)
+        return self._evaluations("ORDER BY generation, chunk, position")
+
+    def evaluations_of(self, keys: Collection[str]) -> Iterator[Evaluation]:
+        """Evaluations of some rules, in the order they were made."""
+        wanted = "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY generation, chunk, position"
+        return self._evaluations(wanted, json.dumps(list(keys)))
+
+    def _evaluations(self, rest: str, *parameters: Any) -> Iterator[Evaluation]:
+        for row in self._db.rows("evaluations", rest, parameters):
+            losses = (math.nan if x is None else x for x in row[12:15])
+            yield Evaluation(*row[:9], TrainingResult(*row[9:12], *losses, row[15]))
 
     def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
         """Keep the rows of one chunk, all or none."""
-        values = [
-            (
-                *(getattr(row, name) for name in _PLACE),
-                *(getattr(row.result, name) for name in _RESULT),
-            )
-            for row in rows
-        ]
-        with self._transaction():
-            self._db.executemany(f"INSERT INTO evaluations VALUES ({','.join('?' * 16)})", values)
+        with self._db.transaction():
+            self._db.insert("evaluations", map(_evaluation_row, rows))
 
     def discard(self, generation: int, task: str) -> None:
         """Forget what a generation's trainings on a task gave."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute("DELETE FROM evaluations WHERE generation = ? AND task = ?", (generation, task))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint, None before the first."""
-        with self._errors():
-            row = self._db.execute("SELECT state FROM checkpoint").fetchone()
-        return None if row is None else self._json(row[0])
+        return _checkpoint(self._db)
+
+    def backup_checkpoint(self) -> dict[str, Any] | None:
+        """The checkpoint of the backup, None if there is no sound one."""
+        backup = self._path.with_name(BACKUP_FILE)
+        if not backup.is_file():
+            return None
+        with suppress(EvooptError), closing(Database(backup, _TABLES, readonly=True)) as database:
+            return _checkpoint(database)
+        return None
 
     def save_generation(
         self,
@@ -162,29 +142,25 @@ class RunStore:
         state: dict[str, Any],
         created: Sequence[Individual[Any]],
     ) -> None:
-        """Keep a generation's statistics, the individuals created and the new checkpoint, all or none."""
-        with self._transaction():
+        """Keep a generation's statistics, the individuals created and the new checkpoint, all or none.
+
+        What was there before is backed up first.
+        """
+        self._db.back_up()
+        with self._db.transaction(durable=True):
             if record is not None:
-                self._db.execute(
-                    "INSERT INTO generations VALUES (?, ?)", (record["generation"], json.dumps(record))
-                )
-            self._db.executemany(
-                "INSERT INTO individuals VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        ind.id, ind.born, ind.genome.key, ind.operation, json.dumps(ind.parents),
-                        json.dumps(ind.genome.to_json()),
-                    )
-                    for ind in created
-                ],
-            )  # fmt: skip
-            self._db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (json.dumps(state),))
+                self._db.insert("generations", [(record["generation"], json.dumps(record))])
+            self._db.insert("individuals", map(_individual_row, created))
+            self._db.insert("checkpoint", [(1, json.dumps(state))], replace=True)
 
     def load_individuals(self, rows: Sequence[dict[str, Any]]) -> list[Individual[Any]]:
         """Rebuild individuals from what `Individual.to_json` wrote."""
+        known = {ind.id: ind for ind in self.individuals([row["id"] for row in rows])}
         individuals = []
         for row in rows:
-            ind = self.individual(row["id"])
+            ind = known.get(row["id"])
+            if ind is None:
+                raise self._db.damage(f"it lacks individual {row['id']}")
             ind.replicates, ind.survivor = row["replicates"], row["survivor"]
             if row["fitness"] is not None:
                 ind.fitness.values = tuple(row["fitness"])
@@ -197,20 +173,35 @@ class RunStore:
         Raises:
             EvooptError: No such individual.
         """
-        with self._errors():
-            row = self._db.execute(
-                "SELECT id, genome, born, parents, operation FROM individuals WHERE id = ?", (number,)
-            ).fetchone()
-        if row is None:
+        found = self.individuals([number])
+        if not found:
             raise EvooptError(f"{self._path.parent} has no individual {number}")
-        genome = self._read_genome(self._json(row[1]))
-        return Individual(row[0], genome, row[2], tuple(self._json(row[3])), row[4])
+        return found[0]
+
+    def individuals(self, numbers: Sequence[int]) -> list[Individual[Any]]:
+        """Individuals as they were created, by number; unknown ones are left out."""
+        wanted = "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        return [
+            Individual(
+                number, self._read_genome(self._json(genome)), born, tuple(self._json(parents)), operation
+            )
+            for number, born, _, operation, parents, genome in self._db.rows(
+                "individuals", wanted, [json.dumps(numbers)]
+            )
+        ]
+
+    def ancestors(self, number: int) -> list[int]:
+        """Numbers of an individual and all its ancestors, newest first."""
+        family = """
+            WITH RECURSIVE family (id) AS (
+                VALUES (?) UNION
+                SELECT value FROM family JOIN individuals USING (id), json_each(individuals.parents))
+            SELECT id FROM family ORDER BY id DESC"""
+        return [row[0] for row in self._db.execute(family, [number])]
 
     def generations(self) -> list[dict[str, Any]]:
         """Statistics of every finished generation, in order."""
-        with self._errors():
-            rows = self._db.execute("SELECT record FROM generations ORDER BY generation").fetchall()
-        return [self._json(row[0]) for row in rows]
+        return [self._json(record) for _, record in self._db.rows("generations", "ORDER BY generation")]
 
     def winner(self) -> dict[str, Any] | None:
         """The winner, None while the run is not finished."""
@@ -223,14 +214,13 @@ class RunStore:
 
     def meta(self, key: str) -> Any:
         """A named value, None if it was never set."""
-        with self._errors():
-            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._json(row[0])
+        found = list(self._db.rows("meta", "WHERE key = ?", [key]))
+        return self._json(found[0][1]) if found else None
 
     def set_meta(self, key: str, value: Any) -> None:
         """Set a named value."""
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        with self._db.transaction():
+            self._db.insert("meta", [(key, json.dumps(value))], replace=True)
 
     def engines(self) -> dict[str, str]:
         """Training engine chosen per task so far; kept, because engines round differently."""
@@ -242,11 +232,37 @@ class RunStore:
 
     def outcome_counts(self) -> dict[str, int]:
         """Number of evaluations by outcome."""
-        with self._errors():
-            return dict(self._db.execute("SELECT outcome, COUNT(*) FROM evaluations GROUP BY outcome"))
+        return dict(self._db.execute("SELECT outcome, COUNT(*) FROM evaluations GROUP BY outcome"))
 
     def _json(self, text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise EvooptError(f"{self._path} is damaged: it holds text that is not JSON") from None
+        return _json(self._db, text)
+
+
+def _json(database: Database, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise database.damage("it holds text that is not JSON") from None
+
+
+def _checkpoint(database: Database) -> dict[str, Any] | None:
+    found = [_json(database, state) for _, state in database.rows("checkpoint")]
+    return found[0] if found else None
+
+
+def _individual_row(ind: Individual[Any]) -> Row:
+    genome = json.dumps(ind.genome.to_json())
+    return (ind.id, ind.born, ind.genome.key, ind.operation, json.dumps(ind.parents), genome)
+
+
+def _evaluation_row(row: Evaluation) -> Row:
+    result = row.result
+    reason = result.reason.encode("utf-8", "replace").decode()
+    place = (row.generation, row.chunk, row.position, row.key, row.task, row.replicate, row.repeat, row.seed)
+    losses = (_real(x) for x in (result.train_loss, result.eval_loss, result.metric))
+    return (*place, row.engine, result.outcome, reason, result.steps, *losses, _real(result.seconds))
+
+
+def _real(x: float) -> float | None:
+    """As SQLite gives it back: it has neither NaN nor a negative zero."""
+    return None if math.isnan(x) else float(x) + 0.0

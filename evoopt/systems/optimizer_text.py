@@ -110,9 +110,9 @@ def _term_table(records: list[dict[str, Any]]) -> list[str]:
 
 
 def _lineage(run: Run, number: int, most: int = 12) -> list[str]:
-    ancestors = run.lineage(number)
+    ancestors = run.store.ancestors(number)
     lines = [f"lineage of individual {number} ({len(ancestors) - 1} ancestors)"]
-    for ind in ancestors[:most]:
+    for ind in reversed(run.store.individuals(ancestors[:most])):
         origin = f"{ind.operation} of {' and '.join(map(str, ind.parents))}" if ind.parents else ind.operation
         lines.append(f"{ind.id:>6}  generation {ind.born:>3}  {origin:<28}  {ind.genome.rule().formula(3)}")
     if len(ancestors) > most:

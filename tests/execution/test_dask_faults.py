@@ -223,7 +223,9 @@ def test_a_leader_that_is_killed_takes_its_own_cluster_along(tmp_path: Path) -> 
     )
     root = str(Path(__file__).parents[2])
     mark = tmp_path / "pid"
-    leader = subprocess.Popen([sys.executable, str(script), str(mark)], env={**os.environ, "PYTHONPATH": root})
+    leader = subprocess.Popen(
+        [sys.executable, str(script), str(mark)], env={**os.environ, "PYTHONPATH": root}
+    )
     pid_in(mark)
     family = descendants(leader.pid)
     assert len(family) >= 2

@@ -1,4 +1,4 @@
-"""Whole runs on a Dask cluster: the bytes of the pool, and an exact resumption after the scheduler is lost."""
+"""Whole runs on a Dask cluster: the bytes of the pool, exact resumption after the scheduler is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from tests.execution.clusters import separate_cluster
 
 SPACES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
-        "search": {"population": 6, "generations": 2, "finalists": 2, "final_replicates": 2, "compare": False},
+        "search": {
+            "population": 6,
+            "generations": 2,
+            "finalists": 2,
+            "final_replicates": 2,
+            "compare": False,
+        },
         "evaluation": {"steps": 12, "replicates": 1, "chunk_size": 2, "engine": "sequential"},
     },
     "gadam-digits": {
@@ -27,7 +33,9 @@ SPACES: dict[str, dict[str, dict[str, Any]]] = {
         "recombination": {"population": 4, "generations": 2},
         "training": {"steps": 10, "chunk_size": 2, "engine": "sequential"},
     },
+    "genetic-digits": {"genetic": {"population": 10, "generations": 4}, "scoring": {"chunk_size": 3}},
 }
+QUICK, *OTHERS = SPACES
 
 
 def run(space: str, folder: Path, executor: str, **execution: Any) -> dict[str, bytes]:
@@ -43,11 +51,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_a_run_on_dask_gives_the_bytes_of_the_pool(space: str, tmp_path: Path) -> None:
     assert run(space, tmp_path / "dask", "dask") == run(space, tmp_path / "pool", "process")
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_scheduler_ends_with_the_same_bytes_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 

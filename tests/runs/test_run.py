@@ -82,8 +82,8 @@ def test_a_full_disk_keeps_the_last_checkpoint_readable(tmp_path: Path) -> None:
         go(run, StubExecutor(stop_at=20))
     with Run(tmp_path / "run", writable=True) as run:
         before = run.store.checkpoint()
-        pages = run.store._db.execute("PRAGMA page_count").fetchone()[0]
-        run.store._db.execute(f"PRAGMA max_page_count = {pages}")
+        pages = run.store.select("PRAGMA page_count")[0][0]
+        run.store.select(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(EvooptError, match=r"disk is full.*evoopt resume"):
             fill(run)
         assert run.store.checkpoint() == before

@@ -14,6 +14,21 @@
   const shown = (panel) => (value) =>
     value == null ? "–" : panel.percent ? number(100 * value) + " %" : number(value);
 
+  const fromZero = (u, low, high) => [0, Math.min(1.02, Math.max(0.02, 1.08 * (high ?? 0)))];
+  // A logarithmic axis from one round number to another, 0.2 to 3 and not to 10.
+  const round = (value, up) => {
+    const power = 10 ** Math.floor(Math.log10(value) + 1e-12);
+    return power * (up ? Math.ceil(value / power - 1e-9) : Math.floor(value / power + 1e-9));
+  };
+  const tight = (u, low, high) => (low == null ? [0.1, 1] : low === high ? [low / 2, high * 2] : [round(low, false), round(high, true)]);
+  const gridLines = (u, places) => {
+    const wide = u.scales.y.max / u.scales.y.min > 200;
+    return places.map((y) => {
+      const digit = Math.round(y / 10 ** Math.floor(Math.log10(y) + 1e-9));
+      return digit === 1 || (!wide && (digit === 2 || digit === 5)) ? y : null;
+    });
+  };
+
   // Panels as charts. A band is two more series, which the legend does not list and which follow their line.
   const options = (panel, width, height, readout) => {
     const text = shown(panel);
@@ -65,13 +80,15 @@
         width,
         height,
         scales: { x: { time: false, range: panel.x.length < 2 ? [panel.x[0] - 1, panel.x[0] + 1] : undefined },
-                  y: { distr: panel.log ? 3 : 1 } },
+                  y: { distr: panel.log ? 3 : 1, range: panel.log ? tight : panel.percent ? fromZero : undefined } },
         series,
         bands,
         axes: [
           axis({ label: readout ? undefined : panel.xLabel, labelSize: 18, size: 30, incrs: whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] : undefined,
                  values: (u, ticks) => ticks.map(number) }),
-          axis({ label: panel.yLabel || undefined, labelSize: 18, size: 56, values: (u, ticks) => ticks.map((y) => (y == null ? "" : text(y))) }),
+          axis({ label: readout ? undefined : panel.yLabel || undefined, labelSize: 18, size: readout ? 48 : 56,
+                 ...(panel.log ? { filter: gridLines, grid: { stroke: () => colour("--grid"), width: 1, filter: gridLines } } : {}),
+                 values: (u, ticks) => ticks.map((y) => (y == null ? "" : text(y))) }),
         ],
         cursor: { points: { size: 7 }, drag: { x: true, y: false } },
         legend: { show: !readout, markers: { width: 0, fill: (u, k) => `var(${names[k]})` } },

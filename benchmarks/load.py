@@ -1,0 +1,171 @@
+"""What the framework itself costs: many evaluations that take no time, and the run they leave.
+
+``python -m benchmarks.load`` evaluates a population of 10,000 stubs for 20 generations and prints what each
+generation cost in time, memory and disk; ``--resume RUN`` tells how long `show` and `resume` take on the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evoopt.config import OptimizerConfig
+from evoopt.evolution.evaluation import Evaluator
+from evoopt.evolution.loop import evolve
+from evoopt.evolution.worker import Chunk
+from evoopt.execution import ChunkResult, make_executor
+from evoopt.runs import Run
+from evoopt.training.plan import TrainingResult
+
+
+class Stub:
+    """Scores a rule by its learning rate, at once."""
+
+    def __call__(self, chunk: Chunk) -> list[TrainingResult]:
+        results = []
+        for rule in chunk.rules:
+            score = 1 / (1 + abs(rule.lr - 1e-3)) + 1e-9 * (chunk.plan.seed % 1000)
+            results.append(TrainingResult("ok", "", 10, 1 - score, 1 - score, score, 1e-6))
+        return results
+
+
+def make_stub(setup: Any) -> Stub:
+    return Stub()
+
+
+class Meter:
+    """Notes time, memory and disk after every generation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._since = folder, time.perf_counter()
+        self.rows: list[dict[str, float]] = []
+
+    def generation_done(self, record: dict[str, Any]) -> None:
+        now = time.perf_counter()
+        size = sum(path.stat().st_size for path in self._folder.glob("run.sqlite*"))
+        row = {
+            "generation": record["generation"],
+            "ms_per_evaluation": (now - self._since) / record["trainings"] * 1e3,
+            "memory_mb": _memory_mb(),
+            "disk_mb": size / 1e6,
+        }
+        self.rows.append(row)
+        print(
+            f"{row['generation']:>4} {row['ms_per_evaluation']:>8.3f} ms/evaluation "
+            f"{row['memory_mb']:>8.0f} MB {row['disk_mb']:>8.1f} MB on disk",
+            flush=True,
+        )
+        self._since = time.perf_counter()
+
+
+class Halt(Exception):
+    """The first chunk would start now."""
+
+
+class Halting:
+    """An executor that does not begin."""
+
+    def run(self, chunks: Sequence[Any]) -> Iterator[ChunkResult]:
+        raise Halt
+        yield
+
+    def close(self) -> None:
+        pass
+
+
+def settings(population: int, generations: int, chunk_size: int) -> OptimizerConfig:
+    search = {"population": population, "generations": generations, "compare": False, "elites": 10}
+    evaluation = {"replicates": 1, "steps": 10, "engine": "sequential", "chunk_size": chunk_size}
+    return OptimizerConfig().override({"search": search, "evaluation": evaluation})
+
+
+def load(
+    folder: Path, population: int, generations: int, executor: str, workers: int, chunk_size: int
+) -> Meter:
+    """Run the stub search; one generation more is configured, so that the run can be resumed."""
+    config = settings(population, generations + 1, chunk_size)
+    with (
+        Run.create(folder, config) as run,
+        make_executor(executor, make_stub, None, workers=workers) as made,  # type: ignore[arg-type]
+    ):
+        list(made.run([Chunk("digits", (), None, "sequential")] * workers))  # type: ignore[arg-type]
+        meter = Meter(folder)
+        limited = _Limited(meter, generations)
+        try:
+            evolve(config, Evaluator(config, made, run.store), run.store, limited)
+        except Halt:
+            pass
+    return meter
+
+
+class _Limited:
+    def __init__(self, meter: Meter, generations: int) -> None:
+        self._meter, self._left = meter, generations
+
+    def generation_done(self, record: dict[str, Any]) -> None:
+        self._meter.generation_done(record)
+        self._left -= 1
+        if not self._left:
+            raise Halt
+
+
+def resume_seconds(folder: Path) -> float:
+    """Time from opening the run to the first chunk of its next generation."""
+    start = time.perf_counter()
+    with Run(folder, writable=True) as run:
+        evaluator = Evaluator(run.optimizer_config, Halting(), run.store)
+        try:
+            evolve(run.optimizer_config, evaluator, run.store, Meter(folder))
+        except Halt:
+            return time.perf_counter() - start
+    raise AssertionError("the run is finished")
+
+
+def _memory_mb() -> float:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1e3
+
+
+def _command_seconds(*arguments: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--population", type=int, default=10_000)
+    parser.add_argument("--generations", type=int, default=20)
+    parser.add_argument("--chunk-size", type=int, default=12)
+    parser.add_argument("--executor", default="process")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", type=Path)
+    options = parser.parse_args()
+    if options.resume:
+        print(f"resume  {resume_seconds(options.resume):.2f} s to the first chunk")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.out or Path(scratch) / "run"
+        meter = load(
+            folder, options.population, options.generations, options.executor, options.workers,
+            options.chunk_size,
+        )  # fmt: skip
+        mean = sum(row["ms_per_evaluation"] for row in meter.rows) / len(meter.rows)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        print(f"mean    {mean:.3f} ms/evaluation, peak memory {peak:.0f} MB, load {os.getloadavg()[0]:.1f}")
+        print(f"show    {_command_seconds('evoopt.cli', 'show', str(folder)):.2f} s, the command")
+        print(f"        {_command_seconds('evoopt.cli', 'spaces'):.2f} s of that for a command without a run")
+        subprocess.run([sys.executable, "-m", "benchmarks.load", "--resume", str(folder)], check=True)
+
+
+if __name__ == "__main__":
+    main()
