@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import torch
 from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
 from evoopt.execution.pool import refuse_unguarded_main
-from evoopt.runs.run import Run
+from evoopt.runs.restore import restore_backup
+from evoopt.runs.run import RESULT_FILE, Run
 from evoopt.systems import system_of
 from evoopt.tasks import get_task
+
+GenerationHook = Callable[[dict[str, Any]], None]
 
 
 def search(
@@ -22,6 +26,7 @@ def search(
     out: str | Path | None = None,
     quiet: bool = True,
     overrides: dict[str, dict[str, Any]] | None = None,
+    on_generation: GenerationHook | None = None,
 ) -> Run:
     """Run an evolution and keep everything in a run folder.
 
@@ -30,6 +35,8 @@ def search(
         out: Run folder, new or empty; by default ``runs/<space>-<time>`` below the current folder.
         quiet: Show no progress bar.
         overrides: Settings by section, e.g. ``{"search": {"population": 12}}``.
+        on_generation: Called with the statistics of every finished generation, as ``run.generations`` has
+            them.
 
     Returns:
         The finished run, open for reading.
@@ -46,17 +53,28 @@ def search(
     for task in config.tasks:
         get_task(task)
     with Run.create(folder, config) as run:
+        run.store.on_generation = on_generation or run.store.on_generation
         system_of(config).search(run, config, quiet)
     return Run(folder)
 
 
-def resume(folder: str | Path, *, quiet: bool = True, overrides: dict[str, Any] | None = None) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    quiet: bool = True,
+    overrides: dict[str, Any] | None = None,
+    from_backup: bool = False,
+    on_generation: GenerationHook | None = None,
+) -> Run:
     """Go on with an interrupted run; it ends as if it had never been interrupted.
 
     Args:
         folder: The run folder.
         quiet: Show no progress bar.
         overrides: Settings of the section ``execution`` (workers, executor, device, data_dir).
+        from_backup: Go back to the last good state of a run whose files were damaged; the damaged database is
+            set aside.
+        on_generation: As for `search`.
 
     Returns:
         The finished run, open for reading.
@@ -65,10 +83,15 @@ def resume(folder: str | Path, *, quiet: bool = True, overrides: dict[str, Any] 
         EvooptError: Not a run folder, in use, of another version, or anything else the user can mend.
     """
     refuse_unguarded_main()
+    if from_backup:
+        restore_backup(folder)
     with Run(folder, writable=True) as run:
         config = run.config.override({"execution": overrides or {}})
         _check_device(config.execution.device)
+        run.store.on_generation = on_generation or run.store.on_generation
         system_of(config).search(run, config, quiet)
+        if not (run.folder / RESULT_FILE).exists():
+            run.write_result()  # the only thing that an interruption at the very end can have left undone
     return Run(folder)
 
 

@@ -31,6 +31,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with data sets; EVOOPT_DATA by default, then the user's cache.")
 ]
+LogDir = Annotated[
+    Path | None, typer.Option(help="Write TensorBoard scalars to this folder (extra 'tensorboard').")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
 

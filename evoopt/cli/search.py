@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -13,6 +13,7 @@ from evoopt.cli.app import (
     DataDir,
     Device,
     Executor,
+    LogDir,
     Quiet,
     RunFolder,
     Scheduler,
@@ -21,6 +22,9 @@ from evoopt.cli.app import (
     list_lines,
 )
 from evoopt.errors import EvooptError
+
+if TYPE_CHECKING:
+    from evoopt.api import GenerationHook
 
 
 @app.command()
@@ -46,6 +50,7 @@ def search(
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<space>-<time> by default.")] = None,
+    log_dir: LogDir = None,
     quiet: Quiet = False,
 ) -> None:
     """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
@@ -60,7 +65,8 @@ def search(
     config = config.with_options({**given, "engine": engine, "compare": compare})
     folder = out or api.default_folder(config)
     try:
-        with api.search(config, out=folder, quiet=quiet) as run:
+        hook = _scalars(log_dir)
+        with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
             typer.echo(system_of(config).describe_result(run))
     except KeyboardInterrupt:
         _interrupted(folder)
@@ -69,11 +75,15 @@ def search(
 @app.command()
 def resume(
     run: RunFolder,
+    from_backup: Annotated[
+        bool, typer.Option("--from-backup", help="Go back to the last good state of a damaged run.")
+    ] = False,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
+    log_dir: LogDir = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; it ends as if it had never been interrupted."""
@@ -82,7 +92,13 @@ def resume(
 
     execution = _execution(workers, executor, scheduler, device, data_dir)
     try:
-        with api.resume(run, quiet=quiet, overrides=execution) as finished:
+        with api.resume(
+            run,
+            quiet=quiet,
+            overrides=execution,
+            from_backup=from_backup,
+            on_generation=_scalars(log_dir),
+        ) as finished:
             typer.echo(system_of(finished.config).describe_result(finished))
     except KeyboardInterrupt:
         _interrupted(run)
@@ -112,6 +128,14 @@ def tasks() -> None:
     from evoopt.tasks import TASKS
 
     list_lines({name: task.description for name, task in TASKS.items()})
+
+
+def _scalars(log_dir: Path | None) -> GenerationHook | None:
+    if log_dir is None:
+        return None
+    from evoopt.report.tensorboard import scalar_writer
+
+    return scalar_writer(log_dir)
 
 
 def _interrupted(folder: Path) -> NoReturn:

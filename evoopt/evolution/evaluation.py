@@ -148,9 +148,7 @@ class Evaluator:
 
     def _train(self, wanted: Sequence[_Wanted], generation: int) -> int:
         units = self._layout(wanted, generation)
-        todo = [
-            unit for unit in units if not all(unit.name in self._by_key[key] for key in unit.keys)
-        ]
+        todo = [unit for unit in units if not all(unit.name in self._by_key[key] for key in unit.keys)]
         left = sum(len(unit.keys) for unit in todo)
         total = sum(len(unit.keys) for unit in units)
         self._on_chunk(total - left, left)

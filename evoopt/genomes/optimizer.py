@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -153,7 +153,7 @@ class OptimizerGenome:
 
     def to_json(self) -> dict[str, Any]:
         """Versioned JSON object; `from_json` reads it back exactly."""
-        data = asdict(self)
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
         data["terms"], data["weights"] = list(self.terms), list(self.weights)
         return {"kind": "optimizer_genome", "version": GENOME_VERSION, **data}
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import Field, asdict, dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,8 @@ from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERM_BY_NAME, term
 
 RULE_VERSION = 1
+
+Terms = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class UpdateRule:
         EvooptError: A value outside its range or an unknown term.
     """
 
-    terms: tuple[tuple[str, float], ...]
+    terms: Terms
     lr: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
@@ -66,10 +68,9 @@ class UpdateRule:
         pairs = tuple((term(name).name, float(weight)) for name, weight in self.terms)
         object.__setattr__(self, "terms", pairs)
         # Numbers and switches of other libraries would not survive JSON.
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in list(vars(self).items()):
             if isinstance(value, np.generic):
-                object.__setattr__(self, field.name, value.item())
+                object.__setattr__(self, name, value.item())
         _require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
         _require(math.isfinite(self.lr) and self.lr > 0, f"lr must be positive, not {self.lr!r}")
         for name in ("beta1", "beta2"):
@@ -106,36 +107,35 @@ class UpdateRule:
         Equal terms are merged by summing their weights, zero terms dropped, the rest ordered by code;
         state that no term reads is switched off and constants that no longer matter return to their defaults.
         """
-        rule = self
-        if not rule.use_m:
-            rule = replace(rule, terms=tuple((TERM_BY_NAME[n].without_m, w) for n, w in rule.terms))
-        merged: dict[str, float] = {}
-        for name, weight in rule.terms:
-            merged[name] = merged.get(name, 0.0) + weight
-        kept = sorted(
-            ((n, w) for n, w in merged.items() if w != 0.0), key=lambda pair: TERM_BY_NAME[pair[0]].code
-        )
-        rule = replace(rule, terms=tuple(kept))
-        # A moment with decay 0 is the gradient itself; only the previous moment still differs from it then.
-        use_m = rule.use_m and rule.uses("m") and (rule.beta1 > 0 or rule.uses("m_prev"))
-        use_v = rule.use_v and rule.uses("v") and rule.beta2 > 0
-        if rule.use_m and not use_m:
-            return replace(rule, use_m=False, use_v=use_v).canonical()
-        nesterov = rule.nesterov_beta if "nesterov" in dict(rule.terms) else None
-        default = UpdateRule(())
+        kept, use_m, use_v = self.terms, self.use_m, self.use_v
+        while True:
+            kept = _merged(kept if use_m else tuple((TERM_BY_NAME[n].without_m, w) for n, w in kept))
+            uses = {quantity for name, _ in kept for quantity in TERM_BY_NAME[name].uses}
+            # A moment with decay 0 is the gradient itself; only the previous moment still differs then.
+            needs_m = use_m and "m" in uses and (self.beta1 > 0 or "m_prev" in uses)
+            use_v = use_v and "v" in uses and self.beta2 > 0
+            if use_m == needs_m:
+                break
+            use_m = False
+        nesterov = self.nesterov_beta if "nesterov" in dict(kept) else None
         return replace(
-            rule,
+            self,
+            terms=kept,
             use_m=use_m,
             use_v=use_v,
-            beta1=rule.beta1 if use_m else default.beta1,
-            beta2=rule.beta2 if use_v else default.beta2,
-            beta3=rule.beta3 if rule.uses("m_prev") else default.beta3,
-            eps=rule.eps if rule.uses("eps") else default.eps,
-            bias_correction=rule.bias_correction and _corrects(rule, use_m, use_v),
-            clip_value=rule.clip_value if rule.terms else None,
-            warmup_steps=rule.warmup_steps if rule.warmup_steps > 1 else 0,
-            nesterov_beta=None if nesterov == rule.beta1 else nesterov,
+            beta1=self.beta1 if use_m else UpdateRule.beta1,
+            beta2=self.beta2 if use_v else UpdateRule.beta2,
+            beta3=self.beta3 if "m_prev" in uses else UpdateRule.beta3,
+            eps=self.eps if "eps" in uses else UpdateRule.eps,
+            bias_correction=self.bias_correction and (use_v or (use_m and self._corrects_m(kept))),
+            clip_value=self.clip_value if kept else None,
+            warmup_steps=self.warmup_steps if self.warmup_steps > 1 else 0,
+            nesterov_beta=None if nesterov == self.beta1 else nesterov,
         )
+
+    def _corrects_m(self, terms: Terms) -> bool:
+        # A term that reads only the raw previous moment (Lion) is not affected by bias correction.
+        return self.beta1 > 0 and any("m" in TERM_BY_NAME[n].uses and n != "lion" for n, _ in terms)
 
     @cached_property
     def key(self) -> str:
@@ -145,9 +145,13 @@ class UpdateRule:
 
     def to_json(self) -> dict[str, Any]:
         """Versioned JSON object; `from_json` reads it back exactly."""
-        data = asdict(self)
-        data["terms"] = [list(pair) for pair in self.terms]
-        return {"kind": "update_rule", "version": RULE_VERSION, **data}
+        data = {name: getattr(self, name) for name in _FIELDS}
+        return {
+            "kind": "update_rule",
+            "version": RULE_VERSION,
+            **data,
+            "terms": [list(pair) for pair in self.terms],
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> UpdateRule:
@@ -174,6 +178,9 @@ class UpdateRule:
         parts = [f"{weight:+.{digits}g}*{_nested(TERM_BY_NAME[name].formula)}" for name, weight in self.terms]
         body = " ".join(parts).removeprefix("+") or "0"
         return f"w -= lr * ({body.replace(' -', ' - ').replace(' +', ' + ')})"
+
+
+_FIELDS = tuple(field.name for field in fields(UpdateRule))
 
 
 def check_header(data: Any, kind: str, version: int) -> dict[str, Any]:
@@ -213,10 +220,13 @@ def check_fields(
         _require(good, f"{what} field {name!r} must be of type {kind}, not {value!r}")
 
 
-def _corrects(rule: UpdateRule, use_m: bool, use_v: bool) -> bool:
-    # A term that reads only the raw previous moment (Lion) is not affected by bias correction.
-    reads_m = any("m" in TERM_BY_NAME[n].uses and n != "lion" for n, _ in rule.terms)
-    return (use_m and reads_m and rule.beta1 > 0) or use_v
+def _merged(terms: Terms) -> Terms:
+    """Equal terms as one, without those of weight zero, ordered by code."""
+    merged: dict[str, float] = {}
+    for name, weight in terms:
+        merged[name] = merged.get(name, 0.0) + weight
+    kept = ((n, w) for n, w in merged.items() if w != 0.0)
+    return tuple(sorted(kept, key=lambda pair: TERM_BY_NAME[pair[0]].code))
 
 
 def _nested(formula: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,10 @@ class Run:
             store = RunStore(folder / DATABASE_FILE, create=True)
             store.set_meta("evoopt", evoopt.__version__)
             store.close()
-            # Last, because a folder with a configuration counts as a run.
-            (folder / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
         except OSError as error:
             raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
+        # Last, because a folder with a configuration counts as a run.
+        _write(folder / CONFIG_FILE, config.to_toml())
         return cls(folder, writable=True)
 
     def close(self) -> None:
@@ -198,8 +199,22 @@ class Run:
     def write_verdict(self, sentence: str) -> None:
         """Keep why the winner was not compared with tuned Adam."""
         text = json.dumps({"verdict": [sentence]}, indent=1) + "\n"
-        (self.folder / COMPARISON_FILE).write_text(text, encoding="utf-8")
+        _write(self.folder / COMPARISON_FILE, text)
 
     def write_result(self) -> None:
         """Write `result_json` into the folder."""
-        (self.folder / RESULT_FILE).write_text(self.result_json(), encoding="utf-8")
+        _write(self.folder / RESULT_FILE, self.result_json())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file completely or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from typing import Any
+
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import Stage, State
 from evoopt.runs.run import Run
@@ -12,10 +16,10 @@ _KIND = "evoopt.checkpoint"
 
 
 class RunStages:
-    """Keeps the newest checkpoint of a run.
+    """Keeps the newest checkpoint of a run, and the one that the database's backup names.
 
     The tensors of a checkpoint are a file of their own, written in full before the transaction that names it;
-    files that no checkpoint names are deleted after it. So there is always one that goes with the database.
+    files that neither names are deleted after it. So there is always one that goes with the database.
 
     Args:
         run: Open for writing.
@@ -42,19 +46,41 @@ class RunStages:
         if state is None:
             return None
         path = self._folder / str(state["file"])
-        if path.parent != self._folder or not path.is_file():
-            raise EvooptError(f"{path} is missing: the run cannot go on without its weights")
-        return state["scheme"], read_tensors(path, _KIND)[0]
+        try:
+            if path.parent != self._folder or _digest(path) != state["sha256"]:
+                raise EvooptError(f"{path} is not what was written")
+            return state["scheme"], read_tensors(path, _KIND)[0]
+        except (EvooptError, OSError) as error:
+            raise EvooptError(f"the run's weights are lost: {error}; {self._advice(state)}") from None
 
     def save_stage(self, stage: Stage, state: State) -> None:
         """Keep what a stage brought and the checkpoint after it, all or none."""
         scheme, tensors = state
         self._stages += 1
         name = f"{self._stages:06d}.safetensors"
-        self._folder.mkdir(exist_ok=True)
-        write_tensors(self._folder / name, tensors, _KIND)
-        checkpoint = {"stages": self._stages, "file": name, "scheme": scheme}
+        path = self._folder / name
+        try:
+            self._folder.mkdir(exist_ok=True)
+            write_tensors(path, tensors, _KIND)
+            digest = _digest(path)
+        except OSError as error:
+            raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
+        checkpoint = {"stages": self._stages, "file": name, "sha256": digest, "scheme": scheme}
         self._run.store.save_generation(stage.record, checkpoint, stage.created)
-        for path in self._folder.iterdir():
-            if path.name != name:
-                path.unlink()
+        backup = self._run.store.backup_checkpoint()
+        kept = {name, None if backup is None else backup["file"]}
+        for old in self._folder.iterdir():
+            if old.name not in kept:
+                old.unlink()
+
+    def _advice(self, state: dict[str, Any]) -> str:
+        backup = self._run.store.backup_checkpoint()
+        if backup is None or backup["file"] == state["file"]:
+            return "there is no earlier state to go back to"
+        command = f"evoopt resume {self._run.folder} --from-backup"
+        return f"go back to the state after stage {backup['stages']} with: {command}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,10 +35,14 @@ CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
 _TABLES = ("meta", "individuals", "evaluations", "generations", "checkpoint")
+_PLACE = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
 
 class RunStore:
     """Reads and writes a run's database; every write is one transaction.
+
+    Attributes:
+        on_generation: Told of the statistics of every generation, after they have been kept.
 
     Args:
         path: The file.
@@ -59,6 +63,7 @@ class RunStore:
     ) -> None:
         self._path = path
         self._read_genome = read_genome
+        self.on_generation: Callable[[dict[str, Any]], None] = lambda record: None
         if not create and not path.is_file():
             raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
         self._db = Database(path, _TABLES, create, readonly)
@@ -95,6 +100,14 @@ class RunStore:
         """Fold the write-ahead log into the one file and close it."""
         self._db.close()
 
+    def check(self) -> None:
+        """Look at everything.
+
+        Raises:
+            EvooptError: Something is not what was written.
+        """
+        self._db.check()
+
     def select(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a SELECT, for reports that aggregate many evaluations."""
         return self._db.execute(query, parameters)
@@ -110,8 +123,9 @@ class RunStore:
 
     def _evaluations(self, rest: str, *parameters: Any) -> Iterator[Evaluation]:
         for row in self._db.rows("evaluations", rest, parameters):
-            losses = (math.nan if x is None else x for x in row[12:15])
-            yield Evaluation(*row[:9], TrainingResult(*row[9:12], *losses, row[15]))
+            train_loss, eval_loss, metric = (math.nan if x is None else x for x in row[12:15])
+            result = TrainingResult(row[9], row[10], row[11], train_loss, eval_loss, metric, row[15])
+            yield Evaluation(**dict(zip(_PLACE, row, strict=False)), result=result)
 
     def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
         """Keep the rows of one chunk, all or none."""
@@ -144,7 +158,7 @@ class RunStore:
     ) -> None:
         """Keep a generation's statistics, the individuals created and the new checkpoint, all or none.
 
-        What was there before is backed up first.
+        What was there before is backed up first, and `on_generation` is told of what has been kept.
         """
         self._db.back_up()
         with self._db.transaction(durable=True):
@@ -152,6 +166,8 @@ class RunStore:
                 self._db.insert("generations", [(record["generation"], json.dumps(record))])
             self._db.insert("individuals", map(_individual_row, created))
             self._db.insert("checkpoint", [(1, json.dumps(state))], replace=True)
+        if record is not None:
+            self.on_generation(record)
 
     def load_individuals(self, rows: Sequence[dict[str, Any]]) -> list[Individual[Any]]:
         """Rebuild individuals from what `Individual.to_json` wrote."""
@@ -258,9 +274,9 @@ def _individual_row(ind: Individual[Any]) -> Row:
 def _evaluation_row(row: Evaluation) -> Row:
     result = row.result
     reason = result.reason.encode("utf-8", "replace").decode()
-    place = (row.generation, row.chunk, row.position, row.key, row.task, row.replicate, row.repeat, row.seed)
+    place = (getattr(row, name) for name in _PLACE)
     losses = (_real(x) for x in (result.train_loss, result.eval_loss, result.metric))
-    return (*place, row.engine, result.outcome, reason, result.steps, *losses, _real(result.seconds))
+    return (*place, result.outcome, reason, result.steps, *losses, _real(result.seconds))
 
 
 def _real(x: float) -> float | None:
