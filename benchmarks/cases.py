@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import genetic
 from benchmarks.baselines import DeapPool, notebook_trainer
 from benchmarks.measure import peak_memory_mb, rates, ratio, sgemm_flops, side_by_side, step_flops
 from benchmarks.ours import OurPool
@@ -309,5 +311,7 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "memory": memory,
     "compile": compile_time,
     "generation": generation,
+    "pbt": lambda: importlib.import_module("benchmarks.pbt").pbt(),
+    **genetic.CASES,
     "cuda": cuda,
 }

@@ -7,6 +7,7 @@ generation cost in time, memory and disk; ``--resume RUN`` tells how long `show`
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import subprocess
@@ -50,7 +51,7 @@ class Meter:
 
     def generation_done(self, record: dict[str, Any]) -> None:
         now = time.perf_counter()
-        size = sum(path.stat().st_size for path in self._folder.glob("run.sqlite*"))
+        size = sum(path.stat().st_size for path in self._folder.glob("run*.sqlite*"))
         row = {
             "generation": record["generation"],
             "ms_per_evaluation": (now - self._since) / record["trainings"] * 1e3,
@@ -99,10 +100,8 @@ def load(
         list(made.run([Chunk("digits", (), None, "sequential")] * workers))  # type: ignore[arg-type]
         meter = Meter(folder)
         limited = _Limited(meter, generations)
-        try:
+        with contextlib.suppress(Halt):
             evolve(config, Evaluator(config, made, run.store), run.store, limited)
-        except Halt:
-            pass
     return meter
 
 

@@ -2,9 +2,9 @@
 
 F1 counts predictions, so it has no gradient. Evolution of weights needs none. Adam minimises cross-entropy
 instead, with class weights, which is what one does about rare classes; the best of its nine settings is shown
-(chosen on the training examples, which evolution sees too). The model is linear: too small to be good at both,
-so what it is trained on matters. With a hidden layer a tuned Adam is as good (``--hidden 4``) or
-better (``--hidden 12``).
+(chosen on the training examples, which evolution sees too). A linear model cannot be good at both, so
+what it is trained on matters. With a hidden layer a tuned Adam is as good (``--hidden 4``) or better
+(``--hidden 12``).
 
     python examples/train_on_f1.py
 """

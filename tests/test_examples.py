@@ -16,7 +16,7 @@ def test_evolution_beats_a_surrogate_on_the_score_it_is_trained_on(
 ) -> None:
     threads = torch.get_num_threads()
     try:
-        found = runpy.run_path(str(EXAMPLES / "train_on_f1.py"))["main"](seeds=1, generations=30)
+        found = runpy.run_path(str(EXAMPLES / "train_on_f1.py"))["main"](seeds=1, generations=20)
     finally:
         torch.set_num_threads(threads)
     assert found["evolution"] > found["adam"] > 0.4

@@ -25,6 +25,10 @@ class GeneticSection(Section):
     selection: Literal["scan", "roulette", "tournament"] = Field(
         "scan", description="how parents are chosen; scan is the published one"
     )
+    tournament: int = Field(5, ge=1, description="networks per tournament, for selection by it")
+    p_mutate: float = Field(
+        0.2, ge=0, le=1, description="probability that a child is mutated (not in a steady state)"
+    )
     replace_if_better: bool = Field(
         False, description="steady state: the worst stays unless the child is better"
     )

@@ -31,7 +31,7 @@ def _lines(rule: UpdateRule) -> list[str]:
             lines.append(rf"\hat {name} = \frac{{{name}_t}}{{1-\beta_{beta}^t}}")
     schedule = r"\cdot\operatorname{min}(1,\,\frac{t}{t_w})" if rule.warmup_steps else ""
     if rule.cosine:
-        schedule += r"\cdot\frac{1}{2}(1+\operatorname{cos}\frac{\pi(t-1)}{T})"
+        schedule += r"\cdot\frac{1}{2}(1+\operatorname{cos}\,\frac{\pi(t-1)}{T})"
     if schedule:
         lines.append(rf"\eta_t = \eta{schedule}")
     rate = r"\eta_t" if schedule else r"\eta"

@@ -57,7 +57,7 @@ def _panel_data(panel: Panel) -> dict[str, Any]:
         "xLabel": panel.x_label,
         "yLabel": panel.y_label,
         "title": panel.title,
-        "log": panel.log and _positive(panel),
+        "log": panel.log and _is_wide(panel),
         "percent": panel.percent,
         "series": [
             {
@@ -71,9 +71,11 @@ def _panel_data(panel: Panel) -> dict[str, Any]:
     }
 
 
-def _positive(panel: Panel) -> bool:
+def _is_wide(panel: Panel) -> bool:
+    """Whether a logarithmic axis shows the values better."""
     rows = [row for own in panel.series for row in (own.y, own.low, own.high) if row is not None]
-    return all(value > 0 for row in rows for value in row if value is not None)
+    known = [value for row in rows for value in row if value is not None and math.isfinite(value)]
+    return bool(known) and min(known) > 0 and max(known) > 8 * min(known)
 
 
 def _rounded(values: Numbers | None) -> list[float | None]:

@@ -17,6 +17,8 @@ _OPERATORS = {
     "infty": "∞", "dots": "…",
 }  # fmt: skip
 _SPACES = {",": "0.17em", "quad": "1em"}
+_OPENING = ("", "(", "[", ",", "\\,", "=")
+"""What a sign after it belongs to the number that follows."""
 _MINUS = "\u2212"
 
 
@@ -40,7 +42,7 @@ class _Reader:
 
     def __init__(self, latex: str) -> None:
         self._tokens = list(_TOKEN.findall(latex))
-        self._at = 0
+        self._at, self._last = 0, ""
 
     def all(self) -> Markup:
         row = self._row()
@@ -68,7 +70,7 @@ class _Reader:
         return Markup("<msup>{}{}</msup>").format(base, found["^"]) if found else base
 
     def _atom(self) -> Markup:
-        token = self._next()
+        before, token = self._last, self._next()
         if token == "{":
             row = self._row()
             if self._next() != "}":
@@ -81,7 +83,9 @@ class _Reader:
         if token.isalpha():
             return Markup("<mi>{}</mi>").format(token)
         if token in "()[]|":
-            return Markup('<mo stretchy="false">{}</mo>').format(token)
+            return Markup('<mo stretchy="false" lspace="0" rspace="0">{}</mo>').format(token)
+        if token in "+-" and before in _OPENING:
+            return Markup('<mo form="prefix">{}</mo>').format(_MINUS if token == "-" else token)
         return Markup("<mo>{}</mo>").format(_MINUS if token == "-" else token)
 
     def _command(self, name: str) -> Markup:
@@ -122,4 +126,5 @@ class _Reader:
         if not token:
             raise ValueError("a formula ends too early")
         self._at += 1
+        self._last = token
         return token

@@ -188,11 +188,11 @@ def _genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Section
         Column("individual", "d"), Column("generation", "d"), Column("origin"),
         Column("metric in the search", ".4f"), Column("rule"),
     )  # fmt: skip
+    formula = draw.formulas_of(run, pedigree.main_line)
     rows: list[Sequence[Cell]] = []
     for number in pedigree.main_line:
         one = pedigree.members[number]
-        rule = run.store.individual(number).genome.rule().canonical()
-        rows.append((number, one.born, draw.origin(one), found.get(number), rule.formula(3)))
+        rows.append((number, one.born, draw.origin(one), found.get(number), formula[number]))
     return Section(
         "Genealogy",
         [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evoopt.evolution.evaluation import FINAL_REPLICATE
-from evoopt.genomes.optimizer import CONSTANTS, FLAGS, OptimizerGenome
+from evoopt.evolution.evaluation import FINAL_REPLICATE, OptimizerIndividual
+from evoopt.genomes.optimizer import CONSTANTS, FLAGS
 from evoopt.report.common import values, values_x
 from evoopt.report.drift import Drift, optimizer_drift, term_shares
 from evoopt.report.figures import Lines, Panel, Series, Tree
@@ -129,6 +129,12 @@ def draw_genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Tre
         )
 
     return tree(pedigree, describe, "from each individual to the fitter one of its parents")
+
+
+def formulas_of(run: Run, numbers: Iterable[int]) -> dict[int, str]:
+    """Canonical rules of individuals, in plain text."""
+    individuals: list[OptimizerIndividual] = run.store.individuals(list(numbers))
+    return {ind.id: ind.genome.rule().canonical().formula(3) for ind in individuals}
 
 
 def origin(one: Ancestor) -> str:

@@ -84,10 +84,8 @@ def tree(pedigree: Pedigree, describe: Callable[[Ancestor], str], main: str) -> 
         main: What the main line follows, for the caption.
     """
     members, line = pedigree.members, set(pedigree.main_line)
-    shown = set(members)
     whole = len(members) <= WHOLE
-    if not whole:
-        shown = line | {parent for number in line for parent in members[number].parents}
+    shown = drawn(pedigree)
     places = _places(members, shown)
     nodes = tuple(
         Node(number, members[number].born, places[number], number in line, describe(members[number]))

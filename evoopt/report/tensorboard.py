@@ -26,14 +26,14 @@ def scalar_writer(log_dir: Path) -> Callable[[Mapping[str, Any]], None]:
             "--log-dir needs TensorBoard: pip install tensorboard, or evoopt with its extra 'tensorboard'"
         ) from None
     try:
-        writer = SummaryWriter(str(log_dir))  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(log_dir))
     except OSError as error:
         raise EvooptError(f"cannot write {log_dir}: {error.strerror or error}") from None
 
     def write(record: Mapping[str, Any]) -> None:
         for name, value in scalars(record):
-            writer.add_scalar(name, value, record["generation"])  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, record["generation"])
+        writer.flush()
 
     return write
 

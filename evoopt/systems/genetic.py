@@ -13,7 +13,7 @@ import numpy as np
 from evoopt.config import GeneticConfig, RunConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.genetic_scheme import GeneticScheme, initial_population
-from evoopt.evolution.parent_selection import get_selection
+from evoopt.evolution.parent_selection import get_selection, tournament
 from evoopt.evolution.phase_trainer import Examples
 from evoopt.evolution.reproduction import make_scheme
 from evoopt.evolution.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
@@ -44,9 +44,14 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         section.mutation_per_weight,
         section.mutation_matched,
     )
-    settings: dict[str, Any] = {"select": get_selection(section.selection)}
+    select = get_selection(section.selection)
+    if section.selection == "tournament":
+        select = partial(tournament, tournsize=section.tournament)
+    settings: dict[str, Any] = {"select": select}
     if section.scheme == "steady_state":
         settings["replace_if_better"] = section.replace_if_better
+    else:
+        settings["p_mutate"] = section.p_mutate
     operators = WeightOperators(Encoding.of(model, section.encoding), mutation)
     workers = ScoringSetup(model, partial(task_examples, setup, examples), section.fitness, setup.device)
     executor = run_executor(config.execution, make_scoring_worker, workers, scoring.threads_per_worker)

@@ -26,8 +26,8 @@ _MOST_COLUMNS = 32  # wider kernels gain nothing from columns
 class Inference:
     """Runs rows of weights over a fixed set of inputs, in evaluation mode.
 
-    The outputs of a row do not depend on the other rows it is run with, to the last bit. They are those of the
-    plain model up to rounding, so that in float32 an accuracy may differ by an example that is nearly a tie.
+    The outputs of a row do not depend on the other rows it is run with, to the last bit. They are those of
+    the plain model up to rounding, so in float32 an accuracy may differ by an example that is nearly a tie.
 
     Args:
         model: The architecture, with the buffers and frozen parameters that all rows share.

@@ -110,7 +110,7 @@ def commands(code: str) -> Iterator[list[str]]:
 
 def patched(text: str, hunk: str) -> str:
     """Apply a hunk of a diff without line numbers: its old lines must occur exactly once."""
-    lines = [line for line in hunk.splitlines() if line]
+    lines = [line or " " for line in hunk.rstrip("\n").splitlines()]
     old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
     new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
     assert text.count(old) == 1, f"found {text.count(old)} times:\n{old}"

@@ -46,9 +46,12 @@ def parsed(words: list[str], place: str) -> tuple[Any, dict[str, Any]]:
     command, rest = typer.main.get_command(app), words[1:]
     while rest and rest[0] in getattr(command, "commands", {}):
         command, rest = command.commands[rest[0]], rest[1:]
-    if {"--help", "--version"} & set(rest):
+    if "--help" in rest:
         return command, {}
-    assert not hasattr(command, "commands"), f"{place}: evoopt has no command {' '.join(rest)!r}"
+    if hasattr(command, "commands"):
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert rest and set(rest) <= known, f"{place}: evoopt has no command {' '.join(rest)!r}"
+        return command, {}
     try:
         return command, command.make_context(words[0], rest).params
     except Exception as error:

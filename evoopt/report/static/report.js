@@ -8,7 +8,7 @@
   const number = (value) => {
     if (value == null) return "–";
     const size = Math.abs(value);
-    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
+    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return Number(value.toPrecision(3)).toExponential();
     return String(Number(value.toPrecision(4)));
   };
   const shown = (panel) => (value) =>
