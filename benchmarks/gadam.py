@@ -1,4 +1,4 @@
-"""A generation of GADAM: the population on our process pool against one model after another with torch's Adam."""
+"""A generation of GADAM: the population on our process pool against one model after another."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class OurGenerations:
 
 
 def gadam_generation(members: int = 10, steps: int = 30) -> Outcome:
-    """Both phases of a generation; ours scores, crosses, selects and moves weights between processes besides."""
+    """Both phases of a generation; ours also scores, crosses, selects and moves weights about."""
     cores, (_, data) = usable_cores(), problem()
     ours = {engine: OurGenerations(members, steps, engine, cores) for engine in ENGINES}
     work = 2 * members * steps

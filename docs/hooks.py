@@ -1,7 +1,7 @@
 """What the build adds to the pages: committed result files, and tables of settings, spaces and tasks.
 
-A page asks for them with a comment: ``<!-- results: NAME -->``, ``<!-- settings: TYPE -->``, ``<!-- spaces -->``,
-``<!-- tasks -->``.
+A page asks for them with a comment: ``<!-- results: NAME -->``, ``<!-- settings: TYPE -->``,
+``<!-- spaces -->``, ``<!-- tasks -->``.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def results(name: str) -> str:
 
 
 def settings(individual: str) -> str:
-    """Every setting of an individual type, section by section."""
+    """Every setting of an individual type, section by section; or those of ``execution``, which all have."""
     from pydantic import BaseModel
 
-    from evoopt.config import CONFIGS
+    from evoopt.config import CONFIGS, ExecutionSection
 
+    if individual == "execution":
+        return "\n".join(table(ExecutionSection))
     parts = []
     for name, field in CONFIGS[individual].model_fields.items():
         section = field.annotation

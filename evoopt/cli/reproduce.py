@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -49,6 +49,43 @@ def marfinetz2025(
             quiet=quiet,
         )
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        _interrupted(out)
     typer.echo(found.text)
+
+
+@reproduce.command()
+def gadam(
+    parts: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures."),
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")] = False,
+    scale: Annotated[float, typer.Option(help="Factor of the steps of all training phases.")] = 1.0,
+    population: Annotated[int | None, typer.Option(help="Unit models.")] = None,
+    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps per training phase.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    workers: Workers = None,
+    executor: Executor = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gadam"),
+    quiet: Quiet = False,
+) -> None:
+    """Genetic-evolutionary Adam: tables 1, 3, 4 and figures 3 to 6, with Adam at equal compute."""
+    from evoopt.reproduce.gadam import reproduce_gadam
+
+    try:
+        found = reproduce_gadam(
+            parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
+            generations=generations, steps=steps, seeds=seeds, out=out, quiet=quiet,
+            place=place_of(workers, executor, device, data_dir),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        _interrupted(out)
+    typer.echo(found.text)
+
+
+def _interrupted(out: Path) -> NoReturn:
+    typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
+    sys.exit(EXIT_INTERRUPTED)

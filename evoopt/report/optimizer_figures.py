@@ -11,7 +11,7 @@ from evoopt.report.common import values, values_x
 from evoopt.report.drift import Drift, optimizer_drift, term_shares
 from evoopt.report.figures import Lines, Panel, Series, Tree
 from evoopt.report.genes import genes_by_generation
-from evoopt.report.pedigree import Ancestor, Pedigree, fitter, load_pedigree, tree
+from evoopt.report.pedigree import Ancestor, Pedigree, drawn, fitter, load_pedigree, tree
 from evoopt.runs.run import Run
 
 _SCORES = f"""
@@ -120,13 +120,11 @@ def genealogy(run: Run) -> Tree:
 
 def draw_genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Tree:
     """The tree of a pedigree that is at hand already."""
+    formula = formulas_of(run, drawn(pedigree))
 
     def describe(one: Ancestor) -> str:
-        genome: OptimizerGenome = run.store.individual(one.id).genome
         score = f"metric {found[one.id]:.4f}" if one.id in found else "no score"
-        return (
-            f"{one.id}, generation {one.born}, {origin(one)}, {score}: {genome.rule().canonical().formula(3)}"
-        )
+        return f"{one.id}, generation {one.born}, {origin(one)}, {score}: {formula[one.id]}"
 
     return tree(pedigree, describe, "from each individual to the fitter one of its parents")
 

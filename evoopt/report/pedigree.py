@@ -75,6 +75,14 @@ def fitter(values: Mapping[int, float]) -> Callable[[Ancestor, Mapping[int, Ance
     return choose
 
 
+def drawn(pedigree: Pedigree) -> set[int]:
+    """Numbers of those that a tree shows: all, or the main line and the other parents along it."""
+    members, line = pedigree.members, set(pedigree.main_line)
+    if len(members) <= WHOLE:
+        return set(members)
+    return line | {parent for number in line for parent in members[number].parents}
+
+
 def tree(pedigree: Pedigree, describe: Callable[[Ancestor], str], main: str) -> Tree:
     """Lay a pedigree out, generations from left to right.
 

@@ -81,7 +81,7 @@ _TABLE_PAPER = Budget(10, 10, 2000, seeds=10)
 PARTS: Mapping[str, Part] = {
     "mnist": Part(
         "mnist_lenet5", "MNIST, LeNet-5 (table 1)",
-        Budget(6, 3, 40, classical=10_000), Budget(10, 8, 5000), 0.05, "sequential",
+        Budget(6, 3, 40, classical=10_000), Budget(10, 8, 5000), 0.05,
     ),
     **{f"orl{count}": _faces(count) for count in (5, 7, 9)},
     "yeast": Part("yeast", "UCI YEAST, MLP 8-50-30-10 (table 4)", _TABLE, _TABLE_PAPER, 0.2),

@@ -23,8 +23,8 @@ def figures_text(figures: FiguresBudget, file: UnitFile) -> list[str]:
     lines = [
         "## Figures 3 to 6",
         "",
-        f"{PARTS[figures.part].title}: g = {b.population}, K = {b.generations}, E = {b.steps}, {b.seeds} seeds. "
-        f"Populations of {', '.join(map(str, figures.populations))} with K = {figures.sweep_generations}. "
+        f"{PARTS[figures.part].title}: g = {b.population}, K = {b.generations}, E = {b.steps}, "
+        f"{b.seeds} seeds. Populations of {', '.join(map(str, figures.populations))} with K = {figures.sweep_generations}. "
         f"Numbers are those of {ROWS[_VARIANT]}.",
         "",
     ]
@@ -51,8 +51,8 @@ def _generations(runs: Sequence[Course]) -> list[str]:
     return [
         "![generations](generations.png)",
         "",
-        f"Figure 3: parents and children improve over generations, then level off: **{verdict}**. Lowest loss "
-        f"of the survivors: {best[0]:.4f} after generation 1, {best[middle]:.4f} after {middle + 1}, "
+        f"Figure 3: parents and children improve over generations, then level off: **{verdict}**. Lowest "
+        f"loss of the survivors: {best[0]:.4f} after generation 1, {best[middle]:.4f} after {middle + 1}, "
         f"{best[-1]:.4f} after {len(best)}.",
     ]
 

@@ -70,7 +70,8 @@ def draw_generations(found: Found) -> Figure | None:
                     kind.split("_")[0],
                 )
             axis.set(xlabel="generation")
-        axes[0][column].set(title=ROWS[variant], yscale="log")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        axes[0][column].set(title=ROWS[variant])
     axes[0][0].set_ylabel("loss on the validation batch")
     axes[1][0].set_ylabel("accuracy on it")
     axes[0][0].legend()
@@ -98,6 +99,8 @@ def draw_population(found: Found) -> Figure | None:
         right.plot(sizes, spread, color=_COLOURS[variant], marker="o")
     left.set(xlabel="population", ylabel="lowest loss after the last generation", ylim=(0, None))
     right.set(xlabel="population", ylabel="its standard deviation over seeds", ylim=(0, None))
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     left.legend()
     return figure if drawn else None
 
@@ -116,6 +119,8 @@ def draw_adoption(found: Found) -> Figure | None:
         right.plot(list(sweep), shares, color=_COLOURS[variant], marker="o")
     left.set(xlabel="generation", ylabel="children among the survivors", ylim=(0, 1))
     right.set(xlabel="population", ylim=(0, 1))
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     left.legend()
     return figure
 
@@ -187,9 +192,11 @@ def draw_differences(found: Found) -> Figure | None:
                     markerfacecolor=colour if filled else "white",
                 )  # fmt: skip
         axis.set_yticks(range(len(rivals)), [ROWS[row] for row in reversed(rivals)])
-        axis.set(title=part.name, ylim=(-0.6, len(rivals) - 0.4), xlabel="points of GADAM above")
-        # A rival that has learned nothing would squeeze everyone else into a line.
-        axis.set_xscale("symlog", linthresh=2)
+        axis.set(title=part.name, ylim=(-0.6, len(rivals) - 0.4), xlabel="points above")
+        # On a plain axis a rival that has learned nothing squeezes everyone else into a line.
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_xticks([-30, -3, 0, 3, 30], ["-30", "-3", "0", "3", "30"])
+        axis.minorticks_off()
     for variant in FIGURE_VARIANTS:
         axes[0].plot([], [], color=_COLOURS[variant], linewidth=2, label=ROWS[variant])
     figure.legend(loc="outside upper center", ncols=2)

@@ -20,9 +20,9 @@ same initial weights. Published learning rates are not given, so that every opti
 `torch.optim` (GADAM and Adam: 0.001). GADAM's population spends 2gKE steps, a lineage at most 2KE, which is
 what Adam, SGD, RMSprop, Adagrad and Adadelta get. Four rows get the whole 2gKE: Adam in one go; Adam with the
 learning rates {", ".join(f"{lr:g}" for lr in LEARNING_RATES)}, a third of the steps each, chosen on
-validation data; the best of g restarts by validation loss; and the mean of their softmax outputs. After every E steps
-each of them is scored on the validation part, and its best state counts, because GADAM chooses as often. The
-test part is opened once for each result, after all choices.
+validation data; the best of g restarts by validation loss; and the mean of their softmax outputs. After
+every E steps each of them is scored on the validation part, and its best state counts, because GADAM chooses
+as often. The test part is opened once for each result, after all choices.
 
 *As published*: a mutated scalar is drawn from U(0, 1), the batches that select come from the training
 examples, and parents survive only as trained. *Robust*: mutated scalars from N(0, std of their tensor),
@@ -58,32 +58,37 @@ def markdown(found: Found) -> str:
 
 def _verdicts(parts: Sequence[PartResult]) -> list[str]:
     lines = [
-        "By the 95 % interval of the paired difference in test accuracy; few seeds detect large differences "
-        "only.",
+        "By the 95 % interval (Student's t) of the difference in test accuracy, paired by seed; few seeds "
+        "detect only large differences, and one in 20 comparisons of equals shows one by chance.",
         "",
     ]
     for claim in CLAIMS:
         for subject in claim.subjects:
             found = judged(claim, parts, subject)
-            if found:
-                told = "; ".join(f"**{saying(v)}** {_where(findings)}" for v, findings in found.items())
-                lines.append(f"- {ROWS[subject]}: {claim.text} ({claim.source}): {told}.")
+            if not found:
+                continue
+            lines.append(f"- {ROWS[subject]} is {claim.text} ({claim.source}):")
+            for verdict, findings in found.items():
+                where = _where(findings, len(claim.rivals) == 1)
+                lines.append(f"  - **{saying(verdict)}** {where}")
     return lines
 
 
-def _where(findings: Sequence[Finding]) -> str:
+def _where(findings: Sequence[Finding], all_alike: bool) -> str:
+    """One rival: parts with numbers; several: who on which parts."""
+    if all_alike:
+        return ", ".join(f"on {finding.part} by {finding.points}" for finding in findings)
     by_rival: dict[str, list[str]] = {}
     for finding in findings:
-        by_rival.setdefault(finding.rival, []).append(f"{finding.part} {finding.points}")
-    if len(by_rival) == 1:
-        return f"on {', '.join(*by_rival.values())}"
-    return "against " + ", against ".join(f"{ROWS[r]} on {', '.join(told)}" for r, told in by_rival.items())
+        by_rival.setdefault(finding.rival, []).append(finding.part)
+    return "; ".join(f"{ROWS[rival]} ({', '.join(parts)})" for rival, parts in by_rival.items())
 
 
 def _budget(parts: Sequence[PartResult]) -> list[str]:
     lines = [
-        "| part | g | K | E | a lineage's steps 2KE | the population's 2gKE | batch | seeds | published |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| part | g | K | E | a lineage's steps 2KE | the population's 2gKE | batch | seeds | published "
+        "| minutes of a worker |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for part in parts:
         b, paper = part.budget, PARTS[part.name].paper
@@ -92,7 +97,8 @@ def _budget(parts: Sequence[PartResult]) -> list[str]:
         batch = get_task(PARTS[part.name].task).batch_size
         lines.append(
             f"| {part.name} | {b.population} | {b.generations} | {b.steps:,} | {b.lineage_steps:,} "
-            f"| {b.all_steps:,} | {batch} | {b.seeds} | {told} |"
+            f"| {b.all_steps:,} | {batch} | {b.seeds} | {told} "
+            f"| {part.seconds / 60:.1f} |"
         )
     return lines
 

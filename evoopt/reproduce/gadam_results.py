@@ -40,28 +40,29 @@ class PartResult:
         budget: What each method could spend.
         rows: By row and seed: ``test_accuracy``, ``test_loss``, ``steps``, ... in [0, 1]; see `Bench.row`.
         curves: By method and seed: training losses, as from `thinned`, and ``crossovers`` of GADAM's.
+        seconds: What all units took in their workers.
     """
 
     name: str
     budget: Budget
     rows: dict[str, dict[int, dict[str, Any]]]
     curves: dict[str, dict[int, dict[str, Any]]]
+    seconds: float
 
     @classmethod
     def collect(cls, name: str, budget: Budget, units: Sequence[Unit], file: UnitFile) -> PartResult:
         """Read the finished units of a part."""
         rows: dict[str, dict[int, dict[str, Any]]] = {}
         curves: dict[str, dict[int, dict[str, Any]]] = {}
-        for unit in units:
-            if unit not in file:
-                continue
-            result = file[unit]
+        results = [(unit, file[unit]) for unit in units if unit in file]
+        for unit, result in results:
             for row, scores in result["rows"].items():
                 rows.setdefault(row, {})[unit.seed] = scores
             if "curve" in result:
                 curve = {**result["curve"], "crossovers": result.get("crossovers", [])}
                 curves.setdefault(unit.method, {})[unit.seed] = curve
-        return cls(name, budget, {row: rows[row] for row in ROWS if row in rows}, curves)
+        in_order = {row: rows[row] for row in ROWS if row in rows}
+        return cls(name, budget, in_order, curves, sum(result["seconds"] for _, result in results))
 
     def accuracies(self, row: str) -> dict[int, float]:
         """Test accuracy by seed; NaN for a training that diverged."""

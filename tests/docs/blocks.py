@@ -4,10 +4,10 @@ A block runs as it stands. A comment on the line before it changes that:
 
 ``<!-- file: NAME -->`` writes it to a file of that name, before any block of the page runs.
 ``<!-- with: OLD => NEW -->`` replaces text first, to make it small; may be repeated.
-``<!-- not run: REASON -->`` leaves it out, but its ``evoopt`` lines must still be understood by the command line.
+``<!-- not run: REASON -->`` leaves it out, but the command line must still understand its ``evoopt`` lines.
 
-``<!-- page: REMARK -->`` at the top speaks of a whole page: ``slow``, or ``on a copy`` (of the checkout, in
-processes of their own, because the page changes the package; slow as well).
+``<!-- page: REMARK -->`` at the top speaks of a whole page: ``slow``, or ``on a copy`` of the checkout, as it
+changes the package; slow as well.
 """
 
 from __future__ import annotations

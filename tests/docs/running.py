@@ -50,7 +50,7 @@ def parsed(words: list[str], place: str) -> tuple[Any, dict[str, Any]]:
         return command, {}
     if hasattr(command, "commands"):
         known = {option for parameter in command.params for option in parameter.opts}
-        assert rest and set(rest) <= known, f"{place}: evoopt has no command {' '.join(rest)!r}"
+        assert known.issuperset(rest or [""]), f"{place}: evoopt has no command {' '.join(rest)!r}"
         return command, {}
     try:
         return command, command.make_context(words[0], rest).params

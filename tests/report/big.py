@@ -35,13 +35,18 @@ def big_run(folder: Path, population: int, generations: int) -> int:
             born = []
             for number in range(first, first + population):
                 genome = genomes[int(rng.integers(len(genomes)))]
-                parents = tuple(int(k) for k in rng.integers(first - population, first, 2)) if generation else ()
+                parents = (
+                    tuple(int(k) for k in rng.integers(first - population, first, 2)) if generation else ()
+                )
                 operation = "mate+mutate" if generation else "random"
                 born.append(Individual(number, genome, generation, parents, operation))
             rows = [
                 _evaluation(generation, position, ind, task, replicate, rng)
                 for position, (ind, task, replicate) in enumerate(
-                    (ind, task, replicate) for ind in born for task in TASKS for replicate in range(REPLICATES)
+                    (ind, task, replicate)
+                    for ind in born
+                    for task in TASKS
+                    for replicate in range(REPLICATES)
                 )
             ]
             run.store.add_evaluations(rows)
@@ -56,7 +61,9 @@ def _evaluation(
     metric = float(rng.uniform(0.5, 1))
     result = TrainingResult("ok", "", 100, 1 - metric, 1 - metric, metric, 0.01)
     if rng.random() < 0.1:
-        result = TrainingResult.unsuccessful("diverged", f"loss is nan at step {int(rng.integers(100))}", 3, 0.01)
+        result = TrainingResult.unsuccessful(
+            "diverged", f"loss is nan at step {int(rng.integers(100))}", 3, 0.01
+        )
     return Evaluation(generation, 0, position, ind.genome.key, task, replicate, 0, 1, "batched", result)
 
 

@@ -46,7 +46,9 @@ def unfinished(folder: Path) -> Path:
     with Run.create(folder / "origin", SETTINGS) as run:
         with pytest.raises(KeyboardInterrupt):
             go(run, StubExecutor(stop_at=7))
-        shutil.copytree(folder / "origin", folder / "run", ignore=shutil.ignore_patterns("run.lock", "run.owner"))
+        shutil.copytree(
+            folder / "origin", folder / "run", ignore=shutil.ignore_patterns("run.lock", "run.owner")
+        )
     assert (folder / "run" / "run.sqlite-wal").stat().st_size > 0
     return folder / "run"
 
@@ -117,7 +119,9 @@ def cut(name: str, rng: random.Random) -> Callable[[Path], None]:
     return harm
 
 
-def many(make: Callable[[Path], Path], tmp_path: Path, times: int, result: str, files: tuple[str, ...]) -> None:
+def many(
+    make: Callable[[Path], Path], tmp_path: Path, times: int, result: str, files: tuple[str, ...]
+) -> None:
     pristine = make(tmp_path)
     rng = random.Random(1)
     outcomes: Counter[str] = Counter()

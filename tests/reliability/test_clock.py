@@ -1,0 +1,59 @@
+"""Nothing depends on the wall clock: it may go backwards, stand still or jump by years."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import evoopt
+from evoopt.config import OptimizerConfig
+from tests.reliability.commands import write_space
+
+REAL = time.time
+
+
+def backwards() -> Iterator[float]:
+    begin = REAL()
+    yield from (begin - 3600 * k for k in itertools.count())
+
+
+def jumping() -> Iterator[float]:
+    begin = REAL()
+    yield from (begin + (-1) ** k * 1e8 for k in itertools.count())
+
+
+def standing() -> Iterator[float]:
+    yield from itertools.repeat(REAL())
+
+
+@pytest.mark.parametrize("clock", [backwards, jumping, standing])
+def test_a_search_on_a_wrong_clock_gives_the_same_bytes(
+    clock: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = str(write_space(tmp_path, "quick"))
+    execution = {"execution": {"executor": "process", "workers": 1}}
+    with evoopt.search(space, out=tmp_path / "right", overrides=execution) as run:
+        expected = run.result_json()
+    ticks = clock()  # type: ignore[operator]
+    monkeypatch.setattr(time, "time", lambda: next(ticks))
+    with evoopt.search(space, out=tmp_path / "wrong", overrides=execution) as run:
+        assert run.result_json() == expected
+        assert all(row.result.seconds >= 0 for row in run.store.evaluations())
+
+
+def test_a_folder_named_by_a_clock_that_went_back_is_never_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda *_: "20200101-000000")
+    noise = {"evaluation": {"fitness": "noise"}, "search": {"generations": 1, "compare": False}}
+    config = OptimizerConfig().override(noise).override({"execution": {"executor": "serial"}})
+    with evoopt.search(config) as run:
+        kept = (run.folder / "run.sqlite").read_bytes()
+        with pytest.raises(evoopt.EvooptError, match="is not empty"):
+            evoopt.search(config)
+        assert (run.folder / "run.sqlite").read_bytes() == kept

@@ -1,0 +1,141 @@
+"""The page is whole, says what it must, and needs nothing else, whatever the run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from evoopt.errors import EvooptError
+from evoopt.report import write_report
+from evoopt.runs import Run
+from tests.report.big import big_run
+from tests.report.pages import parse
+from tests.report.runs import CONFIGS, Interrupting, make_run, search_optimizer
+
+EXPECTED = {
+    "optimizer": [
+        "On fresh seeds",
+        "Against tuned Adam",
+        "Terms and genes",
+        "noise runs",
+        "Finalists",
+        "µs per step",
+    ],
+    "gadam": ["Adoption rate", "blindly", "Not compared with tuned Adam"],
+    "genetic": ["Chromosome of the winner", "Founders by generation", "no update rule"],
+    "pbt": ["Schedule of the winner", "against drift", "the way of the winner's weights"],
+    "hpo": ["against drift", "of different genomes", "The winner as JSON"],
+}
+
+
+def page_of(run: Path, tmp_path: Path) -> str:
+    return write_report(run, tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_every_kind_of_run_explains_itself(any_run: Path, tmp_path: Path) -> None:
+    page = parse(page_of(any_run, tmp_path))
+    text = page.text.casefold()
+    for part in (
+        "Result",
+        "What this rests on",
+        "Genealogy",
+        "Settings",
+        "This is one run",
+        *EXPECTED[any_run.name],
+    ):
+        assert part.casefold() in text, part
+    assert "<math" not in page.text
+    assert page.all("math")
+    assert page.all("code")
+
+
+def test_links_ids_and_charts_belong_together(any_run: Path, tmp_path: Path) -> None:
+    page = parse(page_of(any_run, tmp_path))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert links
+    assert {f"#{name}" for name in ids} >= set(links)
+    drawn = [attributes["data-figure"] for attributes in page.all("div") if "data-figure" in attributes]
+    assert sorted(drawn) == sorted(page.data)
+    for panels in page.data.values():
+        for panel in panels:
+            for own in panel["series"]:
+                assert len(own["y"]) == len(panel["x"]) == len(own.get("low", own["y"]))
+
+
+def test_nothing_is_loaded_from_anywhere(any_run: Path, tmp_path: Path) -> None:
+    html = page_of(any_run, tmp_path)
+    page = parse(html)
+    for _, attributes in page.tags:
+        for name in ("src", "href", "action", "srcset", "poster", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+        assert not [name for name in attributes if name.startswith("on")]
+    styles = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def test_only_the_pages_own_scripts_are_allowed(optimizer_run: Path, tmp_path: Path) -> None:
+    page = parse(page_of(optimizer_run, tmp_path))
+    policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    allowed = re.findall(r"'sha256-([^']+)'", policy)
+    own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in page.scripts[1:]]
+    assert allowed == own
+
+
+def test_a_page_of_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        search_optimizer(folder, Interrupting(2))
+    text = parse(page_of(folder, tmp_path)).text
+    assert "unfinished: 2 of 4 generations" in text
+    assert "unfinished run run" in text  # in the code of the best so far
+    assert "Against tuned" not in text
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_run_without_a_generation_has_a_page_too(kind: str, tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", CONFIGS[kind]).close()
+    assert "No generation is finished yet" in parse(page_of(tmp_path / "run", tmp_path)).text
+
+
+def test_a_control_run_of_random_fitness_has_a_page_too(tmp_path: Path) -> None:
+    search_optimizer(tmp_path / "run", Interrupting(9), evaluation={"fitness": "noise"})
+    assert "its winner means nothing" in parse(page_of(tmp_path / "run", tmp_path)).text
+
+
+def test_the_page_lies_in_the_run_folder_and_replaces_an_older_one(tmp_path: Path) -> None:
+    run = make_run("hpo", tmp_path / "hpo")
+    (run / "report.html").write_text("older")
+    assert write_report(run) == run / "report.html"
+    assert "<h1>hpo</h1>" in (run / "report.html").read_text()
+
+
+def test_no_run_and_no_place_to_write_are_told_in_a_line(optimizer_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match="not a run folder"):
+        write_report(tmp_path)
+    with pytest.raises(EvooptError, match="cannot write"):
+        write_report(optimizer_run, tmp_path / "absent" / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("population", "generations"), [(25, 40), pytest.param(500, 100, marks=pytest.mark.slow)]
+)
+def test_many_evaluations_make_a_small_page_quickly(
+    population: int, generations: int, tmp_path: Path
+) -> None:
+    count = big_run(tmp_path / "run", population, generations)
+    assert count == 4 * population * generations
+    started = time.perf_counter()
+    html = page_of(tmp_path / "run", tmp_path)
+    assert time.perf_counter() - started < 60
+    assert len(html.encode()) < 1_000_000
+    assert f"{count:,}" in html

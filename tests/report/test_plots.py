@@ -1,0 +1,76 @@
+"""``evoopt plot`` draws every figure of every individual type, and says what it cannot draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evoopt.cli import app
+from evoopt.errors import EvooptError
+from evoopt.report import figure_names, save_plot
+from evoopt.report.drawing import save_figure
+from evoopt.report.figures import Lines, Panel, Series, thinned
+from evoopt.runs import Run
+
+UNCOMPARED = ("differences", "curves")
+
+
+def test_every_kind_of_figure_is_drawn(any_run: Path, tmp_path: Path) -> None:
+    with Run(any_run) as run:
+        kinds = figure_names(run)
+    for kind in kinds:
+        if kind in UNCOMPARED and any_run.name != "optimizer":
+            with pytest.raises(EvooptError, match="no comparison"):
+                save_plot(any_run, kind, tmp_path / "x.png")
+            continue
+        if kind == "schedule" and any_run.name == "hpo":
+            with pytest.raises(EvooptError, match="no schedule"):
+                save_plot(any_run, kind, tmp_path / "x.png")
+            continue
+        picture = save_plot(any_run, kind, tmp_path / f"{kind}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG"), kind
+        assert len(picture) > 4000, kind
+
+
+def test_a_vector_picture_is_the_same_every_time_and_has_its_text_as_text(
+    optimizer_run: Path, tmp_path: Path
+) -> None:
+    first = save_plot(optimizer_run, "fitness", tmp_path / "a.svg").read_text()
+    assert first == save_plot(optimizer_run, "fitness", tmp_path / "b.svg").read_text()
+    assert "generation" in first
+    assert save_plot(optimizer_run, "fitness", tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_an_unknown_kind_is_answered_with_those_there_are(optimizer_run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["plot", str(optimizer_run), "fitnes", "-o", str(tmp_path / "x.png")])
+    assert isinstance(result.exception, EvooptError)
+    message = str(result.exception)
+    assert "Did you mean 'fitness'?" in message
+    assert "genealogy" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_picture_is_refused(optimizer_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match=r"\.png, \.svg, \.pdf"):
+        save_plot(optimizer_run, "fitness", tmp_path / "x.docx")
+    with pytest.raises(EvooptError, match="cannot write"):
+        save_plot(optimizer_run, "fitness", tmp_path / "absent" / "x.png")
+
+
+def test_dollars_in_names_are_no_formulas(tmp_path: Path) -> None:
+    series = (Series(r"$\frac{", [1.0, 2.0]), Series("_hidden", [2.0, 1.0]))
+    figure = Lines((Panel([0.0, 1.0], series, r"$x_{$"),), "")
+    save_figure(figure, tmp_path / "x.svg")
+    assert r"$x_{$" in (tmp_path / "x.svg").read_text()
+
+
+def test_long_lines_are_thinned_and_keep_their_ends() -> None:
+    x = [float(k) for k in range(12_345)]
+    panel = thinned(Panel(x, (Series("a", x, x, x),)), most=1000)
+    assert len(panel.x) <= 1001
+    assert (panel.x[0], panel.x[-1]) == (0.0, 12_344.0)
+    assert list(panel.series[0].y) == list(panel.x) == list(panel.series[0].low or ())
+    short = Panel(x[:10], (Series("a", x[:10]),))
+    assert thinned(short, most=10) is short

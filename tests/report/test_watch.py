@@ -1,0 +1,67 @@
+"""``evoopt watch`` follows a run to its end, whoever runs it and however it ends."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evoopt.cli import app
+from evoopt.errors import EvooptError
+from evoopt.report.watch import follow
+from evoopt.runs import Run
+from tests.report.runs import CONFIGS, Interrupting, search_optimizer
+
+
+def test_a_finished_run_is_told_in_a_line_per_generation(any_run: Path) -> None:
+    lines = list(follow(any_run))
+    with Run(any_run) as run:
+        count = len(run.generations)
+    assert len(lines) == count + 1
+    assert lines[0].startswith(f"generation 1/{count}  best")
+    assert lines[-1].startswith("finished")
+    result = CliRunner().invoke(app, ["watch", str(any_run)])
+    assert result.output.splitlines() == lines
+
+
+def test_an_interrupted_run_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        search_optimizer(tmp_path / "run", Interrupting(2))
+    *told, last = follow(tmp_path / "run")
+    assert len(told) == 2
+    assert last == f"nobody is working on this run; go on with: evoopt resume {tmp_path / 'run'}"
+
+
+def test_a_run_whose_process_was_killed_is_not_waited_for_either(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", CONFIGS["optimizer"]).close()
+    (tmp_path / "run" / "run.owner").write_text("process 1 on elsewhere")
+    assert [line.split(";")[0] for line in follow(tmp_path / "run")] == ["nobody is working on this run"]
+
+
+def test_a_run_in_another_process_is_followed_while_it_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    space = tmp_path / "space.toml"
+    space.write_text(CONFIGS["genetic"].override({"genetic": {"generations": 12}}).to_toml())
+    Run.create(folder, CONFIGS["genetic"]).close()
+    for file in folder.iterdir():
+        file.unlink()
+    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        while not (folder / "run.owner").exists():
+            assert process.poll() is None, "the search ended too early"
+        lines = list(itertools.islice(follow(folder, every=0.05), 13))
+    finally:
+        process.kill()
+        process.wait()
+    assert [line.split("  ")[0] for line in lines[:-1]] == [f"generation {k}/12" for k in range(1, 13)]
+    assert lines[-1].startswith("finished")
+
+
+def test_no_run_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match="not a run folder"):
+        next(follow(tmp_path))
