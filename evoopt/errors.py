@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class EvooptError(Exception):
@@ -16,6 +17,24 @@ class SealedTestError(EvooptError):
 
 class RunLockedError(EvooptError):
     """Another process is writing to the run folder."""
+
+
+@contextmanager
+def read_as_data(what: str) -> Iterator[None]:
+    """Blame what cannot be made sense of inside on the data: files are not to be trusted to be ours.
+
+    Args:
+        what: The data, e.g. a run folder.
+
+    Raises:
+        EvooptError: A missing name, a wrong type, a value or a shape that does not fit.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise EvooptError(
+            f"{what} holds something that evoopt did not write ({type(error).__name__}: {error})"
+        ) from error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> EvooptError:

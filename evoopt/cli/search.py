@@ -21,7 +21,7 @@ from evoopt.cli.app import (
     app,
     list_lines,
 )
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, read_as_data
 
 if TYPE_CHECKING:
     from evoopt.api import GenerationHook
@@ -110,7 +110,7 @@ def show(run: RunFolder) -> None:
     from evoopt.runs.run import Run
     from evoopt.systems import system_of
 
-    with Run(run) as opened:
+    with Run(run) as opened, read_as_data(str(run)):
         typer.echo(system_of(opened.config).describe_run(opened))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from deap import tools
 
 from evoopt.config import OptimizerConfig
+from evoopt.errors import read_as_data
 from evoopt.evolution.evaluation import Archive, Evaluator, OptimizerIndividual
 from evoopt.evolution.scheme import ElitistScheme
 from evoopt.evolution.scores import task_scores
@@ -58,9 +59,10 @@ def evolve(
     if state is None:
         record.save_generation(None, _state(scheme, hall), scheme.population)
     else:
-        scheme.restore(state["scheme"], record.load_individuals(state["scheme"]["population"]))
-        # A hall inserts before its equals, so going backwards rebuilds the order of ties.
-        hall.update(record.load_individuals(state["hall"])[::-1])
+        with read_as_data("the run's checkpoint"):
+            scheme.restore(state["scheme"], record.load_individuals(state["scheme"]["population"]))
+            # A hall inserts before its equals, so going backwards rebuilds the order of ties.
+            hall.update(record.load_individuals(state["hall"])[::-1])
     while scheme.generation < config.search.generations:
         trained = toolbox.evaluate(scheme.population, scheme.generation)
         _update_hall(hall, scheme.population)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from evoopt.errors import read_as_data
 from evoopt.evolution.individual import Individual
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
@@ -72,7 +73,8 @@ def evolve_models(
     """
     state = None if record is None else record.load_stage()
     if state is not None:
-        scheme.restore(*state)
+        with read_as_data("the run's checkpoint"):
+            scheme.restore(*state)
     history = []
     while not scheme.finished:
         stage = scheme.advance()

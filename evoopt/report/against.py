@@ -51,7 +51,11 @@ def verdict_texts(run: Run) -> list[Text]:
     """The verdict in words; a sentence per candidate."""
     comparison = read_comparison(run)
     if comparison is None:
-        return [not_measured(run.verdict or "The winner was not compared with tuned Adam.")]
+        return [
+            not_measured(
+                run.verdict or f"Not compared with tuned Adam; to do so: evoopt compare {run.folder}"
+            )
+        ]
     analysis = analyse(comparison)
     findings = {row.finding for row in analysis.rows if row.finding is not None}
     tone = _TONES.get(str(*findings), "plain") if len(findings) == 1 else "plain"
@@ -85,10 +89,9 @@ def against(run: Run) -> list[Section]:
             f"Holm's correction over {analysis.tests} test{'s' if analysis.tests > 1 else ''}."
         ),
         Shown("differences", "Difference on test data", _differences(comparison, analysis)),
-        _table(analysis),
+        _results(analysis),
     ]
-    blocks += [Shown("curves", "Learning curves", _curves(comparison))]
-    blocks += [_tuning(comparison)]
+    blocks += [Shown("curves", "Learning curves", _curves(comparison)), _speed(analysis), _tuning(comparison)]
     blocks += [not_measured(note) for note in comparison.notes]
     candidates = [p for p in comparison.participants if p.role == "candidate"]
     unmeasured = "Not measured: other tasks, larger models, longer trainings."
@@ -129,22 +132,31 @@ def _words(row: Row) -> str:
     return f"{mean:+.2f}{interval}"
 
 
-def _table(analysis: Analysis) -> Table:
+def _results(analysis: Analysis) -> Table:
     columns = (
         Column("task"), Column("optimizer"), Column("test metric", ".4f"), Column("± over seeds", ".4f"),
         Column("diverged", ".0%"), Column("difference, points"), Column("p (Holm)", ".3g"),
-        Column("detectable, points", ".2f"), Column("steps to target", ",.0f"), Column("µs per step", ".0f"),
-        Column("state, bytes per weight", ".1f"),
+        Column("detectable", ".2f"),
     )  # fmt: skip
     rows: list[Sequence[Cell]] = [
         (
             row.task, row.name, row.mean, row.deviation, row.divergence_rate,
             "reference" if row.difference is None else _words(row), row.p_adjusted, 100 * row.detectable,
-            row.steps_to_target, row.step_us, row.state_per_weight,
         )
         for row in analysis.rows
     ]  # fmt: skip
     return Table(columns, rows, "By task and optimizer")
+
+
+def _speed(analysis: Analysis) -> Table:
+    columns = (
+        Column("task"), Column("optimizer"), Column("steps to target", ",.0f"), Column("µs per step", ",.0f"),
+        Column("state, bytes per weight", ".1f"),
+    )  # fmt: skip
+    rows = [
+        (row.task, row.name, row.steps_to_target, row.step_us, row.state_per_weight) for row in analysis.rows
+    ]
+    return Table(columns, rows, "Speed and memory", folded=True)
 
 
 def _tuning(comparison: Comparison) -> Table:

@@ -76,11 +76,8 @@ def generations_table(records: Sequence[Record], columns: Sequence[Figured]) -> 
 
 
 def settings(run: Run) -> Section:
-    """What the run was asked to do, and where its results lie."""
-    blocks: list[Block] = [
-        Code("Every setting (config.toml)", run.config.to_toml()),
-    ]
-    return Section("Settings", blocks)
+    """What the run was asked to do."""
+    return Section("Settings", [Code("Every setting (config.toml)", run.config.to_toml())])
 
 
 def values(records: Sequence[Record], key: str) -> list[float | None]:

@@ -37,7 +37,7 @@ def score_facts(run: Run, scores: Mapping[str, Any] | None = None) -> list[Fact]
         note = f"{part['examples']:,} examples"
         if name == "test" and _is_accuracy(run):
             low, high = wilson(part["metric"], part["examples"])
-            note += f"; so many give it to {low:.3f} to {high:.3f} (95 %)"
+            note += f"; 95 % interval {low:.3f} to {high:.3f} from their number alone"
         facts.append((f"{name} metric", f"{part['metric']:.4f}", note))
     return facts
 

@@ -12,17 +12,18 @@ from evoopt.compare.comparison import Place
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import make_executor
+from evoopt.reproduce.gacnn_methods import METHODS, Budget
 from evoopt.reproduce.gacnn_plots import save_plots
 from evoopt.reproduce.gacnn_report import markdown
 from evoopt.reproduce.gacnn_results import Found, TaskResult
-from evoopt.reproduce.gacnn_units import METHODS, Budget, UnitSetup, data_options, make_unit_worker, units_of
+from evoopt.reproduce.gacnn_units import UnitSetup, data_options, make_unit_worker, units_of
 from evoopt.reproduce.units import UnitFile, do_units
 from evoopt.tasks import get_task, load_task_data
 
 BUDGETS = {
-    "genetic_mnist": Budget(population=30, generations=25, examples=1000, steps=1000, seeds=2),
+    "genetic_mnist": Budget(population=30, generations=20, examples=1000, steps=800, seeds=2),
     "genetic_digits": Budget(population=50, generations=60, examples=None, steps=2000, seeds=3),
-    "genetic_cifar10": Budget(population=30, generations=20, examples=1000, steps=1000, seeds=2),
+    "genetic_cifar10": Budget(population=30, generations=20, examples=1000, steps=800, seeds=2),
 }
 """A small budget for each task."""
 

@@ -22,7 +22,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "figure_15_schemes": ("steady_state", "generational", "elitist"),
     "figure_16_gradients": ("elitist", "adam", "sgd"),
     "matched_mutation": ("elitist_matched", "elitist_traditional_matched"),
-    "robust_settings": ("robust", "robust_traditional", "robust_adam", "adam"),
+    "robust_settings": ("robust_adam", "robust", "robust_traditional", "adam"),
 }
 """Rows by name of the file."""
 

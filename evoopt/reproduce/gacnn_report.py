@@ -101,7 +101,7 @@ def claims(result: TaskResult) -> Iterator[str]:
         finding = compare_rows(result, row, "adam", "test_accuracy")
         if finding is not None:
             yield (
-                f'Head start, "{ROWS[row]}" better than Adam alone on test data: {finding.verdict}: {finding}; '
+                f'Head start, "{ROWS[row]}" better than Adam alone on test data: {finding.verdict}: '
                 f"{finding}; it saw {_times(result, row)} as many examples."
             )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from evoopt.reproduce.gacnn_units import Budget
+from evoopt.reproduce.gacnn_methods import Budget
 from evoopt.reproduce.units import Unit, UnitFile
 
 ROWS = {

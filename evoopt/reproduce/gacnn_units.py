@@ -1,11 +1,10 @@
-"""The units of a reproduction of GACNN: ways to train a network's weights, and how a worker does one."""
+"""The units of a reproduction of GACNN: which there are, and how a worker does one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.genetic_scheme import GeneticScheme, initial_population
-from evoopt.evolution.parent_selection import best_first, scan, tournament
-from evoopt.evolution.reproduction import Scheme, SteadyState, make_scheme
+from evoopt.evolution.parent_selection import best_first
 from evoopt.execution import Worker
-from evoopt.genomes.chromosome import Encoding, EncodingName
-from evoopt.genomes.weight_operators import Mutation, WeightOperators
+from evoopt.genomes.chromosome import Encoding
+from evoopt.genomes.weight_operators import WeightOperators
+from evoopt.reproduce.gacnn_methods import METHODS, OPTIMIZERS, VARIANTS, Budget
 from evoopt.reproduce.units import Unit
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Split, Task, TaskData
@@ -31,90 +30,7 @@ from evoopt.training.streams import minibatches
 
 BATCH = 32
 _MINIBATCHES = 521
-_POINTS = 120
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What each method may spend on a task.
-
-    Attributes:
-        population: Networks.
-        generations: Generations, the first of random networks included; a steady state has as many children.
-        examples: Size of the fixed set of training examples that everyone learns from, None for all.
-        steps: Minibatches of 32 for Adam and SGD.
-        seeds: Repetitions.
-    """
-
-    population: int
-    generations: int
-    examples: int | None
-    steps: int
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A genetic training; the defaults are as published.
-
-    Attributes:
-        scheme: Name of the scheme.
-        encoding: What a gene is.
-        mutation: Ratio and strength.
-        fitness: What is maximised.
-        tournsize: Networks per tournament; None selects by scan.
-        p_mutate: Probability that a child is mutated; a steady state has its own.
-        head_start: Whether Adam then goes on from the fittest network.
-    """
-
-    scheme: str
-    encoding: EncodingName = "accordion"
-    mutation: Mutation = field(default_factory=Mutation)
-    fitness: str = "accuracy"
-    tournsize: int | None = None
-    p_mutate: float = 0.2
-    head_start: bool = False
-
-    def make_scheme(self) -> Scheme:
-        """Who is mated and who survives."""
-        select = scan if self.tournsize is None else partial(tournament, tournsize=self.tournsize)
-        if self.scheme == "steady_state":
-            return _OneChild(select)
-        return make_scheme(self.scheme, select=select, p_mutate=self.p_mutate)
-
-
-class _OneChild(SteadyState):
-    """A generation is one child, which is what the publication's figures call an iteration."""
-
-    def broods(self, size: int) -> int:
-        return 1
-
-
-_MATCHED = Mutation(per_weight=True, matched=True)
-_ROBUST = partial(
-    Variant, "elitist", mutation=Mutation(0.05, 0.2, per_weight=True), fitness="cross_entropy", tournsize=5,
-    p_mutate=1.0,
-)  # fmt: skip
-
-VARIANTS: Mapping[str, Variant] = {
-    "steady_state": Variant("steady_state"),
-    "steady_state_traditional": Variant("steady_state", "traditional"),
-    "generational": Variant("generational"),
-    "generational_traditional": Variant("generational", "traditional"),
-    "elitist": Variant("elitist", head_start=True),
-    "elitist_traditional": Variant("elitist", "traditional"),
-    "elitist_matched": Variant("elitist", mutation=_MATCHED),
-    "elitist_traditional_matched": Variant("elitist", "traditional", mutation=_MATCHED),
-    "robust": _ROBUST(head_start=True),
-    "robust_traditional": _ROBUST(encoding="traditional"),
-}
-"""Genetic trainings by row of the table."""
-
-OPTIMIZERS: Mapping[str, MakeOptimizer] = {"adam": KERAS_ADAM, "sgd": partial(torch.optim.SGD, lr=0.01)}
-"""Gradient trainings by row, with the settings of Keras: the publication names none."""
-
-METHODS = (*VARIANTS, *OPTIMIZERS)
-"""All that is done; ``elitist`` and ``robust`` also give the rows ``elitist_adam`` and ``robust_adam``."""
+_POINTS = 60
 
 
 @dataclass(frozen=True)
@@ -278,5 +194,6 @@ def evolve(bench: Bench, method: str) -> dict[str, dict[str, Any]]:
 
 
 def _looks(count: int) -> set[int]:
-    """At which of ``count`` iterations to look: evenly on a logarithmic axis, the first and last included."""
-    return set(np.geomspace(1, count, _POINTS).round().astype(int).tolist())
+    """At which of ``count`` iterations to look: at all of few, else evenly on a logarithmic axis."""
+    every = np.arange(1, count + 1)
+    return set((every if count <= _POINTS else np.geomspace(1, count, _POINTS).round().astype(int)).tolist())

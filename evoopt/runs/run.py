@@ -38,6 +38,7 @@ class Run:
     Raises:
         EvooptError: Not a run folder, or one of another version.
         RunLockedError: Writable, and another process is writing to it.
+        EvooptError: Writable, and a link in it leads elsewhere.
     """
 
     def __init__(self, folder: str | Path, writable: bool = False) -> None:
@@ -48,6 +49,8 @@ class Run:
         except (OSError, UnicodeDecodeError):
             raise EvooptError(f"{folder} is not a run folder: it has no readable {CONFIG_FILE}") from None
         self.config: RunConfig = parse_config(text, str(path))
+        if writable:
+            _refuse_links(self.folder)
         self._lock = RunLock(self.folder) if writable else None
         try:
             self.store = RunStore(
@@ -204,6 +207,13 @@ class Run:
     def write_result(self) -> None:
         """Write `result_json` into the folder."""
         _write(self.folder / RESULT_FILE, self.result_json())
+
+
+def _refuse_links(folder: Path) -> None:
+    """Nothing outside a run folder is ever written or deleted, wherever the folder came from."""
+    for path in (*folder.iterdir(), *folder.glob("*/*")):
+        if path.is_symlink():
+            raise EvooptError(f"{path} is a symbolic link, which a run must not be written through: replace it")
 
 
 def _write(path: Path, text: str) -> None:

@@ -51,8 +51,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(
         assert "Traceback" not in errors
         assert code in (0, 2)
         if code == 2:
-            assert errors.count("error: ") == 1
-            assert "cannot write" in errors or "no room" in errors
+            assert errors.splitlines()[-1].startswith("error: cannot write")
         subprocess.run(["mount", "-o", f"remount,size={SPACE_TO_GO_ON}", str(disk)], check=True)
         if (run / "config.toml").exists():
             code, errors = finish("resume", run)

@@ -50,6 +50,7 @@ def one_run(space: Path, folder: Path, length: float, rng: random.Random, execut
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SPACES)
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(name: str, tmp_path: Path) -> None:
     space = write_space(tmp_path, name)

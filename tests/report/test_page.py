@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from evoopt.cli import app
 from evoopt.errors import EvooptError
 from evoopt.report import write_report
 from evoopt.runs import Run
@@ -139,3 +141,16 @@ def test_many_evaluations_make_a_small_page_quickly(
     assert time.perf_counter() - started < 60
     assert len(html.encode()) < 1_000_000
     assert f"{count:,}" in html
+
+
+def test_the_command_says_where_the_page_is_and_opens_it(
+    optimizer_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("typer.launch", opened.append)
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(app, ["report", str(optimizer_run), "-o", str(page)])
+    assert result.output == f"wrote {page}\n"
+    assert not opened
+    CliRunner().invoke(app, ["report", str(optimizer_run), "-o", str(page), "--open"])
+    assert opened == [page.as_uri()]

@@ -46,15 +46,17 @@ def test_a_damaged_ancestry_cannot_send_anybody_in_circles(tmp_path: Path) -> No
 
 
 def test_a_large_family_shows_its_main_line_and_says_what_is_left_out(tmp_path: Path) -> None:
-    size = 60
-    parents = {
-        k: (() if k < size else (k - size, (k - size + 1) % size + (k // size - 1) * size))
-        for k in range(600)
-    }
-    with family(tmp_path / "run", parents, {k: k // size for k in range(600)}) as run:
-        pedigree = load_pedigree(run, 599, fitter({k: float(k) for k in range(600)}))
-    assert len(pedigree.members) <= WHOLE or len(drawn(pedigree)) < len(pedigree.members)
+    size, count = 60, 600
+    parents: dict[int, tuple[int, ...]] = dict.fromkeys(range(size), ())
+    for k in range(size, count):
+        first = (k // size - 1) * size
+        parents[k] = (first + 7 * k % size, first + (11 * k + 3) % size)
+    with family(tmp_path / "run", parents, {k: k // size for k in range(count)}) as run:
+        pedigree = load_pedigree(run, count - 1, fitter({k: float(k) for k in range(count)}))
+    assert len(pedigree.members) > WHOLE
+    assert len(drawn(pedigree)) <= 2 * len(pedigree.main_line)
     picture = tree(pedigree, lambda one: "", "x")
+    assert "other parents along it" in picture.caption
     assert {node.id for node in picture.nodes if node.main} == set(pedigree.main_line)
     assert all(0 < node.y < 1 for node in picture.nodes)
     places = {(node.x, node.y) for node in picture.nodes}

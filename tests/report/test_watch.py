@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,14 +47,12 @@ def test_a_run_in_another_process_is_followed_while_it_goes_on(tmp_path: Path) -
     folder = tmp_path / "run"
     space = tmp_path / "space.toml"
     space.write_text(CONFIGS["genetic"].override({"genetic": {"generations": 12}}).to_toml())
-    Run.create(folder, CONFIGS["genetic"]).close()
-    for file in folder.iterdir():
-        file.unlink()
     command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while not (folder / "run.owner").exists():
             assert process.poll() is None, "the search ended too early"
+            time.sleep(0.01)
         lines = list(itertools.islice(follow(folder, every=0.05), 13))
     finally:
         process.kill()

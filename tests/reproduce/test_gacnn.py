@@ -12,9 +12,9 @@ from evoopt.compare.comparison import Place
 from evoopt.errors import EvooptError
 from evoopt.reproduce import gacnn
 from evoopt.reproduce.gacnn import Reproduction, reproduce_gacnn
+from evoopt.reproduce.gacnn_methods import VARIANTS, Budget
 from evoopt.reproduce.gacnn_plots import PICTURES
 from evoopt.reproduce.gacnn_results import ROWS, TaskResult, compare_rows, lead
-from evoopt.reproduce.gacnn_units import VARIANTS, Budget
 
 POPULATION, GENERATIONS, EXAMPLES, STEPS = 6, 3, 60, 8
 TASK = "genetic_digits"
@@ -95,6 +95,7 @@ def test_an_interrupted_reproduction_goes_on_from_its_units(
         raise AssertionError("everything is finished")
 
     monkeypatch.setattr(gacnn, "make_executor", refuse)
+    monkeypatch.setattr(gacnn, "save_plots", lambda *_: [])  # drawn before, and slow
     assert reproduce(folder).text == found.text
 
 
