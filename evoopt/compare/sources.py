@@ -11,7 +11,7 @@ from typing import Any
 from evoopt.compare.contender import Contender, class_contender, rule_contender
 from evoopt.compare.foreign import find_class
 from evoopt.compare.space import DECLARED
-from evoopt.errors import EvooptError, unknown_name
+from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
@@ -48,7 +48,7 @@ def contender(source: str | Path) -> Contender:
     if text in TORCH_CLASSES:
         return class_contender(text, find_class(TORCH_CLASSES[text]), TORCH_CLASSES[text], note="")
     if (path / CONFIG_FILE).is_file():
-        with Run(path) as run:
+        with Run(path) as run, read_as_data(str(path)):
             return run_contender(run)
     if path.suffix == ".json":
         return _default_space(path.stem, _read_rule(path))

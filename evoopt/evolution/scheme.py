@@ -128,9 +128,16 @@ class ElitistScheme(Generic[G]):
         Args:
             state: What `state` returned.
             population: The individuals of ``state["population"]``, in that order.
+
+        Raises:
+            ValueError, TypeError, LookupError: Not a state of this search.
         """
-        self.generation = state["generation"]
-        self._next_id = state["next_id"]
+        most = max(self._search.max_replicates, self._replicates)
+        if len(population) != self._search.population or not all(
+            0 < ind.replicates <= most for ind in population
+        ):
+            raise ValueError("not a population of this search")
+        self.generation, self._next_id = int(state["generation"]), int(state["next_id"])
         self.population = population
         self._rng.bit_generator.state = state["numpy_random"]
         self._deap_random.from_json(state["deap_random"])

@@ -53,4 +53,6 @@ class DeapRandom:
     def from_json(self, data: list[Any]) -> None:
         """Continue from a state written by `to_json`."""
         version, words, gauss = data
-        self._state = (version, tuple(words), gauss)
+        state = (version, tuple(words), gauss)
+        random.Random().setstate(state)  # raises here and now what is no state
+        self._state = state

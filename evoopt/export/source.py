@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evoopt.errors import EvooptError, unknown_name
+from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
@@ -85,7 +85,7 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
 
 
 def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
-    with Run(folder) as run:
+    with Run(folder) as run, read_as_data(str(folder)):
         winner, evaluation = run.winner, run.optimizer_config.evaluation
         trainings = sum(run.store.outcome_counts().values())
         provenance = Provenance(
@@ -93,7 +93,7 @@ def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
             run=folder.resolve().name,
             data=", ".join(Path(task).name for task in evaluation.tasks),
             budget=f"{trainings:,} trainings of {evaluation.steps} steps",
-            genome=winner["genome"],
+            genome=OptimizerGenome.from_json(winner["genome"]).to_json(),
             comparison=run.verdict,
         )
         return UpdateRule.from_json(winner["rule"]), provenance

@@ -70,6 +70,7 @@ class Hyperparameters:
             not isinstance(genotype, dict)
             or not isinstance(integers, list)
             or not all(isinstance(value, (bool, int, float, str)) for value in genotype.values())
+            or not all(isinstance(name, str) for name in integers)
             or not all(isinstance(genotype.get(name), (int, float)) for name in integers)
         ):
             raise EvooptError("hyperparameters need a genotype, values by name, and the names of integers")

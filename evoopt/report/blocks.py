@@ -68,8 +68,10 @@ class Column:
 
     def show(self, value: Cell) -> str:
         """A value as text."""
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             return "–"
+        if isinstance(value, float) and math.isinf(value):
+            return "∞" if value > 0 else "-∞"
         if isinstance(value, str) or self.format is None:
             return str(value)
         return format(value, self.format)

@@ -147,8 +147,10 @@ def heat_colours(figure: HeatMap) -> dict[str, Any]:
 
 
 def sort_value(column: Column, value: Any) -> str | None:
-    """What a cell is sorted by where that is not its text."""
-    return None if column.format is None or isinstance(value, str) or value is None else repr(float(value))
+    """What a cell is sorted by where that is not its text, for JavaScript's ``Number``."""
+    if column.format is None or isinstance(value, str) or value is None or math.isnan(value):
+        return None
+    return repr(float(value)).replace("inf", "Infinity")
 
 
 def _hex(colour: Sequence[float]) -> str:

@@ -152,7 +152,7 @@ class Lead:
     """Where the mean curve of one row is above another's.
 
     Attributes:
-        early: Whether it is the first of the two to be above.
+        early: Whether it is above more than below, on the logarithmic axis, up to ``last``.
         last: Last place where it is above; None for nowhere, infinite for the end.
     """
 
@@ -165,11 +165,12 @@ def lead(result: TaskResult, row: str, rival: str, axis: str) -> Lead:
     extents = [result.extent(name, axis) for name in (row, rival)]
     grid = np.geomspace(min(low for low, _ in extents), max(high for _, high in extents), 2000)
     ours, theirs = (result.curves(name, axis, grid).mean(axis=0) for name in (row, rival))
-    different, ahead = np.flatnonzero(ours != theirs), np.flatnonzero(ours > theirs)
+    ahead = np.flatnonzero(ours > theirs)
     if not len(ahead):
         return Lead(False, None)
     last = math.inf if ahead[-1] == len(grid) - 1 else float(grid[ahead[-1]])
-    return Lead(bool(ahead[0] == different[0]), last)
+    behind = np.count_nonzero(ours[: ahead[-1]] < theirs[: ahead[-1]])
+    return Lead(len(ahead) > int(behind), last)
 
 
 def _held(curve: dict[str, list[float]], axis: str, grid: Curve) -> Curve:

@@ -24,8 +24,8 @@ def figures_text(figures: FiguresBudget, file: UnitFile) -> list[str]:
         "## Figures 3 to 6",
         "",
         f"{PARTS[figures.part].title}: g = {b.population}, K = {b.generations}, E = {b.steps}, "
-        f"{b.seeds} seeds. Populations of {', '.join(map(str, figures.populations))} with K = {figures.sweep_generations}. "
-        f"Numbers are those of {ROWS[_VARIANT]}.",
+        f"{b.seeds} seeds. Populations of {', '.join(map(str, figures.populations))} with "
+        f"K = {figures.sweep_generations}. Numbers are those of {ROWS[_VARIANT]}.",
         "",
     ]
     runs = courses(generation_units(figures), file, _VARIANT)

@@ -176,7 +176,8 @@ def draw_differences(found: Found) -> Figure | None:
     rivals = [row for row in ROWS if row not in FIGURE_VARIANTS and any(row in p.rows for p in found.parts)]
     if not rivals:
         return None
-    figure, (axes,) = _panels(1, len(found.parts), 2.9, 0.8 + 0.34 * len(rivals), share_y=True)
+    height = 0.8 + 0.34 * len(rivals)
+    figure, (axes,) = _panels(1, len(found.parts), 2.2, height, beside=2.6, share_y=True)
     for axis, part in zip(axes, found.parts, strict=True):
         axis.axvline(0, color="black", linewidth=1)
         for shift, subject in zip((0.14, -0.14), FIGURE_VARIANTS, strict=True):
@@ -230,11 +231,16 @@ def _sweep(found: Found, variant: str) -> dict[int, list[Course]]:
 
 
 def _panels(
-    rows: int, columns: int, width: float = 4.4, height: float = 3.2, share_y: bool = False
+    rows: int,
+    columns: int,
+    width: float = 4.4,
+    height: float = 3.2,
+    beside: float = 0.4,
+    share_y: bool = False,
 ) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure as NewFigure
 
-    figure = NewFigure(figsize=(width * columns + 0.4, height * rows), layout="constrained")
+    figure = NewFigure(figsize=(width * columns + beside, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     for axis in axes.flat:
         axis.grid(alpha=0.25, linewidth=0.5)

@@ -20,7 +20,7 @@ ROWS = {
     "adagrad": "Adagrad",
     "adadelta": "Adadelta",
     "adam_long": "Adam, equal compute",
-    "adam_tuned": "Adam, best of 3 learning rates, equal compute",
+    "adam_tuned": "Adam, tuned, equal compute",
     "adam_best": "Adam, best of g restarts",
     "adam_ensemble": "Adam, ensemble of g restarts",
     "gadam_reinitialised": "GADAM, children fresh at random",

@@ -177,9 +177,11 @@ class RunStore:
             ind = known.get(row["id"])
             if ind is None:
                 raise self._db.damage(f"it lacks individual {row['id']}")
-            ind.replicates, ind.survivor = row["replicates"], row["survivor"]
+            ind.replicates, ind.survivor = int(row["replicates"]), bool(row["survivor"])
             if row["fitness"] is not None:
-                ind.fitness.values = tuple(row["fitness"])
+                # Strict about their number, which DEAP asserts.
+                unfinished, score, loss = map(float, row["fitness"])
+                ind.fitness.values = (unfinished, score, loss)
             individuals.append(ind)
         return individuals
 

@@ -46,6 +46,14 @@ def test_the_site_builds_strictly_and_asks_nobody_else_for_anything(tmp_path: Pa
     assert (tmp_path / "results" / "marfinetz2025" / "differences.png").is_file()
 
 
+def test_the_navigation_has_every_page_and_no_other() -> None:
+    docs = ROOT / "docs"
+    listed = re.findall(
+        r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(page.relative_to(docs).as_posix() for page in docs.rglob("*.md"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_links_between_files_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from evoopt.cli import app
 from evoopt.errors import EvooptError
 from evoopt.report import write_report
+from evoopt.report.blocks import Column
+from evoopt.report.html import sort_value
 from evoopt.runs import Run
 from tests.report.big import big_run
 from tests.report.pages import parse
@@ -154,3 +157,11 @@ def test_the_command_says_where_the_page_is_and_opens_it(
     assert not opened
     CliRunner().invoke(app, ["report", str(optimizer_run), "-o", str(page), "--open"])
     assert opened == [page.as_uri()]
+
+
+def test_infinite_and_missing_numbers_are_shown_and_sorted_as_such() -> None:
+    column = Column("x", ".2f")
+    values = [1.234, math.inf, -math.inf, math.nan, None]
+    assert [column.show(value) for value in values] == ["1.23", "∞", "-∞", "–", "–"]
+    assert [sort_value(column, value) for value in values] == ["1.234", "Infinity", "-Infinity", None, None]
+    assert sort_value(Column("name"), "b") is None
