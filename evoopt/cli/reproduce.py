@@ -86,6 +86,37 @@ def gadam(
     typer.echo(found.text)
 
 
+@reproduce.command()
+def gacnn(
+    tasks: Annotated[
+        str, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
+    ] = "genetic_mnist,genetic_digits",
+    population: Annotated[int | None, typer.Option(help="Networks.")] = None,
+    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
+    examples: Annotated[int | None, typer.Option(help="Examples a network is scored on.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Minibatches of the gradient baselines.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    workers: Workers = None,
+    executor: Executor = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gacnn"),
+    quiet: Quiet = False,
+) -> None:
+    """Genetic CNN training: figures 12 to 16, against generations, forward passes and time."""
+    from evoopt.reproduce.gacnn import reproduce_gacnn
+
+    try:
+        found = reproduce_gacnn(
+            tasks=names(tasks), population=population, generations=generations, examples=examples,
+            steps=steps, seeds=seeds, out=out, quiet=quiet,
+            place=place_of(workers, executor, device, data_dir),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        _interrupted(out)
+    typer.echo(found.text)
+
+
 def _interrupted(out: Path) -> NoReturn:
     typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
     sys.exit(EXIT_INTERRUPTED)
