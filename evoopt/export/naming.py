@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import unicodedata
 
 from evoopt.errors import EvooptError
 
@@ -21,6 +22,8 @@ def check_class_name(name: str) -> None:
     """
     if not name.isidentifier():
         raise EvooptError(f"class name {name!r} is not a Python identifier; use one such as MyOptimizer")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise EvooptError(f"Python would spell class name {name!r} otherwise; use a name such as MyOptimizer")
     if keyword.iskeyword(name):
         raise EvooptError(f"class name {name!r} is a Python keyword; use a name such as MyOptimizer")
     if name.startswith("_"):

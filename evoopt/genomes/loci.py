@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evoopt.errors import EvooptError
+from evoopt.optim.rule import is_number
 
 Value = bool | int | float | str
 
@@ -42,7 +43,7 @@ class NumberLocus:
         where = f"hyperparameter {self.name!r}"
         numbers = {"min": self.low, "max": self.high, "default": self.default}
         for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not is_number(value) or not math.isfinite(value):
                 raise EvooptError(f"{where}: {name} must be a finite number, not {value!r}")
             if self.integer and value != int(value):
                 raise EvooptError(f"{where}: {name} of an integer must be a whole number, not {value!r}")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.optim.rule import UpdateRule, check_fields, check_header
+from evoopt.optim.rule import UpdateRule, check_fields, check_header, is_number
 from evoopt.optim.terms import term
 
 GENOME_VERSION = 1
@@ -166,10 +166,8 @@ class OptimizerGenome:
         """
         body = check_header(data, "optimizer_genome", GENOME_VERSION)
         check_fields("optimizer genome", body, fields(cls), skip=("terms", "weights"))
-        for name, kind in (("terms", str), ("weights", (int, float))):
+        for name, good in (("terms", lambda value: isinstance(value, str)), ("weights", is_number)):
             values = body.get(name)
-            if not isinstance(values, list) or any(
-                isinstance(value, bool) or not isinstance(value, kind) for value in values
-            ):
+            if not isinstance(values, list) or not all(map(good, values)):
                 raise EvooptError(f"optimizer genome field {name!r} must be a list, with one entry per term")
         return cls(**{**body, "terms": tuple(body["terms"]), "weights": tuple(body["weights"])})

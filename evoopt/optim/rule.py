@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import Field, dataclass, fields, replace
 from functools import cached_property
@@ -168,7 +169,7 @@ class UpdateRule:
         for pair in body["terms"]:
             shaped = isinstance(pair, list) and len(pair) == 2
             _require(
-                shaped and isinstance(pair[0], str) and _is_number(pair[1]),
+                shaped and isinstance(pair[0], str) and is_number(pair[1]),
                 f"a term is written as [name, weight], not {pair!r}",
             )
         return cls(**{**body, "terms": tuple((n, w) for n, w in body["terms"])})
@@ -214,8 +215,8 @@ def check_fields(
             name in skip
             or (value is None and "None" in kind)
             or (kind == "bool" and isinstance(value, bool))
-            or (kind == "int" and isinstance(value, int) and not isinstance(value, bool))
-            or ("float" in kind and _is_number(value))
+            or (kind == "int" and isinstance(value, int) and is_number(value))
+            or ("float" in kind and is_number(value))
         )
         _require(good, f"{what} field {name!r} must be of type {kind}, not {value!r}")
 
@@ -233,8 +234,10 @@ def _nested(formula: str) -> str:
     return f"({formula})" if formula.startswith("m+") else formula
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def is_number(value: Any) -> bool:
+    """Whether a value read from JSON is a number that a float can hold."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return whole or isinstance(value, float)
 
 
 def _require(condition: bool, message: str) -> None:

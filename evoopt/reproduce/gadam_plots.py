@@ -163,7 +163,7 @@ def draw_training_loss(found: Found) -> Figure | None:
             right.plot(factor * steps, losses, color=_COLOURS[name], linewidth=1.6, label=ROWS[name])
         for crossover in curve["crossovers"] if evolved else ():
             place = min(int(np.searchsorted(steps, crossover)), len(steps) - 1)
-            left.plot(crossover, losses[place], "o", color=_COLOURS[name], markersize=5)
+            left.plot(crossover, losses[place], "o", color=_COLOURS[name], markeredgecolor="white", zorder=5)
     left.set(title=part.name, xlabel="steps of the lineage", ylabel="training loss", ylim=(0, 2.5))
     right.set(title=part.name, xlabel="steps of the population", ylim=(0, 2.5))
     left.legend(fontsize=8)

@@ -18,8 +18,8 @@ _HOW = f"""\
 Every method of a data set sees the same division into training, validation and test examples, and by seed the
 same initial weights. Published learning rates are not given, so that every optimizer has the defaults of
 `torch.optim` (GADAM and Adam: 0.001). GADAM's population spends 2gKE steps, a lineage at most 2KE, which is
-what Adam, SGD, RMSprop, Adagrad and Adadelta get. Four rows get the whole 2gKE: Adam in one go; Adam tuned, with the
-learning rates {", ".join(f"{lr:g}" for lr in LEARNING_RATES)}, a third of the steps each, chosen on
+what Adam, SGD, RMSprop, Adagrad and Adadelta get. Four rows get the whole 2gKE: Adam in one go; Adam tuned,
+with the learning rates {", ".join(f"{lr:g}" for lr in LEARNING_RATES)}, a third of the steps each, chosen on
 validation data; the best of g restarts by validation loss; and the mean of their softmax outputs. After
 every E steps each of them is scored on the validation part, and its best state counts, because GADAM chooses
 as often. The test part is opened once for each result, after all choices.
@@ -67,7 +67,7 @@ def _verdicts(parts: Sequence[PartResult]) -> list[str]:
             found = judged(claim, parts, subject)
             if not found:
                 continue
-            lines.append(f"- {ROWS[subject]} is {claim.text} ({claim.source}):")
+            lines.append(f"- *{ROWS[subject]} is {claim.text}* ({claim.source}):")
             for verdict, findings in found.items():
                 where = _where(findings, len(claim.rivals) == 1)
                 lines.append(f"  - **{saying(verdict)}** {where}")

@@ -1,4 +1,4 @@
-"""``evoopt reproduce recombination``: the experiments of Vose et al. (2019), against controls of equal cost."""
+"""``evoopt reproduce recombination``: the experiments of Vose et al. (2019), and controls of equal cost."""
 
 from __future__ import annotations
 

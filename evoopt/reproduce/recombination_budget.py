@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from evoopt.config import RecombinationConfig, load_space
+
 Measure = Literal["error", "perplexity", "steps"]
 
 
@@ -55,6 +57,13 @@ class Part:
     small: Budget
     paper: Budget
     widths: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> RecombinationConfig:
+        """Settings of the search space."""
+        config = load_space(self.space)
+        assert isinstance(config, RecombinationConfig)
+        return config
 
 
 PARTS: Mapping[str, Part] = {

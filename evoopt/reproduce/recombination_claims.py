@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from evoopt.reproduce.recombination_published import DRIFTS, PUBLISHED
 from evoopt.reproduce.recombination_results import (
+    FEWEST,
     NAMES,
     SUBJECTS,
     PartResult,
@@ -18,65 +18,54 @@ from evoopt.reproduce.recombination_results import (
 )
 from evoopt.reproduce.recombination_tables import percent
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement that results of three parents on fresh seeds are lower than a rival's."""
-
-    text: str
-    source: str
-    rival: str
-
-
 CLAIMS = (
-    Claim("better than the default hyperparameters", "the paper's table 4", "default"),
-    Claim("better than population-based training by truncation", "claimed in the paper, not measured", "truncation"),
-    Claim("better than random search", "not examined in the paper", "random"),
-)  # fmt: skip
+    ("better than the default hyperparameters (the paper's table 4)", "default"),
+    ("better than truncation PBT at equal cost (claimed in the paper, not measured)", "truncation"),
+    ("better than random search at equal cost (not examined in the paper)", "random"),
+)
+"""Claims about three parents, and the rival of each."""
 
 
 def verdicts(parts: Sequence[PartResult]) -> list[str]:
-    """A line per claim and kind of three-parent search, then schedules one by one and how they drift."""
-    lines = ["Percentages are how much lower results on fresh seeds are than the rival's; few searches detect "
-             "large differences only.", ""]  # fmt: skip
-    for claim in CLAIMS:
-        for subject in SUBJECTS:
-            found = [(part, compare(part, subject, claim.rival)) for part in parts]
-            told = [
-                f"{part.name}: **{f.verdict}**, {percent(f.relative)}" for part, f in found if f is not None
-            ]
-            if told:
-                lines.append(f"- {NAMES[subject]}: {claim.text} ({claim.source}): {'; '.join(told)}.")
-    lines += _controls(parts)
-    for subject in SUBJECTS:
-        told = [
-            f"{part.name}: {_counted(one_by_one(part, subject))}" for part in parts if subject in part.found
-        ]
-        if told:
-            lines.append(
-                f"- {NAMES[subject]}: what a single search found, better than the defaults on its own fresh seeds (the "
-                f"paper's comparison): {'; '.join(told)}."
-            )
-    return [*lines, *_drifts(parts)]
+    """A table of claims by part, and what it rests on."""
+    rows = [
+        (f"{NAMES[subject]}: {claim}", [_against(part, subject, rival) for part in parts])
+        for claim, rival in CLAIMS
+        for subject in SUBJECTS
+    ]
+    alone = "what one search found is better than the defaults (the paper's comparison), searches by verdict"
+    rows += [
+        (f"{NAMES[subject]}: {alone}", [_counted(part, subject) for part in parts]) for subject in SUBJECTS
+    ]
+    control = "better than the default hyperparameters"
+    rows += [
+        (f"control, {NAMES[method]}: {control}", [_against(part, method, "default") for part in parts])
+        for method in ("truncation", "random")
+    ]
+    return [
+        f"| claim | {' | '.join(part.name for part in parts)} |",
+        f"|---|{'---|' * len(parts)}",
+        *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows if set(cells) != {"-"}),
+        "",
+        "Percentages are how much lower test results on fresh seeds are than the rival's, with 95 % "
+        f"intervals. Below {FEWEST} pairs an interval covers less than it says, so there is no verdict.",
+        "",
+        *_drifts(parts),
+    ]
 
 
-def _controls(parts: Sequence[PartResult]) -> list[str]:
-    lines = []
-    for method in ("truncation", "random"):
-        found = [(part, compare(part, method, "default")) for part in parts]
-        told = [f"{part.name}: {f.verdict}, {percent(f.relative)}" for part, f in found if f is not None]
-        if told:
-            lines.append(
-                f"- Control, {NAMES[method]}: better than the default hyperparameters: {'; '.join(told)}."
-            )
-    return lines
+def _against(part: PartResult, subject: str, rival: str) -> str:
+    finding = compare(part, subject, rival)
+    return "-" if finding is None else f"**{verdict_of(finding.difference)}**, {percent(finding.relative)}"
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{verdict} for {count}" for verdict, count in counts.items()) or "-"
+def _counted(part: PartResult, subject: str) -> str:
+    counts = one_by_one(part, subject)
+    return ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items())) or "-"
 
 
 def _drifts(parts: Sequence[PartResult]) -> list[str]:
+    """Whether schedules move as published."""
     lines = []
     for part in parts:
         source = "the paper's text" if part.name in PUBLISHED else "ResNet-20's in the paper"
@@ -92,5 +81,5 @@ def _drifts(parts: Sequence[PartResult]) -> list[str]:
                 )
             if told:
                 way = "grows" if direction > 0 else "falls"
-                lines.append(f"- {part.name}, {name} {way} along the schedule ({source}): {'; '.join(told)}.")
+                lines.append(f"- {part.name}: {name} {way} along schedules ({source}): {'; '.join(told)}.")
     return lines

@@ -1,4 +1,4 @@
-"""Pictures of a reproduction of recombination: schedules and errors, searches at equal budget, differences."""
+"""Pictures of a reproduction of recombination: schedules and results, searches, differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoopt.compare.plots import STYLE
-from evoopt.config import load_space
 from evoopt.reproduce.recombination_budget import PARTS
 from evoopt.reproduce.recombination_results import NAMES, SUBJECTS, Found, PartResult, compare
 
@@ -42,12 +41,14 @@ def save_plots(found: Found, folder: Path) -> list[Path]:
     paths = []
     with mpl.rc_context(STYLE):
         figures = {DIFFERENCES: draw_differences(found), SEARCHES: draw_searches(found)}
-        figures |= {schedule_picture(part.name): draw_schedules(part) for part in found.parts}
+        for part in found.parts:
+            drawn = draw_schedules(part)
+            if drawn is not None:
+                figures[schedule_picture(part.name)] = drawn
         for name, figure in figures.items():
-            if figure is not None:
-                FigureCanvasAgg(figure)
-                paths.append(folder / f"{name}.png")
-                figure.savefig(paths[-1], bbox_inches="tight")
+            FigureCanvasAgg(figure)
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], bbox_inches="tight")
     return paths
 
 
@@ -60,7 +61,7 @@ def draw_schedules(part: PartResult) -> Figure | None:
     subjects = [method for method in SUBJECTS if part.schedules(method)]
     if not subjects:
         return None
-    space = load_space(PARTS[part.name].space).loci()  # type: ignore[attr-defined]
+    space = PARTS[part.name].config.loci()
     names, length = space.names, part.budget.generations
     figure, axes = _panels(len(subjects), 1 + len(names), 3.4, 2.9)
     for row, subject in zip(axes, subjects, strict=True):
@@ -77,12 +78,14 @@ def draw_schedules(part: PartResult) -> Figure | None:
             _envelope(axis, _lengthened(values, length), _COLOURS[subject], "", logarithmic)
             axis.axhline(float(locus.default), color=_COLOURS["default"], linewidth=1.2)
             axis.set(ylabel=locus.name, yscale="log" if logarithmic else "linear")
+    for axis in axes.flat:
+        _plain_numbers(axis)
     for axis in axes[-1]:
         axis.set_xlabel(f"generation ({part.budget.steps} steps each)")
     return figure
 
 
-def draw_searches(found: Found) -> Figure | None:
+def draw_searches(found: Found) -> Figure:
     """Best figure of merit so far, on validation data, by generation; all but the defaults cost the same."""
     figure, (axes,) = _panels(1, len(found.parts))
     for axis, part in zip(axes, found.parts, strict=True):
@@ -90,15 +93,16 @@ def draw_searches(found: Found) -> Figure | None:
             curves = [_best_so_far(result["by_generation"]) for result in by_seed.values()]
             table = _lengthened(curves, part.budget.generations)
             _envelope(axis, table, _COLOURS[method], NAMES[method], logarithmic=True)
-        fom = load_space(PARTS[part.name].space).recombination.fom  # type: ignore[attr-defined]
+        fom = PARTS[part.name].config.recombination.fom
         axis.set(title=part.name, xlabel="generation", ylabel=f"best {fom} so far (validation)", yscale="log")
+        _plain_numbers(axis)
     axes[0].legend(fontsize=8)
     return figure
 
 
-def draw_differences(found: Found) -> Figure | None:
+def draw_differences(found: Found) -> Figure:
     """By how many percent results on fresh seeds are lower than the defaults', with 95 % intervals."""
-    figure, (axes,) = _panels(1, len(found.parts), 3.2, 2.4, share_y=True)
+    figure, (axes,) = _panels(1, len(found.parts), 3.6, 2.4, share_y=True)
     methods = [m for m in NAMES if m != "default" and any(m in part.found for part in found.parts)]
     for axis, part in zip(axes, found.parts, strict=True):
         axis.axvline(0, color="black", linewidth=1)
@@ -113,6 +117,16 @@ def draw_differences(found: Found) -> Figure | None:
         axis.set(title=part.name, xlabel=f"% lower test {part.measure} than with the defaults")
         axis.set_ylim(-0.6, len(methods) - 0.4)
     return figure
+
+
+def _plain_numbers(axis: Axes) -> None:
+    """Ticks such as 0.002 on a logarithmic axis."""
+    if axis.get_yscale() == "log":
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _best_so_far(values: Sequence[float | None]) -> NDArray[np.float64]:

@@ -48,7 +48,8 @@ PUBLISHED: Mapping[str, Number] = {
 """By part; the last two have none here."""
 
 LENET_OPTIMUM: Mapping[str, float] = {
-    "kernels.0": 4, "kernels.1": 4, "filters.0": 8, "filters.1": 18, "dense": 1024, "lr": 4.3e-4, "dropout": 0.17,
+    "kernels.0": 4, "kernels.1": 4, "filters.0": 8, "filters.1": 18, "dense": 1024, "lr": 4.3e-4,
+    "dropout": 0.17,
 }  # fmt: skip
 """The published optimum; its dropout of .83 is the probability of keeping a unit."""
 
@@ -66,8 +67,8 @@ REMARKS: Mapping[str, str] = {
     "digits": "Not in the paper: embedded data and a small network, for which many searches can be afforded.",
     "lenet": "Published: seconds of training to 98.6 % on validation data, ten runs, one search of up to 250 "
     "generations of 100.",
-    "nmt": "The sets that the paper calls training and test set, 1,553 and 1,268 sentence pairs, are tst2012 and "
-    "tst2013 of IWSLT'15; perplexities depend on vocabulary and network, which it does not give.",
+    "nmt": "The sets that the paper calls training and test set, 1,553 and 1,268 sentence pairs, are tst2012 "
+    "and tst2013 of IWSLT'15; perplexities depend on vocabulary and network, which it does not give.",
     "resnet20": "Published: test error of ten runs; hyperparameters were selected on the same test set. That "
     "the result beats ResNet-56's 6.97 % contradicts the text's just over 7 %.",
     "capsnet": "Published: test error of ten runs; hyperparameters were selected on the same test set.",

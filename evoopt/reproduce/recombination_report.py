@@ -1,4 +1,4 @@
-"""The report on a reproduction of recombination as Markdown: verdicts, published and own numbers, tables."""
+"""The report on a reproduction of recombination as Markdown: verdicts, published and own numbers."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from evoopt.reproduce.recombination_budget import PARTS
 from evoopt.reproduce.recombination_claims import verdicts
 from evoopt.reproduce.recombination_plots import DIFFERENCES, SEARCHES, schedule_picture
 from evoopt.reproduce.recombination_published import PUBLISHED, REMARKS
-from evoopt.reproduce.recombination_results import NAMES, Found, PartResult, compare
+from evoopt.reproduce.recombination_results import NAMES, SUBJECTS, Found, PartResult, compare
 from evoopt.reproduce.recombination_tables import measure_of, percent, schedules_table, spread, trials_table
 
 _HOW = """\
-A search starts from one seed, which decides its division into training and validation examples too. What it has
-found, a schedule along the weight lineage of its winner or a set of hyperparameters, is then trained from
-scratch on fresh seeds that no search has seen, beside the default hyperparameters on the same seeds; test
-data is opened there, once for each network, and decides nothing. Differences are paired by search, each
-with the mean over its fresh seeds. The publication's "ten training runs" may be such trainings or ten
+A search starts from one seed, which decides the division into training and validation examples too. What it
+has found, a schedule along the weight lineage of its winner or a set of hyperparameters, is trained by from
+scratch on fresh seeds that no search has seen, and so are the default hyperparameters on the same seeds;
+test data is opened there, once for each network, and decides nothing. Differences are paired by search,
+each with the mean over its fresh seeds. The publication's "ten training runs" may be such trainings or ten
 searches; it does not say.
 
 *Default hyperparameters*: constant, stopped at the generation that is best on the search's own seed, since
-searches choose their winner's generation too; it costs one member. All others cost the same: the same members,
-generations and steps. *Random search*: the defaults and random hyperparameters, constant from start to end.
-*Truncation PBT*: exploit and explore as in Ray Tune: the worst quarter takes weights and hyperparameters of the best
-one and multiplies them by 0.8 or 1.2, or draws anew with probability 0.25. *Three parents, as published*:
-mutation with rate 0.05, the first generation of defaults and their mutants, literal fitness. *Robust*: rate
-0.2, a random first generation, winsorised fitness. Each of the two draws parents a and b, whose
-hyperparameters are crossed and mutated, and alpha, whose weights the child goes on with, in proportion to
-fitness with sigma = 10."""
+searches choose their winner's generation too; this costs one member. All others cost the same: the same
+members, generations and steps. *Random search*: the defaults and random hyperparameters, each constant from
+start to end. *Truncation PBT*: exploit and explore as in Ray Tune; the worst quarter takes weights and
+hyperparameters of one of the best and multiplies the latter by 0.8 or 1.2, or draws them anew with
+probability 0.25. *Three parents, as published*: mutation with rate 0.05, a first generation of the defaults
+and their mutants, literal fitness. *Robust*: rate 0.2, a random first generation, winsorised fitness. Both
+draw parents a and b, whose hyperparameters are crossed and mutated, and alpha, whose weights the child goes
+on with, in proportion to fitness with sigma = 10."""
 
 
 def markdown(found: Found) -> str:
@@ -38,7 +38,7 @@ def markdown(found: Found) -> str:
         else "a small budget, not the published one"
     )
     lines = [
-        "# Vose et al. (2019): recombination of artificial neural networks, against controls of equal cost",
+        "# Vose et al. (2019): recombination repeated, and held against controls of equal cost",
         "",
     ]
     lines += [f"arXiv 1901.03900. Searched and trained with {scale}.", ""]
@@ -64,10 +64,15 @@ def _table_4(parts: Sequence[PartResult]) -> list[str]:
     """Published and own improvements side by side."""
     methods = [m for m in NAMES if m != "default" and any(m in part.found for part in parts)]
     lines = [
-        "Improvement over the default hyperparameters: published, as it follows from the published results, and here.",
+        "Improvement over the default hyperparameters: as printed, as it follows from the published results, "
+        "and here on fresh seeds, the mean over searches with its 95 % interval.",
         "",
-        "| | published results | printed | follows | measured here | default here | "
-        + "".join(f"{NAMES[method]} | " for method in methods),
+        "| "
+        + " | ".join(
+            ["", "published results", "printed", "follows", "measured here", "default here"]
+            + [NAMES[method] for method in methods]
+        )
+        + " |",
         f"|---|---|---|---|---|---|{'---|' * len(methods)}",
     ]
     own = {part.name: part for part in parts}
@@ -97,13 +102,12 @@ def _table_4(parts: Sequence[PartResult]) -> list[str]:
         for number in PUBLISHED.values()
         if number.note and not number.slipped
     ]
-    lines += ["", f"Arithmetic slips of the publication: {'; '.join(slips)}. Further: {'; '.join(rest)}."]
-    return [*lines, "Here: means over searches of the improvement on fresh seeds, with 95 % intervals."]
+    return [*lines, "", f"Slips of the publication: {'; '.join(slips)}. Further: {'; '.join(rest)}."]
 
 
 def _budget(parts: Sequence[PartResult]) -> list[str]:
     lines = [
-        "| part | members | generations | steps | examples | searches by method | fresh seeds of each | published |",
+        "| part | members | generations | steps | examples | searches by method | fresh seeds | published |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for part in parts:
@@ -111,8 +115,8 @@ def _budget(parts: Sequence[PartResult]) -> list[str]:
         told = "-" if part.name not in PUBLISHED else f"{p.population} members"
         steps = f"at most {b.steps} a training" if part.measure == "steps" else f"{b.steps} a generation"
         lines.append(
-            f"| {part.name} | {b.population} | {b.generations} | {steps} | {b.train_size or 'all'} | {b.seeds} "
-            f"| {b.replays} | {told} |"
+            f"| {part.name} | {b.population} | {b.generations} | {steps} | {b.train_size or 'all'} "
+            f"| {b.seeds} | {b.replays} a search | {told} |"
         )
     return lines
 
@@ -122,11 +126,11 @@ def _part(part: PartResult) -> list[str]:
     if part.name in REMARKS:
         lines += [REMARKS[part.name], ""]
     lines += trials_table(part) if part.measure == "steps" else schedules_table(part)
-    if part.measure != "steps" and any(part.schedules(method) for method in NAMES if method != "default"):
+    if part.measure != "steps" and any(part.schedules(method) for method in SUBJECTS):
         lines += [f"![schedules]({schedule_picture(part.name)}.png)", ""]
         lines += [
-            "Left: trainings on fresh seeds, means between the smallest and the largest. Right: schedules along the "
-            "winners' weight lineages, likewise over searches; black: the defaults.",
+            "Left: trainings on fresh seeds, means between the smallest and the largest. Right: schedules "
+            "along the winners' weight lineages, likewise over searches; black: the defaults.",
             "",
         ]
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ NAMES = {
 """Methods in order."""
 
 SUBJECTS = ("three_parent_paper", "three_parent")
+
+FEWEST = 5
+"""Pairs for a verdict; a bootstrap interval of n values covers at most 1 - 2**(1-n)."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class PartResult:
 
         Args:
             method: A key of `NAMES`.
-            measure: ``"error"``, ``"loss"``, ``"perplexity"``, ``"steps"`` or ``"seconds"``; the part's own by
-                default.
+            measure: ``"error"``, ``"loss"``, ``"perplexity"``, ``"steps"`` or ``"seconds"``; by default that
+                of the part.
         """
         kind = measure or self.measure
         return {seed: _judged(result["replay"], kind) for seed, result in self.found.get(method, {}).items()}
@@ -77,11 +80,8 @@ class PartResult:
         found = []
         for result in self.found.get(method, {}).values():
             own = result["replay"]
-            table = [
-                [figure_of_merit(self.measure, _number(loss), _number(metric)) for loss, metric in zip(*row, strict=True)]
-                for row in zip(own["losses"], own["metrics"], strict=True)
-            ]  # fmt: skip
-            found += list(np.array(table, np.float64).T)
+            rows = zip(own["losses"], own["metrics"], strict=True)
+            found += list(np.array([_merits(self.measure, *row) for row in rows], np.float64).T)
         return found
 
     def schedules(self, method: str) -> dict[int, Schedule]:
@@ -92,13 +92,18 @@ class PartResult:
 
 def _judged(own: Mapping[str, Any], measure: str) -> list[float]:
     if measure in ("steps", "seconds"):
-        return [_number(value) for value in own[measure]]
-    pairs = zip(own["test_losses"], own["test_metrics"], strict=True)
-    return [figure_of_merit(measure, _number(loss), _number(metric)) for loss, metric in pairs]
+        return numbers(own[measure])
+    return _merits(measure, own["test_losses"], own["test_metrics"])
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _merits(measure: str, losses: Sequence[float | None], metrics: Sequence[float | None]) -> list[float]:
+    pairs = zip(numbers(losses), numbers(metrics), strict=True)
+    return [figure_of_merit(measure, loss, metric) for loss, metric in pairs]
+
+
+def numbers(values: Iterable[float | None]) -> list[float]:
+    """Numbers as they were before JSON, which has no NaN."""
+    return [math.nan if value is None else value for value in values]
 
 
 @dataclass(frozen=True)
@@ -106,29 +111,18 @@ class Finding:
     """How much lower one method's results are than another's, paired by search.
 
     Attributes:
-        part: Part.
-        subject: Who.
-        rival: Lower than whom.
         difference: The rival's result minus the subject's.
         relative: The same divided by the rival's result.
     """
 
-    part: str
-    subject: str
-    rival: str
     difference: PairedDifference
     relative: PairedDifference
-
-    @property
-    def verdict(self) -> str:
-        """Whether the interval of the difference excludes 0."""
-        return verdict_of(self.difference)
 
 
 def verdict_of(difference: PairedDifference, direction: int = 1) -> str:
     """Whether a difference with the sign of ``direction`` holds, by its 95 % interval."""
-    if not math.isfinite(difference.low):
-        return "one search, no interval"
+    if difference.compared < FEWEST:
+        return "too few for a verdict"
     low, high = sorted((direction * difference.low, direction * difference.high))
     return "holds" if low > 0 else "the opposite holds" if high < 0 else "no detectable difference"
 
@@ -141,10 +135,7 @@ def compare(result: PartResult, subject: str, rival: str, measure: str | None = 
         return None
     own, other = [ours[s] for s in common], [theirs[s] for s in common]
     reduced = [1 - a / b if b else math.nan for a, b in zip(own, other, strict=True)]
-    return Finding(
-        result.name, subject, rival, paired_difference(other, own),
-        paired_difference(reduced, [0.0] * len(reduced)),
-    )  # fmt: skip
+    return Finding(paired_difference(other, own), paired_difference(reduced, [0.0] * len(reduced)))
 
 
 def one_by_one(result: PartResult, subject: str) -> dict[str, int]:

@@ -8,24 +8,27 @@ from statistics import fmean, median
 
 from evoopt.compare.statistics import PairedDifference
 from evoopt.reproduce.gadam_results import spread_of
+from evoopt.reproduce.recombination_budget import PARTS
 from evoopt.reproduce.recombination_published import LENET_OPTIMUM, LENET_PARAMETERS
-from evoopt.reproduce.recombination_results import NAMES, PartResult, compare
+from evoopt.reproduce.recombination_results import NAMES, PartResult, compare, numbers
 
 _TRIALS = """\
 Here each genome trains afresh, so there are no weights to inherit: truncation exploits and explores
-hyperparameters alone, and members that just go on are not trained again. Cost is the number of trainings and
-their steps, which end at the target. A training that misses the target counts as the most steps times 2 - its best
-accuracy. On fresh seeds accuracy is that on the first test images, as many as there are validation images."""
+hyperparameters alone, and members that just go on are not trained again. The cost of a search is its
+trainings and their steps, which end at the target; equal hyperparameters are trained once. A training that
+misses the target counts as the most steps times (2 - its best accuracy). On fresh seeds accuracy is that on
+the first test images, as many as there are validation images."""
 
-_STARS = "Differences with 95 % intervals; * where the interval excludes 0."
+_LEGEND = "Mean ± standard deviation over searches; differences with 95 % intervals, * where they exclude 0."
 
 
 def schedules_table(part: PartResult) -> list[str]:
     """Population-based training: a row per method."""
-    measure = measure_of(part)
+    fom, measure = PARTS[part.name].config.recombination.fom, measure_of(part)
     lines = [
-        "| method | steps of a search | winner's generation | validation | winner's own network, test | "
-        f"fresh seeds, test {measure} | lower than default by | fresh seeds, test loss | lower than default by |",
+        f"| method | steps of a search | winner's generation | best validation {fom} | winner's own network, "
+        f"test {measure} | fresh seeds, test {measure} | lower than default by | test loss | lower than "
+        "default by |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for method, by_seed in part.found.items():
@@ -35,30 +38,31 @@ def schedules_table(part: PartResult) -> list[str]:
             NAMES[method],
             f"{results[0]['steps']:,}",
             f"{fmean(result['born'] + 1 for result in results):.1f}",
-            spread_of([result["fom"] for result in results]),
+            spread_of(numbers(result["fom"] for result in results)),
             spread(networks, part) if networks else "-",
             spread(part.means(method).values(), part),
-            _lower(part, method, None),
+            _lower(part, method),
             spread_of(list(part.means(method, "loss").values())),
             _lower(part, method, "loss"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", f"Mean ± standard deviation over searches. {_STARS}", ""]
+    return [*lines, "", _LEGEND, ""]
 
 
 def trials_table(part: PartResult) -> list[str]:
     """Trainings to a target: a row per method, and the hyperparameters found."""
     b = part.budget
     lines = [
-        f"Target: {b.target:.1%} in two successive looks, one every {b.every} minibatches (published: 98.6 %, 100)."
-        + (f" The widths of the layers, and their bounds, are a {b.narrower}th of the published ones." if b.narrower > 1 else ""),
+        f"Target: an accuracy of {b.target:.1%} in two successive looks, one every {b.every} minibatches "
+        "(published: 98.6 % and 100). The published widths of layers, and their bounds, are divided by "
+        f"{b.narrower}.",
         "",
         _TRIALS,
         "",
-        "| method | trainings of a search | their steps | steps to the target, validation | fresh seeds, steps on test "
-        "images | reached | lower than default by | seconds | parameters |",
+        "| method | trainings of a search | their steps | best validation steps | fresh seeds, test steps | "
+        "reached | lower than default by | seconds | parameters |",
         "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for method, by_seed in part.found.items():
         results = list(by_seed.values())
         reached = [hit for result in results for hit in result["replay"]["reached"]]
@@ -66,27 +70,21 @@ def trials_table(part: PartResult) -> list[str]:
             NAMES[method],
             f"{fmean(result['trainings'] for result in results):.1f}",
             f"{fmean(result['steps'] for result in results):,.0f}",
-            spread_of([result["fom"] for result in results], digits=0),
+            spread_of(numbers(result["fom"] for result in results), digits=0),
             spread(part.means(method).values(), part),
             f"{sum(reached)} of {len(reached)}",
-            _lower(part, method, None),
+            _lower(part, method),
             spread_of(list(part.means(method, "seconds").values()), digits=1),
             f"{median(result['parameters'] for result in results):,.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"Mean ± standard deviation over searches; medians of parameters. Seconds on this machine. {_STARS}",
-    ]
-    lines += [
-        f"Published parameters: {LENET_PARAMETERS[0]:,} and, of the optimum, {LENET_PARAMETERS[1]:,}.",
-        "",
-    ]
-    return [*lines, *_optima(part), ""]
+    parameters = "{:,} and, of the optimum, {:,}".format(*LENET_PARAMETERS)
+    lines += ["", f"{_LEGEND} Seconds of a training with its looks on this machine; median of parameters."]
+    return [*lines, f"Published parameters: {parameters}.", "", *_optima(part), ""]
 
 
 def _optima(part: PartResult) -> list[str]:
-    methods = [method for method in NAMES if method in part.found]
+    methods = list(part.found)
     lines = [
         f"| hyperparameter | published optimum | {' | '.join(NAMES[method] for method in methods)} |",
         f"|---|---|{'---|' * len(methods)}",
@@ -97,37 +95,28 @@ def _optima(part: PartResult) -> list[str]:
             for method in methods
         ]
         lines.append(f"| {name} | {value:g} | {' | '.join(own)} |")
-    return [
-        *lines,
-        "",
-        "Medians over searches; the published dropout is taken as 1 - .83, a rate of keeping.",
-    ]
+    return [*lines, "", "Medians over searches; the published dropout of .83 is taken as a rate of keeping."]
 
 
 def _network(scores: Mapping[str, float | None], part: PartResult) -> float:
-    value = scores["metric"] if part.measure == "error" else scores["loss"]
-    if value is None:
-        return math.nan
-    return 1 - value if part.measure == "error" else math.exp(value)
+    [loss, metric] = numbers([scores["loss"], scores["metric"]])
+    return 1 - metric if part.measure == "error" else math.exp(loss)
 
 
-def _lower(part: PartResult, method: str, measure: str | None) -> str:
-    finding = compare(part, method, "default", measure) if method != "default" else None
-    if finding is None:
+def _lower(part: PartResult, method: str, measure: str | None = None) -> str:
+    finding = None if method == "default" else compare(part, method, "default", measure)
+    if finding is None or not math.isfinite(finding.difference.mean):
         return "-"
-    d, factor, digits = finding.difference, *_scale(part, measure)
+    d, (factor, digits) = finding.difference, _scale(measure or part.measure)
+    mean, low, high = (f"{factor * value:+.{digits}f}" for value in (d.mean, d.low, d.high))
     if not math.isfinite(d.low):
-        return f"{factor * d.mean:+.{digits}f}" if math.isfinite(d.mean) else "-"
-    star = " *" if d.low > 0 or d.high < 0 else ""
-    return (
-        f"{factor * d.mean:+.{digits}f} ({factor * d.low:+.{digits}f} to {factor * d.high:+.{digits}f}){star}"
-    )
+        return mean
+    return f"{mean} ({low} to {high}){' *' if d.low > 0 or d.high < 0 else ''}"
 
 
-def _scale(part: PartResult, measure: str | None) -> tuple[float, int]:
-    return {"error": (100.0, 2), "perplexity": (1.0, 2), "steps": (1.0, 0)}.get(
-        measure or part.measure, (1.0, 4)
-    )
+def _scale(measure: str) -> tuple[float, int]:
+    """What numbers are multiplied by, and their digits after the point."""
+    return {"error": (100.0, 2), "perplexity": (1.0, 2), "steps": (1.0, 0)}.get(measure, (1.0, 4))
 
 
 def measure_of(part: PartResult) -> str:
@@ -137,7 +126,7 @@ def measure_of(part: PartResult) -> str:
 
 def spread(values: Iterable[float], part: PartResult) -> str:
     """Mean ± standard deviation in the part's measure."""
-    factor, digits = _scale(part, None)
+    factor, digits = _scale(part.measure)
     return spread_of(list(values), factor, digits)
 
 

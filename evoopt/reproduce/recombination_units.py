@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evoopt.config import RecombinationConfig, load_space
+from evoopt.config import RecombinationConfig
 from evoopt.execution import Worker
 from evoopt.reproduce.recombination_budget import PARTS, Budget
 from evoopt.reproduce.recombination_work import Work, find_hyperparameters, find_schedule
@@ -56,8 +56,7 @@ def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS) -> lis
 def configure(unit: Unit, setup: UnitSetup) -> RecombinationConfig:
     """The configuration of a unit's search; that of ``default`` differs by its scheme alone."""
     part, budget = PARTS[unit.part], Budget(**unit.settings)
-    config = load_space(part.space)
-    assert isinstance(config, RecombinationConfig)
+    config = part.config
     on_cpu = setup.device == "cpu"
     return config.override(
         {

@@ -69,7 +69,7 @@ def test_much_hostile_input_gives_clear_errors(
     monkeypatch.chdir(tmp_path)
     refused = fuzz(known[name], tmp_path, known[name].times, quick=False)
     print(f"{name}: {known[name].times} inputs, {refused} refused")
-    assert refused > 0 or name == "verdict"
+    assert refused > 0 or name in ("verdict", "exported origin"), "these are never refused"
 
 
 def test_all_of_them_are_more_than_a_hundred_thousand(known: dict[str, Target]) -> None:
