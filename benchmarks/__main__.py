@@ -46,7 +46,7 @@ def table(cases: dict[str, dict[str, Any]]) -> str:
     first = next(iter(cases.values()))["machine"]
     lines = [
         f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, Python {first['python']}. "
-        "Load is that of the machine before the case began: above 1 others were computing too, which distorts "
+        "Load is that of the machine before the case began: above 1 others were computing, which distorts "
         "what uses several threads in one process (baseline B) most.",
         "",
         "| case | what | figure | target | date | load |",

@@ -30,7 +30,9 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-def settings(executor: str = "serial", workers: int | None = None, engine: str = "sequential") -> OptimizerConfig:
+def settings(
+    executor: str = "serial", workers: int | None = None, engine: str = "sequential"
+) -> OptimizerConfig:
     changes = {"execution": {"executor": executor, "workers": workers}, "evaluation": {"engine": engine}}
     return OptimizerConfig().override(SETTINGS).override(changes)
 

@@ -50,7 +50,7 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
     if winner.saw_test:
         return ShortComparison(
             "not compared with tuned Adam: this search was scored on test data, as published, so there is no "
-            f"unseen data left on {', '.join(run.optimizer_config.evaluation.tasks)}; try: evoopt compare {run.folder} "
+            f"unseen data left on {', '.join(run.config.tasks)}; try: evoopt compare {run.folder} "
             "--tasks with others",
             None,
         )

@@ -89,7 +89,7 @@ def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
         winner, evaluation = run.winner, run.optimizer_config.evaluation
         trainings = sum(run.store.outcome_counts().values())
         provenance = Provenance(
-            f"run {folder.resolve().name}, space {run.config.name!r}, seed {run.optimizer_config.search.seed}",
+            f"run {folder.resolve().name}, space {run.config.name!r}, seed {run.config.seed}",
             run=folder.resolve().name,
             data=", ".join(Path(task).name for task in evaluation.tasks),
             budget=f"{trainings:,} trainings of {evaluation.steps} steps",

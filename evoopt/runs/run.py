@@ -213,7 +213,7 @@ def _refuse_links(folder: Path) -> None:
     """Nothing outside a run folder is ever written or deleted, wherever the folder came from."""
     for path in (*folder.iterdir(), *folder.glob("*/*")):
         if path.is_symlink():
-            raise EvooptError(f"{path} is a symbolic link, which a run must not be written through: replace it")
+            raise EvooptError(f"{path} is a symbolic link: replace it, runs are not written through links")
 
 
 def _write(path: Path, text: str) -> None:

@@ -113,7 +113,9 @@ def test_a_search_ends_with_a_sentence_kept_in_its_folder(run_folder: Path) -> N
 
 def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> None:
     config = (
-        OptimizerConfig().override(SEARCH).override({"evaluation": {"fitness": "paper"}, "search": {"finalists": 0}})
+        OptimizerConfig()
+        .override(SEARCH)
+        .override({"evaluation": {"fitness": "paper"}, "search": {"finalists": 0}})
     )
     with evoopt.search(config, out=tmp_path / "run") as run:
         short = short_comparison(run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(tmp
     while not (tmp_path / "run" / "run.owner").exists():
         time.sleep(0.01)
         assert first.poll() is None
+    os.kill(first.pid, signal.SIGSTOP)  # it may not be done before the others have tried
     code, errors = finish("resume", tmp_path / "run")
     assert (code, errors.count("\n")) == (2, 1)
     assert f"in use by process {first.pid} on" in errors
@@ -23,6 +26,7 @@ def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(tmp
     code, errors = finish("search", space, "--out", tmp_path / "run")
     assert code == 2
     assert "is not empty" in errors
+    os.kill(first.pid, signal.SIGCONT)
     first.communicate()
     assert first.returncode == 0
     assert finish("search", space, "--out", tmp_path / "alone")[0] == 0
