@@ -135,7 +135,9 @@ def test_trainings_to_a_target_are_judged_on_test_images(tmp_path: Path) -> None
     assert "| dense | 1024 | 256 |" in found.text
 
 
-def test_missing_data_is_a_note(tmp_path: Path) -> None:
+def test_missing_data_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVOOPT_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = reproduce_recombination(
         parts=["nmt"], **TINY, place=Place("serial", data_dir=tmp_path), out=tmp_path / "out"
     )
