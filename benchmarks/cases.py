@@ -311,6 +311,7 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "memory": memory,
     "compile": compile_time,
     "generation": generation,
+    "gadam": lambda: importlib.import_module("benchmarks.gadam").gadam_generation(),
     "pbt": lambda: importlib.import_module("benchmarks.pbt").pbt(),
     **genetic.CASES,
     "cuda": cuda,

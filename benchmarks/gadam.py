@@ -67,7 +67,7 @@ class OurGenerations:
         self._executor.close()
 
 
-def gadam_generation(members: int = 10, steps: int = 30) -> Outcome:
+def gadam_generation(members: int = 10, steps: int = 12) -> Outcome:
     """Both phases of a generation; ours also scores, crosses, selects and moves weights about."""
     cores, (_, data) = usable_cores(), problem()
     ours = {engine: OurGenerations(members, steps, engine, cores) for engine in ENGINES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.genomes.loci import CategoricalLocus, Locus, NumberLocus, Value
-from evoopt.optim.rule import check_header
+from evoopt.optim.rule import check_header, is_number
 
 HYPERPARAMETERS_VERSION = 1
 
@@ -70,8 +71,7 @@ class Hyperparameters:
             not isinstance(genotype, dict)
             or not isinstance(integers, list)
             or not all(isinstance(value, (bool, int, float, str)) for value in genotype.values())
-            or not all(isinstance(name, str) for name in integers)
-            or not all(isinstance(genotype.get(name), (int, float)) for name in integers)
+            or not all(isinstance(name, str) and _is_finite(genotype.get(name)) for name in integers)
         ):
             raise EvooptError("hyperparameters need a genotype, values by name, and the names of integers")
         return cls(tuple(genotype.items()), tuple(integers))
@@ -149,6 +149,10 @@ class HyperparameterSpace:
     def _of(self, genotype: list[tuple[str, Value]]) -> Hyperparameters:
         integers = (locus.name for locus in self.loci if isinstance(locus, NumberLocus) and locus.integer)
         return Hyperparameters(tuple(genotype), tuple(integers))
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 def _locus(name: str, table: Any) -> Locus:

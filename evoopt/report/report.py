@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import evoopt
-from evoopt.errors import EvooptError, unknown_name
+from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.report.blocks import Page, Section, Text
 from evoopt.report.common import Sections, planned_generations, settings
 from evoopt.report.html import render_page
@@ -61,7 +61,9 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         EvooptError: Not a run folder, or a file that cannot be written.
     """
     path = Path(out) if out is not None else Path(folder) / REPORT_FILE
-    with Run(folder) as run:
+    if out is None and path.is_symlink():
+        raise EvooptError(f"{path} is a symbolic link, which is not written through: name another file")
+    with Run(folder) as run, read_as_data(str(folder)):
         text = render_page(make_page(run))
     try:
         path.write_text(text, encoding="utf-8")
@@ -84,7 +86,7 @@ def save_plot(folder: str | Path, kind: str, out: str | Path) -> Path:
     from evoopt.report.drawing import save_figure
 
     path = Path(out)
-    with Run(folder) as run:
+    with Run(folder) as run, read_as_data(str(folder)):
         figures = sections_of(run).FIGURES
         if kind not in figures:
             raise unknown_name(f"kind of plot for a run of type {run.config.individual!r}", kind, figures)

@@ -11,7 +11,7 @@ from pathlib import Path
 from evoopt.errors import EvooptError
 from evoopt.runs.database import BACKUP_FILE
 from evoopt.runs.lock import RunLock
-from evoopt.runs.run import DATABASE_FILE
+from evoopt.runs.run import DATABASE_FILE, refuse_links
 from evoopt.runs.store import RunStore
 
 
@@ -31,6 +31,7 @@ def restore_backup(folder: str | Path) -> Path:
     backup, database = folder / BACKUP_FILE, folder / DATABASE_FILE
     if not backup.is_file():
         raise EvooptError(f"{folder} has no {BACKUP_FILE} to go back to")
+    refuse_links(folder)
     lock = RunLock(folder)
     try:
         with closing(RunStore(backup, readonly=True)) as store:

@@ -50,7 +50,7 @@ class Run:
             raise EvooptError(f"{folder} is not a run folder: it has no readable {CONFIG_FILE}") from None
         self.config: RunConfig = parse_config(text, str(path))
         if writable:
-            _refuse_links(self.folder)
+            refuse_links(self.folder)
         self._lock = RunLock(self.folder) if writable else None
         try:
             self.store = RunStore(
@@ -209,7 +209,7 @@ class Run:
         _write(self.folder / RESULT_FILE, self.result_json())
 
 
-def _refuse_links(folder: Path) -> None:
+def refuse_links(folder: Path) -> None:
     """Nothing outside a run folder is ever written or deleted, wherever the folder came from."""
     for path in (*folder.iterdir(), *folder.glob("*/*")):
         if path.is_symlink():

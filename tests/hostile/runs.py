@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evoopt.errors import read_as_data
 from evoopt.export.render import write_export
+from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.database import checksum
 from evoopt.systems import system_of
@@ -89,6 +90,12 @@ def run_targets(folder: Path) -> dict[str, Target]:
         write_export(run, place / "out.py", "Hostile")
         ast.parse((place / "out.py").read_text())
 
+    def report(change: Change, place: Path) -> None:
+        run = place / "run"
+        shutil.copytree(finished, run)
+        _rewrite(run, *change)
+        assert "<script>alert" not in write_report(run).read_text(encoding="utf-8")
+
     def resume(state: Any, place: Path) -> None:
         run = place / "run"
         shutil.copytree(stopped, run)
@@ -115,6 +122,7 @@ def run_targets(folder: Path) -> dict[str, Target]:
     configuration = changed_bytes((finished / "config.toml").read_bytes())
     return {
         "run folder": Target(_changes(finished), read, 2_000),
+        "report": Target(_changes(finished), report, 100),
         "checkpoint": Target(changed(state), resume, 1_000),
         "run's configuration": Target(configuration, read_config, 1_000),
         "verdict": Target(

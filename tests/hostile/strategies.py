@@ -13,6 +13,7 @@ ODD_TEXT = st.one_of(
         [
             "", " ", "\0", "../../x", "/etc/passwd", "a" * 5000, '"""', "'''", "\\", "{{7*7}}", "${HOME}",
             "__import__('os').system('touch hacked')", "\ud800", "nan", "1e999", "True", "adam", "cuda:99",
+            '"><script>alert(1)</script>',
         ]
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from tests.hostile.targets import Target, targets
 NAMES = [
     "rule", "genome", "hyperparameters", "unit model", "network", "space tables", "space", "space file",
     "rule file", "archive", "weights", "task", "exported name", "exported origin",
-    "run folder", "checkpoint", "run's configuration", "verdict",
+    "run folder", "report", "checkpoint", "run's configuration", "verdict",
 ]  # fmt: skip
 QUICK = 40
 
@@ -57,7 +57,7 @@ def test_hostile_input_gives_a_clear_error(
     name: str, known: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    fuzz(known[name], tmp_path, QUICK, quick=True)
+    fuzz(known[name], tmp_path, min(QUICK, known[name].times // 25), quick=True)
 
 
 @pytest.mark.slow

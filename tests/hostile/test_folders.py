@@ -1,0 +1,78 @@
+"""A run folder from somewhere else cannot reach out of itself, and nothing on disk is unpickled."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import evoopt
+from evoopt.errors import EvooptError
+from evoopt.runs import Run
+from evoopt.runs.restore import restore_backup
+from tests.evolution.test_loop import CONFIGS, go
+from tests.stubs import StubExecutor
+
+
+@pytest.mark.parametrize(
+    "name", ["run.owner", "run.lock", ".result.json.part", "run.sqlite", "weights/1.safetensors"]
+)
+def test_a_link_out_of_a_run_folder_is_never_written_through(name: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    folder = tmp_path / "run"
+    with Run.create(folder, CONFIGS["noise"]):
+        pass
+    link = folder / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(precious)
+    with pytest.raises(EvooptError, match="symbolic link"):
+        Run(folder, writable=True)
+    assert precious.read_text() == "mine"
+
+
+def test_a_linked_folder_of_weights_is_never_emptied(tmp_path: Path) -> None:
+    precious = tmp_path / "home" / "precious.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    with Run.create(tmp_path / "run", CONFIGS["noise"]):
+        pass
+    (tmp_path / "run" / "weights").symlink_to(precious.parent)
+    with pytest.raises(EvooptError, match="symbolic link"):
+        Run(tmp_path / "run", writable=True)
+    assert precious.read_text() == "mine"
+
+
+def test_a_restoration_does_not_write_through_links_either(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    folder = tmp_path / "run"
+    with Run.create(folder, CONFIGS["noise"]) as run:
+        go(run, StubExecutor())
+    (folder / ".run.sqlite.part").symlink_to(precious)
+    with pytest.raises(EvooptError, match="symbolic link"):
+        restore_backup(folder)
+    assert precious.read_text() == "mine"
+
+
+def test_only_messages_between_own_processes_are_unpickled() -> None:
+    package = Path(evoopt.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+                if owner in ("pickle", "dill", "joblib", "cloudpickle") and node.func.attr.startswith("load"):
+                    found.add(path.relative_to(package).as_posix())
+                if (owner, node.func.attr) == ("torch", "load"):
+                    assert any(
+                        k.arg == "weights_only" and ast.literal_eval(k.value) for k in node.keywords
+                    ), path
+                if (owner, node.func.attr) == ("np", "load"):
+                    assert any(
+                        k.arg == "allow_pickle" and not ast.literal_eval(k.value) for k in node.keywords
+                    ), path
+    messages = {"worker.py", "worker_process.py", "station.py", "dask.py"}
+    assert found == {f"execution/{name}" for name in messages}
