@@ -117,6 +117,39 @@ def gacnn(
     typer.echo(found.text)
 
 
+@reproduce.command()
+def recombination(
+    parts: Annotated[
+        str | None, typer.Option(help="Comma-separated: digits, lenet, nmt, resnet20, capsnet.")
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")] = False,
+    scale: Annotated[float, typer.Option(help="Factor of the steps of all trainings.")] = 1.0,
+    population: Annotated[int | None, typer.Option(help="Members per generation.")] = None,
+    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps per generation or training.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    replays: Annotated[int | None, typer.Option(help="Fresh seeds of each replay.")] = None,
+    workers: Workers = None,
+    executor: Executor = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/recombination"),
+    quiet: Quiet = False,
+) -> None:
+    """Three-parent recombination: table 4 and figures 9, 11, 13, with controls at equal budget."""
+    from evoopt.reproduce.recombination import reproduce_recombination
+
+    try:
+        found = reproduce_recombination(
+            parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
+            generations=generations, steps=steps, seeds=seeds, replays=replays, out=out, quiet=quiet,
+            place=place_of(workers, executor, device, data_dir),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        _interrupted(out)
+    typer.echo(found.text)
+
+
 def _interrupted(out: Path) -> NoReturn:
     typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
     sys.exit(EXIT_INTERRUPTED)
