@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
 from evoopt.execution.pool import refuse_unguarded_main
+from evoopt.runs.folders import new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import RESULT_FILE, Run
 from evoopt.systems import system_of
@@ -47,15 +47,15 @@ def search(
     """
     refuse_unguarded_main()
     config = resolve(space, overrides)
-    folder = Path(out) if out is not None else default_folder(config)
     # What can be told before the start must not leave a folder behind.
     _check_device(config.execution.device)
     for task in config.tasks:
         get_task(task)
-    with Run.create(folder, config) as run:
-        run.store.on_generation = on_generation or run.store.on_generation
-        system_of(config).search(run, config, quiet)
-    return Run(folder)
+    with new_folder(config.name, Path(out) if out is not None else None) as folder:
+        with Run.create(folder, config) as run:
+            run.store.on_generation = on_generation or run.store.on_generation
+            system_of(config).search(run, config, quiet)
+        return Run(folder)
 
 
 def resume(
@@ -115,11 +115,6 @@ def resolve(space: str | RunConfig, overrides: dict[str, dict[str, Any]] | None 
         config = config.model_copy(update={"name": Path(space).stem})
     config = config.override(overrides or {})
     return config.with_tasks(tuple(_absolute(task) for task in config.tasks))
-
-
-def default_folder(config: RunConfig) -> Path:
-    """A folder name that sorts by time."""
-    return Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _check_device(device: str) -> None:

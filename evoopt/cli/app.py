@@ -68,6 +68,19 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def executor_kind(executor: str | None, scheduler: str | None) -> str | None:
+    """The kind of executor asked for; the address of a scheduler asks for Dask.
+
+    Raises:
+        EvooptError: Another kind with the address of a scheduler.
+    """
+    if scheduler is not None and executor not in (None, "dask"):
+        raise EvooptError(
+            f"--scheduler goes with --executor dask, not with {executor!r}: leave one of them out"
+        )
+    return "dask" if scheduler is not None else executor
+
+
 def list_lines(lines: dict[str, str]) -> None:
     """Print names with their explanations in two columns."""
     width = max(len(name) for name in lines)

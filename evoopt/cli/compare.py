@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Workers, app
+from evoopt.cli.app import (
+    EXIT_INTERRUPTED,
+    DataDir,
+    Device,
+    Executor,
+    Quiet,
+    Scheduler,
+    Workers,
+    app,
+    executor_kind,
+)
 
 if TYPE_CHECKING:
     from evoopt.compare import Place
@@ -43,6 +52,7 @@ def compare(
     ] = False,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
@@ -50,21 +60,22 @@ def compare(
 ) -> None:
     """Compare optimizers with equally tuned baselines, on fresh seeds and unseen test data."""
     from evoopt import compare as room
+    from evoopt.runs.folders import new_folder
 
-    folder = out or Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
     protocol = room.Protocol(
         names(tasks), budget, trials, seeds=seeds, seed=seed, train_size=train_size,
         allow_seen_test=allow_seen_test,
     )  # fmt: skip
-    try:
-        place = place_of(workers, executor, device, data_dir)
-        report = room.compare(
-            candidates, baselines=names(baselines), protocol=protocol, place=place,
-            controls=control or (), out=folder, quiet=quiet,
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command with --out {folder} goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+    with new_folder("compare", out) as folder:
+        try:
+            place = place_of(workers, executor, scheduler, device, data_dir)
+            report = room.compare(
+                candidates, baselines=names(baselines), protocol=protocol, place=place,
+                controls=control or (), out=folder, quiet=quiet,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; the same command with --out {folder} goes on from here", err=True)
+            sys.exit(EXIT_INTERRUPTED)
     typer.echo(report.text)
     typer.echo(f"files    {folder}")
 
@@ -74,9 +85,20 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def place_of(workers: int | None, executor: str | None, device: str | None, data_dir: Path | None) -> Place:
-    """Where the command line says to train."""
+def place_of(
+    workers: int | None,
+    executor: str | None,
+    scheduler: str | None,
+    device: str | None,
+    data_dir: Path | None,
+) -> Place:
+    """Where the command line says to train.
+
+    Raises:
+        EvooptError: A scheduler's address for an executor that has none.
+    """
     from evoopt.compare import Place
 
-    kind = cast("ExecutorKind", executor or "process")  # make_executor answers a wrong name
-    return Place(kind, workers, device=device or "cpu", data_dir=data_dir)
+    # make_executor answers a wrong name
+    kind = cast("ExecutorKind", executor_kind(executor, scheduler) or "process")
+    return Place(kind, workers, device=device or "cpu", data_dir=data_dir, scheduler=scheduler)

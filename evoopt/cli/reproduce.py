@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Workers, app
+from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Scheduler, Workers, app
 from evoopt.cli.compare import OUT_HELP, names, place_of
 
 reproduce = typer.Typer(
@@ -26,6 +26,7 @@ def marfinetz2025(
     final_seeds: Annotated[int, typer.Option(help="Fresh seeds of the honest comparison.")] = 10,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/marfinetz2025"),
@@ -37,7 +38,7 @@ def marfinetz2025(
     chosen = names(tasks)
     honest = room.Protocol(chosen, steps, trials, seeds=final_seeds) if trials else None
     try:
-        place = place_of(workers, executor, device, data_dir)
+        place = place_of(workers, executor, scheduler, device, data_dir)
         found = room.reproduce(
             "marfinetz2025",
             tasks=chosen,
@@ -67,6 +68,7 @@ def gadam(
     seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gadam"),
@@ -79,7 +81,7 @@ def gadam(
         found = reproduce_gadam(
             parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
             generations=generations, steps=steps, seeds=seeds, out=out, quiet=quiet,
-            place=place_of(workers, executor, device, data_dir),
+            place=place_of(workers, executor, scheduler, device, data_dir),
         )  # fmt: skip
     except KeyboardInterrupt:
         _interrupted(out)
@@ -98,6 +100,7 @@ def gacnn(
     seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gacnn"),
@@ -110,7 +113,7 @@ def gacnn(
         found = reproduce_gacnn(
             tasks=names(tasks), population=population, generations=generations, examples=examples,
             steps=steps, seeds=seeds, out=out, quiet=quiet,
-            place=place_of(workers, executor, device, data_dir),
+            place=place_of(workers, executor, scheduler, device, data_dir),
         )  # fmt: skip
     except KeyboardInterrupt:
         _interrupted(out)
@@ -131,6 +134,7 @@ def recombination(
     replays: Annotated[int | None, typer.Option(help="Fresh seeds of each replay.")] = None,
     workers: Workers = None,
     executor: Executor = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/recombination"),
@@ -143,7 +147,7 @@ def recombination(
         found = reproduce_recombination(
             parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
             generations=generations, steps=steps, seeds=seeds, replays=replays, out=out, quiet=quiet,
-            place=place_of(workers, executor, device, data_dir),
+            place=place_of(workers, executor, scheduler, device, data_dir),
         )  # fmt: skip
     except KeyboardInterrupt:
         _interrupted(out)

@@ -19,9 +19,10 @@ from evoopt.cli.app import (
     Scheduler,
     Workers,
     app,
+    executor_kind,
     list_lines,
 )
-from evoopt.errors import EvooptError, read_as_data
+from evoopt.errors import read_as_data
 
 if TYPE_CHECKING:
     from evoopt.api import GenerationHook
@@ -55,6 +56,7 @@ def search(
 ) -> None:
     """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
     from evoopt import api
+    from evoopt.runs.folders import new_folder
     from evoopt.systems import system_of
 
     execution = _execution(workers, executor, scheduler, device, data_dir)
@@ -63,13 +65,13 @@ def search(
         config = config.with_tasks(tuple(task))
     given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
     config = config.with_options({**given, "engine": engine, "compare": compare})
-    folder = out or api.default_folder(config)
-    try:
-        hook = _scalars(log_dir)
-        with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
-            typer.echo(system_of(config).describe_result(run))
-    except KeyboardInterrupt:
-        _interrupted(folder)
+    hook = _scalars(log_dir)
+    with new_folder(config.name, out) as folder:
+        try:
+            with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
+                typer.echo(system_of(config).describe_result(run))
+        except KeyboardInterrupt:
+            _interrupted(folder)
 
 
 @app.command()
@@ -153,13 +155,9 @@ def _execution(
     device: str | None,
     data_dir: Path | None,
 ) -> dict[str, Any]:
-    if scheduler is not None and executor not in (None, "dask"):
-        raise EvooptError(
-            f"--scheduler goes with --executor dask, not with {executor!r}: leave one of them out"
-        )
     return {
         "workers": workers,
-        "executor": "dask" if scheduler is not None else executor,
+        "executor": executor_kind(executor, scheduler),
         "scheduler": scheduler,
         "device": device,
         "data_dir": str(data_dir.resolve()) if data_dir else None,

@@ -209,7 +209,8 @@ def check_fields(
     """
     kinds = {field.name: str(field.type) for field in known}
     for name, value in body.items():
-        _require(name in kinds, f"{what} has no field {name!r}; known: {', '.join(kinds)}")
+        if name not in kinds:
+            raise EvooptError(f"{what} has no field {name!r}; known: {', '.join(kinds)}")
         kind = kinds[name]
         good = (
             name in skip
@@ -218,7 +219,8 @@ def check_fields(
             or (kind == "int" and isinstance(value, int) and is_number(value))
             or ("float" in kind and is_number(value))
         )
-        _require(good, f"{what} field {name!r} must be of type {kind}, not {value!r}")
+        if not good:
+            raise EvooptError(f"{what} field {name!r} must be of type {kind}, not {value!r}")
 
 
 def _merged(terms: Terms) -> Terms:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import evoopt
+from evoopt.cli import app
 from evoopt.errors import EvooptError
 from evoopt.runs import Run
 from tests.execution.clusters import separate_cluster
@@ -75,3 +77,19 @@ def test_a_run_that_lost_its_scheduler_ends_with_the_same_bytes_elsewhere(tmp_pa
             run("quick", folder, "dask", scheduler=cluster.address)
     with evoopt.resume(folder, overrides={"executor": "serial"}):
         assert files(folder) == run("quick", tmp_path / "pool", "process")
+
+
+@pytest.mark.slow
+def test_a_comparison_on_a_running_cluster_gives_the_figures_of_one_process(tmp_path: Path) -> None:
+    def compared(name: str, *where: str) -> str:
+        words = [
+            "compare", "adam", "--baselines", "sgd", "--tasks", "digits", "--budget", "12", "--trials", "6",
+            "--seeds", "2", "--quiet", "--out", str(tmp_path / name), *where,
+        ]  # fmt: skip
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        return (tmp_path / name / "scores.csv").read_text()
+
+    with separate_cluster(tmp_path) as cluster:
+        spread = compared("dask", "--scheduler", cluster.address)
+    assert spread == compared("serial", "--executor", "serial")

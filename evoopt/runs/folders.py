@@ -1,0 +1,47 @@
+"""Folders that a command names itself."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from evoopt.errors import EvooptError
+
+
+@contextlib.contextmanager
+def new_folder(name: str, given: Path | None = None) -> Iterator[Path]:
+    """The folder that the user gave, or a new one below ``runs`` whose name sorts by time.
+
+    Args:
+        name: What the new folder's name begins with.
+        given: The user's own choice, taken as it is.
+
+    Raises:
+        EvooptError: A new folder cannot be made.
+    """
+    if given is not None:
+        yield given
+        return
+    folder = _reserved(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        yield folder
+    finally:
+        # A command that fails before it writes anything leaves nothing behind.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _reserved(first: Path) -> Path:
+    # Made rather than only named, so that runs that a shell loop starts in one second get one folder each.
+    folder, number = first, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = first.with_name(f"{first.name}-{number}")
+        except OSError as error:
+            raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
