@@ -54,6 +54,7 @@ def test_a_folder_named_by_a_clock_that_went_back_is_never_overwritten(
     config = OptimizerConfig().override(noise).override({"execution": {"executor": "serial"}})
     with evoopt.search(config) as run:
         kept = (run.folder / "run.sqlite").read_bytes()
-        with pytest.raises(evoopt.EvooptError, match="is not empty"):
-            evoopt.search(config)
+        with evoopt.search(config) as later:
+            assert later.folder.parent == run.folder.parent
+            assert later.folder != run.folder
         assert (run.folder / "run.sqlite").read_bytes() == kept
