@@ -5,14 +5,28 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 import evoopt
 from evoopt.errors import EvooptError
 
+_ORDER = (
+    "search", "resume", "watch", "show", "report", "plot", "schedule", "replay",
+    "export", "compare", "reproduce", "spaces", "tasks",
+)  # fmt: skip
+
+
+class _InOrderOfUse(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=_ORDER.index)
+
+
 app = typer.Typer(
+    cls=_InOrderOfUse,
+    epilog="To begin with: evoopt search, which takes a minute or two and needs no data.",
     help="Discover deep-learning optimizers by evolution.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evoopt.cli.app import RunFolder, app
+from evoopt.cli.completion import figure_kinds
 
 
 @app.command()
@@ -30,7 +31,12 @@ def report(
 @app.command()
 def plot(
     run: RunFolder,
-    kind: Annotated[str, typer.Argument(help="fitness, genealogy, ...; a wrong one is answered with all.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="fitness, genealogy, ...; a wrong one is answered with all.", autocompletion=figure_kinds
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="PNG, SVG or PDF file; KIND.png by default.")
     ] = None,

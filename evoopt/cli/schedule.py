@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def schedule(
     run: RunFolder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw it to this PNG or SVG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it to this PNG, SVG or PDF file.")] = None,
 ) -> None:
     """Show the hyperparameters that the winner's weights went through."""
     from evoopt.runs.run import Run
@@ -28,9 +28,9 @@ def schedule(
     with Run(run) as opened:
         found = winning_schedule(opened)
     if plot is not None:
-        from evoopt.systems.schedule_plot import plot_schedule
+        from evoopt.report import save_plot
 
-        plot_schedule(found, plot)
+        save_plot(run, "schedule", plot)
     typer.echo(json.dumps(found.to_json(), indent=1) if as_json else _table(found))
 
 

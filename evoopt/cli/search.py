@@ -22,6 +22,7 @@ from evoopt.cli.app import (
     executor_kind,
     list_lines,
 )
+from evoopt.cli.completion import space_names, task_names
 from evoopt.errors import read_as_data
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ if TYPE_CHECKING:
 @app.command()
 def search(
     space: Annotated[
-        str, typer.Argument(help="A search space's name (see `evoopt spaces`) or TOML file.")
+        str,
+        typer.Argument(
+            help="A search space's name (see `evoopt spaces`) or TOML file.", autocompletion=space_names
+        ),
     ] = "quick",
     task: Annotated[
         list[str] | None,
-        typer.Option(help="Task to search on, repeatable: a name (see `evoopt tasks`) or file.py:function."),
+        typer.Option(
+            help="Task to search on, repeatable: a name (see `evoopt tasks`) or file.py:function.",
+            autocompletion=task_names,
+        ),
     ] = None,
     population: Annotated[int | None, typer.Option(help="Individuals per generation.")] = None,
     generations: Annotated[int | None, typer.Option(help="Generations.")] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from pathlib import Path
 from typing import cast
 
@@ -23,8 +23,18 @@ _TYPES = {
 
 
 def sections_of(run: Run) -> Sections:
-    """What a run's individual type has to say."""
-    return cast(Sections, importlib.import_module(f"evoopt.report.{run.config.individual}"))
+    """What a run's individual type has to say.
+
+    Raises:
+        EvooptError: Nobody has written it.
+    """
+    name = f"evoopt.report.{run.config.individual}"
+    if importlib.util.find_spec(name) is None:
+        raise EvooptError(
+            f"there is no report on runs of type {run.config.individual!r}: write "
+            f"evoopt/report/{run.config.individual}.py, or look with: evoopt show"
+        )
+    return cast(Sections, importlib.import_module(name))
 
 
 def make_page(run: Run) -> Page:
