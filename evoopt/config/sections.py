@@ -32,6 +32,10 @@ class ExecutionSection(Section):
         None, gt=0, description="seconds after which a chunk's worker is replaced"
     )
     data_dir: str | None = None
+    exchange: str | None = Field(
+        None,
+        description="folder that all machines see: living models travel in it, not through the scheduler",
+    )
 
 
 class TrainingSection(Section):

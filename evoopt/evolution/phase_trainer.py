@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.exchange import answer, received, sent
 from evoopt.execution import Executor, Worker
 from evoopt.execution.executor import ordered
 from evoopt.optim.rule import UpdateRule
@@ -81,14 +83,14 @@ class PhaseChunk:
     """Members as arrays, and what to do with them.
 
     Attributes:
-        tensors: See `Members.tensors`.
+        tensors: See `Members.tensors`; or the safetensors file that holds them.
         rules: One per member.
         plan: Training; None only scores.
         engine: How to train.
         scored: What to score on, after training.
     """
 
-    tensors: Mapping[str, NDArray[Any]]
+    tensors: Mapping[str, NDArray[Any]] | Path
     rules: tuple[UpdateRule, ...]
     plan: PhasePlan | None
     engine: PhaseEngine
@@ -100,12 +102,12 @@ class PhaseResult:
     """What came of a chunk.
 
     Attributes:
-        tensors: The members after training; None if they were only scored.
+        tensors: The members after training, or the file that holds them; None if they were only scored.
         losses: Batch losses ``[steps, n]``; empty if they were only scored.
         scores: Losses and metrics ``[2, n]`` for each thing scored on.
     """
 
-    tensors: Mapping[str, NDArray[Any]] | None
+    tensors: Mapping[str, NDArray[Any]] | Path | None
     losses: NDArray[Any]
     scores: tuple[NDArray[np.float64], ...]
 
@@ -121,7 +123,7 @@ def make_phase_worker(setup: PhaseSetup) -> Worker:
     train = data.train.to(setup.device)
 
     def work(chunk: PhaseChunk) -> PhaseResult:
-        members = like.with_tensors(_tensors(chunk.tensors), chunk.rules)
+        members = like.with_tensors(received(chunk.tensors), chunk.rules)
         members = Members(
             members.population.to(setup.device), members.rules,
             members.m.to(setup.device), members.v.to(setup.device), members.steps,
@@ -134,7 +136,7 @@ def make_phase_worker(setup: PhaseSetup) -> Worker:
             split = examples.of(data).to(setup.device)
             found = evaluate_population(members.population, task, split)
             scores.append(torch.stack(found).numpy())
-        after = None if chunk.plan is None else _arrays(members)
+        after = None if chunk.plan is None else answer(_arrays(members), chunk.tensors)
         return PhaseResult(after, losses, tuple(scores))
 
     return work
@@ -169,15 +171,29 @@ class PhaseTrainer:
         return cls(lambda chunks: [work(chunk) for chunk in chunks], chunk_size, engine)
 
     @classmethod
-    def on(cls, executor: Executor, chunk_size: int = 10, engine: PhaseEngine = "batched") -> PhaseTrainer:
-        """One that has an executor do it, whose workers `make_phase_worker` makes."""
+    def on(
+        cls,
+        executor: Executor,
+        chunk_size: int = 10,
+        engine: PhaseEngine = "batched",
+        exchange: Path | None = None,
+    ) -> PhaseTrainer:
+        """One that has an executor do it, whose workers `make_phase_worker` makes.
+
+        Args:
+            executor: Where.
+            chunk_size: Members per chunk.
+            engine: How to train.
+            exchange: Folder that all machines see; members travel in it, not in messages.
+        """
 
         def run(chunks: Sequence[PhaseChunk]) -> list[PhaseResult]:
-            results = ordered(executor.run(chunks), len(chunks))
-            for result in results:
-                if result.error is not None:
-                    raise EvooptError(f"training a chunk of members failed: {result.error}")
-            return [cast(PhaseResult, result.value) for result in results]
+            with sent(chunks, exchange) as parcels:
+                results = ordered(executor.run(parcels), len(parcels))
+                for result in results:
+                    if result.error is not None:
+                        raise EvooptError(f"training a chunk of members failed: {result.error}")
+                return [_unpacked(cast(PhaseResult, result.value)) for result in results]
 
         return cls(run, chunk_size, engine)
 
@@ -200,7 +216,7 @@ class PhaseTrainer:
         """
         results = self._chunks(members, plan, scored)
         trained = [
-            members.with_tensors(_tensors(r.tensors or {}), rules)
+            members.with_tensors(received(r.tensors or {}), rules)
             for r, rules in zip(results, self._split(members.rules), strict=True)
         ]
         losses = torch.cat([torch.from_numpy(np.array(r.losses)) for r in results], dim=1)
@@ -236,9 +252,11 @@ def _arrays(members: Members) -> dict[str, NDArray[Any]]:
     return {name: tensor.numpy() for name, tensor in members.tensors().items()}
 
 
-def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    # Copies, because arrays from another process are read-only and a worker's must not be the caller's.
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+def _unpacked(result: PhaseResult) -> PhaseResult:
+    """The same with the members themselves in place of their file, which is about to be removed."""
+    if not isinstance(result.tensors, Path):
+        return result
+    return replace(result, tensors={name: t.numpy() for name, t in received(result.tensors).items()})
 
 
 def _joined_scores(results: Sequence[PhaseResult]) -> Scores:

@@ -37,7 +37,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
 
     def make() -> GadamScheme:
         sizes = Sizes(len(data.train), len(data.validation), training.batch_size or task.batch_size)
-        return GadamScheme(task, sizes, config.gadam, training.steps, phase_trainer(executor, training))
+        return GadamScheme(task, sizes, config.gadam, training.steps, phase_trainer(executor, config))
 
     scheme = evolve_run(run, executor, make, 2 * config.gadam.generations, quiet)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)

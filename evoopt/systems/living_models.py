@@ -60,9 +60,11 @@ def training_executor(config: GadamConfig | RecombinationConfig, setup: PhaseSet
     return run_executor(config.execution, make_phase_worker, setup, threads)
 
 
-def phase_trainer(executor: Executor, training: TrainingSection) -> PhaseTrainer:
+def phase_trainer(executor: Executor, config: GadamConfig | RecombinationConfig) -> PhaseTrainer:
     """What trains and scores members on an executor."""
-    return PhaseTrainer.on(executor, training.chunk_size, training.engine)
+    training, exchange = config.training, config.execution.exchange
+    folder = None if exchange is None else Path(exchange).absolute()
+    return PhaseTrainer.on(executor, training.chunk_size, training.engine, folder)
 
 
 def evolve_run(run: Run, executor: Executor, make: Callable[[], S], stages: int, quiet: bool) -> S:

@@ -46,7 +46,7 @@ def _train_population(run: Run, config: RecombinationConfig, quiet: bool) -> Non
 
     def make() -> PbtScheme:
         sizes = Sizes(len(data.train), len(data.validation), training.batch_size or task.batch_size)
-        trainer = phase_trainer(executor, training)
+        trainer = phase_trainer(executor, config)
         return PbtScheme(task, sizes, section, config.loci(), trainer, training.steps)
 
     scheme = evolve_run(run, executor, make, section.generations, quiet)
@@ -111,7 +111,7 @@ def replay_run(run: Run, seeds: Sequence[int]) -> tuple[Replay, Replay]:
         defaults, len(schedule), schedule.steps, schedule.batch_size, schedule.optimizer
     )
     with training_executor(config, setup) as executor:
-        trainer = phase_trainer(executor, config.training)
+        trainer = phase_trainer(executor, config)
         return replay(schedule, seeds, task, trainer), replay(constant, seeds, task, trainer)
 
 

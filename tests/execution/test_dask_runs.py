@@ -80,6 +80,16 @@ def test_a_run_that_lost_its_scheduler_ends_with_the_same_bytes_elsewhere(tmp_pa
 
 
 @pytest.mark.slow
+def test_living_models_travel_to_a_cluster_in_files_as_well(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with separate_cluster(tmp_path) as cluster:
+        spread = run("pbt-digits", tmp_path / "dask", "dask", scheduler=cluster.address, exchange=str(shared))
+    assert spread == run("pbt-digits", tmp_path / "pool", "process")
+    assert not any(shared.iterdir())
+
+
+@pytest.mark.slow
 def test_a_comparison_on_a_running_cluster_gives_the_figures_of_one_process(tmp_path: Path) -> None:
     def compared(name: str, *where: str) -> str:
         words = [

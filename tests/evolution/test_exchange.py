@@ -1,0 +1,61 @@
+"""Members that travel in a shared folder arrive as they left, and leave nothing there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import evoopt
+from evoopt.errors import EvooptError
+from evoopt.evolution.exchange import received, sent
+from evoopt.evolution.phase_trainer import PhaseChunk
+from tests.execution.test_dask_runs import run
+
+TINY = {
+    "recombination": {"population": 4, "generations": 2},
+    "training": {"steps": 5, "chunk_size": 2},
+}
+
+
+@pytest.mark.parametrize("executor", ["serial", "process"])
+def test_a_run_ends_with_the_same_bytes(executor: str, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    found = [
+        run("pbt-digits", tmp_path / name, executor, **where)
+        for name, where in (("plain", {}), ("files", {"exchange": str(shared)}))
+    ]
+    assert found[0] == found[1]
+    assert "model.safetensors" in found[0]
+    assert os.listdir(shared) == []
+
+
+def test_members_arrive_as_they_left(tmp_path: Path) -> None:
+    weights = torch.randn(3, 7)
+    chunk = PhaseChunk({"weights": weights.numpy()}, (), None, "batched")
+    with sent([chunk], tmp_path) as [parcel]:
+        assert isinstance(parcel.tensors, Path)
+        assert tmp_path in parcel.tensors.parents
+        assert torch.equal(received(parcel.tensors)["weights"], weights)
+        kept = parcel.tensors
+    assert not kept.exists()
+
+
+def test_without_a_folder_members_stay_in_the_message() -> None:
+    chunk = PhaseChunk({"weights": torch.zeros(1, 2).numpy()}, (), None, "batched")
+    with sent([chunk], None) as chunks:
+        assert chunks == [chunk]
+
+
+def test_a_folder_that_only_the_leader_sees_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match="every machine sees"):
+        received(tmp_path / "elsewhere.safetensors")
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    overrides = {**TINY, "execution": {"executor": "serial", "exchange": str(tmp_path / "none")}}
+    with pytest.raises(EvooptError, match=r"cannot write to the exchange folder .*none: No such file"):
+        evoopt.search("pbt-digits", out=tmp_path / "run", overrides=overrides)
