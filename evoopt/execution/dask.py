@@ -10,6 +10,7 @@ import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 from evoopt.errors import EvooptError
@@ -28,6 +29,7 @@ except ImportError as error:
     ) from None
 
 _RESUMABLE = "what is finished is kept: go on with `evoopt resume` and the run's folder"
+_LOST = "Dask workers were lost"
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,8 @@ class DaskExecutor(Executor):
 
     A chunk that crashes, raises or hangs is dealt with there as in a pool. A Dask worker that is lost has its
     chunks run elsewhere by Dask, at most as often as the scheduler's ``allowed-failures`` permits; results do
-    not count those attempts.
+    not count those attempts. Dask blames all chunks that were waiting on a lost worker, so those that it has
+    given up get a last chance in the end, one by one.
 
     Args:
         factory: Makes the worker in each process.
@@ -103,10 +106,18 @@ class DaskExecutor(Executor):
                     yield ChunkResult(index, None, reason, 0, 0.0, full_text(error))
                     continue
                 futures[self._submit(index, message)] = index
-            if futures:
-                loop = self._connected().loop
-                for future, answer in as_completed(futures, loop, with_results=True, raise_errors=False):
-                    yield self._result(futures.pop(future), future, answer)
+            lost = []
+            for result in self._results(futures):
+                if result.error == _LOST:
+                    lost.append(result)
+                else:
+                    yield result
+            for before in sorted(lost, key=lambda result: result.index):
+                futures[self._submit(before.index, pickle.dumps(chunks[before.index]), "-alone")] = (
+                    before.index
+                )
+                for result in self._results(futures):
+                    yield replace(result, attempts=result.attempts + before.attempts)
         finally:
             self._running = False
             self._forget(futures)
@@ -115,14 +126,21 @@ class DaskExecutor(Executor):
         """See `Executor.close`."""
         self._finalizer()
 
-    def _submit(self, index: int, message: bytes) -> Future:
+    def _results(self, futures: dict[Future, int]) -> Iterator[ChunkResult]:
+        if futures:
+            loop = self._connected().loop
+            for future, answer in as_completed(futures, loop, with_results=True, raise_errors=False):
+                yield self._result(futures.pop(future), answer)
+
+    def _submit(self, index: int, message: bytes, again: str = "") -> Future:
         client = self._connected()
-        key = f"{self._name}-{self._runs}-{index}"  # never one that was used before: results are not cached
+        # Never a key that was used before: results are not cached.
+        key = f"{self._name}-{self._runs}-{index}{again}"
         # A chunk with the weights of many models is large on purpose; Dask would advise against it.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
             return client.submit(work, self._name, index, message, key=key, resources=self._resources)
 
-    def _result(self, index: int, future: Future, answer: Any) -> ChunkResult:
+    def _result(self, index: int, answer: Any) -> ChunkResult:
         if isinstance(answer, ChunkResult):
             return _unpickled(answer)
         if isinstance(answer, CancelledError):
@@ -131,7 +149,7 @@ class DaskExecutor(Executor):
             )
         error = answer[1]
         if isinstance(error, KilledWorker):
-            return ChunkResult(index, None, "Dask workers were lost", error.allowed_failures + 1, 0.0)
+            return ChunkResult(index, None, _LOST, error.allowed_failures + 1, 0.0)
         if isinstance(error, EvooptError):
             raise error
         raise EvooptError(

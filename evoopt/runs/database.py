@@ -72,8 +72,9 @@ class Database:
                     f"cannot write {self._path}: {error}; nothing saved so far is lost, "
                     f"free some space and run: evoopt resume {self._path.parent}"
                 ) from None
-            if "no such" in str(error):
-                raise self.damage(str(error)) from None
+            # A text that is none is told with all of it.
+            if "no such" in str(error) or "decode" in str(error):
+                raise self.damage(str(error).partition(" with text ")[0]) from None
             raise EvooptError(f"cannot use {self._path}: {error}") from None
         except sqlite3.DatabaseError as error:
             raise self.damage(str(error)) from None
