@@ -16,6 +16,7 @@ import json
 import os
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from evoopt.evolution.exchange import answer, received, sent
+from evoopt.evolution.phase_trainer import PhaseChunk
 from evoopt.evolution.worker import Chunk, WorkerSetup, make_worker
 from evoopt.execution import Executor, make_executor, ordered
 from evoopt.genomes.robust import RobustOperators
@@ -87,10 +92,22 @@ def transfer_ms_per_mb(kind: str, megabytes: int = 20, rounds: int = 5) -> float
         return min(_timed(executor, [payload]) for _ in range(rounds)) / megabytes * 1e3
 
 
+def exchange_ms_per_mb(megabytes: int = 20, rounds: int = 5) -> float:
+    """Time per MB of members that travel there and back through files of this disk, least of some rounds."""
+    weights = np.frombuffer(os.urandom(megabytes * 1_000_000), np.float32)[None]
+    chunk, times = PhaseChunk({"weights": weights}, (), None, "batched"), []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            with sent([chunk], Path(folder)) as [parcel]:
+                there = received(parcel.tensors)
+                received(answer({name: tensor.numpy() for name, tensor in there.items()}, parcel.tensors))
+            times.append(time.perf_counter() - begin)
+    return min(times) / megabytes * 1e3
+
+
 def training_chunks(chunks: int, size: int, steps: int) -> list[Chunk]:
     """Chunks of random rules on the digits, as a first generation has them."""
-    import numpy as np
-
     operators, rng = RobustOperators(OptimizerSpace()), np.random.default_rng(0)
     plan = TrainingPlan(steps, 1, 0)
     return [
@@ -191,29 +208,48 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures.")
     options = parser.parse_args()
     chunks = training_chunks(options.chunks, options.size, options.steps)
-    found: dict[str, Any] = {"load_before": os.getloadavg()[0]}
-    for kind in KINDS:
-        measured = measure(kind, chunks, options.rounds)
-        one, two = measured.seconds[1], measured.seconds[2]
-        print(
-            f"{kind:8} {measured.overhead_ms:6.2f} ms/chunk {measured.transfer_ms_per_mb:6.2f} ms/MB  "
-            f"1 worker {one:6.1f} s  2 workers {two:6.1f} s  speed-up {one / two:.2f}  "
-            f"mean chunk {statistics.fmean(measured.service):.2f} s"
-        )
-        found[kind] = asdict(measured)
-        for name, count, scale in (
-            ("this task", 1000, 1.0),
-            ("ten times longer", 1000, 10.0),
-            ("this task", 10_000, 1.0),
-        ):
-            rows = project(measured, count, options.size, scale, options.leader_ms)
-            line = "  ".join(
-                f"{int(r['workers'])}: {r['speed_up']:.1f} ({r['efficiency']:.0%})" for r in rows
-            )
-            print(f"         {count:,} chunks, {name}: {line}")
-    found["load_after"] = os.getloadavg()[0]
+    load_before = os.getloadavg()[0]
+    found = [measure(kind, chunks, options.rounds) for kind in KINDS]
+    files = exchange_ms_per_mb()
+    print(measured_table(found, options.chunks), end="\n\n")
+    print(f"Through a shared folder in place of messages: {files:.1f} ms per MB there and back.", end="\n\n")
+    print(projected_table(found, options.size, options.leader_ms))
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        body: dict[str, Any] = {one.kind: asdict(one) for one in found}
+        body |= {"exchange_ms_per_mb": files, "leader_ms_per_evaluation": options.leader_ms}
+        body |= {"load_before": load_before, "load_after": os.getloadavg()[0]}
+        options.out.write_text(json.dumps(body, indent=1) + "\n")
+
+
+def measured_table(found: Sequence[Measured], chunks: int) -> str:
+    """What was measured, as Markdown."""
+    lines = [
+        "| executor | overhead per chunk | per MB there and back | "
+        f"{chunks} chunks, 1 worker | 2 workers | speed-up |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        first, second = one.seconds[1], one.seconds[2]
+        lines.append(
+            f"| {one.kind} | {one.overhead_ms:.2f} ms | {one.transfer_ms_per_mb:.1f} ms | {first:.1f} s | "
+            f"{second:.1f} s | {first / second:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def projected_table(found: Sequence[Measured], size: int, leader_ms: float) -> str:
+    """What the model projects, as Markdown: speed-up over one worker, and efficiency."""
+    lines = [
+        "| executor | generation | " + " | ".join(f"{n:,} workers" for n in WORKERS[1:]) + " |",
+        "|---|---|" + "---|" * len(WORKERS[1:]),
+    ]
+    for one in found:
+        mean = statistics.fmean(one.service)
+        for count, scale in ((1000, 1.0), (1000, 10.0), (10_000, 1.0)):
+            rows = project(one, count, size, scale, leader_ms)[1:]
+            cells = " | ".join(f"{row['speed_up']:,.1f} ({row['efficiency']:.0%})" for row in rows)
+            lines.append(f"| {one.kind} | {count:,} chunks of {mean * scale:.1f} s | {cells} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

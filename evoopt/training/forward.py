@@ -66,11 +66,12 @@ def losses_and_gradients(
         Losses ``[P]``.
     """
     _set_mode(population, True)
+    targets = population.architecture.layout.views(gradients)
     found: Mapping[str, Tensor | None]
     if population.architecture.way == "stacked":
         losses, found = stacked_gradients(
             population.architecture.layers,
-            _tensors(population, uniform),
+            {**_tensors(population, uniform), **{f"{name}.grad": target for name, target in targets.items()}},
             x,
             lambda predictions: losses_and_their_gradient(loss, predictions, y, shared),
             shared,
@@ -81,9 +82,12 @@ def losses_and_gradients(
             losses = population_losses(loss, _outputs(population, leaves, x, uniform, shared), y, shared)
             by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
         found = dict(zip(leaves, by_autograd, strict=True))
-    for name, target in population.architecture.layout.views(gradients).items():
+    for name, target in targets.items():
         gradient = found.get(name)
-        target.zero_() if gradient is None else target.copy_(gradient)
+        if gradient is None:
+            target.zero_()
+        elif gradient is not target:
+            target.copy_(gradient)
     return losses.detach()
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.training.layers import plain_sequential
-from evoopt.training.stacked_layers import Back, Rule, rule_for
+from evoopt.training.stacked_layers import Back, Rule, followed_by, rule_for
 
 
 class Layer(NamedTuple):
@@ -40,9 +40,13 @@ def stackable(model: nn.Module) -> bool:
 
 def stacked_layers(model: nn.Module) -> list[Layer]:
     """Prepare a `stackable` model."""
-    layers = []
+    layers: list[Layer] = []
     for name, module in _walk(model):
-        own = [*dict(module.named_parameters()), *dict(module.named_buffers())]
+        if layers and (together := followed_by(layers[-1].rule, module)):
+            layers[-1] = layers[-1]._replace(rule=together)
+            continue
+        parameters = list(dict(module.named_parameters()))
+        own = [*parameters, *(f"{key}.grad" for key in parameters), *dict(module.named_buffers())]
         rule = rule_for(module)
         assert rule is not None, "only for stackable models"
         layers.append(Layer(module, rule, {key: f"{name}.{key}" for key in own}))
@@ -84,7 +88,7 @@ def stacked_gradients(
 
     Args:
         layers: See `stacked_forward`.
-        tensors: See `stacked_forward`.
+        tensors: See `stacked_forward`; under ``*.grad`` also where gradients of parameters may be written.
         x: Inputs, see `stacked_forward`.
         loss: Maps outputs ``[P, b, ...]`` to losses ``[P]`` and their gradient with respect to the outputs.
         shared: Whether all members have the same inputs.

@@ -2,7 +2,8 @@
 
 A rule takes a module (for its settings and mode), its stacked tensors by local name, and activations
 ``[P or 1, *features, b]``. It returns the output and a function that maps the output's gradient to the
-input's (or None where that is not wanted) and to those of the layer's parameters. Rules run without autograd;
+input's (or None where that is not wanted) and to those of the layer's parameters. Where a parameter ``name`` has
+a tensor ``name.grad`` beside it, a rule may write the gradient there and return it. Rules run without autograd;
 they may overwrite their input only if the layer was marked as in-place.
 """
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.training.dropout import GivenDropout
-from evoopt.training.native import convolution, pooling
+from evoopt.training.native import convolution, linear, pooling
 
 Tensors = Mapping[str, Tensor]
 Back = Callable[[Tensor, bool], tuple[Tensor | None, dict[str, Tensor]]]
@@ -47,21 +48,51 @@ def rule_for(layer: nn.Module) -> Rule | None:
     return others.get(type(layer))
 
 
-def _linear(layer: nn.Linear, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def followed_by(rule: Rule, layer: nn.Module) -> Rule | None:
+    """The rule that runs a layer of the given rule and the next layer in one, if there is one."""
+    return _linear_relu if rule is _linear and type(layer) is nn.ReLU else None
+
+
+def _linear(layer: nn.Linear, own: Tensors, a: Tensor, relu: bool = False) -> tuple[Tensor, Back]:
+    weight, bias = own["weight"], own.get("bias")
     if a.dim() != 3:
         raise NotImplementedError("linear layers on inputs with more than one feature dimension")
-    weight = own["weight"]
-    a = a.expand(len(weight), -1, -1)
-    biased = "bias" in own
-    out = torch.baddbmm(own["bias"].unsqueeze(-1), weight, a) if biased else torch.bmm(weight, a)
+    if not linear.suits(a, weight):
+        return _linear_by_torch(weight, bias, a, relu)
+    out = linear.forward(a, weight, bias, relu)
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        found = {name: _place(own, name) for name in ("weight", "bias") if name in own}
+        passed = out if relu else None
+        return linear.backward(a, weight, grad, passed, found["weight"], found.get("bias"), wanted), found
+
+    return out, back
+
+
+def _linear_relu(layer: nn.Linear, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    return _linear(layer, own, a, relu=True)
+
+
+def _linear_by_torch(weight: Tensor, bias: Tensor | None, a: Tensor, relu: bool) -> tuple[Tensor, Back]:
+    a = a.expand(len(weight), -1, -1)
+    out = torch.bmm(weight, a) if bias is None else torch.baddbmm(bias.unsqueeze(-1), weight, a)
+    if relu:
+        out.relu_()
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        if relu:
+            grad = torch.ops.aten.threshold_backward(grad, out, 0)
         found = {"weight": torch.bmm(grad, a.transpose(1, 2))}
-        if biased:
+        if bias is not None:
             found["bias"] = grad.sum(dim=-1)
         return torch.bmm(weight.transpose(1, 2), grad) if wanted else None, found
 
     return out, back
+
+
+def _place(own: Tensors, name: str) -> Tensor:
+    """Where the gradient of a parameter is to be written."""
+    return own[f"{name}.grad"] if f"{name}.grad" in own else torch.empty_like(own[name])
 
 
 def _relu(layer: nn.ReLU, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:

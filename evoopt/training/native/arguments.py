@@ -1,0 +1,29 @@
+"""What the compiled functions are called with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TYPES = {torch.float32: "float", torch.float64: "double"}
+"""Suffix of a function's name by the type of its numbers."""
+
+
+def address(tensor: Tensor, member: int) -> int:
+    """Where a member's part of ``[P or 1, ...]`` begins."""
+    start = tensor.data_ptr()
+    return start + stride(tensor) * member * tensor.element_size() if member else start
+
+
+def stride(tensor: Tensor) -> int:
+    """Numbers from one member to the next, 0 where all share one part."""
+    return tensor.stride(0) if len(tensor) > 1 else 0
+
+
+def in_rows(tensor: Tensor) -> Tensor:
+    """The tensor, copied unless each member's part is contiguous."""
+    size, wanted = 1, []
+    for length in reversed(tensor.shape[1:]):
+        wanted.append(size)
+        size *= length
+    return tensor if tensor.stride()[:0:-1] == tuple(wanted) else tensor.contiguous()
