@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,15 +25,19 @@ class FlatLayout:
     @property
     def size(self) -> int:
         """Length of a row."""
-        return sum(shape.numel() for shape in self.shapes.values())
+        return sum(self._sizes)
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Split rows ``[P, size]`` into views ``[P, *shape]``, by name."""
-        blocks = torch.split(flat, [shape.numel() for shape in self.shapes.values()], dim=1)
+        blocks = flat.split_with_sizes(self._sizes, dim=1)
         return {
             name: self._shaped(block, shape)
             for (name, shape), block in zip(self.shapes.items(), blocks, strict=True)
         }
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [shape.numel() for shape in self.shapes.values()]
 
     def rows_in(self, other: FlatLayout, rows: Tensor) -> Tensor:
         """Rows ``[P, size]`` of this layout in the order of another layout of the same parameters."""

@@ -131,8 +131,9 @@ def losses_and_their_gradient(
     if _classifies(loss, predictions, y, shared):
         log_p = F.log_softmax(predictions.transpose(1, 2), dim=1)
         index = y.expand(len(log_p), 1, -1) if shared else y.unsqueeze(1)
-        losses = -log_p.gather(1, index).mean(dim=(1, 2))
-        gradient = log_p.exp_().scatter_add_(1, index, -torch.ones_like(index, dtype=log_p.dtype))
+        log_likelihood = log_p.gather(1, index)
+        losses = log_likelihood.sum(dim=(1, 2)).div_(-y.shape[-1])
+        gradient = log_p.exp_().scatter_(1, index, log_likelihood.expm1_())
         return losses, gradient.div_(y.shape[-1]).transpose(1, 2)
     leaf = predictions.detach().requires_grad_()
     with torch.enable_grad():

@@ -25,6 +25,7 @@ class Layer(NamedTuple):
     module: nn.Module
     rule: Rule
     names: dict[str, str]
+    has_parameters: bool
 
 
 def stackable(model: nn.Module) -> bool:
@@ -49,7 +50,7 @@ def stacked_layers(model: nn.Module) -> list[Layer]:
         own = [*parameters, *(f"{key}.grad" for key in parameters), *dict(module.named_buffers())]
         rule = rule_for(module)
         assert rule is not None, "only for stackable models"
-        layers.append(Layer(module, rule, {key: f"{name}.{key}" for key in own}))
+        layers.append(Layer(module, rule, {key: f"{name}.{key}" for key in own}, bool(parameters)))
     return layers
 
 
@@ -104,7 +105,7 @@ def stacked_gradients(
     losses, gradient = loss(a.movedim(-1, 1))
     flowing: Tensor | None = gradient.movedim(1, -1)
     gradients: dict[str, Tensor] = {}
-    first = next((k for k, layer in enumerate(layers) if list(layer.module.parameters())), len(layers))
+    first = next((k for k, layer in enumerate(layers) if layer.has_parameters), len(layers))
     for k in range(len(done) - 1, first - 1, -1):
         layer, back = done.pop()
         assert flowing is not None, "every layer but the first one passes its gradient on"

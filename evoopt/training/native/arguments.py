@@ -22,8 +22,9 @@ def stride(tensor: Tensor) -> int:
 
 def in_rows(tensor: Tensor) -> Tensor:
     """The tensor, copied unless each member's part is contiguous."""
-    size, wanted = 1, []
-    for length in reversed(tensor.shape[1:]):
-        wanted.append(size)
-        size *= length
-    return tensor if tensor.stride()[:0:-1] == tuple(wanted) else tensor.contiguous()
+    strides, size = tensor.stride(), 1
+    for k in range(tensor.dim() - 1, 0, -1):
+        if strides[k] != size:
+            return tensor.contiguous()
+        size *= tensor.shape[k]
+    return tensor

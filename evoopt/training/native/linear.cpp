@@ -123,7 +123,10 @@ template <class T> void product(const Product<T> &p, std::vector<T> &packed) {
   for (; column + 2 * lanes <= p.columns; column += 2 * lanes) strip<T, lanes, 2>(p, column, packed.data());
   for (; column + lanes <= p.columns; column += lanes) strip<T, lanes, 1>(p, column, packed.data());
   // What is left once more with columns before it, which get the same numbers again.
-  if (column < p.columns) strip<T, lanes, 1>(p, p.columns - lanes, packed.data());
+  if (column < p.columns && p.columns - column <= lanes / 2)
+    strip<T, lanes / 2, 1>(p, p.columns - lanes / 2, packed.data());
+  else if (column < p.columns)
+    strip<T, lanes, 1>(p, p.columns - lanes, packed.data());
 }
 
 template <class T, int LANES> inline T total(const typename Wide<T, LANES>::type &v) {
