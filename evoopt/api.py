@@ -11,7 +11,7 @@ import torch
 from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
 from evoopt.execution.pool import refuse_unguarded_main
-from evoopt.runs.folders import new_folder
+from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import RESULT_FILE, Run
 from evoopt.systems import system_of
@@ -52,6 +52,7 @@ def search(
     for task in config.tasks:
         get_task(task)
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
+        clear_unbegun(folder)
         with Run.create(folder, config) as run:
             run.store.on_generation = on_generation or run.store.on_generation
             system_of(config).search(run, config, quiet)

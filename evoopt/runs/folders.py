@@ -1,4 +1,4 @@
-"""Folders that a command names itself."""
+"""Folders for new runs: those that a command names itself, and those where a run never began."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, RunLockedError
+from evoopt.runs.database import BACKUP_FILE
+from evoopt.runs.run import CONFIG_FILE, DATABASE_FILE, Run
+
+_OF_A_RUN = {
+    CONFIG_FILE, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", BACKUP_FILE,
+    "run.lock", "run.owner",
+}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -45,3 +52,26 @@ def _reserved(first: Path) -> Path:
             folder = first.with_name(f"{first.name}-{number}")
         except OSError as error:
             raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
+
+
+def clear_unbegun(folder: Path) -> None:
+    """Empty the folder of a run in which nothing was done, such as one whose data was missing.
+
+    Whoever corrects the command and repeats it should not have to think of another folder.
+
+    Raises:
+        RunLockedError: Another process is at work there.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if CONFIG_FILE not in names or not names <= _OF_A_RUN:
+        return
+    try:
+        with Run(folder, writable=True) as run:
+            begun = bool(run.generations) or next(run.store.evaluations(), None) is not None
+    except RunLockedError:
+        raise
+    except EvooptError:  # not for us to judge
+        return
+    if not begun:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
+import evoopt
+from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
-from evoopt.runs import folders
+from evoopt.runs import Run, folders
 from evoopt.runs.folders import new_folder
+
+SHORT = OptimizerConfig().override(
+    {
+        "evaluation": {"fitness": "noise"},
+        "search": {"generations": 1, "compare": False},
+        "execution": {"executor": "serial"},
+    }
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +70,35 @@ def test_a_place_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) 
     with pytest.raises(EvooptError, match="cannot write run folder"), new_folder("quick"):
         pass
     assert os.listdir(tmp_path) == ["runs"]
+
+
+def test_a_run_that_never_began_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    where = {"execution": {"executor": "serial", "data_dir": str(tmp_path / "empty")}}
+    with pytest.raises(EvooptError, match="yeast"):
+        evoopt.search("gadam-yeast", out=tmp_path / "run", overrides=where)
+    with evoopt.search(SHORT, out=tmp_path / "run") as run:
+        assert run.finished
+
+
+def test_a_run_with_anything_done_is_never_cleared(tmp_path: Path) -> None:
+    with evoopt.search(SHORT, out=tmp_path / "run") as run:
+        expected = run.result_json()
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(EvooptError, match="is not empty"):
+        evoopt.search(SHORT, out=tmp_path / "run")
+    with Run(tmp_path / "run") as run:
+        assert run.result_json() == expected
+
+
+def test_a_run_that_another_process_begins_is_not_cleared(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", SHORT), pytest.raises(EvooptError, match="in use"):
+        evoopt.search(SHORT, out=tmp_path / "run")
+    assert (tmp_path / "run" / "config.toml").exists()
+
+
+def test_other_files_are_never_removed(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", SHORT).close()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(EvooptError, match="is not empty"):
+        evoopt.search(SHORT, out=tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from evoopt.training.native import build, convolution, pooling
+from evoopt.training.forward import losses_and_their_gradient
+from evoopt.training.native import build, convolution, cross_entropy, linear, pooling
 from evoopt.training.population import ModelPopulation
 from evoopt.training.stacked import stacked_gradients
 
@@ -88,10 +89,94 @@ def test_pooling_and_its_gradient_are_those_of_torch_ties_and_nan_included(
     torch.testing.assert_close(found, stacked(wanted.unflatten(0, (2, examples))), rtol=1e-6, atol=1e-6)
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    members=small, shared=st.booleans(), inputs=st.integers(1, 70), outputs=st.integers(1, 70),
+    examples=st.sampled_from([1, 3, 8, 17, 32, 50]), relu=st.booleans(), biased=st.booleans(),
+    wanted=st.booleans(), dtype=st.sampled_from([torch.float32, torch.float64]), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_linear_layers_and_their_gradients_are_those_of_torch(
+    members: int, shared: bool, inputs: int, outputs: int, examples: int, relu: bool, biased: bool,
+    wanted: bool, dtype: torch.dtype, seed: int,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    size = outputs * inputs
+    # Weights and gradients lie in the middle of the rows of a matrix; nothing else may be touched.
+    rows, found = torch.randn(2, members, size + outputs + 6, dtype=dtype)
+    weight, bias = rows[:, 3 : 3 + size].view(members, outputs, inputs), rows[:, 3 + size : -3]
+    around = found[:, [*range(3), *range(-3, 0)]].clone()
+    a = torch.randn(1 if shared else members, inputs, examples, dtype=dtype)
+    out = linear.forward(a, weight, bias if biased else None, relu)
+    grad = torch.randn_like(out)
+    d_weight, d_bias = found[:, 3 : 3 + size].view(members, outputs, inputs), found[:, 3 + size : -3]
+    dx = linear.backward(
+        a, weight, grad, out if relu else None, d_weight, d_bias if biased else None, wanted
+    )
+    close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    assert (dx is not None) == wanted
+    for k in range(members):
+        x, w, b = (t.clone().requires_grad_() for t in (a[0 if shared else k].T, weight[k], bias[k]))
+        expected = F.linear(x, w, b if biased else None)
+        if relu:
+            expected = expected.relu()
+        wish = torch.autograd.grad(expected, (x, w, b), grad[k].T, allow_unused=True)
+        torch.testing.assert_close(out[k].T, expected.detach(), **close)
+        torch.testing.assert_close(d_weight[k], wish[1], **close)
+        if wanted:
+            torch.testing.assert_close(dx[k].T, wish[0], **close)
+        if biased:
+            torch.testing.assert_close(d_bias[k], wish[2], **close)
+    assert torch.equal(found[:, [*range(3), *range(-3, 0)]], around)
+
+
+def test_not_a_number_goes_through_linear_layers_and_relu() -> None:
+    a, weight = torch.ones(1, 20, 16), torch.ones(2, 9, 20)
+    weight[1, 4, 7] = torch.nan
+    out = linear.forward(a, weight, None, True)
+    d_weight = torch.empty_like(weight)
+    linear.backward(a, weight, torch.ones_like(out), out, d_weight, None, False)
+    assert out.isnan().nonzero()[:, :2].unique(dim=0).tolist() == [[1, 4]]
+    assert d_weight[0].eq(16).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    members=small, shared=st.booleans(), classes=st.integers(1, 12), examples=st.sampled_from([1, 7, 32]),
+    scale=st.sampled_from([1.0, 1e3]), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_cross_entropy_and_its_gradient_are_those_of_torch(
+    members: int, shared: bool, classes: int, examples: int, scale: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    outputs = torch.randn(members, classes, examples, dtype=torch.float64).mul_(scale).requires_grad_()
+    y = torch.randint(0, classes, (1 if shared else members, examples))
+    expected = F.cross_entropy(outputs, y.expand(members, -1), reduction="none").mean(dim=1)
+    (wanted,) = torch.autograd.grad(expected.sum(), outputs)
+    found = cross_entropy.losses_and_gradient(outputs.detach(), y)
+    assert found is not None
+    torch.testing.assert_close(found[0], expected.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[1], wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_losses_of_outputs_that_are_no_numbers_are_none() -> None:
+    outputs = torch.zeros(3, 4, 2)
+    outputs[1, 2, 1], outputs[2, 0, 0] = torch.nan, torch.inf
+    found = cross_entropy.losses_and_gradient(outputs, torch.tensor([[0, 1]]))
+    assert found is not None
+    assert found[0].isnan().tolist() == [False, True, True]
+
+
+def test_classes_that_the_outputs_do_not_have_are_an_error_as_in_torch() -> None:
+    for wrong in (-1, 4):
+        assert cross_entropy.losses_and_gradient(torch.zeros(2, 4, 2), torch.tensor([[0, wrong]])) is None
+        with pytest.raises((RuntimeError, IndexError)):
+            losses_and_their_gradient(F.cross_entropy, torch.zeros(2, 2, 4), torch.tensor([0, wrong]))
+
+
 def model() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(5, 6, 3), nn.ReLU(),
-        nn.Flatten(), nn.Linear(24, 3),
+        nn.Flatten(), nn.Linear(24, 9), nn.ReLU(), nn.Linear(9, 3, bias=False),
     )  # fmt: skip
 
 
@@ -108,8 +193,8 @@ def test_without_the_kernels_a_population_computes_the_same(monkeypatch: pytest.
     population = ModelPopulation.from_models([model().double() for _ in range(3)])
     x = torch.randn(20, 1, 8, 8, dtype=torch.float64)
     losses, found = gradients(population, x)
-    monkeypatch.setattr(convolution, "suits", lambda layer, a: False)
-    monkeypatch.setattr(pooling, "suits", lambda layer, a: False)
+    for kernels in (convolution, linear, pooling):
+        monkeypatch.setattr(kernels, "suits", lambda layer, a: False)
     expected, wanted = gradients(population, x)
     torch.testing.assert_close(losses, expected, rtol=1e-11, atol=0)
     for name, tensor in wanted.items():
@@ -124,12 +209,13 @@ def test_threads_and_company_change_no_bit() -> None:
     try:
         for threads, members in ((1, 5), (2, 5), (3, 5), (1, 2)):
             torch.set_num_threads(threads)
-            found.append(gradients(population.part(0, members), x)[1]["0.weight"])
+            found.append(gradients(population.part(0, members), x)[1])
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
-    assert torch.equal(found[0][:2], found[3])
+    for name, expected in found[0].items():
+        assert torch.equal(found[1][name], expected)
+        assert torch.equal(found[2][name], expected)
+        assert torch.equal(found[3][name], expected[:2])
 
 
 def test_a_machine_without_compiler_gets_one_notice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
