@@ -73,7 +73,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "lenet": Part(
         "hpo-lenet", "LeNet on MNIST: seven hyperparameters, topology included", "steps",
-        Budget(8, 5, 1500, train_size=4000, target=0.9, every=25, narrower=8),
+        Budget(6, 3, 1200, seeds=5, train_size=4000, target=0.85, every=25, narrower=16),
         Budget(100, 250, 2000, replays=10, target=0.986),
         ("filters.0", "filters.1", "dense"),
     ),

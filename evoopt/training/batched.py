@@ -169,8 +169,7 @@ class _Lockstep:
         self._losses = torch.full((plan.steps, len(rules)), math.nan, device=device, dtype=dtype)
         self._seen = torch.empty(0, len(rules), dtype=dtype)
         self._ended: dict[int, tuple[Outcome, str, int]] = {}
-        self._parts: list[tuple[int, int, ModelPopulation]] = []
-        self._gradients = torch.empty(0)
+        self._parts: list[tuple[int, int, ModelPopulation, Tensor]] = []
 
     @property
     def most_members(self) -> int:
@@ -221,8 +220,7 @@ class _Lockstep:
         if not self._parts:
             self._split(batch.x)
         losses = []
-        for start, stop, part in self._parts:
-            gradients = self._gradients[: stop - start]
+        for start, stop, part, gradients in self._parts:
             losses.append(losses_and_gradients(part, self._task.loss, *batch, gradients))
             self._update.step(part.weights, gradients, step, start, stop)
         found = (losses[0] if len(losses) == 1 else torch.cat(losses)).to(self._losses.dtype)
@@ -237,9 +235,9 @@ class _Lockstep:
         at_once = members_at_once(self._model, x) if self._population.architecture.way != "loop" else 1
         count = math.ceil(members / at_once)
         bounds = [members * k // count for k in range(count + 1)]
-        self._parts = [(a, b, self._population.part(a, b)) for a, b in pairwise(bounds)]
-        widest = max(b - a for a, b in pairwise(bounds))
-        self._gradients = torch.empty_like(self._population.weights[:widest])
+        # One after another they use the same memory for their gradients.
+        gradients = torch.empty_like(self._population.weights[: -(-members // count)])
+        self._parts = [(a, b, self._population.part(a, b), gradients[: b - a]) for a, b in pairwise(bounds)]
 
     def _look(self, done: int) -> None:
         """Copy the losses to the host; members that diverged since the last look, or are to stop, leave."""

@@ -80,13 +80,16 @@ class DropoutDraws:
     Args:
         model: A model made by `with_given_dropout`.
         generator: CPU generator; numbers are drawn there in float32, whatever the model's device and dtype.
+        like: Draws for the same model; a dry run that one of them makes serves both.
     """
 
-    def __init__(self, model: nn.Module, generator: torch.Generator) -> None:
+    def __init__(
+        self, model: nn.Module, generator: torch.Generator, like: DropoutDraws | None = None
+    ) -> None:
         self._model = model
         self._modules = dropouts(model)
         self._generator = generator
-        self._shapes: dict[torch.Size, list[torch.Size]] = {}
+        self._shapes: dict[torch.Size, list[torch.Size]] = {} if like is None else like._shapes
 
     def draw(self, x: Tensor) -> dict[str, Tensor]:
         """Numbers for a minibatch ``x``, keyed by the name of each module's ``uniform`` buffer."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from evoopt.tasks.task import Split, Task
+from evoopt.training.native import cross_entropy
 from evoopt.training.population import ModelPopulation
 from evoopt.training.stacked import stacked_forward, stacked_gradients
 
@@ -66,7 +67,7 @@ def losses_and_gradients(
         Losses ``[P]``.
     """
     _set_mode(population, True)
-    targets = population.architecture.layout.views(gradients)
+    targets = population.views(gradients)
     found: Mapping[str, Tensor | None]
     if population.architecture.way == "stacked":
         losses, found = stacked_gradients(
@@ -129,6 +130,10 @@ def losses_and_their_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Losses ``[P]`` and the gradient of their sum with respect to the predictions ``[P, b, ...]``."""
     if _classifies(loss, predictions, y, shared):
+        if cross_entropy.suits(predictions, y):
+            classes = y.unsqueeze(0) if shared else y
+            if found := cross_entropy.losses_and_gradient(predictions.transpose(1, 2), classes):
+                return found[0], found[1].transpose(1, 2)
         log_p = F.log_softmax(predictions.transpose(1, 2), dim=1)
         index = y.expand(len(log_p), 1, -1) if shared else y.unsqueeze(1)
         log_likelihood = log_p.gather(1, index)

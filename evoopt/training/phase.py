@@ -106,16 +106,14 @@ def _together(task: Task, train: Split, members: Members, plan: PhasePlan, engin
     )
     model = with_given_dropout(population.member(0)).to(weights.device)
     losses = torch.empty(plan.steps, len(members), device=weights.device, dtype=weights.dtype)
-    parts: list[tuple[int, int, ModelPopulation]] = []
+    parts: list[tuple[int, int, ModelPopulation, Tensor]] = []
     for step, batch in enumerate(_feed(task, train, plan, model)):
         if not parts:
             parts = _parts(population, model, batch.x if plan.shared else batch.x[0])
-            gradients = torch.empty_like(weights[: max(b - a for a, b, _ in parts)])
-        for a, b, part in parts:
+        for a, b, part, gradients in parts:
             theirs = batch if plan.shared else _of(batch, a, b)
-            out = gradients[: b - a]
-            losses[step, a:b] = losses_and_gradients(part, task.loss, *theirs, out, plan.shared)
-            update.step(part.weights, out, step, a, b)
+            losses[step, a:b] = losses_and_gradients(part, task.loss, *theirs, gradients, plan.shared)
+            update.step(part.weights, gradients, step, a, b)
     if own != given:
         members.population.weights.copy_(own.rows_in(given, weights))
         members.m.copy_(own.rows_in(given, moments[0]))
@@ -133,13 +131,14 @@ def _one_by_one(population: ModelPopulation) -> ModelPopulation:
 
 def _parts(
     population: ModelPopulation, model: nn.Module, x: Tensor
-) -> list[tuple[int, int, ModelPopulation]]:
-    """Parts of about equal size whose activations fit the cache."""
+) -> list[tuple[int, int, ModelPopulation, Tensor]]:
+    """Parts of about equal size whose activations fit the cache, with memory for their gradients."""
     members = len(population)
     at_once = 1 if population.architecture.way == "loop" else members_at_once(model, x)
     count = -(-members // at_once)
     bounds = [members * k // count for k in range(count + 1)]
-    return [(a, b, population.part(a, b)) for a, b in pairwise(bounds)]
+    gradients = torch.empty_like(population.weights[: -(-members // count)])
+    return [(a, b, population.part(a, b), gradients[: b - a]) for a, b in pairwise(bounds)]
 
 
 def _of(batch: Minibatch, a: int, b: int) -> Minibatch:
@@ -153,7 +152,9 @@ def _feed(task: Task, train: Split, plan: PhasePlan, model: nn.Module) -> Iterat
     plans = [plan.single(seed) for seed in plan.seeds]
     orders = [minibatches(len(train), one) for one in plans]
     augmenting = [augmentation_generator(one) for one in plans]
-    draws = [DropoutDraws(model, dropout_generator(one)) for one in plans]
+    draws: list[DropoutDraws] = []
+    for one in plans:
+        draws.append(DropoutDraws(model, dropout_generator(one), draws[0] if draws else None))
     for batch in zip(*orders, strict=True):
         index = torch.stack(batch).to(train.x.device)
         x, y = train.x[index], train.y[index]

@@ -94,6 +94,7 @@ class ModelPopulation:
         self.parameters = architecture.layout.views(weights)
         self.state = dict(state)
         self.rates = dict(rates)
+        self._viewed = weights, self.parameters
 
     @classmethod
     def from_models(cls, models: Sequence[nn.Module], way: Way | Literal["auto"] = "auto") -> ModelPopulation:
@@ -139,6 +140,12 @@ class ModelPopulation:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.weights.device
+
+    def views(self, rows: Tensor) -> dict[str, Tensor]:
+        """Views of rows that are laid out as `weights` are, by name; kept until other rows are asked for."""
+        if self._viewed[0] is not rows:
+            self._viewed = rows, self.architecture.layout.views(rows)
+        return self._viewed[1]
 
     def __getitem__(self, indices: Tensor | Sequence[int]) -> ModelPopulation:
         """A new population of copies of the members at ``indices``, which may repeat."""

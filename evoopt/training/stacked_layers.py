@@ -2,9 +2,9 @@
 
 A rule takes a module (for its settings and mode), its stacked tensors by local name, and activations
 ``[P or 1, *features, b]``. It returns the output and a function that maps the output's gradient to the
-input's (or None where that is not wanted) and to those of the layer's parameters. Where a parameter ``name`` has
-a tensor ``name.grad`` beside it, a rule may write the gradient there and return it. Rules run without autograd;
-they may overwrite their input only if the layer was marked as in-place.
+input's (or None where that is not wanted) and to those of the layer's parameters. Where a parameter ``name``
+has a tensor ``name.grad`` beside it, a rule may write the gradient there and return it. Rules run without
+autograd; they may overwrite their input only if the layer was marked as in-place.
 """
 
 from __future__ import annotations

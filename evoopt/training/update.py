@@ -13,9 +13,11 @@ from torch import Tensor
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.terms import TERM_BY_NAME, TermInputs
 from evoopt.training.coefficients import CONSTANTS, Program, coefficient_table
+from evoopt.training.native import update as native
 
 Compile = Literal["auto", "always", "never"]
-"""Whether the program is compiled: ``auto`` compiles it when the training is long enough to repay it."""
+"""Whether the update is compiled: on a CPU a kernel in C++ runs all rules; elsewhere, or where there is no
+compiler for it, torch compiles a program, with ``auto`` when the training is long enough to repay it."""
 
 Kernel = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor], None]
 
@@ -27,8 +29,9 @@ _WORTH_COMPILING = 1e6  # weights of one member times steps; uncompiled code tak
 class BatchedUpdate:
     """Moves the weights of P members, each by its own rule, and keeps their moments.
 
-    A member's weights do not depend on whoever is updated beside it, to the last bit: a larger program makes
-    the same IEEE operations in the same order and adds exact zeros for the terms of others.
+    A member's weights do not depend on whoever is updated beside it, to the last bit: the kernel computes its
+    own terms only, and a larger program makes the same IEEE operations in the same order and adds exact zeros
+    for the terms of others.
 
     Args:
         rules: One per member.
@@ -60,7 +63,8 @@ class BatchedUpdate:
         self._done = None if done is None else list(done)
         work = like.shape[1] * (total_steps if steps is None else steps)
         compiled = compile == "always" or (compile == "auto" and work >= _WORTH_COMPILING)
-        self._kernel = compiled_kernel(self._program) if compiled else None
+        self._native = compile != "never" and native.suits(like, self._program.terms)
+        self._kernel = compiled_kernel(self._program) if compiled and not self._native else None
         self._table, self._steps = torch.empty(0), range(0)
 
     def select(self, index: Tensor) -> None:
@@ -85,9 +89,13 @@ class BatchedUpdate:
             stop: Member after the last one, by default all the rest.
         """
         rows = slice(start, len(self.rules) if stop is None else stop)
-        coefficients = self._coefficients(weights, step)[:, rows].unsqueeze(-1)
+        coefficients = self._coefficients(weights, step)[:, rows]
         m = None if self.m is None else self.m[rows]
         v = None if self.v is None else self.v[rows]
+        if self._native:
+            native.step(self._program.terms, weights, gradients, m, v, coefficients)
+            return
+        coefficients = coefficients.unsqueeze(-1)
         if self._kernel is not None:
             self._kernel(weights, gradients, m, v, coefficients)
         elif weights.device.type == "cpu" and weights.shape[1] > _SHORT_ROW:

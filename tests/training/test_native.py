@@ -109,9 +109,7 @@ def test_linear_layers_and_their_gradients_are_those_of_torch(
     out = linear.forward(a, weight, bias if biased else None, relu)
     grad = torch.randn_like(out)
     d_weight, d_bias = found[:, 3 : 3 + size].view(members, outputs, inputs), found[:, 3 + size : -3]
-    dx = linear.backward(
-        a, weight, grad, out if relu else None, d_weight, d_bias if biased else None, wanted
-    )
+    dx = linear.backward(a, weight, grad, out if relu else None, d_weight, d_bias if biased else None, wanted)
     close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
     assert (dx is not None) == wanted
     for k in range(members):
@@ -156,6 +154,17 @@ def test_cross_entropy_and_its_gradient_are_those_of_torch(
     assert found is not None
     torch.testing.assert_close(found[0], expected.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found[1], wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_without_the_kernel_losses_are_the_same(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    outputs, y = torch.randn(3, 7, 5, dtype=torch.float64), torch.randint(0, 5, (7,) if shared else (3, 7))
+    losses, gradient = losses_and_their_gradient(F.cross_entropy, outputs, y, shared)
+    monkeypatch.setattr(cross_entropy, "suits", lambda outputs, y: False)
+    expected, wanted = losses_and_their_gradient(F.cross_entropy, outputs, y, shared)
+    torch.testing.assert_close(losses, expected, rtol=1e-13, atol=0)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-13, atol=1e-15)
 
 
 def test_losses_of_outputs_that_are_no_numbers_are_none() -> None:

@@ -27,9 +27,7 @@ def gradients(members: int, size: int, dtype: torch.dtype, seed: int = 0) -> lis
 WAYS = ["uncompiled", "torch", "kernel"]
 
 
-def run(
-    rules: list[UpdateRule], weights: torch.Tensor, grads: list[torch.Tensor], way: str
-) -> torch.Tensor:
+def run(rules: list[UpdateRule], weights: torch.Tensor, grads: list[torch.Tensor], way: str) -> torch.Tensor:
     weights = weights.clone()
     with pytest.MonkeyPatch.context() as patch:
         if way == "torch":

@@ -1,4 +1,4 @@
-"""What the compiled functions are called with."""
+"""Addresses and strides that the compiled functions are called with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def address(tensor: Tensor, member: int) -> int:
 
 def stride(tensor: Tensor) -> int:
     """Numbers from one member to the next, 0 where all share one part."""
-    return tensor.stride(0) if len(tensor) > 1 else 0
+    return tensor.stride(0) if tensor.size(0) > 1 else 0
 
 
 def in_rows(tensor: Tensor) -> Tensor:

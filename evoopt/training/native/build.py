@@ -13,7 +13,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
-_FLAGS = ("-O3", "-march=native", "-funroll-loops", "-std=c++17", "-shared", "-fPIC", "-w")
+_FLAGS = (
+    "-O3", "-march=native", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-std=c++17",
+    "-shared", "-fPIC", "-w",
+)  # fmt: skip
 _WIDE = ("-mprefer-vector-width=512",)  # of use on x86 only, an error elsewhere
 _SECONDS = 120
 
@@ -32,7 +35,7 @@ def library(name: str) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_compiled(source, compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         warnings.warn(
-            f"convolutions of populations run uncompiled and slower: {type(error).__name__}: {error}",
+            f"populations run uncompiled and slower: {type(error).__name__}: {error}",
             stacklevel=2,
         )
         return None

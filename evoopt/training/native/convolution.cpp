@@ -5,11 +5,12 @@
 // copied, and the order of additions depends on neither the number of members nor on threads.
 // The compiler turns vectors of 16 numbers into whatever the processor has.
 
+#include <algorithm>
 #include <vector>
 
 namespace {
 
-constexpr long kRowBytes = 1 << 17;  // planes of a tile that stay in the second-level cache
+constexpr long kTileBytes = 24 << 10;  // parts of planes that stay in the first-level cache
 
 template <class T> struct Wide {
   typedef T type __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
@@ -112,15 +113,18 @@ T total(const typename Wide<T>::type &v) {
   return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-// Adds, for one place in the kernel and some rows of the output, the products of FILTERS x CHANNELS planes.
+struct Part {
+  long top, bottom, left, right;
+};
+
+// Adds, for one place in the kernel and a part of the output, the products of FILTERS x CHANNELS planes.
 template <class T, int FILTERS, int CHANNELS>
-inline void weights_tile(const Shape &s, const T *x, const T *g, long i, long j, long from, long to,
+inline void weights_tile(const Shape &s, const T *x, const T *g, long i, long j, const Part &part,
                          typename Wide<T>::type *sums, T *tails) {
   typedef typename Wide<T>::type V;
   const long plane = s.out_height * s.out_width * s.examples, in_plane = s.height * s.width * s.examples;
-  const long h0 = s.down - i > from ? s.down - i : from, w0 = s.right > j ? s.right - j : 0;
-  const long h1 = s.height + s.down - i < to ? s.height + s.down - i : to;
-  const long w1 = s.out_width + j - s.right > s.width ? s.width + s.right - j : s.out_width;
+  const long h0 = std::max(part.top, s.down - i), h1 = std::min(part.bottom, s.height + s.down - i);
+  const long w0 = std::max(part.left, s.right - j), w1 = std::min(part.right, s.width + s.right - j);
   const long run = w1 > w0 ? (w1 - w0) * s.examples : 0, whole = run / 16 * 16;
   V sum[FILTERS][CHANNELS];
 #pragma GCC unroll 4
@@ -155,17 +159,19 @@ template <class T, int FILTERS, int CHANNELS>
 void weights_block(const Shape &s, const T *x, const T *g, T *dw, std::vector<typename Wide<T>::type> &sums,
                    std::vector<T> &tails) {
   constexpr int pairs = FILTERS * CHANNELS;
-  const long area = s.kh * s.kw, row_bytes = (FILTERS + CHANNELS) * s.out_width * s.examples * long(sizeof(T));
-  const long rows = row_bytes >= kRowBytes ? 1 : kRowBytes / row_bytes;
+  const long area = s.kh * s.kw, column_bytes = (FILTERS + CHANNELS) * s.examples * long(sizeof(T));
+  const long columns = std::min(s.out_width, std::max(1L, kTileBytes / column_bytes));
+  const long rows = std::max(1L, kTileBytes / (column_bytes * columns));
   sums.assign(area * pairs, typename Wide<T>::type{});
   tails.assign(area * pairs, T(0));
-  for (long from = 0; from < s.out_height; from += rows) {
-    const long to = from + rows < s.out_height ? from + rows : s.out_height;
-    for (long i = 0; i < s.kh; ++i)
-      for (long j = 0; j < s.kw; ++j)
-        weights_tile<T, FILTERS, CHANNELS>(s, x, g, i, j, from, to, &sums[(i * s.kw + j) * pairs],
-                                           &tails[(i * s.kw + j) * pairs]);
-  }
+  for (long top = 0; top < s.out_height; top += rows)
+    for (long left = 0; left < s.out_width; left += columns) {
+      const Part part{top, std::min(top + rows, s.out_height), left, std::min(left + columns, s.out_width)};
+      for (long i = 0; i < s.kh; ++i)
+        for (long j = 0; j < s.kw; ++j)
+          weights_tile<T, FILTERS, CHANNELS>(s, x, g, i, j, part, &sums[(i * s.kw + j) * pairs],
+                                             &tails[(i * s.kw + j) * pairs]);
+    }
   for (int f = 0; f < FILTERS; ++f)
     for (int c = 0; c < CHANNELS; ++c)
       for (long k = 0; k < area; ++k)

@@ -13,10 +13,10 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from evoopt.training.native.arguments import TYPES, address, in_rows
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_TYPES = {torch.float32: "float", torch.float64: "double"}
 _FIELDS = (
     "members", "shared", "channels", "height", "width", "filters", "kh", "kw", "down", "right",
     "out_height", "out_width", "examples",
@@ -31,7 +31,7 @@ def suits(layer: nn.Conv2d, a: Tensor) -> bool:
     """Whether the compiled kernel can run this layer on these activations."""
     return (
         a.device.type == "cpu"
-        and a.dtype in _TYPES
+        and a.dtype in TYPES
         and tuple(layer.stride) == (1, 1)
         and library("convolution") is not None
     )
@@ -60,7 +60,8 @@ def kernel_gradient(a: Tensor, grad: Tensor, kernels: Tensor, padding: tuple[int
 
     def members(start: int, stop: int) -> None:
         shape = _shape(a, kernels, filters, channels, padding, grad.shape[2:4], stop - start)
-        run(ctypes.byref(shape), _at(a, start), _at(grad, start), _at(found, start), found.stride(0))
+        places = (address(tensor, start) for tensor in (a, grad, found))
+        run(ctypes.byref(shape), *places, found.stride(0))
 
     over_members(len(kernels), members)
     return found
@@ -69,11 +70,8 @@ def kernel_gradient(a: Tensor, grad: Tensor, kernels: Tensor, padding: tuple[int
 def _forward(
     a: Tensor, kernels: Tensor, bias: Tensor | None, padding: tuple[int, int], flipped: bool
 ) -> Tensor:
-    a = a.contiguous()
-    if not kernels[0].is_contiguous():
-        kernels = kernels.contiguous()
-    if bias is not None and not bias[0].is_contiguous():
-        bias = bias.contiguous()
+    a, kernels = a.contiguous(), in_rows(kernels)
+    bias = None if bias is None else in_rows(bias)
     filters, channels = kernels.shape[1:3]
     if flipped:
         filters, channels = channels, filters
@@ -84,10 +82,10 @@ def _forward(
 
     def members(start: int, stop: int) -> None:
         shape = _shape(a, kernels, filters, channels, padding, size, stop - start)
-        biases = (None, 0) if bias is None else (_at(bias, start), bias.stride(0))
+        biases = (None, 0) if bias is None else (address(bias, start), bias.stride(0))
         run(
-            ctypes.byref(shape), _at(a, start), _at(kernels, start), kernels.stride(0), *biases,
-            _at(out, start), int(flipped),
+            ctypes.byref(shape), address(a, start), address(kernels, start), kernels.stride(0), *biases,
+            address(out, start), int(flipped),
         )  # fmt: skip
 
     over_members(len(kernels), members)
@@ -110,16 +108,11 @@ def _shape(
     )
 
 
-def _at(tensor: Tensor, member: int) -> int:
-    offset = 0 if len(tensor) == 1 else member * tensor.stride(0)
-    return tensor.data_ptr() + offset * tensor.element_size()
-
-
 @cache
 def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
     found = library("convolution")
     assert found is not None, "asked for by `suits`"
-    function = getattr(found, f"{name}_{_TYPES[dtype]}")
+    function = getattr(found, f"{name}_{TYPES[dtype]}")
     pointer, number = ctypes.c_void_p, ctypes.c_long
     arguments = {
         "forward": [pointer, pointer, pointer, number, pointer, number, pointer, ctypes.c_int],

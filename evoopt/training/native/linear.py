@@ -1,7 +1,7 @@
 """Stacked linear layers, with or without ReLU behind them, by a compiled kernel.
 
-Activations are ``[P or 1, inputs, b]``, weights ``[P, outputs, inputs]`` and biases ``[P, outputs]``; weights are
-read and gradients written where they lie, in the rows of a matrix.
+Activations are ``[P or 1, inputs, b]``, weights ``[P, outputs, inputs]`` and biases ``[P, outputs]``; weights
+are read and gradients written where they lie, in the rows of a matrix.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from evoopt.training.native.arguments import TYPES
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_TYPES = {torch.float32: "float", torch.float64: "double"}
 _FIELDS = (
     "planes", "height", "width", "kh", "kw", "stride_down", "stride_right", "down", "right",
     "out_height", "out_width", "examples",
@@ -25,7 +25,7 @@ class _Shape(ctypes.Structure):
 
 def suits(layer: nn.Module, a: Tensor) -> bool:
     """Whether the compiled kernel can run this layer on these activations."""
-    if type(layer) is not nn.MaxPool2d or a.device.type != "cpu" or a.dtype not in _TYPES:
+    if type(layer) is not nn.MaxPool2d or a.device.type != "cpu" or a.dtype not in TYPES:
         return False
     kh, kw = _pair(layer.kernel_size)
     plain = not layer.ceil_mode and not layer.return_indices and _pair(layer.dilation) == (1, 1)
@@ -65,7 +65,7 @@ def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor],
 def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
     found = library("pooling")
     assert found is not None, "asked for by `suits`"
-    function = getattr(found, f"{name}_{_TYPES[dtype]}")
+    function = getattr(found, f"{name}_{TYPES[dtype]}")
     function.argtypes, function.restype = [ctypes.c_void_p] * 4, None
     return function  # type: ignore[no-any-return]
 
