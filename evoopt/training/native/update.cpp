@@ -24,7 +24,19 @@ struct Shape {
   long members, size, w_stride, g_stride, moments_stride, columns, terms;
 };
 
-enum Term { kGrad, kMomentum, kRmsNorm, kAdam, kSignGrad, kUnitGrad, kNesterov, kSignMomentum, kLion, kTerms };
+// In the order of their codes in evoopt/optim/terms.py.
+enum Term {
+  kGrad,
+  kMomentum,
+  kRmsNorm,
+  kAdam,
+  kSignGrad,
+  kUnitGrad,
+  kNesterov,
+  kSignMomentum,
+  kLion,
+  kTerms
+};
 
 // A column of the table of coefficients; see CONSTANTS in evoopt/training/coefficients.py. Terms follow.
 template <class T> struct Rule {
@@ -124,4 +136,5 @@ extern "C" {
   }
 EVOOPT_UPDATE(float)
 EVOOPT_UPDATE(double)
+long known_terms() { return kTerms; }
 }

@@ -14,7 +14,6 @@ from evoopt.training.native.arguments import TYPES, address, stride
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_CODES = range(9)  # those of the terms that the kernel knows
 _FIELDS = ("members", "size", "w_stride", "g_stride", "moments_stride", "columns", "terms")
 
 
@@ -24,8 +23,8 @@ class _Shape(ctypes.Structure):
 
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the compiled kernel can update such weights by these terms."""
-    known = all(TERM_BY_NAME[name].code in _CODES for name in terms)
-    return weights.is_cpu and weights.dtype in TYPES and known and library("update") is not None
+    found = library("update") if weights.is_cpu and weights.dtype in TYPES else None
+    return found is not None and all(TERM_BY_NAME[name].code < found.known_terms() for name in terms)
 
 
 def step(
