@@ -54,7 +54,7 @@ def reproduce_recombination(
 ) -> Reproduction:
     """Repeat table 4 and figures 9, 11 and 13, with random search and truncation at equal budget.
 
-    By default the budget is small; it takes about ten minutes on two cores.
+    By default the budget is small; it takes about a quarter of an hour on two cores.
 
     Args:
         parts: Keys of `PARTS`; by default those that fit the budget, with ``paper`` those of the publication.
