@@ -26,7 +26,7 @@ class _InOrderOfUse(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_InOrderOfUse,
-    epilog="To begin with: evoopt search, which takes a minute or two and needs no data.",
+    epilog="To begin with: evoopt search, which takes a minute at most and needs no data.",
     help="Discover deep-learning optimizers by evolution.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -114,17 +114,19 @@ def draw_differences(found: Found) -> Figure:
             axis.plot([100 * d.low, 100 * d.high], [place] * 2, color=colour, linewidth=2)
             axis.plot(100 * d.mean, place, "o", color=colour, markersize=6)
         axis.set_yticks(range(len(methods)), [NAMES[method] for method in reversed(methods)])
-        axis.set(title=part.name, xlabel=f"% lower test {part.measure} than with the defaults")
+        axis.set(title=part.name, xlabel=f"test {part.measure}, % below the defaults'")
         axis.set_ylim(-0.6, len(methods) - 0.4)
     return figure
 
 
 def _plain_numbers(axis: Axes) -> None:
-    """Ticks such as 0.002 on a logarithmic axis."""
-    if axis.get_yscale() == "log":
-        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    """Ticks such as 0.002 on a logarithmic axis, and whole generations below."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if axis.get_yscale() == "log":
+        low, high = axis.get_ylim()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
 
