@@ -94,7 +94,7 @@ def transfer_ms_per_mb(kind: str, megabytes: int = 20, rounds: int = 5) -> float
 
 def exchange_ms_per_mb(megabytes: int = 20, rounds: int = 5) -> float:
     """Time per MB of members that travel there and back through files of this disk, least of some rounds."""
-    weights = np.frombuffer(os.urandom(megabytes * 1_000_000), np.float32)[None]
+    weights = np.frombuffer(bytearray(os.urandom(megabytes * 1_000_000)), np.float32)[None]
     chunk, times = PhaseChunk({"weights": weights}, (), None, "batched"), []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
