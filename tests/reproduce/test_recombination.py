@@ -139,9 +139,9 @@ def test_trainings_to_a_target_are_judged_on_test_images(tmp_path: Path) -> None
     default = part.found["default"][0]
     assert default["replay"]["reached"] == [False]
     assert 2 < default["replay"]["steps"][0] <= 4  # 2 steps, times 2 - accuracy
-    assert default["parameters"] == 206_954
+    assert default["parameters"] == 13_514
     assert part.found["random"][0]["trainings"] == 2
-    assert "| dense | 1024 | 256 |" in found.text
+    assert "| dense | 1024 | 64 |" in found.text
 
 
 def test_missing_data_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
