@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,8 +19,8 @@ from evoopt.compare.tuning import Tuners, tune
 from evoopt.compare.work import Cost, make_worker
 from evoopt.errors import EvooptError
 from evoopt.evolution.worker import WorkerSetup
-from evoopt.execution import make_executor
-from evoopt.execution.executor import ExecutorKind
+from evoopt.execution import Executor, make_executor
+from evoopt.execution.executor import ExecutorKind, WorkerFactory
 from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingResult
 
@@ -45,6 +46,14 @@ class Place:
     data_dir: Path | None = None
     timeout_s: float | None = None
     scheduler: str | None = None
+
+    def start(self, factory: WorkerFactory, setup: Any) -> Executor:
+        """An executor there; see `make_executor`."""
+        return make_executor(
+            self.executor, factory, setup, workers=self.workers,
+            threads_per_worker=self.threads_per_worker, timeout_s=self.timeout_s,
+            scheduler=self.scheduler, device=self.device,
+        )  # fmt: skip
 
 
 def run_comparison(
@@ -88,12 +97,7 @@ def run_comparison(
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
     )  # fmt: skip
     setup = WorkerSetup(protocol.tasks, data, place.device)
-    executor = make_executor(
-        place.executor, make_worker, setup, workers=place.workers,
-        threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
-        scheduler=place.scheduler, device=place.device,
-    )  # fmt: skip
-    with bar, executor:
+    with bar, place.start(make_worker, setup) as executor:
         laboratory = Laboratory(
             executor, protocol.engine, protocol.chunk_size, memory, _context(data, place),
             engines=engines or {}, on_done=lambda count: _advance(bar, count),

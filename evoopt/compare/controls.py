@@ -20,7 +20,6 @@ from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.evolution.evaluation import FINAL_REPLICATE
 from evoopt.evolution.worker import WorkerSetup
-from evoopt.execution import make_executor
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
@@ -125,11 +124,7 @@ def best_of_n(
     place = place or Place()
     setup = WorkerSetup(protocol.tasks, protocol.data_options(place.data_dir), place.device)
     found = {}
-    with make_executor(
-        place.executor, make_worker, setup, workers=place.workers,
-        threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
-        scheduler=place.scheduler, device=place.device,
-    ) as executor:  # fmt: skip
+    with place.start(make_worker, setup) as executor:
         laboratory = Laboratory(executor, protocol.engine, protocol.chunk_size)
         for number, task in enumerate(protocol.tasks):
             values = dict(comparison.tuning[task][contender.name].values)

@@ -11,7 +11,6 @@ from evoopt.compare.laboratory import Laboratory, Wanted
 from evoopt.compare.work import make_worker
 from evoopt.evolution.scores import Evaluation, fitness_values
 from evoopt.evolution.worker import WorkerSetup
-from evoopt.execution import make_executor
 from evoopt.genomes.literal import PUBLISHED_SEEDS
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
@@ -100,11 +99,7 @@ def train_literally(
         plans = [TrainingPlan(steps, seed, 0, drop_last=False, split="test") for seed in range(seeds)]
         wanted = [Wanted(task, rule.canonical(), plan) for rule in RULES.values() for plan in plans]
         setup = WorkerSetup((task,), data, place.device)
-        with make_executor(
-            place.executor, make_worker, setup, workers=place.workers,
-            threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
-            scheduler=place.scheduler, device=place.device,
-        ) as executor:  # fmt: skip
+        with place.start(make_worker, setup) as executor:
             laboratory = Laboratory(executor, memory=memory, context=["literal", str(size), place.device])
             results = laboratory.train(wanted)
         scores[task] = {

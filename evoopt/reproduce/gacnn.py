@@ -11,7 +11,6 @@ from typing import Any
 from evoopt.compare.comparison import Place
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.execution import make_executor
 from evoopt.reproduce.gacnn_methods import METHODS, Budget
 from evoopt.reproduce.gacnn_plots import save_plots
 from evoopt.reproduce.gacnn_report import markdown
@@ -102,11 +101,7 @@ def reproduce_gacnn(
     notes += do_units(
         [unit for own in units.values() for unit in own],
         file,
-        lambda: make_executor(
-            place.executor, make_unit_worker, setup, workers=place.workers,
-            threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s, scheduler=place.scheduler,
-            device=place.device,
-        ),
+        lambda: place.start(make_unit_worker, setup),
         "gacnn",
         quiet,
     )  # fmt: skip

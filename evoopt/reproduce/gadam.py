@@ -11,7 +11,6 @@ from typing import Any
 from evoopt.compare.comparison import Place
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.execution import Executor, make_executor
 from evoopt.execution.process_setup import usable_cores
 from evoopt.reproduce import gadam_budget as budgets
 from evoopt.reproduce.gadam_budget import FIGURES, PARTS, Budget, FiguresBudget
@@ -104,7 +103,11 @@ def reproduce_gadam(
     file = UnitFile(out / "units.jsonl")
     units = {name: units_of(name, budget, methods) for name, budget in wanted.items()}
     everything = [unit for own in units.values() for unit in own] + _figure_units(drawn)
-    notes = [*missing.values(), *do_units(everything, file, lambda: _executor(place), "gadam", quiet)]
+    setup = UnitSetup(place.data_dir, place.device)
+    notes = [
+        *missing.values(),
+        *do_units(everything, file, lambda: place.start(make_unit_worker, setup), "gadam", quiet),
+    ]
     if drawn is not None:
         try:
             measure_times(drawn, file, place)
@@ -171,13 +174,6 @@ def _figure_units(figures: FiguresBudget | None) -> list[Unit]:
         return []
     sweep = [unit for units in population_units(figures).values() for unit in units]
     return list({unit.key: unit for unit in [*generation_units(figures), *sweep]}.values())
-
-
-def _executor(place: Place) -> Executor:
-    return make_executor(
-        place.executor, make_unit_worker, UnitSetup(place.data_dir, place.device), workers=place.workers,
-        threads_per_worker=place.threads_per_worker, timeout_s=place.timeout_s,
-    )  # fmt: skip
 
 
 def _as_json(found: Found) -> dict[str, Any]:

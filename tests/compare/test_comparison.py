@@ -243,3 +243,13 @@ def test_own_schedules_reach_the_worker(formula: FormulaExecutor) -> None:
     rules = [m for job in formula.jobs for m in job.members if "sign_grad" in dict(m.terms)]
     assert rules
     assert {(rule.warmup_steps, rule.cosine) for rule in rules} == {(100, True)}
+
+
+def test_a_place_hands_all_it_knows_to_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(comparison, "make_executor", lambda kind, *_, **given: seen.update(given, kind=kind))
+    comparison.Place("dask", 3, 2, "cuda:1", None, 9.0, "tcp://host:8786").start(make_worker, None)
+    assert seen == {
+        "kind": "dask", "workers": 3, "threads_per_worker": 2, "device": "cuda:1", "timeout_s": 9.0,
+        "scheduler": "tcp://host:8786",
+    }  # fmt: skip

@@ -94,7 +94,7 @@ def test_an_interrupted_reproduction_goes_on_from_its_units(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("everything is finished")
 
-    monkeypatch.setattr(gacnn, "make_executor", refuse)
+    monkeypatch.setattr(Place, "start", refuse)
     monkeypatch.setattr(gacnn, "save_plots", lambda *_: [])  # drawn before, and slow
     assert reproduce(folder).text == found.text
 

@@ -12,7 +12,7 @@ import pytest
 
 from evoopt.compare import Place
 from evoopt.errors import EvooptError
-from evoopt.reproduce import Reproduction, gadam, reproduce_gadam
+from evoopt.reproduce import Reproduction, reproduce_gadam
 from evoopt.reproduce.gadam_budget import PARTS, SMALL_FIGURES, Budget
 from evoopt.reproduce.gadam_results import ROWS
 from tests.tasks.synthetic import write_yeast
@@ -86,7 +86,7 @@ def test_a_second_call_trains_nothing(
     done: tuple[Path, Reproduction], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, first = done
-    monkeypatch.setattr(gadam, "_executor", lambda place: pytest.fail("nothing is left to do"))
+    monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
     assert small(out, data_dir).text == first.text
 
 
@@ -94,7 +94,7 @@ def test_fewer_seeds_use_what_is_there(
     done: tuple[Path, Reproduction], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, _ = done
-    monkeypatch.setattr(gadam, "_executor", lambda place: pytest.fail("nothing is left to do"))
+    monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
     found = small(out, data_dir, seeds=1, parts=("digits",))
     assert found.found.parts[0].accuracies("adam").keys() == {0}
 

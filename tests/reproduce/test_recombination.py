@@ -13,7 +13,6 @@ import pytest
 from evoopt.compare import Place
 from evoopt.errors import EvooptError
 from evoopt.evolution.schedule import Schedule
-from evoopt.reproduce import recombination as reproduction
 from evoopt.reproduce.recombination import Reproduction, reproduce_recombination
 from evoopt.reproduce.recombination_budget import DEFAULT_PARTS, PAPER_PARTS, PARTS, Budget
 from evoopt.reproduce.recombination_published import DRIFTS, LENET_OPTIMUM, PUBLISHED
@@ -97,7 +96,7 @@ def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
     assert f"{100 * np.mean(list(part.means('default').values())):.2f} ±" in found.text
     assert "| LeNet, MNIST | 164.5 to 32.4 s to 98.6 % | 83.5 % (slip) | 80.3 % |" in found.text
 
-    monkeypatch.setattr(reproduction, "make_executor", lambda *_, **__: pytest.fail("a unit is done again"))
+    monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("a unit is done again"))
     again = reproduce_recombination(parts=["digits"], **TINY, place=SERIAL, out=folder)
     assert again.text == found.text
     assert (folder / "units.jsonl").read_text().splitlines() == lines
