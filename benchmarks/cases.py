@@ -26,9 +26,9 @@ from benchmarks.problems import (
     random_rules,
     task_of,
 )
-from evoopt.evolution.worker import Chunk, WorkerSetup, make_worker
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import keep_freed_memory, torch_threads, usable_cores
+from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
 from evoopt.optim import UpdateRule
 from evoopt.tasks import DataOptions
 from evoopt.training.batched import EngineOptions, seconds_per_step

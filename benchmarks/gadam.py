@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from benchmarks.cases import Outcome, Row
 from benchmarks.measure import rates, ratio, side_by_side
 from benchmarks.problems import Problem, data_of, task_of
-from evoopt.config.gadam import GadamSection
-from evoopt.evolution.gadam import GadamScheme, Sizes
-from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.execution import Worker, make_executor
 from evoopt.execution.process_setup import torch_threads, usable_cores
+from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.systems.gadam.config import GadamSection
+from evoopt.systems.gadam.scheme import GadamScheme, Sizes
 from evoopt.tasks.models import LeNet5
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.phase import PhaseEngine

@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import rates, ratio, sgemm_flops, side_by_side
-from evoopt.evolution.genetic_scheme import GeneticScheme, initial_population
-from evoopt.evolution.reproduction import Elitist
-from evoopt.evolution.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import thread_limits_for_children, torch_threads, usable_cores
-from evoopt.genomes.chromosome import Encoding
-from evoopt.genomes.weight_operators import WeightOperators
+from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
+from evoopt.systems.genetic.chromosome import Encoding
+from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
+from evoopt.systems.genetic.succession import Elitist
+from evoopt.systems.genetic.weight_operators import WeightOperators
 from evoopt.tasks import Split
 from evoopt.tasks.genetic_models import GeneticLeNet, GeneticMNISTNet
 from evoopt.training.population import ModelPopulation

@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evoopt.config import OptimizerConfig
-from evoopt.evolution.evaluation import Evaluator
-from evoopt.evolution.loop import evolve
-from evoopt.evolution.worker import Chunk
 from evoopt.execution import ChunkResult, make_executor
+from evoopt.jobs.rule_worker import Chunk
 from evoopt.runs import Run
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.loop import evolve
 from evoopt.training.plan import TrainingResult
 
 

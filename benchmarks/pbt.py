@@ -14,16 +14,16 @@ import torch.nn.functional as F
 
 from benchmarks.cases import Outcome, Row
 from benchmarks.measure import rates, ratio, side_by_side
-from evoopt.config.recombination import RecombinationSection
-from evoopt.evolution.gadam import Sizes
-from evoopt.evolution.generations import Generations
-from evoopt.evolution.pbt import PbtScheme
-from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
-from evoopt.evolution.recombination import make_generations
 from evoopt.evolution.stages import Stage, State, evolve_models
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import usable_cores
-from evoopt.genomes.hyperparameters import HyperparameterSpace
+from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.systems.gadam.scheme import Sizes
+from evoopt.systems.hyperparameters.assembly import make_generations
+from evoopt.systems.hyperparameters.config import RecombinationSection
+from evoopt.systems.hyperparameters.generations import Generations
+from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
 from evoopt.tasks import DataOptions, TaskData, get_task, load_task_data
 from evoopt.training.weights_file import write_tensors
 

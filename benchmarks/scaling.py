@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.evolution.exchange import answer, received, sent
-from evoopt.evolution.phase_trainer import PhaseChunk
-from evoopt.evolution.worker import Chunk, WorkerSetup, make_worker
 from evoopt.execution import Executor, make_executor, ordered
-from evoopt.genomes.robust import RobustOperators
-from evoopt.genomes.space import OptimizerSpace
+from evoopt.jobs.exchange import answer, received, sent
+from evoopt.jobs.phase_trainer import PhaseChunk
+from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
+from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
+from evoopt.systems.optimizer.robust import RobustOperators
 from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingPlan
 

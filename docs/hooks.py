@@ -44,12 +44,13 @@ def settings(individual: str) -> str:
     """Every setting of an individual type, section by section; or those of ``execution``, which all have."""
     from pydantic import BaseModel
 
-    from evoopt.config import CONFIGS, ExecutionSection
+    from evoopt.config import ExecutionSection
+    from evoopt.individuals import individual_type
 
     if individual == "execution":
         return "\n".join(table(ExecutionSection))
     parts = []
-    for name, field in CONFIGS[individual].model_fields.items():
+    for name, field in individual_type(individual).config.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel) and name != "execution":
             parts.append("\n".join([f"`[{name}]`", "", *table(section)]))

@@ -10,15 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from evoopt.errors import EvooptError
+from evoopt.version import __version__
 
 if TYPE_CHECKING:
     from evoopt.api import open_run, resume, search
-    from evoopt.evolution.genetic import GeneticTrainer
-    from evoopt.systems.gadam import Gadam
-    from evoopt.systems.population_based_training import PopulationBasedTraining
-    from evoopt.systems.three_parent_ga import ThreeParentGA
+    from evoopt.systems.gadam.gadam import Gadam
+    from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
+    from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
+    from evoopt.systems.hyperparameters.three_parent_ga import ThreeParentGA
 
-__version__ = "0.1.0"
 __all__ = [
     "EvooptError",
     "Gadam",
@@ -31,18 +31,18 @@ __all__ = [
     "search",
 ]
 
-_PLACES = {
+_MODULES = {
     "open_run": "evoopt.api",
     "resume": "evoopt.api",
     "search": "evoopt.api",
-    "Gadam": "evoopt.systems.gadam",
-    "GeneticTrainer": "evoopt.evolution.genetic",
-    "PopulationBasedTraining": "evoopt.systems.population_based_training",
-    "ThreeParentGA": "evoopt.systems.three_parent_ga",
+    "Gadam": "evoopt.systems.gadam.gadam",
+    "GeneticTrainer": "evoopt.systems.genetic.genetic_trainer",
+    "PopulationBasedTraining": "evoopt.systems.hyperparameters.population_based_training",
+    "ThreeParentGA": "evoopt.systems.hyperparameters.three_parent_ga",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PLACES:
-        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'evoopt' has no attribute {name!r}")

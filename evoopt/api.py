@@ -11,10 +11,10 @@ import torch
 from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
 from evoopt.execution.pool import refuse_unguarded_main
+from evoopt.individuals import individual_type
 from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import RESULT_FILE, Run
-from evoopt.systems import system_of
 from evoopt.tasks import get_task
 
 GenerationHook = Callable[[dict[str, Any]], None]
@@ -55,7 +55,7 @@ def search(
         clear_unbegun(folder)
         with Run.create(folder, config) as run:
             run.store.on_generation = on_generation or run.store.on_generation
-            system_of(config).search(run, config, quiet)
+            individual_type(config.individual).search(run, config, quiet)
         return Run(folder)
 
 
@@ -90,7 +90,7 @@ def resume(
         config = run.config.override({"execution": overrides or {}})
         _check_device(config.execution.device)
         run.store.on_generation = on_generation or run.store.on_generation
-        system_of(config).search(run, config, quiet)
+        individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone
     return Run(folder)

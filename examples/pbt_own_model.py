@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from evoopt import PopulationBasedTraining
-from evoopt.evolution.schedule import Schedule
+from evoopt.systems.hyperparameters.schedules import Schedule
 
 SPACE = {
     "lr": {"min": 1e-4, "max": 1e-1, "default": 1e-3, "scale": "log"},

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from sklearn.datasets import make_classification
 from torch import Tensor, nn
 
-from evoopt.evolution.genetic import GeneticTrainer
 from evoopt.evolution.parent_selection import tournament
-from evoopt.evolution.reproduction import Elitist
-from evoopt.genomes.weight_operators import Mutation
+from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
+from evoopt.systems.genetic.succession import Elitist
+from evoopt.systems.genetic.weight_operators import Mutation
 from evoopt.tasks import Split
 from evoopt.training.head_start import train_on
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.evolution.worker import Chunk, EngineProbe
 from evoopt.execution import ChunkResult
+from evoopt.jobs.rule_worker import Chunk, EngineProbe
 from evoopt.optim import UpdateRule
 from evoopt.training.plan import TrainingResult
 

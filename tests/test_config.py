@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoopt.config import OptimizerConfig, list_spaces, load_space, parse_config
+from evoopt.config import list_spaces, load_space, parse_config
 from evoopt.errors import EvooptError
+from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.tasks import get_task
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import evoopt
-from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
+from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.tasks import DataOptions, get_task, load_task_data
 
 SETTINGS: dict[str, dict[str, object]] = {

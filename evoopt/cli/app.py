@@ -10,8 +10,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 import typer.core
 
-import evoopt
 from evoopt.errors import EvooptError
+from evoopt.version import __version__
 
 _ORDER = (
     "search", "resume", "watch", "show", "report", "plot", "schedule", "replay",
@@ -53,7 +53,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(f"evoopt {evoopt.__version__}")
+        typer.echo(f"evoopt {__version__}")
         raise typer.Exit
 
 

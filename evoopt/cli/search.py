@@ -63,8 +63,8 @@ def search(
 ) -> None:
     """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
     from evoopt import api
+    from evoopt.individuals import individual_type
     from evoopt.runs.folders import new_folder
-    from evoopt.systems import system_of
 
     execution = _execution(workers, executor, scheduler, device, data_dir)
     config = api.resolve(space, {"execution": execution})
@@ -76,7 +76,7 @@ def search(
     with new_folder(config.name, out) as folder:
         try:
             with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
-                typer.echo(system_of(config).describe_result(run))
+                typer.echo(individual_type(config.individual).text.describe_result(run))
         except KeyboardInterrupt:
             _interrupted(folder)
 
@@ -97,7 +97,7 @@ def resume(
 ) -> None:
     """Go on with an interrupted run; it ends as if it had never been interrupted."""
     from evoopt import api
-    from evoopt.systems import system_of
+    from evoopt.individuals import individual_type
 
     execution = _execution(workers, executor, scheduler, device, data_dir)
     try:
@@ -108,7 +108,7 @@ def resume(
             from_backup=from_backup,
             on_generation=_scalars(log_dir),
         ) as finished:
-            typer.echo(system_of(finished.config).describe_result(finished))
+            typer.echo(individual_type(finished.config.individual).text.describe_result(finished))
     except KeyboardInterrupt:
         _interrupted(run)
 
@@ -116,11 +116,11 @@ def resume(
 @app.command()
 def show(run: RunFolder) -> None:
     """Show a run: best rule, fitness, lineage, term counts per generation."""
+    from evoopt.individuals import individual_type
     from evoopt.runs.run import Run
-    from evoopt.systems import system_of
 
     with Run(run) as opened, read_as_data(str(run)):
-        typer.echo(system_of(opened.config).describe_run(opened))
+        typer.echo(individual_type(opened.config.individual).text.describe_run(opened))
 
 
 @app.command()

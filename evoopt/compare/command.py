@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evoopt.compare.analysis import Analysis, analyse
-from evoopt.compare.comparison import Place, run_comparison
+from evoopt.compare.comparison import LOCAL, run_comparison
 from evoopt.compare.contender import Contender, with_unique_names
 from evoopt.compare.controls import BEST_OF_N, best_of_n, check_controls, control_contenders
 from evoopt.compare.plots import save_plots
@@ -18,11 +18,11 @@ from evoopt.compare.sources import BASELINES, contender
 from evoopt.compare.table import describe_comparison, to_csv, to_csv_seeds
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
+from evoopt.execution import Place
 from evoopt.runs.run import CONFIG_FILE
 from evoopt.tasks import get_task
 
 DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))
-LOCAL = Place()
 MEMORY_FILE = "trainings.jsonl"
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -18,49 +17,19 @@ from evoopt.compare.tuner import Tuner
 from evoopt.compare.tuning import Tuners, tune
 from evoopt.compare.work import Cost, make_worker
 from evoopt.errors import EvooptError
-from evoopt.evolution.worker import WorkerSetup
-from evoopt.execution import Executor, make_executor
-from evoopt.execution.executor import ExecutorKind, WorkerFactory
+from evoopt.execution import Place
+from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingResult
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where the trainings of a comparison run.
-
-    Attributes:
-        executor: Kind of executor.
-        workers: Processes, one per core by default.
-        threads_per_worker: Torch threads per worker.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        data_dir: Where data sets lie.
-        timeout_s: Longest time for one job in seconds.
-        scheduler: Address of a Dask scheduler.
-    """
-
-    executor: ExecutorKind = "process"
-    workers: int | None = None
-    threads_per_worker: int = 1
-    device: str = "cpu"
-    data_dir: Path | None = None
-    timeout_s: float | None = None
-    scheduler: str | None = None
-
-    def start(self, factory: WorkerFactory, setup: Any) -> Executor:
-        """An executor there; see `make_executor`."""
-        return make_executor(
-            self.executor, factory, setup, workers=self.workers,
-            threads_per_worker=self.threads_per_worker, timeout_s=self.timeout_s,
-            scheduler=self.scheduler, device=self.device,
-        )  # fmt: skip
+LOCAL = Place()
 
 
 def run_comparison(
     candidates: Sequence[Contender],
     baselines: Sequence[Contender],
     protocol: Protocol,
-    place: Place = Place(),
+    place: Place = LOCAL,
     *,
     controls: Sequence[Contender] = (),
     memory: Path | None = None,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.compare.ablation import ablations
-from evoopt.compare.comparison import Place
 from evoopt.compare.contender import Contender, RuleSubject
 from evoopt.compare.laboratory import Laboratory, Wanted
 from evoopt.compare.protocol import Protocol
@@ -16,10 +15,12 @@ from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
 from evoopt.compare.space import Setting
 from evoopt.compare.work import make_worker
-from evoopt.config import OptimizerConfig
+from evoopt.config import RunConfig
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.evolution.evaluation import FINAL_REPLICATE
-from evoopt.evolution.worker import WorkerSetup
+from evoopt.execution import Place
+from evoopt.individuals import individual_type
+from evoopt.jobs.records import FINAL_REPLICATE
+from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
@@ -66,7 +67,7 @@ def control_contenders(
     if ABLATION in names:
         rules = [c for c in candidates if isinstance(c.subject, RuleSubject)]
         found += [variant for c in rules for variant in ablations(c)]
-    for name, configure in ((RANDOM_SEARCH, random_search_config), (NOISE, noise_config)):
+    for name, configure in ((RANDOM_SEARCH, random_search_config), (NOISE, lambda run: run.config.noise())):
         if name not in names or out is None:
             continue
         for candidate, folder in runs.items():
@@ -78,35 +79,25 @@ def control_contenders(
     return found
 
 
-def random_search_config(run: Run) -> OptimizerConfig:
+def random_search_config(run: Run) -> RunConfig:
     """The configuration of a random search that costs as many trainings as a run did.
 
     It is the same search with all individuals in its first generation: the same space, seeds, tasks and
     re-scoring of finalists, but no selection before the end.
     """
-    evaluation = run.optimizer_config.evaluation
-    trained = sum(row.replicate < FINAL_REPLICATE for row in run.store.evaluations())
-    individuals = max(2, trained // (len(evaluation.tasks) * evaluation.replicates))
-    search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
-    return run.optimizer_config.override({"search": search})
+    return run.config.random_search(sum(row.replicate < FINAL_REPLICATE for row in run.store.evaluations()))
 
 
-def noise_config(run: Run) -> OptimizerConfig:
-    """The configuration of a search whose fitness is random numbers: what drift alone makes of a run."""
-    return run.optimizer_config.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False}})
-
-
-def control_search(config: OptimizerConfig, folder: Path) -> Run:
+def control_search(config: RunConfig, folder: Path) -> Run:
     """Run a search for a control, or open the one that lies there, finished or not.
 
     Raises:
         EvooptError: See `evoopt.api.search`.
     """
-    from evoopt import api  # the API offers comparisons itself
-
-    if (folder / CONFIG_FILE).exists():
-        return api.resume(folder)
-    return api.search(config, out=folder)
+    begun = (folder / CONFIG_FILE).exists()
+    with Run(folder, writable=True) if begun else Run.create(folder, config) as run:
+        individual_type(config.individual).search(run, run.config, quiet=True)
+    return Run(folder)
 
 
 def best_of_n(

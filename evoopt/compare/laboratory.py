@@ -13,8 +13,8 @@ from typing import Any, cast
 from evoopt.compare.contender import Member
 from evoopt.compare.work import Cost, CostJob, Job, probe
 from evoopt.errors import EvooptError
-from evoopt.evolution.worker import EngineName
 from evoopt.execution import ChunkResult, Executor
+from evoopt.jobs.rule_worker import EngineName
 from evoopt.optim.rule import UpdateRule
 from evoopt.training.plan import TrainingPlan, TrainingResult
 

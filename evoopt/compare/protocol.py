@@ -10,7 +10,7 @@ from typing import Literal
 
 from evoopt.compare.contender import Contender
 from evoopt.errors import EvooptError
-from evoopt.evolution.worker import EngineName
+from evoopt.jobs.rule_worker import EngineName
 from evoopt.tasks import DataOptions, get_task
 from evoopt.training.plan import TrainingPlan, derive_seed
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evoopt.compare.comparison import Place
 from evoopt.compare.laboratory import Laboratory, Wanted
 from evoopt.compare.work import make_worker
-from evoopt.evolution.scores import Evaluation, fitness_values
-from evoopt.evolution.worker import WorkerSetup
-from evoopt.genomes.literal import PUBLISHED_SEEDS
+from evoopt.execution import Place
+from evoopt.jobs.records import Evaluation
+from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
+from evoopt.systems.optimizer.literal import PUBLISHED_SEEDS
+from evoopt.systems.optimizer.scores import fitness_values
 from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingPlan, TrainingResult
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evoopt.compare.command import Report, compare
-from evoopt.compare.comparison import Place
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.published import (
     CLAIMS,
@@ -28,6 +27,7 @@ from evoopt.compare.published import (
 )
 from evoopt.compare.result import without_nan
 from evoopt.errors import unknown_name
+from evoopt.execution import Place
 
 PUBLICATIONS = ("marfinetz2025",)
 PUBLISHED_TASKS = ("fashion_mnist", "cifar10", "mnist")

@@ -12,7 +12,7 @@ from evoopt.compare.contender import Contender, class_contender, rule_contender
 from evoopt.compare.foreign import find_class
 from evoopt.compare.space import DECLARED
 from evoopt.errors import EvooptError, read_as_data, unknown_name
-from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.individuals import individual_type
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import CONFIG_FILE, Run
@@ -71,10 +71,10 @@ def run_contender(run: Run) -> Contender:
     Raises:
         EvooptError: The run is not finished.
     """
-    evaluation = run.optimizer_config.evaluation
-    found = _default_space(run.folder.resolve().name, run.rule)
-    saw_test = evaluation.tasks if evaluation.fitness == "paper" else ()
-    return replace(found, search_tasks=evaluation.tasks, saw_test=frozenset(saw_test))
+    winner, tasks = _default_space(run.folder.resolve().name, run.rule), run.config.tasks
+    return replace(
+        winner, search_tasks=tasks, saw_test=frozenset(tasks if run.config.selects_on_test else ())
+    )
 
 
 def default_contender(name: str, rule: UpdateRule) -> Contender:
@@ -97,7 +97,8 @@ def _read_rule(path: Path) -> UpdateRule:
         raise EvooptError(f"{path} is not a JSON file: {error}") from None
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind == "optimizer_genome":
-        return OptimizerGenome.from_json(data).rule()
+        rule: UpdateRule = individual_type("optimizer").read_genome(data).rule()
+        return rule
     if kind == "update_rule":
         return UpdateRule.from_json(data)
     raise EvooptError(f"{path} holds neither an update rule nor an optimizer genome (its kind is {kind!r})")

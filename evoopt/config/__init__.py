@@ -1,25 +1,14 @@
-"""How a run is asked for: configurations by individual type, and the space files they are read from."""
+"""How a run is asked for: what all configurations share, and the space files they are read from."""
 
 from __future__ import annotations
 
-from evoopt.config.gadam import GadamConfig
-from evoopt.config.genetic import GeneticConfig
-from evoopt.config.optimizer import EvaluationSection, GenomeSection, OptimizerConfig, SearchSection
-from evoopt.config.recombination import RecombinationConfig
-from evoopt.config.sections import ExecutionSection, RunConfig, TrainingSection
-from evoopt.config.spaces import CONFIGS, list_spaces, load_space, parse_config, spaces_folder
+from evoopt.config.sections import ExecutionSection, RunConfig, Section, TrainingSection
+from evoopt.config.spaces import list_spaces, load_space, parse_config, spaces_folder
 
 __all__ = [
-    "CONFIGS",
-    "EvaluationSection",
     "ExecutionSection",
-    "GadamConfig",
-    "GeneticConfig",
-    "GenomeSection",
-    "OptimizerConfig",
-    "RecombinationConfig",
     "RunConfig",
-    "SearchSection",
+    "Section",
     "TrainingSection",
     "list_spaces",
     "load_space",

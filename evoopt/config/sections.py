@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evoopt.errors import EvooptError, unknown_name
+from evoopt.execution import Place
 
 CONFIG_VERSION = 1
 
@@ -37,6 +39,19 @@ class ExecutionSection(Section):
         None,
         description="folder that all machines see: living models travel in it, not through the scheduler",
     )
+
+    def place(self, threads_per_worker: int) -> Place:
+        """Where that is; threads decide how sums are rounded, so they are not settings of a machine."""
+        return Place(
+            executor=self.executor,
+            workers=self.workers,
+            threads_per_worker=threads_per_worker,
+            device=self.device,
+            data_dir=Path(self.data_dir) if self.data_dir else None,
+            timeout_s=self.timeout_s,
+            scheduler=self.scheduler,
+            exchange=None if self.exchange is None else Path(self.exchange).absolute(),
+        )
 
 
 class TrainingSection(Section):
@@ -84,6 +99,11 @@ class RunConfig(Section):
         """Names of the tasks the run trains on."""
         raise NotImplementedError
 
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether test data decide who is selected, so that the winner must not be compared on them."""
+        return False
+
     def with_tasks(self, names: tuple[str, ...]) -> Self:
         """The same with other tasks.
 
@@ -91,6 +111,22 @@ class RunConfig(Section):
             EvooptError: More tasks than this individual type takes.
         """
         raise NotImplementedError
+
+    def random_search(self, trainings: int) -> Self:
+        """The same search without selection, at the cost of so many trainings: a control.
+
+        Raises:
+            EvooptError: This individual type has no such control.
+        """
+        raise EvooptError(f"there is no random search for individuals of type {self.individual!r}")
+
+    def noise(self) -> Self:
+        """The same search with random numbers for fitness: what drift alone makes of it.
+
+        Raises:
+            EvooptError: This individual type has no such control.
+        """
+        raise EvooptError(f"there is no search without information for type {self.individual!r}")
 
     def cross_check(self, source: str) -> None:
         """Check what no single setting can tell.
@@ -118,6 +154,11 @@ class RunConfig(Section):
             if given:
                 data.setdefault(section, {}).update(given)
         return type(self).validated(data, "command line")
+
+    def option(self, name: str) -> Any:
+        """A setting by its name on the command line."""
+        section, _, setting = self.options[name].partition(".")
+        return getattr(getattr(self, section), setting)
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Replace settings by their names on the command line; None means no change.

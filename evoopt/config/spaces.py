@@ -6,21 +6,10 @@ import os
 import tomllib
 from pathlib import Path
 
-import evoopt
-from evoopt.config.gadam import GadamConfig
-from evoopt.config.genetic import GeneticConfig
-from evoopt.config.optimizer import OptimizerConfig
-from evoopt.config.recombination import RecombinationConfig
 from evoopt.config.sections import RunConfig
 from evoopt.errors import EvooptError, unknown_name
-
-CONFIGS: dict[str, type[RunConfig]] = {
-    "optimizer": OptimizerConfig,
-    "gadam": GadamConfig,
-    "genetic": GeneticConfig,
-    "recombination": RecombinationConfig,
-}
-"""Configuration class by individual type."""
+from evoopt.individuals import individual_type
+from evoopt.version import PACKAGE
 
 
 def parse_config(text: str, source: str) -> RunConfig:
@@ -38,9 +27,8 @@ def parse_config(text: str, source: str) -> RunConfig:
     except tomllib.TOMLDecodeError as error:
         raise EvooptError(f"{source} is not valid TOML: {error}") from None
     individual = data.get("individual", "optimizer")
-    if not isinstance(individual, str) or individual not in CONFIGS:
-        raise unknown_name(f"individual type in {source}", str(individual), CONFIGS)
-    return CONFIGS[individual].validated(data, source)
+    config: type[RunConfig] = individual_type(str(individual), f" in {source}").config
+    return config.validated(data, source)
 
 
 def load_space(name: str) -> RunConfig:
@@ -68,6 +56,5 @@ def list_spaces() -> dict[str, RunConfig]:
 
 def spaces_folder() -> Path:
     """Where the shipped search spaces lie: in the installed package, or beside it in a checkout."""
-    package = Path(evoopt.__file__).parent
-    inside = package / "search_spaces"
-    return inside if inside.is_dir() else package.parent / "search_spaces"
+    inside = PACKAGE / "search_spaces"
+    return inside if inside.is_dir() else PACKAGE.parent / "search_spaces"

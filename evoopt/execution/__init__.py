@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from evoopt.execution.executor import ChunkResult, Executor, Worker, make_executor, ordered
+from evoopt.execution.place import Place
 
-__all__ = ["ChunkResult", "Executor", "Worker", "make_executor", "ordered"]
+__all__ = ["ChunkResult", "Executor", "Place", "Worker", "make_executor", "ordered"]

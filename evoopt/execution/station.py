@@ -16,10 +16,10 @@ from typing import Any
 from distributed import Worker as DaskWorker
 from distributed import WorkerPlugin, get_worker
 
-import evoopt
 from evoopt.errors import EvooptError
 from evoopt.execution.executor import ChunkResult, Worker
 from evoopt.execution.pool import ProcessExecutor
+from evoopt.version import __version__
 
 IDLE_S = 600.0
 """Processes without work for this long are ended; they are made again when they are needed."""
@@ -28,7 +28,7 @@ IDLE_S = 600.0
 def versions() -> dict[str, str]:
     """What must agree between the machines of a run; labels of local versions such as +cpu are left out."""
     return {
-        "evoopt": evoopt.__version__,
+        "evoopt": __version__,
         "torch": importlib.metadata.version("torch").partition("+")[0],
         "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }

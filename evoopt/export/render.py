@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jinja2
 
-import evoopt
 from evoopt.errors import EvooptError
 from evoopt.export.docstring import class_docstring
 from evoopt.export.naming import check_class_name, function_name
@@ -15,6 +14,7 @@ from evoopt.export.options import options
 from evoopt.export.source import Provenance, load_rule
 from evoopt.export.terms import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
 from evoopt.optim.rule import UpdateRule
+from evoopt.version import __version__
 
 
 def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = None) -> str:
@@ -40,7 +40,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     return _template().render(
         cls=class_name,
         fn=function_name(class_name),
-        version=evoopt.__version__,
+        version=__version__,
         docstring=class_docstring(class_name, rule, provenance or Provenance("an update rule"), arguments),
         arguments=arguments,
         constants=[name for option in arguments for name in option.constants],

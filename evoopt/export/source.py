@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.errors import EvooptError, read_as_data, unknown_name
-from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.individuals import individual_type
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
@@ -86,24 +86,24 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
 
 def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
     with Run(folder) as run, read_as_data(str(folder)):
-        winner, evaluation = run.winner, run.optimizer_config.evaluation
+        rule, config = run.rule, run.config
         trainings = sum(run.store.outcome_counts().values())
         provenance = Provenance(
-            f"run {folder.resolve().name}, space {run.config.name!r}, seed {run.config.seed}",
+            f"run {folder.resolve().name}, space {config.name!r}, seed {config.seed}",
             run=folder.resolve().name,
-            data=", ".join(Path(task).name for task in evaluation.tasks),
-            budget=f"{trainings:,} trainings of {evaluation.steps} steps",
-            genome=OptimizerGenome.from_json(winner["genome"]).to_json(),
+            data=", ".join(Path(task).name for task in config.tasks),
+            budget=f"{trainings:,} trainings of {config.option('steps')} steps",
+            genome=individual_type(config.individual).read_genome(run.winner["genome"]).to_json(),
             comparison=run.verdict,
         )
-        return UpdateRule.from_json(winner["rule"]), provenance
+        return rule, provenance
 
 
 def _from_json(data: Any, path: Path) -> tuple[UpdateRule, Provenance]:
     origin = f"file {path.name}"
     try:
         if isinstance(data, dict) and data.get("kind") == "optimizer_genome":
-            return OptimizerGenome.from_json(data).rule(), Provenance(origin, genome=data)
+            return individual_type("optimizer").read_genome(data).rule(), Provenance(origin, genome=data)
         return UpdateRule.from_json(data), Provenance(origin)
     except EvooptError as error:
         raise EvooptError(f"{path}: {error}") from None

@@ -58,8 +58,7 @@ class Sections(Protocol):
 
 def planned_generations(run: Run) -> int:
     """Generations that the run's configuration asks for."""
-    section, _, setting = run.config.options["generations"].partition(".")
-    return int(getattr(getattr(run.config, section), setting))
+    return int(run.config.option("generations"))
 
 
 def generations_table(records: Sequence[Record], columns: Sequence[Figured]) -> Table:

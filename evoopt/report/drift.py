@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evoopt.config import OptimizerConfig, RecombinationConfig
 from evoopt.evolution.individual import Individual
-from evoopt.evolution.recombination import make_generations
-from evoopt.evolution.scheme import ElitistScheme
-from evoopt.evolution.toolbox import optimizer_toolbox
-from evoopt.genomes.optimizer import OptimizerGenome
-from evoopt.report.genes import gene_measures
+from evoopt.systems.hyperparameters.assembly import make_generations
+from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.genes import gene_measures
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_toolbox import optimizer_toolbox
+from evoopt.systems.optimizer.scheme import ElitistScheme
 from evoopt.training.plan import derive_seed
 
 RUNS, FEWEST_RUNS = 20, 8

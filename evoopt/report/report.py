@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import cast
 
-import evoopt
 from evoopt.errors import EvooptError, read_as_data, unknown_name
+from evoopt.individuals import individual_type
 from evoopt.report.blocks import Page, Section, Text
 from evoopt.report.common import Sections, planned_generations, settings
 from evoopt.report.html import render_page
 from evoopt.runs.run import Run
+from evoopt.version import __version__
 
 REPORT_FILE = "report.html"
-_TYPES = {
-    "optimizer": "search for an optimizer",
-    "gadam": "GADAM: models trained by Adam and evolved between phases of training",
-    "genetic": "genetic training of weights, without gradients",
-    "recombination": "evolution of hyperparameters",
-}
 
 
 def sections_of(run: Run) -> Sections:
@@ -28,20 +21,20 @@ def sections_of(run: Run) -> Sections:
     Raises:
         EvooptError: Nobody has written it.
     """
-    name = f"evoopt.report.{run.config.individual}"
-    if importlib.util.find_spec(name) is None:
+    sections: Sections | None = individual_type(run.config.individual).report
+    if sections is None:
         raise EvooptError(
-            f"there is no report on runs of type {run.config.individual!r}: write "
-            f"evoopt/report/{run.config.individual}.py, or look with: evoopt show"
+            f"there is no report on runs of type {run.config.individual!r}: name one in its "
+            "`IndividualType`, or look with: evoopt show"
         )
-    return cast(Sections, importlib.import_module(name))
+    return sections
 
 
 def make_page(run: Run) -> Page:
     """The report on a run, which may be unfinished."""
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
-    kind = _TYPES.get(run.config.individual, run.config.individual)
+    kind = individual_type(run.config.individual).about
     parts = (
         sections_of(run).sections(run)
         if done
@@ -52,7 +45,7 @@ def make_page(run: Run) -> Page:
         title=run.folder.resolve().name,
         lead=f"{kind} · space {run.config.name} · {state}",
         sections=[*parts, settings(run)],
-        footer=f"Written by evoopt {evoopt.__version__} from a run folder of evoopt {made_with}. This file "
+        footer=f"Written by evoopt {__version__} from a run folder of evoopt {made_with}. This file "
         "is complete: it loads nothing.",
     )
 

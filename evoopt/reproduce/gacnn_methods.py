@@ -9,9 +9,9 @@ from functools import partial
 import torch
 
 from evoopt.evolution.parent_selection import scan, tournament
-from evoopt.evolution.reproduction import Scheme, SteadyState, make_scheme
-from evoopt.genomes.chromosome import EncodingName
-from evoopt.genomes.weight_operators import Mutation
+from evoopt.systems.genetic.chromosome import EncodingName
+from evoopt.systems.genetic.succession import Scheme, SteadyState, make_scheme
+from evoopt.systems.genetic.weight_operators import Mutation
 from evoopt.training.head_start import KERAS_ADAM, MakeOptimizer
 
 

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.genetic_scheme import GeneticScheme, initial_population
 from evoopt.evolution.parent_selection import best_first
 from evoopt.execution import Worker
-from evoopt.genomes.chromosome import Encoding
-from evoopt.genomes.weight_operators import WeightOperators
 from evoopt.reproduce.gacnn_methods import METHODS, OPTIMIZERS, VARIANTS, Budget
 from evoopt.reproduce.units import Unit
+from evoopt.systems.genetic.chromosome import Encoding
+from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
+from evoopt.systems.genetic.weight_operators import WeightOperators
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.head_start import KERAS_ADAM, MakeOptimizer

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evoopt.compare.comparison import Place
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
+from evoopt.execution import Place
 from evoopt.execution.process_setup import usable_cores
 from evoopt.reproduce import gadam_budget as budgets
 from evoopt.reproduce.gadam_budget import FIGURES, PARTS, Budget, FiguresBudget

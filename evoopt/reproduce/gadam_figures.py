@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evoopt.compare.comparison import Place
-from evoopt.config.gadam import GadamSection
-from evoopt.evolution.gadam import GadamScheme, Sizes
-from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
-from evoopt.execution import make_executor
+from evoopt.execution import Place, make_executor
+from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.reproduce.gadam_budget import FIGURES, PARTS, Budget, FiguresBudget
 from evoopt.reproduce.gadam_units import data_options, units_of
 from evoopt.reproduce.units import Unit, UnitFile
+from evoopt.systems.gadam.config import GadamSection
+from evoopt.systems.gadam.scheme import GadamScheme, Sizes
 from evoopt.tasks import get_task, load_task_data
 
 FIGURE_VARIANTS = ("gadam_paper", "gadam")

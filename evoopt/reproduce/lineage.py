@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evoopt.evolution.phase_trainer import Examples, PhaseTrainer, Scores
-from evoopt.genomes import unit_model
+from evoopt.jobs.phase_trainer import Examples, PhaseTrainer, Scores
+from evoopt.systems.gadam import unit_model
 from evoopt.training.members import Members
 from evoopt.training.phase import PhasePlan
 

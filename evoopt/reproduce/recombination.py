@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evoopt.compare.comparison import Place
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
+from evoopt.execution import Place
 from evoopt.reproduce.recombination_budget import DEFAULT_PARTS, PAPER_PARTS, PARTS, Budget
 from evoopt.reproduce.recombination_plots import save_plots
 from evoopt.reproduce.recombination_published import PUBLISHED

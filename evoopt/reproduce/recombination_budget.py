@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from evoopt.config import RecombinationConfig, load_space
+from evoopt.config import load_space
+from evoopt.systems.hyperparameters.config import RecombinationConfig
 
 Measure = Literal["error", "perplexity", "steps"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoopt.compare.statistics import PairedDifference, paired_difference
-from evoopt.evolution.schedule import Schedule
-from evoopt.evolution.trial import figure_of_merit
 from evoopt.reproduce.recombination_budget import PARTS, Budget, Measure
 from evoopt.reproduce.units import Unit, UnitFile
+from evoopt.systems.hyperparameters.schedules import Schedule
+from evoopt.systems.hyperparameters.trial import figure_of_merit
 
 NAMES = {
     "default": "default hyperparameters",

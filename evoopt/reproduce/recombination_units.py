@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evoopt.config import RecombinationConfig
 from evoopt.execution import Worker
 from evoopt.reproduce.recombination_budget import PARTS, Budget
 from evoopt.reproduce.recombination_work import Work, find_hyperparameters, find_schedule
 from evoopt.reproduce.units import Unit
+from evoopt.systems.hyperparameters.config import RecombinationConfig
 
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "random": {"scheme": "random"},

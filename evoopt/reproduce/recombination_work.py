@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evoopt.config import RecombinationConfig
 from evoopt.errors import EvooptError
-from evoopt.evolution.phase_trainer import Examples, PhaseTrainer
-from evoopt.evolution.schedule import Replay, Schedule, replay
-from evoopt.evolution.trial import Trial, TrialPlan, figure_of_merit
-from evoopt.evolution.trial_runner import TrialRunner, TrialSetup, make_network
-from evoopt.genomes.loci import Value
+from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.runs.stages import WEIGHTS_FOLDER
-from evoopt.systems import recombination
+from evoopt.systems.hyperparameters import hyperparameter_search as recombination
+from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
+from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, figure_of_merit
+from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_network
 from evoopt.systems.living_models import phase_setup
 from evoopt.tasks.task import Split, TaskData
+from evoopt.training.hyperparameters import Value
 
 
 @dataclass(frozen=True)

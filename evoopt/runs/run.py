@@ -10,14 +10,14 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import evoopt
-from evoopt.config import OptimizerConfig, RunConfig, parse_config
+from evoopt.config import RunConfig, parse_config
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
-from evoopt.genomes import GENOMES
+from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.lock import RunLock
 from evoopt.runs.store import RunStore
+from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
 RESULT_FILE, COMPARISON_FILE, MODEL_FILE = "result.json", "comparison.json", "model.safetensors"
@@ -56,7 +56,7 @@ class Run:
             self.store = RunStore(
                 self.folder / DATABASE_FILE,
                 readonly=not writable,
-                read_genome=GENOMES[self.config.individual],
+                read_genome=individual_type(self.config.individual).read_genome,
             )
         except BaseException:
             self.close()
@@ -78,7 +78,7 @@ class Run:
                 )
                 raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
             store = RunStore(folder / DATABASE_FILE, create=True)
-            store.set_meta("evoopt", evoopt.__version__)
+            store.set_meta("evoopt", __version__)
             store.close()
         except OSError as error:
             raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
@@ -123,47 +123,19 @@ class Run:
         return winner
 
     @property
-    def optimizer_config(self) -> OptimizerConfig:
-        """The configuration of a search for an optimizer.
-
-        Raises:
-            EvooptError: A run of another individual type.
-        """
-        if not isinstance(self.config, OptimizerConfig):
-            raise EvooptError(
-                f"{self.folder} holds models evolved as {self.config.individual!r}, not an optimizer; "
-                f"its best model is {self.folder / MODEL_FILE}"
-            )
-        return self.config
-
-    @property
-    def best(self) -> dict[str, Any] | None:
-        """The winner; in an unfinished run the newest generation's best; None before there is any."""
-        winner: dict[str, Any] | None = self.store.winner()
-        records = self.generations
-        if winner is not None or not records:
-            return winner
-        ind = self.store.individual(records[-1]["best_id"])
-        rule = ind.genome.rule().canonical()
-        return {
-            "id": ind.id,
-            "key": ind.genome.key,
-            "genome": ind.genome.to_json(),
-            "rule": rule.to_json(),
-            "formula": rule.formula(),
-            "search_fitness": records[-1]["best"],
-            "final": None,
-        }
-
-    @property
     def rule(self) -> UpdateRule:
         """The winner's update rule in canonical form.
 
         Raises:
             EvooptError: A run of another individual type, or not finished.
         """
-        _ = self.optimizer_config
-        return UpdateRule.from_json(self.winner["rule"])
+        winner = self.winner
+        if "rule" not in winner:
+            raise EvooptError(
+                f"{self.folder} holds models evolved as {self.config.individual!r}, not an optimizer; "
+                f"its best model is {self.folder / MODEL_FILE}"
+            )
+        return UpdateRule.from_json(winner["rule"])
 
     @property
     def verdict(self) -> str | None:

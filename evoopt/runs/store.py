@@ -11,9 +11,9 @@ from typing import Any
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
-from evoopt.evolution.scores import Evaluation
-from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.jobs.records import Evaluation
 from evoopt.runs.database import BACKUP_FILE, Database, Row
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.training.plan import TrainingResult
 
 STORE_VERSION = 2

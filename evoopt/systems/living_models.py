@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from evoopt.config import ExecutionSection, GadamConfig, GeneticConfig, RecombinationConfig, TrainingSection
-from evoopt.config.genetic import ScoringSection
-from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.config import TrainingSection
 from evoopt.evolution.stages import StagedScheme, evolve_models
-from evoopt.execution import Executor, make_executor
-from evoopt.execution.executor import WorkerFactory
+from evoopt.execution import Executor
+from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.runs.stages import RunStages
+from evoopt.systems.gadam.config import GadamConfig
+from evoopt.systems.genetic.config import GeneticConfig, ScoringSection
+from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.systems.progress import StageProgress
 from evoopt.tasks import DataOptions
 from evoopt.tasks.task import Task, TaskData
@@ -40,31 +41,16 @@ def phase_setup(config: GadamConfig | GeneticConfig | RecombinationConfig) -> Ph
     return PhaseSetup(training.task, options, config.execution.device)
 
 
-def run_executor(execution: ExecutionSection, factory: WorkerFactory, setup: Any, threads: int) -> Executor:
-    """The executor that a configuration asks for."""
-    return make_executor(
-        execution.executor,
-        factory,
-        setup,
-        workers=execution.workers,
-        threads_per_worker=threads,
-        timeout_s=execution.timeout_s,
-        scheduler=execution.scheduler,
-        device=execution.device,
-    )
-
-
 def training_executor(config: GadamConfig | RecombinationConfig, setup: PhaseSetup) -> Executor:
     """An executor whose workers train phases."""
-    threads = config.training.threads_per_worker
-    return run_executor(config.execution, make_phase_worker, setup, threads)
+    return config.execution.place(config.training.threads_per_worker).start(make_phase_worker, setup)
 
 
 def phase_trainer(executor: Executor, config: GadamConfig | RecombinationConfig) -> PhaseTrainer:
     """What trains and scores members on an executor."""
-    training, exchange = config.training, config.execution.exchange
-    folder = None if exchange is None else Path(exchange).absolute()
-    return PhaseTrainer.on(executor, training.chunk_size, training.engine, folder)
+    training = config.training
+    exchange = config.execution.place(training.threads_per_worker).exchange
+    return PhaseTrainer.on(executor, training.chunk_size, training.engine, exchange)
 
 
 def evolve_run(run: Run, executor: Executor, make: Callable[[], S], stages: int, quiet: bool) -> S:

@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evoopt.config import OptimizerConfig
 from evoopt.evolution.stages import Stage
+from evoopt.systems.optimizer.config import OptimizerConfig
 
 
 class Progress:

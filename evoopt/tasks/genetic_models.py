@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.glorot import glorot_normal_
 from evoopt.tasks.datasets import CIFAR10, Normalisation, image_set_loader, load_digits
+from evoopt.tasks.models.glorot import glorot_normal_
 from evoopt.tasks.models.initial import initialise
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from torch import Tensor
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.loci import Value
 from evoopt.optim.presets import preset
 from evoopt.optim.rule import UpdateRule
 from evoopt.training.members import Members
 from evoopt.training.population import ModelPopulation
+
+Value = bool | int | float | str
+"""What a hyperparameter may be."""
 
 RULE_NAMES = ("optimizer", "lr", "momentum", "beta1", "beta2", "eps", "weight_decay")
 """Hyperparameters of the update rule; ``momentum`` is another name of ``beta1``, and ``weight_decay`` is

@@ -12,8 +12,8 @@ from evoopt.compare.contender import Contender, rule_contender
 from evoopt.compare.foreign import ForeignOptimizer
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
 from evoopt.compare.work import Cost, CostJob, Job
-from evoopt.evolution.worker import EngineProbe
 from evoopt.execution import ChunkResult
+from evoopt.jobs.rule_worker import EngineProbe
 from evoopt.optim import PRESETS
 from evoopt.training.plan import TrainingResult
 

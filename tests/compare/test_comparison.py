@@ -19,8 +19,8 @@ from evoopt.compare.sources import contender
 from evoopt.compare.tuning import tune
 from evoopt.compare.work import Job, make_worker
 from evoopt.errors import EvooptError, SealedTestError
-from evoopt.evolution.worker import WorkerSetup
 from evoopt.execution import make_executor
+from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.optim import PRESETS
 from evoopt.tasks import SealedSplit
 from evoopt.training.plan import TrainingPlan, TrainingResult
@@ -96,8 +96,8 @@ def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_search_worker_cannot_score_on_test_data() -> None:
-    from evoopt.evolution.worker import Chunk
-    from evoopt.evolution.worker import make_worker as search_worker
+    from evoopt.jobs.rule_worker import Chunk
+    from evoopt.jobs.rule_worker import make_worker as search_worker
 
     worker = search_worker(WorkerSetup(("digits",), TINY.data_options()))
     with pytest.raises(SealedTestError):

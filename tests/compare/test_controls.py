@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 import evoopt
-from evoopt.compare import Place, Protocol, compare, load_comparison, short_comparison
+from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.ablation import ablations, adam_with_schedule_of
 from evoopt.compare.contender import OWN, RuleSubject
-from evoopt.compare.controls import noise_config, random_search_config
-from evoopt.compare.short import short_protocol
+from evoopt.compare.controls import random_search_config
 from evoopt.compare.sources import contender
-from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.optim import PRESETS
 from evoopt.runs.run import Run
+from evoopt.systems.optimizer.closing_comparison import short_comparison, short_protocol
+from evoopt.systems.optimizer.config import OptimizerConfig
 
 SEARCH: dict[str, dict[str, Any]] = {
     "search": {
@@ -79,7 +79,7 @@ def test_a_random_search_costs_what_the_search_cost(run_folder: Path) -> None:
 
 def test_the_noise_control_differs_in_its_fitness_alone(run_folder: Path) -> None:
     with Run(run_folder) as run:
-        noise = noise_config(run)
+        noise = run.config.noise()
         assert noise.evaluation.fitness == "noise"
         assert noise.override({"evaluation": {"fitness": "validation"}}) == run.config
 

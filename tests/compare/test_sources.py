@@ -22,12 +22,12 @@ from evoopt.compare.contender import (
 from evoopt.compare.foreign import ForeignOptimizer, find_class, make_foreign
 from evoopt.compare.sources import BASELINES, TORCH_CLASSES, contender
 from evoopt.compare.space import Setting
-from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.export import render
-from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.optim import PRESETS, preset
 from evoopt.runs.run import Run
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.sequential import train_sequential

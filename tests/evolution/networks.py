@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from evoopt.evolution.genetic_scheme import GeneticScheme, initial_population
-from evoopt.evolution.reproduction import Scheme, make_scheme
-from evoopt.genomes.chromosome import Encoding
-from evoopt.genomes.weight_operators import WeightOperators
+from evoopt.systems.genetic.chromosome import Encoding
+from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
+from evoopt.systems.genetic.succession import Scheme, make_scheme
+from evoopt.systems.genetic.weight_operators import WeightOperators
 from evoopt.tasks import Split
 from evoopt.training.scoring import Scorer
 

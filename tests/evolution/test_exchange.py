@@ -10,8 +10,8 @@ import torch
 
 import evoopt
 from evoopt.errors import EvooptError
-from evoopt.evolution.exchange import received, sent
-from evoopt.evolution.phase_trainer import PhaseChunk
+from evoopt.jobs.exchange import received, sent
+from evoopt.jobs.phase_trainer import PhaseChunk
 from tests.execution.test_dask_runs import run
 
 TINY = {

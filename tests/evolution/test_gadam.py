@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import evoopt
-from evoopt.config.gadam import GadamSection
 from evoopt.errors import EvooptError
-from evoopt.evolution.gadam import GadamScheme, Sizes
-from evoopt.evolution.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.evolution.stages import Stage, evolve_models
 from evoopt.execution import make_executor
-from evoopt.systems.gadam import Gadam
+from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.systems.gadam.config import GadamSection
+from evoopt.systems.gadam.gadam import Gadam
+from evoopt.systems.gadam.scheme import GadamScheme, Sizes
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.phase import PhaseEngine, PhasePlan

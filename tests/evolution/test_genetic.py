@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.genetic import GeneticTrainer
-from evoopt.evolution.genetic_scheme import GeneticScheme, initial_population
 from evoopt.evolution.parent_selection import Scores
-from evoopt.evolution.reproduction import SCHEMES, Child, Elitist, SteadyState
-from evoopt.evolution.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.execution import make_executor
-from evoopt.genomes.weight_genome import WeightGenome
+from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
+from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
+from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
+from evoopt.systems.genetic.succession import SCHEMES, Child, Elitist, SteadyState
+from evoopt.systems.genetic.weight_genome import WeightGenome
 from evoopt.training.scoring import Scorer
 from tests.evolution.networks import evolution, stripes, tiny_network, worst_class
 

@@ -11,21 +11,26 @@ import pytest
 import torch
 from torch import nn
 
-from evoopt.config.recombination import RecombinationSection
 from evoopt.errors import EvooptError
-from evoopt.evolution.hpo import HpoScheme
-from evoopt.evolution.phase_trainer import PhaseSetup
-from evoopt.evolution.schedule import data_seed, initial_seed
-from evoopt.evolution.trial import Trial, TrialPlan
-from evoopt.evolution.trial_runner import TrialChunk, TrialRunner, TrialSetup, make_network, make_trial_worker
 from evoopt.execution import make_executor
-from evoopt.genomes.hyperparameters import HyperparameterSpace
-from evoopt.genomes.loci import Value
-from evoopt.systems.three_parent_ga import ThreeParentGA
+from evoopt.jobs.phase_trainer import PhaseSetup
+from evoopt.systems.hyperparameters.config import RecombinationSection
+from evoopt.systems.hyperparameters.hpo_scheme import HpoScheme
+from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+from evoopt.systems.hyperparameters.schedules import data_seed, initial_seed
+from evoopt.systems.hyperparameters.three_parent_ga import ThreeParentGA
+from evoopt.systems.hyperparameters.trial import Trial, TrialPlan
+from evoopt.systems.hyperparameters.trial_runner import (
+    TrialChunk,
+    TrialRunner,
+    TrialSetup,
+    make_network,
+    make_trial_worker,
+)
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.forward import evaluate_population
-from evoopt.training.hyperparameters import update_rule
+from evoopt.training.hyperparameters import Value, update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhasePlan, train_phase
 from evoopt.training.plan import derive_seed

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
-from evoopt.evolution.evaluation import FINAL_REPLICATE, Evaluator
-from evoopt.evolution.loop import evolve
-from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.optim import preset
 from evoopt.runs import Run
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.loop import evolve
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from tests.stubs import StubExecutor
 
 GENERATIONS = 5

@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoopt.config.recombination import RecombinationSection
 from evoopt.errors import EvooptError
-from evoopt.evolution.breeding import Birth, Parent, ThreeParent, recombination_toolbox
-from evoopt.evolution.gadam import Sizes
-from evoopt.evolution.pbt import PbtScheme
-from evoopt.evolution.phase_trainer import Examples, PhaseSetup, PhaseTrainer
-from evoopt.evolution.schedule import Schedule, replay
-from evoopt.genomes.hyperparameters import Hyperparameters, HyperparameterSpace
-from evoopt.systems.population_based_training import PopulationBasedTraining
+from evoopt.jobs.phase_trainer import Examples, PhaseSetup, PhaseTrainer
+from evoopt.systems.gadam.scheme import Sizes
+from evoopt.systems.hyperparameters.breeding import Birth, Parent, ThreeParent, recombination_toolbox
+from evoopt.systems.hyperparameters.config import RecombinationSection
+from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
+from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
+from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
+from evoopt.systems.hyperparameters.schedules import Schedule, replay
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Split, Task
 from evoopt.training.hyperparameters import set_hyperparameters, update_rule

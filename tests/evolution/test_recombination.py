@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evoopt.config.recombination import RecombinationConfig, RecombinationSection
 from evoopt.errors import EvooptError
-from evoopt.evolution.breeding import Parent, RandomSearch, ThreeParent, Truncation, recombination_toolbox
 from evoopt.evolution.demes import Demes
-from evoopt.evolution.generations import Generations
-from evoopt.evolution.merit import choose_proportional, gaussian_fitness
-from evoopt.evolution.recombination import make_breeder, make_generations
-from evoopt.genomes.hyperparameters import HyperparameterSpace
+from evoopt.systems.hyperparameters.assembly import make_breeder, make_generations
+from evoopt.systems.hyperparameters.breeding import (
+    Parent,
+    RandomSearch,
+    ThreeParent,
+    Truncation,
+    recombination_toolbox,
+)
+from evoopt.systems.hyperparameters.config import RecombinationConfig, RecombinationSection
+from evoopt.systems.hyperparameters.generations import Generations
+from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+from evoopt.systems.hyperparameters.merit import choose_proportional, gaussian_fitness
 
 SPACE = HyperparameterSpace.parse(
     {name: {"min": 1e-6, "max": 1e6, "default": 1.0} for name in ("lr", "decay", "q")}

@@ -9,7 +9,7 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.parent_selection import tournament
-from evoopt.evolution.reproduction import (
+from evoopt.systems.genetic.succession import (
     SCHEMES,
     Child,
     Elitist,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.worker import Chunk, EngineProbe, WorkerSetup, make_worker
+from evoopt.jobs.rule_worker import Chunk, EngineProbe, WorkerSetup, make_worker
 from evoopt.optim import UpdateRule, preset
 from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingPlan

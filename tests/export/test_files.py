@@ -21,8 +21,8 @@ from evoopt.errors import EvooptError
 from evoopt.export import FORMATS, Provenance, load_rule, render, write_export
 from evoopt.export.docstring import formulas
 from evoopt.export.presets import FOLDER, PRESET_CLASSES, preset_files
-from evoopt.genomes.optimizer import OptimizerGenome
 from evoopt.optim import PRESETS, TERMS, UpdateRule, from_genome, from_rule, generated
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from tests.export.subjects import RULES
 from tests.rules import random_rule
 

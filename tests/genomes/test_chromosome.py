@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.chromosome import Encoding, EncodingName
+from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.tasks.genetic_models import GeneticDigitsNet, GeneticLeNet, GeneticMNISTNet
 from evoopt.training.population import ModelPopulation
 

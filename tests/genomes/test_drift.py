@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from evoopt.genomes.literal import LiteralOperators
-from evoopt.genomes.optimizer import OptimizerGenome
-from evoopt.genomes.robust import RobustOperators
-from evoopt.genomes.space import OptimizerSpace
 from evoopt.optim import TERMS
 from evoopt.optim.terms import PAPER_TERMS
+from evoopt.systems.optimizer.literal import LiteralOperators
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
+from evoopt.systems.optimizer.robust import RobustOperators
 
 Operators = LiteralOperators | RobustOperators
 RUNS = 40

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.hyperparameters import Hyperparameters, HyperparameterSpace
-from evoopt.genomes.recombination import (
+from evoopt.systems.hyperparameters.hyperparameter_operators import (
     crossover,
     initial_population,
     mutate,
     perturb,
     random_population,
 )
+from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
 
 TABLES: dict[str, Any] = {
     "lr": {"min": 1e-5, "max": 1.0, "default": 1e-3, "scale": "log"},

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.literal import PUBLISHED_SEEDS, LiteralOperators
-from evoopt.genomes.optimizer import CONSTANTS, FLAGS, OptimizerGenome
-from evoopt.genomes.robust import RobustOperators
-from evoopt.genomes.space import DEFAULT_RANGES, OptimizerSpace
 from evoopt.optim import PRESETS, TERMS
 from evoopt.optim.terms import PAPER_TERMS
+from evoopt.systems.optimizer.literal import PUBLISHED_SEEDS, LiteralOperators
+from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS, OptimizerGenome
+from evoopt.systems.optimizer.optimizer_space import DEFAULT_RANGES, OptimizerSpace
+from evoopt.systems.optimizer.robust import RobustOperators
 
 ROBUST = RobustOperators(OptimizerSpace(), initial=tuple(PRESETS))
 LITERAL = LiteralOperators(OptimizerSpace(terms=PAPER_TERMS))

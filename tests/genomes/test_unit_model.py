@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.unit_model import (
+from evoopt.systems.gadam.unit_model import (
     MutationKind,
     UnitModel,
     inheritance,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.genomes.chromosome import SECTIONS, Encoding, EncodingName
-from evoopt.genomes.glorot import truncated_normal
-from evoopt.genomes.weight_operators import Mutation, WeightOperators
+from evoopt.systems.genetic.chromosome import SECTIONS, Encoding, EncodingName
+from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
 from evoopt.tasks.genetic_models import GeneticDigitsNet, GeneticLeNet, GeneticMNISTNet
+from evoopt.tasks.models.glorot import truncated_normal
 
 ENCODINGS: tuple[EncodingName, ...] = ("accordion", "traditional")
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from evoopt.errors import read_as_data
 from evoopt.export.render import write_export
+from evoopt.individuals import individual_type
 from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.database import checksum
-from evoopt.systems import system_of
+from evoopt.systems.optimizer.best_rule import best_of
 from tests.evolution.test_loop import config, go
 from tests.hostile.strategies import JSON, SCALARS, changed, changed_bytes
 from tests.hostile.targets import Target
@@ -80,11 +81,12 @@ def run_targets(folder: Path) -> dict[str, Target]:
         _rewrite(run, *change)
         before = sorted(place.rglob("*"))
         with Run(run) as opened, read_as_data("the run"):
-            system_of(opened.config).describe_run(opened)
+            individual_type(opened.config.individual).text.describe_run(opened)
         with Run(run) as opened, read_as_data("the run"):
             assert opened.rule.key
-            assert opened.best is not None
-            opened.lineage(opened.best["id"])
+            best = best_of(opened)
+            assert best is not None
+            opened.lineage(best["id"])
             opened.result_json()
         assert sorted(place.rglob("*")) == before, "reading changes nothing"
         write_export(run, place / "out.py", "Hostile")
@@ -108,7 +110,7 @@ def run_targets(folder: Path) -> dict[str, Target]:
         shutil.copytree(finished, run)
         (run / "config.toml").write_bytes(data)
         with Run(run) as opened, read_as_data("the run"):
-            system_of(opened.config).describe_run(opened)
+            individual_type(opened.config.individual).text.describe_run(opened)
 
     def read_verdict(data: bytes, place: Path) -> None:
         run = place / "run"

@@ -19,16 +19,16 @@ import torch
 from hypothesis import strategies as st
 
 from evoopt.config import list_spaces, parse_config
-from evoopt.config.spaces import CONFIGS, load_space
+from evoopt.config.spaces import load_space
 from evoopt.errors import EvooptError
 from evoopt.export import render
 from evoopt.export.naming import function_name
 from evoopt.export.source import Provenance, load_rule
-from evoopt.genomes import GENOMES
-from evoopt.genomes.hyperparameters import HyperparameterSpace
-from evoopt.genomes.optimizer import OptimizerGenome
+from evoopt.individuals import INDIVIDUALS, individual_type
 from evoopt.optim import preset
 from evoopt.optim.rule import UpdateRule
+from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.tasks import DataOptions, get_task
 from evoopt.tasks.datasets import _IMAGE_SETS
 from evoopt.tasks.files import read_images
@@ -65,7 +65,7 @@ def read_genome(data: Any, folder: Path) -> None:
 
 def read_other_genome(kind: str) -> Callable[[Any, Path], None]:
     def read(data: Any, folder: Path) -> None:
-        genome = GENOMES[kind](data)
+        genome = individual_type(kind).read_genome(data)
         assert isinstance(genome.key, str)
 
     return read
@@ -84,8 +84,8 @@ def read_config(data: Any, folder: Path) -> None:
     if not isinstance(data, dict):
         return
     individual = data.get("individual", "optimizer")
-    if isinstance(individual, str) and individual in CONFIGS:
-        config = CONFIGS[individual].validated(data, "space.toml")
+    if isinstance(individual, str) and individual in INDIVIDUALS:
+        config = individual_type(individual).config.validated(data, "space.toml")
         assert parse_config(config.to_toml(), "written") == config
 
 
@@ -223,7 +223,9 @@ def targets(folder: Path) -> dict[str, Target]:
             st.one_of(changed(hyper.to_json()), JSON), read_other_genome("recombination"), 8_000
         ),
         "unit model": Target(
-            st.one_of(changed(GENOMES["gadam"](_unit()).to_json()), JSON), read_other_genome("gadam"), 3_000
+            st.one_of(changed(individual_type("gadam").read_genome(_unit()).to_json()), JSON),
+            read_other_genome("gadam"),
+            3_000,
         ),
         "network": Target(
             st.one_of(changed({"version": 1, "fitness": 0.5}), JSON), read_other_genome("genetic"), 3_000

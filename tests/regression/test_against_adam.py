@@ -14,8 +14,8 @@ from evoopt.compare.sources import contender
 from evoopt.compare.statistics import paired_difference
 from evoopt.compare.tuning import Tuners, tune
 from evoopt.compare.work import make_worker
-from evoopt.evolution.worker import WorkerSetup
 from evoopt.execution import make_executor
+from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.optim import PRESETS, UpdateRule
 from tests.regression.broken import FAULTS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import evoopt
-from evoopt.config import OptimizerConfig
+from evoopt.systems.optimizer.config import OptimizerConfig
 from tests.reliability.commands import write_space
 
 REAL = time.time

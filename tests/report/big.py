@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evoopt.config import OptimizerConfig
 from evoopt.evolution.individual import Individual
-from evoopt.evolution.scores import Evaluation
-from evoopt.genomes.robust import RobustOperators
+from evoopt.jobs.records import Evaluation
 from evoopt.runs import Run
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.robust import RobustOperators
 from evoopt.training.plan import TrainingResult
 
 TASKS = ("digits", "digits_cnn")

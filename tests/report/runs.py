@@ -9,10 +9,14 @@ from typing import Any
 import evoopt
 from evoopt.compare.analysis import analyse
 from evoopt.compare.command import Report, json_text
-from evoopt.config import GadamConfig, GeneticConfig, OptimizerConfig, RecombinationConfig, RunConfig
-from evoopt.evolution.evaluation import Evaluator
-from evoopt.evolution.loop import evolve
+from evoopt.config import RunConfig
 from evoopt.runs import Run
+from evoopt.systems.gadam.config import GadamConfig
+from evoopt.systems.genetic.config import GeneticConfig
+from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.loop import evolve
 from tests.compare.stubs import comparison_of
 from tests.stubs import StubExecutor
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evoopt.config import OptimizerConfig, RecombinationConfig
-from evoopt.report import optimizer_figures
 from evoopt.report.drift import optimizer_drift, recombination_drift, term_shares
 from evoopt.report.figures import Lines
 from evoopt.runs import Run
+from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.optimizer import optimizer_figures
+from evoopt.systems.optimizer.config import OptimizerConfig
 from tests.report.runs import CONFIGS, SPACE, Silent, search_optimizer
 
 

@@ -6,17 +6,17 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evoopt.config import RecombinationConfig
-from evoopt.evolution.hpo import HpoScheme
 from evoopt.evolution.stages import evolve_models
-from evoopt.evolution.trial import Trial
-from evoopt.genomes.loci import Value
 from evoopt.report import write_report
 from evoopt.report.blocks import Code, Column, Facts, Page, Section, Shown, Table, Text
 from evoopt.report.figures import HeatMap, Interval, Intervals, Lines, Node, Panel, Series, Tree
 from evoopt.report.html import render_page
 from evoopt.runs import Run
 from evoopt.runs.stages import RunStages
+from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.hpo_scheme import HpoScheme
+from evoopt.systems.hyperparameters.trial import Trial
+from evoopt.training.hyperparameters import Value
 from tests.report.pages import parse
 from tests.report.runs import Silent, compare, search_optimizer
 

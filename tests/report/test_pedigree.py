@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evoopt.config import OptimizerConfig
 from evoopt.evolution.individual import Individual
-from evoopt.genomes.optimizer import OptimizerGenome
-from evoopt.report.founders import effective, founder_shares, founders_of
 from evoopt.report.pedigree import WHOLE, Pedigree, drawn, fitter, load_pedigree, tree
 from evoopt.runs import Run
+from evoopt.systems.genetic.founders import effective, founder_shares, founders_of
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 
 GENOME = OptimizerGenome(("grad",), (1.0,))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evoopt.compare.comparison import Place
 from evoopt.errors import EvooptError
+from evoopt.execution import Place
 from evoopt.reproduce import gacnn
 from evoopt.reproduce.gacnn import Reproduction, reproduce_gacnn
 from evoopt.reproduce.gacnn_methods import VARIANTS, Budget

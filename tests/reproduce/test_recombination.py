@@ -12,7 +12,6 @@ import pytest
 
 from evoopt.compare import Place
 from evoopt.errors import EvooptError
-from evoopt.evolution.schedule import Schedule
 from evoopt.reproduce.recombination import Reproduction, reproduce_recombination
 from evoopt.reproduce.recombination_budget import DEFAULT_PARTS, PAPER_PARTS, PARTS, Budget
 from evoopt.reproduce.recombination_published import DRIFTS, LENET_OPTIMUM, PUBLISHED
@@ -26,6 +25,7 @@ from evoopt.reproduce.recombination_results import (
 from evoopt.reproduce.recombination_units import METHODS, UnitSetup, configure, fresh_seeds, units_of
 from evoopt.reproduce.recombination_work import search
 from evoopt.runs.run import Run
+from evoopt.systems.hyperparameters.schedules import Schedule
 
 SERIAL = Place("serial")
 TINY: dict[str, Any] = {"population": 3, "generations": 2, "steps": 2, "seeds": 2, "replays": 2}

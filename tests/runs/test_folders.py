@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import evoopt
-from evoopt.config import OptimizerConfig
 from evoopt.errors import EvooptError
 from evoopt.runs import Run, folders
 from evoopt.runs.folders import new_folder
+from evoopt.systems.optimizer.config import OptimizerConfig
 
 SHORT = OptimizerConfig().override(
     {

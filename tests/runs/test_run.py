@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evoopt.errors import EvooptError, RunLockedError
-from evoopt.evolution.scores import Evaluation
+from evoopt.jobs.records import Evaluation
 from evoopt.runs import Run
 from evoopt.training.plan import TrainingResult
 from tests.evolution.test_loop import CONFIGS, go

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from evoopt.errors import EvooptError, SealedTestError
-from evoopt.genomes.glorot import glorot_std
 from evoopt.tasks import DataOptions, load_task_data
 from evoopt.tasks.genetic_models import (
     GENETIC_TASKS,
@@ -18,6 +17,7 @@ from evoopt.tasks.genetic_models import (
     GeneticMNISTNet,
     grayscale_cifar10_loader,
 )
+from evoopt.tasks.models.glorot import glorot_std
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What does a worker do? Chunks of trainings and scorings, laid out, run and remembered."""

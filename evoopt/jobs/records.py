@@ -1,0 +1,39 @@
+"""What is kept of a training that a search asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evoopt.training.plan import TrainingResult
+
+FINAL_REPLICATE = 1_000_000
+"""Seeds of the final re-scoring start here, far from those of the search."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One rule trained on one task from one seed: a row of the run's archive.
+
+    Attributes:
+        generation: Generation it was made for; the number of generations for the final re-scoring.
+        chunk: Unit of work within the generation.
+        position: Place within the chunk.
+        key: Hash of the rule.
+        task: Task name.
+        replicate: Number of the seed within the task.
+        repeat: 0, or the generation of a literal re-evaluation.
+        seed: Seed of the training.
+        engine: How it was trained.
+        result: What came of it.
+    """
+
+    generation: int
+    chunk: int
+    position: int
+    key: str
+    task: str
+    replicate: int
+    repeat: int
+    seed: int
+    engine: str
+    result: TrainingResult

@@ -1,0 +1,95 @@
+"""`Gadam`: genetic-evolutionary Adam for people's own models and data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError
+from evoopt.evolution.stages import evolve_models
+from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer
+from evoopt.systems.gadam.config import GadamConfig
+from evoopt.systems.gadam.scheme import GadamScheme, Sizes
+from evoopt.tasks.own_data import OwnData, own_task
+from evoopt.training.phase import PhaseEngine
+
+
+class Gadam:
+    """Genetic-evolutionary Adam for one's own model, loss and data (Zhang and Gouza 2018).
+
+    Example:
+        ``model = Gadam(make_model, steps=200).fit((x, y))``
+
+    Attributes:
+        history_: Statistics per generation, after `fit`: losses and metrics of parents and children on the
+            validation batch, the share of children among the survivors, gradient steps so far.
+
+    Args:
+        model_fn: Makes a fresh model; its randomness in training must come from `nn.Dropout` modules.
+        loss_fn: Mean loss of ``(outputs, targets)``.
+        population: Unit models [g].
+        generations: Most generations [K].
+        steps: Adam steps per training phase [E]; a generation has two.
+        metric: Score of ``(outputs, targets)``, for `history_`; accuracy where targets are classes.
+        batch_size: Minibatch size.
+        engine: ``"batched"``: all models as one program; ``"sequential"``: one after another at every step,
+            for large convolutional models on a CPU; ``"reference"``: a plain loop with `torch.optim.Adam`.
+        chunk_size: Models per program.
+        device: Where to train.
+        **settings: Settings of the section ``gadam``: ``mutation_rate``,
+            ``mutation``, ``moments``, ``validation``, ``validation_size``, ``theta``, ``lr``, ``seed``, ...
+
+    Raises:
+        EvooptError: A setting that does not fit.
+    """
+
+    def __init__(
+        self,
+        model_fn: Callable[[], nn.Module],
+        loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        *,
+        population: int = 10,
+        generations: int = 5,
+        steps: int = 500,
+        metric: Callable[[Tensor, Tensor], Tensor] | None = None,
+        batch_size: int = 128,
+        engine: PhaseEngine = "batched",
+        chunk_size: int = 10,
+        device: str = "cpu",
+        **settings: Any,
+    ) -> None:
+        section = {"population": population, "generations": generations, **settings}
+        training = {"steps": steps, "batch_size": batch_size, "engine": engine, "chunk_size": chunk_size}
+        self._config = GadamConfig.validated({"gadam": section, "training": training}, "Gadam")
+        self._model_fn, self._loss_fn, self._metric, self._device = model_fn, loss_fn, metric, device
+        self.history_: list[dict[str, Any]] = []
+
+    def fit(self, train: OwnData, validation: OwnData | None = None) -> nn.Module:
+        """Evolve and return the best model, in evaluation mode.
+
+        Args:
+            train: ``(x, y)`` as tensors or arrays, a data set of such pairs, or a `Split`.
+            validation: The same; by default a part of the training examples is held out.
+
+        Raises:
+            EvooptError: Data, model and loss that do not fit each other; the message says how.
+        """
+        gadam, training = self._config.gadam, self._config.training
+        task, data = own_task(
+            self._model_fn, self._loss_fn, self._metric, train, validation,
+            batch_size=training.batch_size or 128,
+            validation_fraction=training.validation_fraction,
+            seed=gadam.seed,
+        )  # fmt: skip
+        trainer = PhaseTrainer.here(
+            PhaseSetup(task, data, self._device), training.chunk_size, training.engine
+        )
+        sizes = Sizes(len(data.train), len(data.validation), task.batch_size)
+        scheme = GadamScheme(task, sizes, gadam, training.steps, trainer)
+        self.history_ = evolve_models(scheme)
+        if not self.history_ or self.history_[-1]["best"] is None:
+            raise EvooptError("every model diverged: lower the learning rate (lr)")
+        return scheme.best_model().eval()

@@ -1,0 +1,289 @@
+"""GADAM: generations of unit models, each trained by Adam, crossed, mutated, trained again and selected.
+
+Zhang and Gouza (2018), *GADAM: Genetic-Evolutionary ADAM for Deep Neural Network Optimization*, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from deap import base
+from torch import Tensor, nn
+
+from evoopt.evolution.individual import Individual
+from evoopt.evolution.stages import Stage, State
+from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
+from evoopt.optim.rule import UpdateRule
+from evoopt.systems.gadam import unit_model
+from evoopt.systems.gadam.config import GadamSection
+from evoopt.systems.gadam.unit_model import UnitModel
+from evoopt.tasks.task import Task
+from evoopt.training.members import Members, joined
+from evoopt.training.phase import PhasePlan
+from evoopt.training.plan import derive_seed
+from evoopt.training.population import ModelPopulation
+from evoopt.training.streams import initial_model
+
+_INITIAL, _MINIBATCHES, _VALIDATION, _PARENTS, _OPERATORS, _FRESH = range(301, 307)
+_BEFORE, _AFTER = 0, 1  # the two training phases, and the two validation batches, of a generation
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Examples in the parts of a task's data, and per minibatch."""
+
+    train: int
+    validation: int
+    batch: int
+
+
+def gadam_toolbox(section: GadamSection) -> base.Toolbox:
+    """Register select, mate and mutate on rows of weights."""
+    toolbox = base.Toolbox()
+    toolbox.register("select", unit_model.select_pairs)
+    toolbox.register("mate", unit_model.mate)
+    toolbox.register("mutate", unit_model.mutate, kind=section.mutation)
+    return toolbox
+
+
+class GadamScheme:
+    """One GADAM run.
+
+    All randomness follows from (seed, generation, phase, member), so a checkpoint needs no random states.
+
+    Attributes:
+        generation: Number of finished generations.
+        finished: Whether the last one is done or ``theta`` has stopped the run.
+        members: The unit models of the current generation.
+
+    Args:
+        task: What to learn.
+        sizes: Numbers of examples.
+        section: Population, operators, stopping.
+        steps: Adam steps per training phase [E].
+        trainer: Trains and scores.
+        toolbox: Operators, those of `gadam_toolbox` by default.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        sizes: Sizes,
+        section: GadamSection,
+        steps: int,
+        trainer: PhaseTrainer,
+        toolbox: base.Toolbox | None = None,
+    ) -> None:
+        self._task, self._sizes, self._section, self._steps = task, sizes, section, steps
+        self._trainer, self._toolbox = trainer, toolbox or gadam_toolbox(section)
+        rule = UpdateRule(
+            (("adam", 1.0),), lr=section.lr, beta1=section.beta1, beta2=section.beta2, eps=section.eps
+        )
+        self._rules = (rule,) * section.population
+        self.generation, self.finished = 0, False
+        self.members = Members.fresh(self._initial(_INITIAL, 0), self._rules)
+        self._ids = list(range(section.population))
+        self._born: list[Individual[UnitModel]] = [Individual(k, UnitModel()) for k in self._ids]
+        self._next_id, self._steps_done = section.population, 0
+        self._trained: Members | None = None
+        self._sum_of_losses: float | None = None
+        self._losses = [math.nan] * section.population
+
+    def advance(self) -> Stage:
+        """Train the generation, or make, train and select its children."""
+        if self._trained is None:
+            self._trained = self._train(self.members, _BEFORE)
+            created, self._born = self._born, []
+            return Stage(None, created)
+        return self._breed(self._trained)
+
+    def best_model(self) -> nn.Module:
+        """The unit model with the lowest validation loss of the current generation."""
+        return self.members.population.member(self._best())
+
+    def winner(self) -> dict[str, Any]:
+        """Id, validation loss and work of `best_model`, as JSON."""
+        best = self._best()
+        return {
+            "id": self._ids[best],
+            "loss": _number(self._losses[best]),
+            "generations": self.generation,
+            "steps": self._steps_done,
+        }
+
+    def snapshot(self) -> State:
+        """Population, ids and counters."""
+        state = {
+            "generation": self.generation,
+            "finished": self.finished,
+            "ids": self._ids,
+            "next_id": self._next_id,
+            "steps": self._steps_done,
+            "sum_of_losses": self._sum_of_losses,
+            "losses": [_number(loss) for loss in self._losses],
+            "trained": self._trained is not None,
+        }
+        tensors = {f"members.{name}": t for name, t in self.members.tensors().items()}
+        if self._trained is not None:
+            tensors.update({f"trained.{name}": t for name, t in self._trained.tensors().items()})
+        return state, tensors
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+        self.generation, self.finished = state["generation"], state["finished"]
+        self._ids, self._next_id, self._steps_done = list(state["ids"]), state["next_id"], state["steps"]
+        self._sum_of_losses, self._born = state["sum_of_losses"], []
+        self._losses = [math.nan if loss is None else loss for loss in state["losses"]]
+        like = self.members
+        self.members = like.with_tensors(_named(tensors, "members."), self._rules)
+        self._trained = None
+        if state["trained"]:
+            self._trained = like.with_tensors(_named(tensors, "trained."), self._rules)
+
+    def _breed(self, trained: Members) -> Stage:
+        section, k = self._section, self.generation
+        (losses, _), *_ = self._trainer.score(trained, [self._validation_batch(_BEFORE)])
+        pairs = self._toolbox.select(losses, section.population, self._rng(_PARENTS))
+        children, born = self._children(trained, losses, pairs)
+        children = self._train(children, _AFTER)
+        pool = joined([trained, children])
+        kinds = ["parent"] * len(trained) + ["child"] * len(children)
+        ids = [*self._ids, *(ind.id for ind in born)]
+        if section.keep_untrained:
+            pool, kinds, ids = (
+                joined([pool, self.members]),
+                [*kinds, *["before"] * len(trained)],
+                ids + self._ids,
+            )
+        (after, metrics), *_ = self._trainer.score(pool, [self._validation_batch(_AFTER)])
+        order = sorted(range(len(pool)), key=lambda i: (_sortable(after[i]), i))
+        chosen = order[: section.population]
+        for i, ind in enumerate(born, start=len(trained)):
+            genome = ind.genome
+            ind.genome = UnitModel(
+                genome.p_inherit, genome.mutation_rate, _number(after[i]), adopted=i in chosen
+            )
+        self.members, self._trained = pool[chosen], None
+        self._ids, self._losses = [ids[i] for i in chosen], [after[i] for i in chosen]
+        self.generation = k + 1
+        total = sum(_sortable(loss) for loss in self._losses)
+        change = math.inf if self._sum_of_losses is None else abs(self._sum_of_losses - total)
+        self._sum_of_losses = total if math.isfinite(total) else None
+        stopped = section.theta > 0 and change <= section.theta
+        self.finished = stopped or self.generation == section.generations
+        record = {
+            "generation": k,
+            "best": _number(self._losses[0]),
+            "median": _statistic(np.median, self._losses),
+            "mean": _statistic(np.mean, self._losses),
+            "best_id": self._ids[0],
+            "metric": _number(metrics[chosen[0]]),
+            "parents": _facts(after[: len(trained)], metrics[: len(trained)]),
+            "children": _facts(
+                after[len(trained) : 2 * len(trained)], metrics[len(trained) : 2 * len(trained)]
+            ),
+            "adopted": sum(kinds[i] == "child" for i in chosen) / len(chosen),
+            "untrained": sum(kinds[i] == "before" for i in chosen) / len(chosen),
+            "steps": self._steps_done,
+            "stopped": stopped,
+        }
+        return Stage(record, born)
+
+    def _children(
+        self, parents: Members, losses: Sequence[float], pairs: Sequence[tuple[int, int]]
+    ) -> tuple[Members, list[Individual[UnitModel]]]:
+        """Children of pairs by eqs. 9 to 12; buffers come from the fitter parent."""
+        section, population = self._section, parents.population
+        fitter = [min(pair, key=lambda i: _sortable(losses[i])) for pair in pairs]
+        children = parents[fitter]
+        sizes = [shape.numel() for shape in population.architecture.layout.shapes.values()]
+        fresh = self._initial(_FRESH, self.generation + 1) if section.children == "reinitialised" else None
+        born = []
+        for c, (i, j) in enumerate(pairs):
+            generator = torch.Generator().manual_seed(self._seed(_OPERATORS, c))
+            p = unit_model.inheritance(losses, i, j) if section.crossover else float(fitter[c] == i)
+            rate = unit_model.pair_mutation_rate(losses, i, j, section.mutation_rate)
+            if fresh is not None:
+                children.population.weights[c] = fresh.weights[c]
+            else:
+                row, from_i = self._toolbox.mate(population.weights[i], population.weights[j], p, generator)
+                children.population.weights[c] = self._toolbox.mutate(
+                    row, rate, sizes=sizes, generator=generator
+                )
+                children.m[c] = torch.where(from_i, parents.m[i], parents.m[j])
+                children.v[c] = torch.where(from_i, parents.v[i], parents.v[j])
+            born.append(
+                Individual(
+                    self._next_id + c,
+                    UnitModel(p, rate),
+                    born=self.generation + 1,
+                    parents=(self._ids[i], self._ids[j]),
+                    operation="reinitialise" if fresh is not None else "mate+mutate",
+                )
+            )
+        self._next_id += len(pairs)
+        return (children if fresh is None else children.reset()), born
+
+    def _train(self, members: Members, phase: int) -> Members:
+        seeds = tuple(self._seed(_MINIBATCHES, phase, k) for k in range(len(members)))
+        keep = self._section.moments == "inherit"
+        plan = PhasePlan(self._steps, self._sizes.batch, seeds, keep_moments=keep)
+        trained, _, _ = self._trainer.train(members, plan)
+        self._steps_done += self._steps * len(members)
+        return trained
+
+    def _validation_batch(self, phase: int) -> Examples:
+        held_out = self._section.validation == "held_out"
+        available = self._sizes.validation if held_out else self._sizes.train
+        part, size = ("validation" if held_out else "train"), self._section.validation_size
+        if size >= available:
+            return Examples(part)  # type: ignore[arg-type]
+        drawn = self._rng(_VALIDATION, phase).choice(available, size, replace=False)
+        return Examples(part, tuple(int(i) for i in drawn))  # type: ignore[arg-type]
+
+    def _initial(self, tag: int, generation: int) -> ModelPopulation:
+        root, count = self._section.seed, self._section.population
+        seeds = [derive_seed(root, tag, generation, k) for k in range(count)]
+        population = ModelPopulation.from_models([initial_model(self._task, seed) for seed in seeds])
+        if self._section.initial == "normal":
+            for row, seed in zip(population.weights, seeds, strict=True):
+                row.copy_(torch.randn(row.shape, generator=torch.Generator().manual_seed(seed)))
+        return population
+
+    def _best(self) -> int:
+        return min(range(len(self._losses)), key=lambda i: (_sortable(self._losses[i]), i))
+
+    def _seed(self, *path: int) -> int:
+        return derive_seed(self._section.seed, path[0], self.generation, *path[1:])
+
+    def _rng(self, *path: int) -> np.random.Generator:
+        return np.random.default_rng(self._seed(*path))
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _sortable(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _statistic(function: Any, values: Sequence[float]) -> float | None:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(function(finite)) if finite else None
+
+
+def _facts(losses: Sequence[float], metrics: Sequence[float]) -> dict[str, Any]:
+    return {
+        "loss": [_number(loss) for loss in losses],
+        "metric": [_number(metric) for metric in metrics],
+    }

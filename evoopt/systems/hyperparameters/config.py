@@ -1,0 +1,139 @@
+"""The configuration of a search for hyperparameters, or of schedules of them, by recombination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from evoopt.config.sections import RunConfig, Section, TrainingSection, only_task
+from evoopt.errors import EvooptError
+from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+
+_TIMES = ("steps", "seconds")
+
+
+class RecombinationSection(Section):
+    """Mode, scheme, operators and figure of merit; defaults of the operators are those of the publication."""
+
+    mode: Literal["pbt", "hpo"] = Field(
+        "pbt", description="pbt: members train on, children inherit weights; hpo: each genome trains afresh"
+    )
+    scheme: Literal["three_parent", "truncation", "random"] = Field(
+        "three_parent",
+        description="parents a, b and alpha; the exploit and explore of Ray Tune; or a control",
+    )
+    population: int = Field(20, ge=2, description="members per generation")
+    generations: int = Field(10, ge=1, description="generations to evaluate")
+    seed: int = Field(42, ge=0, description="root of all randomness of the run")
+    optimizer: Literal["adam", "sgd", "adamw", "rmsprop", "lion"] = Field(
+        "adam", description="what hyperparameters such as lr are set on"
+    )
+    fom: Literal["error", "loss", "perplexity", "steps", "seconds"] = Field(
+        "error", description="figure of merit, on validation data; steps and seconds are those to the target"
+    )
+    target: float | None = Field(None, gt=0, le=1, description="accuracy to reach, for steps and seconds")
+    every: int = Field(100, ge=1, description="minibatches between two looks at the accuracy")
+    crossover_rate: float = Field(0.33, ge=0, le=1, description="probability of a swap, by locus")
+    crossover: Literal["uniform", "run_length"] = Field(
+        "uniform", description="run_length: a swap is of a locus and all that follow"
+    )
+    recombinants: Literal["one", "both"] = Field(
+        "one", description="both: both are born, and the fitter one of the two may become a parent"
+    )
+    mutation_rate: float = Field(0.05, ge=0, le=1, description="probability of a mutation, by locus")
+    initial: Literal["mutants", "random"] = Field(
+        "mutants", description="three_parent's first generation, beside the defaults; others draw at random"
+    )
+    initial_mutations: int = Field(3, ge=0, description="how often every locus of those mutants is mutated")
+    sigma: float = Field(10.0, gt=0, description="selection pressure")
+    winsorise: float = Field(
+        0.2, ge=0, lt=1, description="share of the worst that counts as the worst of the rest; 0: literal"
+    )
+    quantile: float = Field(0.25, gt=0, le=0.5, description="share that truncation exploits and replaces")
+    resample: float = Field(0.25, ge=0, le=1, description="probability that truncation redraws a locus")
+    factors: tuple[float, ...] = Field(
+        (0.8, 1.2), min_length=1, description="what truncation multiplies a locus by"
+    )
+    demes: int = Field(1, ge=1, description="parts that the population breeds in")
+    topology: Literal["ring", "grid"] = Field("ring", description="which demes are neighbours")
+    migration_interval: int = Field(5, ge=1, description="generations between migrations")
+    migrants: int = Field(1, ge=1, description="how many of a deme's best migrate")
+
+    def check(self, source: str = "recombination") -> None:
+        """Check settings against each other.
+
+        Raises:
+            EvooptError: Settings that do not fit each other.
+        """
+        size, left = divmod(self.population, self.demes)
+        if left or (self.demes > 1 and size < 2):
+            raise EvooptError(
+                f"{source}: population ({self.population}) must be a multiple of demes ({self.demes}), "
+                "with 2 or more members in each"
+            )
+        if self.demes > 1 and self.migrants >= size:
+            raise EvooptError(f"{source}: migrants ({self.migrants}) must be fewer than a deme ({size})")
+        if self.fom in _TIMES and self.mode == "pbt":
+            raise EvooptError(f"{source}: fom {self.fom!r} is for mode 'hpo'; use error, loss or perplexity")
+        if self.fom in _TIMES and self.target is None:
+            raise EvooptError(f"{source}: fom {self.fom!r} needs a target, the accuracy to reach")
+
+
+class RecombinationTraining(TrainingSection):
+    """How the models are trained."""
+
+    steps: int | None = Field(  # type: ignore[assignment]
+        None,
+        ge=1,
+        description="optimizer steps per generation, one epoch by default; in mode hpo at most per training",
+    )
+
+
+class RecombinationConfig(RunConfig):
+    """Hyperparameters evolve: afresh in every training, or while a population of models trains."""
+
+    options: ClassVar[Mapping[str, str]] = {
+        "population": "recombination.population",
+        "generations": "recombination.generations",
+        "seed": "recombination.seed",
+        "steps": "training.steps",
+        "engine": "training.engine",
+    }
+
+    individual: Literal["recombination"] = "recombination"
+    recombination: RecombinationSection = RecombinationSection()
+    training: RecombinationTraining = RecombinationTraining()
+    space: dict[str, dict[str, Any]] = Field(default_factory=dict, description="one table per hyperparameter")
+
+    @property
+    def seed(self) -> int:
+        """Root of all randomness of the run."""
+        return self.recombination.seed
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Name of the task."""
+        return (self.training.task,)
+
+    def with_tasks(self, names: tuple[str, ...]) -> Self:
+        """The same on another task."""
+        return self.override({"training": {"task": only_task(names, self.individual)}})
+
+    def loci(self) -> HyperparameterSpace:
+        """The space of hyperparameters.
+
+        Raises:
+            EvooptError: One that is not sound.
+        """
+        return HyperparameterSpace.parse(self.space, "space")
+
+    def cross_check(self, source: str) -> None:
+        """Check settings against each other, and the space."""
+        HyperparameterSpace.parse(self.space, f"{source}, space")
+        self.recombination.check(f"{source}, recombination")
+        if self.recombination.mode == "hpo" and self.training.steps is None:
+            raise EvooptError(f"{source}: mode 'hpo' needs training.steps, the most steps of a training")
+        if self.training.validation_fraction == 0:
+            raise EvooptError(f"{source}: training.validation_fraction must be above 0: it is what selects")

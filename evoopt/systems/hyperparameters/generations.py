@@ -1,0 +1,206 @@
+"""The individuals of a run over hyperparameters: who lives, who descends from whom, who was the best ever."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evoopt.errors import EvooptError
+from evoopt.evolution.demes import Demes
+from evoopt.evolution.individual import Individual
+from evoopt.systems.hyperparameters.ancestry import Ancestry
+from evoopt.systems.hyperparameters.breeding import Breeder, Parent
+from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters
+from evoopt.training.plan import derive_seed
+
+_FIRST, _BREEDING = 401, 402
+
+Member = Individual[Hyperparameters]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best individual that ever was.
+
+    Attributes:
+        id: Its number.
+        position: Its place in its generation.
+        generation: Its generation.
+        fom: Its figure of merit.
+        genome: Its hyperparameters.
+    """
+
+    id: int
+    position: int
+    generation: int
+    fom: float
+    genome: Hyperparameters
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back."""
+        return {**vars(self), "genome": self.genome.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Best:
+        """Read what `to_json` wrote."""
+        return cls(**{**data, "genome": Hyperparameters.from_json(data["genome"])})
+
+
+class Generations:
+    """Generations that replace each other, bred in demes, with the best ever kept aside.
+
+    All randomness follows from (seed, generation), so the state needs no random states.
+
+    Attributes:
+        generation: Number of the current generation, from 0.
+        population: Its individuals; the parents of each are a, b and alpha.
+        best: The best ever, None before the first score.
+
+    Args:
+        breeder: Makes children.
+        size: Individuals per generation.
+        seed: Root of all randomness.
+        demes: Division of the population.
+        inherit: Whether children go on with the weights of alpha.
+    """
+
+    def __init__(
+        self, breeder: Breeder, size: int, seed: int, demes: Demes | None = None, inherit: bool = True
+    ) -> None:
+        self._breeder, self._seed, self._demes, self._inherit = breeder, seed, demes or Demes(), inherit
+        self.generation = 0
+        self.best: Best | None = None
+        self._foms: list[float] = []
+        self._ancestry = Ancestry()
+        genomes = breeder.first(size, self._rng(_FIRST))
+        self.population: list[Member] = [
+            Individual(k, genome, operation="initial" if k else "default") for k, genome in enumerate(genomes)
+        ]
+        self._litters = list(range(size))
+        self._next_id = size
+        self._note(self.population)
+
+    def score(self, foms: Sequence[float]) -> bool:
+        """Take the figures of merit of the current generation.
+
+        Args:
+            foms: In order, lower is better; not finite for whoever failed.
+
+        Returns:
+            Whether one of them is the best ever.
+
+        Raises:
+            EvooptError: All failed, and there are no weights to go on with.
+        """
+        self._foms = [fom if math.isfinite(fom) else math.nan for fom in foms]
+        sound = [k for k, fom in enumerate(self._foms) if not math.isnan(fom)]
+        if not sound:
+            if self._inherit:
+                raise EvooptError(
+                    f"all {len(foms)} members have diverged in generation {self.generation}: narrow the "
+                    "space, the bounds of lr for one"
+                )
+            return False
+        k = min(sound, key=lambda k: (self._foms[k], k))
+        if self.best is not None and self._foms[k] >= self.best.fom:
+            return False
+        ind = self.population[k]
+        self.best = Best(ind.id, k, self.generation, self._foms[k], ind.genome)
+        return True
+
+    def breed(self) -> list[int]:
+        """Replace the generation by its children.
+
+        Returns:
+            For each child, the position of the individual whose weights it takes.
+        """
+        members = [
+            Parent(k, ind.genome, fom, litter)
+            for k, (ind, fom, litter) in enumerate(
+                zip(self.population, self._foms, self._litters, strict=True)
+            )
+        ]
+        pools = self._demes.pools(members)
+        self._demes.migrate(pools, self.generation)
+        rng = self._rng(_BREEDING, self.generation)
+        fittest = max(members, key=lambda member: member.fitness)
+        births = []
+        for pool in pools:
+            if all(math.isnan(parent.fom) for parent in pool):
+                pool[0] = fittest  # a deme that died out is settled anew
+            births += self._breeder.breed(pool, len(pool), rng)
+        ids = [ind.id for ind in self.population]
+        self.generation += 1
+        children: list[Member] = []
+        litters: list[int] = []
+        for birth in births:
+            number = self._next_id + len(children)
+            litters.append(litters[-1] if birth.sibling else number)
+            parents = tuple(ids[p] for p in birth.parents)
+            children.append(Individual(number, birth.genome, self.generation, parents, birth.operations))
+        self.population, self._litters = children, litters
+        self._next_id += len(children)
+        self._foms = []
+        self._note(children)
+        return [birth.parents[-1] if birth.parents else 0 for birth in births]
+
+    def lineage(self, number: int) -> list[tuple[int, Hyperparameters]]:
+        """Ids and hyperparameters of all whose weights a living individual or the best has, oldest first."""
+        return self._ancestry.path(number)
+
+    def record(self) -> dict[str, Any]:
+        """Statistics of the current generation, which has been scored, as JSON; None for what failed."""
+        finite = [fom for fom in self._foms if not math.isnan(fom)]
+        best = min(range(len(self._foms)), key=lambda k: (math.isnan(self._foms[k]), self._foms[k], k))
+        return {
+            "generation": self.generation,
+            "best": min(finite, default=None),
+            "median": float(np.median(finite)) if finite else None,
+            "mean": float(np.mean(finite)) if finite else None,
+            "best_id": self.population[best].id,
+            "best_ever": None if self.best is None else self.best.fom,
+            "failed": len(self._foms) - len(finite),
+            "ids": [ind.id for ind in self.population],
+            "fom": [None if math.isnan(fom) else fom for fom in self._foms],
+            "hyperparameters": [ind.genome.values() for ind in self.population],
+            "lineage": [[*ind.parents, ind.operation] for ind in self.population],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to go on, as JSON."""
+        return {
+            "generation": self.generation,
+            "next_id": self._next_id,
+            "litters": self._litters,
+            "population": [
+                [ind.id, ind.genome.to_json(), ind.born, list(ind.parents), ind.operation]
+                for ind in self.population
+            ],
+            "best": None if self.best is None else self.best.to_json(),
+            "ancestry": self._ancestry.to_json(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `to_json` gave."""
+        self.generation, self._next_id = state["generation"], state["next_id"]
+        self._litters, self._foms = list(state["litters"]), []
+        self.population = [
+            Individual(number, Hyperparameters.from_json(genome), born, tuple(parents), operation)
+            for number, genome, born, parents, operation in state["population"]
+        ]
+        self.best = None if state["best"] is None else Best.from_json(state["best"])
+        self._ancestry = Ancestry.from_json(state["ancestry"])
+
+    def _note(self, created: Sequence[Member]) -> None:
+        for ind in created:
+            alpha = ind.parents[-1] if ind.parents and self._inherit else None
+            self._ancestry.add(ind.id, alpha, ind.genome)
+        kept = [ind.id for ind in self.population]
+        self._ancestry.forget_all_but(kept if self.best is None else [*kept, self.best.id])
+
+    def _rng(self, *path: int) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self._seed, *path))

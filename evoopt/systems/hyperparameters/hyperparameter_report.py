@@ -1,0 +1,212 @@
+"""The report on an evolution of hyperparameters: population-based training, or a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evoopt.report.against import against, curves, differences
+from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
+from evoopt.report.common import Draw, Figured, generations_table, unless_zero
+from evoopt.report.formula import formulas
+from evoopt.report.models import Fact, score_facts, task_name, verdict_of_models, winner_code
+from evoopt.runs.run import Run
+from evoopt.systems.hyperparameters import hyperparameter_figures as draw
+from evoopt.training.hyperparameters import update_rule
+
+FIGURES: Mapping[str, Draw] = {
+    "fitness": draw.fitness,
+    "failures": draw.failures,
+    "schedule": draw.schedule,
+    "hyperparameters": draw.hyperparameters,
+    "genealogy": draw.genealogy,
+    "differences": differences,
+    "curves": curves,
+}
+
+GENERATION: Sequence[Figured] = (
+    Figured("best", "best", ".4f"),
+    Figured("median", "median", ".4f"),
+    Figured("best ever", "best_ever", ".4f"),
+    Figured("failed", "failed", "d"),
+    Figured("steps", "steps", ",d"),
+    Figured("trainings", "evaluations", ",d"),
+)
+
+MOST_MEMBERS = 200
+"""Rows of the table of members or trainings."""
+
+_SCHEDULE = '''\
+"""Hyperparameters by optimizer step, found by population-based training."""
+
+OPTIMIZER = {optimizer!r}
+STEPS = {steps}  # of each stretch
+SCHEDULE = {schedule}
+
+
+def hyperparameters(step):
+    """Values at a step, counted from 0; the last ones go on."""
+    return SCHEDULE[min(step // STEPS, len(SCHEDULE) - 1)]
+'''
+
+
+def sections(run: Run) -> list[Section]:
+    """The page, part by part."""
+    path = [Shown("schedule", "Schedule of the winner", draw.schedule(run))] if draw.has_schedule(run) else []
+    return [
+        Section("Result", _result(run)),
+        *against(run),
+        Section(
+            "Hyperparameters",
+            [
+                *path,
+                Shown("hyperparameters", "The population against drift", draw.hyperparameters(run)),
+                *_members(run),
+            ],
+        ),
+        Section(
+            "The evolution",
+            [
+                Shown("fitness", "Figure of merit by generation", draw.fitness(run)),
+                unless_zero("failures", "Failed members", draw.failures(run), "No member failed."),
+                generations_table(run.generations, GENERATION),
+            ],
+        ),
+        _genealogy(run),
+        _basis(run),
+    ]
+
+
+def _result(run: Run) -> list[Block]:
+    config, last = draw.config_of(run), run.generations[-1]
+    section, best = config.recombination, draw.best_values(run)
+    facts: list[Fact] = [
+        (section.fom, _number(last["best_ever"]), "of the best, on validation data; minimised")
+    ]
+    if run.finished:
+        facts += score_facts(run)
+    work = ("steps", "gradient steps", "of all members together")
+    if section.mode == "hpo":
+        work = ("evaluations", "trainings", "of different genomes")
+    facts.append((work[1], f"{last[work[0]]:,}", work[2]))
+    blocks: list[Block] = [
+        Facts(facts),
+        *verdict_of_models(
+            run,
+            "Whether the same steps with hyperparameters tuned by hand, or by random search, give as much "
+            "was not measured in this run; scheme 'random' is the control that costs as much."
+            + (
+                " How the schedule does on fresh seeds tells: evoopt replay." if section.mode == "pbt" else ""
+            ),
+        ),
+        Table(
+            (Column("hyperparameter"), Column("value of the winner"), Column("smallest"), Column("largest")),
+            [(name, _shown(value), *_bounds(config.space.get(name, {}))) for name, value in best.items()],
+            "The winner",
+        ),
+    ]
+    rule = update_rule(best, section.optimizer)
+    blocks += [
+        Text(
+            "It was trained by this rule"
+            + (", with the values of its last generation:" if section.mode == "pbt" else ":")
+        ),
+        formulas(rule),
+    ]
+    if run.finished:
+        blocks += _code(run)
+    return blocks
+
+
+def _code(run: Run) -> list[Block]:
+    found = run.winner.get("schedule")
+    if found:
+        values = ",\n".join(f"    {own!r}" for own in found["values"])
+        text = _SCHEDULE.format(
+            optimizer=found["optimizer"], steps=found["steps"], schedule=f"[\n{values},\n]"
+        )
+        return [Code("The schedule as Python", text), *winner_code(run)]
+    return [Code("The winner as JSON", json.dumps(run.winner["hyperparameters"], indent=2))]
+
+
+def _members(run: Run) -> list[Block]:
+    """Everybody of the newest generation; or all trainings of a search, the best of them."""
+    records = run.generations
+    search = draw.config_of(run).recombination.mode == "hpo"
+    rows: dict[str, tuple[Any, ...]] = {}
+    for record in records if search else records[-1:]:
+        trials = record.get("trials") or [{}] * len(record["fom"])
+        for number, fom, own, trial in zip(
+            record["ids"], record["fom"], record["hyperparameters"], trials, strict=True
+        ):
+            # Equal genomes are trained once.
+            key = json.dumps(own, sort_keys=True) if search else str(number)
+            about = (trial.get("metric"), trial.get("steps")) if search else ()
+            rows.setdefault(key, (number, fom, *about, *own.values()))
+    kept = sorted(rows.values(), key=lambda row: (row[1] is None, row[1]))[:MOST_MEMBERS]
+    columns = [Column("individual", "d"), Column(draw.config_of(run).recombination.fom, ".4g")]
+    columns += [Column("metric", ".4f"), Column("steps", ",d")] if search else []
+    for name, value in records[0]["hyperparameters"][0].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        columns.append(Column(name, ".4g" if number else None))
+    of = f"The best {len(kept)} of {len(rows)} genomes" if search else "Members of the newest generation"
+    return [Table(columns, [[_plain(value) for value in row] for row in kept], of, folded=True)]
+
+
+def _genealogy(run: Run) -> Section:
+    pedigree, known = draw.pedigree_of(run)
+    columns = (
+        Column("individual", "d"), Column("generation", "d"), Column("origin"),
+        Column("figure of merit", ".4g"),
+    )  # fmt: skip
+    rows: list[Sequence[Cell]] = []
+    for number in pedigree.main_line:
+        one = pedigree.members[number]
+        rows.append((number, one.born, draw.origin(one), known.get(number)))
+    return Section(
+        "Genealogy",
+        [
+            Shown("genealogy", "Ancestors of the winner", draw.tree_of(run, pedigree, known)),
+            Table(columns, rows, "The main line", folded=True),
+        ],
+    )
+
+
+def _basis(run: Run) -> Section:
+    config = draw.config_of(run)
+    section = config.recombination
+    each = f"{config.training.steps:,} steps" if config.training.steps else "an epoch"
+    kind = "members that train on" if section.mode == "pbt" else "genomes, each trained afresh"
+    return Section(
+        "What this rests on",
+        [
+            Text(
+                f"Budget: {section.population} {kind}, on {task_name(run)}; {len(run.generations)} of "
+                f"{section.generations} generations, {each} each; scheme {section.scheme}."
+            ),
+            Text(
+                f"Seeds: root {section.seed}; all members see the same minibatches. The validation data "
+                "that selects was looked at in every generation, so the winner's figure there is flattered."
+            ),
+            Text("This is one run. How much its result differs between root seeds was not measured."),
+        ],
+    )
+
+
+def _bounds(table: Mapping[str, Any]) -> tuple[str, str]:
+    if "choices" in table:
+        return ", ".join(map(str, table["choices"])), ""
+    return _shown(table.get("min", "")), _shown(table.get("max", ""))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Cell:
+    return str(value) if isinstance(value, bool) else value
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -1,0 +1,163 @@
+"""Trials: networks trained afresh, each with its own hyperparameters, to a figure of merit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from evoopt.systems.hyperparameters.schedules import data_seed
+from evoopt.tasks.task import Split, Task
+from evoopt.training.forward import evaluate_population
+from evoopt.training.hyperparameters import Value, set_hyperparameters, update_rule
+from evoopt.training.members import Members
+from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
+from evoopt.training.population import ModelPopulation
+
+Merit = Literal["error", "loss", "perplexity", "steps", "seconds"]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """How networks are trained and judged.
+
+    Attributes:
+        fom: Figure of merit: of the trained network, or the steps or seconds that it took to the target.
+        steps: Steps of a training; most steps to the target.
+        batch_size: Minibatch size.
+        target: Metric to meet in two successive evaluations, for ``steps`` and ``seconds``.
+        every: Steps between evaluations then; minibatches are drawn anew after each.
+        optimizer: Preset that the hyperparameters change.
+        engine: How networks of one topology are trained together.
+    """
+
+    fom: Merit
+    steps: int
+    batch_size: int
+    target: float | None = None
+    every: int = 100
+    optimizer: str = "adam"
+    engine: PhaseEngine = "batched"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a training.
+
+    Attributes:
+        fom: Figure of merit, lower is better; NaN if it diverged.
+        loss: Validation loss at the end.
+        metric: Metric at the end.
+        steps: Steps made.
+        reached: Whether it met the target; None where there is none.
+    """
+
+    fom: float
+    loss: float
+    metric: float
+    steps: int
+    reached: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, None for what is not finite."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Trial:
+        """Read what `to_json` wrote."""
+        numbers = {name: math.nan if data[name] is None else data[name] for name in ("fom", "loss", "metric")}
+        return cls(**{**data, **numbers})
+
+
+def figure_of_merit(kind: str, loss: float, metric: float) -> float:
+    """What is minimised: ``error`` is 1 - metric, ``perplexity`` e to the loss; NaN for a diverged model."""
+    if not math.isfinite(loss):
+        return math.nan
+    if kind == "error":
+        return 1 - metric
+    if kind == "perplexity":
+        return math.exp(loss) if loss < 700 else math.nan
+    return loss
+
+
+def run_trials(
+    task: Task,
+    train: Split,
+    validation: Split,
+    models: Sequence[nn.Module],
+    values: Sequence[Mapping[str, Value]],
+    plan: TrialPlan,
+    seed: int,
+) -> list[Trial]:
+    """Train networks of one topology together.
+
+    Args:
+        task: What to learn; its own model is not used.
+        train: Training split, on the models' device.
+        validation: Validation split, likewise.
+        models: Fresh networks.
+        values: Hyperparameters of each.
+        plan: How to train and judge.
+        seed: Decides the minibatches, which are the same for all.
+
+    Raises:
+        EvooptError: A value that does not fit.
+    """
+    population = ModelPopulation.from_models(models)
+    members = Members.fresh(population, [update_rule({}, plan.optimizer)] * len(models))
+    set_hyperparameters(members, values, plan.optimizer)
+    if plan.target is not None and plan.fom in ("steps", "seconds"):
+        return _to_target(task, train, validation, members, plan, seed, plan.target)
+    phase = PhasePlan(plan.steps, plan.batch_size, (data_seed(seed, 0),))
+    train_phase(task, train, members, phase, plan.engine)
+    losses, metrics = (s.tolist() for s in evaluate_population(members.population, task, validation))
+    return [
+        Trial(figure_of_merit(plan.fom, loss, metric), loss, metric, plan.steps)
+        for loss, metric in zip(losses, metrics, strict=True)
+    ]
+
+
+def _to_target(
+    task: Task, train: Split, validation: Split, members: Members, plan: TrialPlan, seed: int, target: float
+) -> list[Trial]:
+    """Train until the target is met twice in succession; whoever has met it, or has diverged, leaves.
+
+    A network that misses it has ``limit * (2 - best metric)``: worse than any that meets it, and the better
+    the nearer it came. Seconds are those of training alone, without the first stretch, in which memory is
+    laid out and programs are compiled.
+    """
+    done: dict[int, Trial] = {}
+    active = list(range(len(members)))
+    best, streak, seconds = [0.0] * len(active), [0] * len(active), 0.0
+    steps = 0
+    while active and steps < plan.steps:
+        length = min(plan.every, plan.steps - steps)
+        phase = PhasePlan(length, plan.batch_size, (data_seed(seed, steps // plan.every),))
+        started = time.perf_counter()
+        train_phase(task, train, members, phase, plan.engine)
+        seconds += (time.perf_counter() - started) if steps else 0.0
+        steps += length
+        losses, metrics = (s.tolist() for s in evaluate_population(members.population, task, validation))
+        for k, loss, metric in zip(active, losses, metrics, strict=True):
+            streak[k] = streak[k] + 1 if metric >= target else 0
+            if not math.isfinite(loss):
+                done[k] = Trial(math.nan, loss, metric, steps, reached=False)
+                continue
+            best[k] = max(best[k], metric)
+            if streak[k] == 2:
+                done[k] = Trial(float(steps) if plan.fom == "steps" else seconds, loss, metric, steps, True)
+            elif steps == plan.steps:
+                limit = float(steps) if plan.fom == "steps" else seconds
+                done[k] = Trial(limit * (2 - best[k]), loss, metric, steps, reached=False)
+        kept = [place for place, k in enumerate(active) if k not in done]
+        active = [active[place] for place in kept]
+        if len(kept) < len(members) and kept:
+            members = members[kept]
+    return [done[k] for k in range(len(done))]

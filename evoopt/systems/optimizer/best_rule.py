@@ -1,0 +1,31 @@
+"""The best rule of a run that may be unfinished."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evoopt.evolution.individual import Individual
+from evoopt.runs.run import Run
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+
+
+def best_of(run: Run) -> dict[str, Any] | None:
+    """The winner; in an unfinished run the newest generation's best; None before there is any."""
+    winner: dict[str, Any] | None = run.store.winner()
+    records = run.generations
+    if winner is not None or not records:
+        return winner
+    ind = run.store.individual(records[-1]["best_id"])
+    return {**portrait(ind), "search_fitness": records[-1]["best"], "final": None}
+
+
+def portrait(ind: Individual[OptimizerGenome]) -> dict[str, Any]:
+    """What is said of an individual: number, genome and rule, as JSON."""
+    rule = ind.genome.rule().canonical()
+    return {
+        "id": ind.id,
+        "key": ind.genome.key,
+        "genome": ind.genome.to_json(),
+        "rule": rule.to_json(),
+        "formula": rule.formula(),
+    }

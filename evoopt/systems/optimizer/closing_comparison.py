@@ -1,0 +1,83 @@
+"""The short comparison that a search ends with: its winner against tuned Adam, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evoopt.compare.analysis import analyse
+from evoopt.compare.command import Report, json_text
+from evoopt.compare.comparison import run_comparison
+from evoopt.compare.protocol import Protocol
+from evoopt.compare.result import COMPARISON_FILE
+from evoopt.compare.sources import contender, run_contender
+from evoopt.compare.verdict import verdict
+from evoopt.runs.run import Run
+from evoopt.systems.optimizer.config import OptimizerConfig, config_of
+
+TRIALS, TUNING_SEEDS, SEEDS = 12, 2, 10
+
+
+@dataclass(frozen=True)
+class ShortComparison:
+    """What came of it.
+
+    Attributes:
+        sentence: For the person at the terminal.
+        report: The comparison; None where none was made.
+    """
+
+    sentence: str
+    report: Report | None
+
+
+def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: bool = True) -> ShortComparison:
+    """Compare a finished run's winner with tuned Adam on the run's tasks, and keep it in the run folder.
+
+    Both get the same few tuning trials on validation data, then fresh seeds on test data, with the length of
+    training, tasks and executor of the search.
+
+    Args:
+        run: A finished run.
+        config: The run's configuration with the execution settings in force; the run's own by default.
+        quiet: Show no progress bar.
+
+    Raises:
+        EvooptError: The run is not finished.
+    """
+    config = config or config_of(run)
+    winner = run_contender(run)
+    if winner.saw_test:
+        return ShortComparison(
+            "not compared with tuned Adam: this search was scored on test data, as published, so there is no "
+            f"unseen data left on {', '.join(run.config.tasks)}; try: evoopt compare {run.folder} "
+            "--tasks with others",
+            None,
+        )
+    comparison = run_comparison(
+        [winner],
+        [contender("adam")],
+        short_protocol(config),
+        config.execution.place(config.evaluation.threads_per_worker),
+        engines=run.store.engines(),
+        quiet=quiet,
+    )
+    report = Report(comparison, analyse(comparison))
+    (run.folder / COMPARISON_FILE).write_text(json_text(report), encoding="utf-8")
+    return ShortComparison(verdict(comparison, report.analysis, winner.name), report)
+
+
+def short_protocol(config: OptimizerConfig) -> Protocol:
+    """The protocol of a run's short comparison."""
+    evaluation = config.evaluation
+    return Protocol(
+        tasks=tuple(dict.fromkeys(evaluation.tasks)),
+        steps=evaluation.steps,
+        trials=TRIALS,
+        tuning_seeds=TUNING_SEEDS,
+        seeds=SEEDS,
+        seed=config.search.seed,
+        train_size=evaluation.train_size,
+        batch_size=evaluation.batch_size,
+        chunk_size=evaluation.chunk_size,
+        engine=evaluation.engine,
+    )

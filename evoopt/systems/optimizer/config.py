@@ -1,0 +1,156 @@
+"""The configuration of an optimizer search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from evoopt.runs.run import Run
+
+from evoopt.config.sections import RunConfig, Section
+from evoopt.errors import EvooptError, unknown_name
+from evoopt.optim.presets import PRESETS
+from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
+
+
+class SearchSection(Section):
+    """How generations follow each other."""
+
+    population: int = Field(24, ge=2, description="individuals per generation")
+    generations: int = Field(12, ge=1, description="generations to evaluate")
+    elites: int = Field(3, ge=0, description="best individuals copied unchanged")
+    tournament: int = Field(3, ge=1, description="individuals per tournament")
+    seed: int = Field(42, ge=0, description="root of all randomness of the run")
+    elite_policy: Literal["reaverage", "reevaluate"] = Field(
+        "reaverage",
+        description="reaverage: elites gain a fresh seed per generation; reevaluate: the same again",
+    )
+    max_replicates: int = Field(8, ge=1, description="most seeds an elite is averaged over")
+    compare: bool = Field(True, description="end with a short comparison against tuned Adam")
+    finalists: int = Field(5, ge=0, description="best individuals re-scored before a winner is named")
+    final_replicates: int = Field(5, ge=1, description="fresh seeds per finalist and task")
+
+
+class EvaluationSection(Section):
+    """How an individual is scored."""
+
+    tasks: tuple[str, ...] = Field(("digits",), min_length=1, description="task names, or file.py:function")
+    steps: int = Field(200, ge=1, description="optimizer steps per training")
+    replicates: int = Field(2, ge=1, description="seeds per task")
+    fitness: Literal["validation", "paper", "noise"] = Field(
+        "validation", description="validation metric; the published test-set fitness; or a control"
+    )
+    seeds: Literal["derived", "literal"] = Field(
+        "derived", description="derived from the run seed, or 0, 1, 2, ... as published"
+    )
+    train_size: int | None = Field(None, ge=1, description="examples kept per task, all by default")
+    batch_size: int | None = Field(None, ge=1, description="overrides the tasks' own")
+    drop_last: bool = Field(True, description="leave out an epoch's incomplete last minibatch")
+    chunk_size: int = Field(12, ge=1, description="individuals trained together as one unit of work")
+    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
+    descent_filter: bool = Field(
+        True, description="reject a rule whose update points uphill or nowhere, before any training"
+    )
+    halve_at: float | None = Field(
+        None, gt=0, lt=1, description="part of the steps after which a chunk's worse half stops training"
+    )
+    engine: Literal["auto", "batched", "sequential"] = Field("auto", description="how a chunk is trained")
+
+
+class GenomeSection(Section):
+    """What an individual looks like and how it varies."""
+
+    operators: Literal["robust", "literal"] = "robust"
+    terms: tuple[str, ...] | None = Field(None, description="allowed terms, all by default")
+    max_terms: int = Field(4, ge=1, description="longest genome")
+    initial: tuple[str, ...] = Field(
+        ("sgd", "adam", "adamw", "rmsprop", "lion"), description="presets in the initial population"
+    )
+    nesterov: Literal["beta1", "notebook"] = Field(
+        "beta1", description="Nesterov term with beta1, or the published notebook's constant 0.9"
+    )
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="range of number genes")
+
+    def space(self) -> OptimizerSpace:
+        """The search space this section describes."""
+        given = {} if self.terms is None else {"terms": self.terms}
+        return OptimizerSpace(
+            max_terms=self.max_terms,
+            ranges=self.ranges,
+            nesterov_beta=0.9 if self.nesterov == "notebook" else None,
+            **given,
+        )
+
+
+class OptimizerConfig(RunConfig):
+    """A search for an optimizer: individuals are update rules."""
+
+    options: ClassVar[Mapping[str, str]] = {
+        "population": "search.population",
+        "generations": "search.generations",
+        "seed": "search.seed",
+        "compare": "search.compare",
+        "steps": "evaluation.steps",
+        "engine": "evaluation.engine",
+    }
+
+    individual: Literal["optimizer"] = "optimizer"
+    search: SearchSection = SearchSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    genome: GenomeSection = GenomeSection()
+
+    @property
+    def seed(self) -> int:
+        """Root of all randomness of the run."""
+        return self.search.seed
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks a rule is scored on."""
+        return self.evaluation.tasks
+
+    @property
+    def selects_on_test(self) -> bool:
+        """As in the published search."""
+        return self.evaluation.fitness == "paper"
+
+    def with_tasks(self, names: tuple[str, ...]) -> Self:
+        """The same search on other tasks."""
+        return self.override({"evaluation": {"tasks": names}})
+
+    def random_search(self, trainings: int) -> Self:
+        """All individuals in one generation; the same space, seeds, tasks and re-scoring of finalists."""
+        individuals = max(2, trainings // (len(self.tasks) * self.evaluation.replicates))
+        search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
+        return self.override({"search": search})
+
+    def noise(self) -> Self:
+        """See `RunConfig.noise`."""
+        return self.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False}})
+
+    def cross_check(self, source: str) -> None:
+        """Check sizes against each other, and names of presets and terms."""
+        search = self.search
+        if search.elites >= search.population:
+            raise EvooptError(
+                f"{source}: search.elites ({search.elites}) must be smaller than "
+                f"search.population ({search.population})"
+            )
+        if self.genome.operators == "literal" and search.tournament > search.population:
+            raise EvooptError(
+                f"{source}: search.tournament ({search.tournament}) draws without replacement and cannot "
+                f"exceed search.population ({search.population})"
+            )
+        for name in self.genome.initial:
+            if name not in PRESETS:
+                raise unknown_name(f"preset in {source}, genome.initial:", name, PRESETS)
+        self.genome.space()  # raises on unknown terms and bad ranges
+
+
+def config_of(run: Run) -> OptimizerConfig:
+    """The configuration of a search for an optimizer."""
+    assert isinstance(run.config, OptimizerConfig), "only asked of runs of this type"
+    return run.config

@@ -1,0 +1,157 @@
+"""Figures of a search for an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from evoopt.jobs.records import FINAL_REPLICATE
+from evoopt.report.common import values, values_x
+from evoopt.report.drift import Drift, optimizer_drift, term_shares
+from evoopt.report.figures import Lines, Panel, Series, Tree
+from evoopt.report.pedigree import Ancestor, Pedigree, drawn, fitter, load_pedigree, tree
+from evoopt.runs.run import Run
+from evoopt.systems.optimizer.best_rule import best_of
+from evoopt.systems.optimizer.config import config_of
+from evoopt.systems.optimizer.evaluator import OptimizerIndividual
+from evoopt.systems.optimizer.genes import genes_by_generation
+from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS
+
+_SCORES = f"""
+SELECT individuals.id, AVG(score) FROM individuals JOIN (
+    SELECT key, task, AVG(metric) AS score FROM evaluations
+    WHERE outcome = 'ok' AND replicate < {FINAL_REPLICATE} GROUP BY key, task) USING (key)
+GROUP BY individuals.id
+"""
+
+
+def fitness(run: Run) -> Lines:
+    """Best, median and spread by generation."""
+    records = run.generations
+    mean, spread = (values(records, key) for key in ("mean", "std"))
+    low, high = (
+        [None if m is None or s is None else m + sign * s for m, s in zip(mean, spread, strict=True)]
+        for sign in (-1, 1)
+    )
+    series = (
+        Series("best", values(records, "best")),
+        Series("median", values(records, "median")),
+        Series("mean ± standard deviation", mean, low, high),
+        Series("worst", values(records, "min"), role="extra"),
+    )
+    return Lines(
+        (Panel(values_x(records), series, y_label="fitness"),),
+        "Fitness as the search saw it: on few seeds, and the best of many, so the best is flattered. An "
+        "elite's fitness moves as it is averaged over more seeds.",
+    )
+
+
+def outcomes(run: Run) -> Lines:
+    """Share of trainings that diverged, were stopped, or failed."""
+    records = run.generations
+    kinds = sorted({kind for record in records for kind in record["outcomes"]} - {"ok"} | {"diverged"})
+    series = tuple(Series(kind, [record["outcomes"].get(kind, 0.0) for record in records]) for kind in kinds)
+    return Lines(
+        (Panel(values_x(records), series, y_label="share of trainings", percent=True),),
+        "Trainings of the individuals of each generation that gave no score. Stopped: halved away, or "
+        "refused because the update points uphill.",
+    )
+
+
+def tasks(run: Run) -> Lines:
+    """Score of each generation's best individual, by task."""
+    records = run.generations
+    names = list(dict.fromkeys(name for record in records for name in record["best_tasks"]))
+    series = tuple(
+        Series(Path(name).name, [record["best_tasks"].get(name) for record in records]) for name in names
+    )
+    return Lines(
+        (Panel(values_x(records), series, y_label="score"),), "Score of each generation's best, by task."
+    )
+
+
+def drift_of(run: Run) -> Drift:
+    """Noise runs of the same search."""
+    return optimizer_drift(config_of(run), len(run.generations))
+
+
+def terms(run: Run, drift: Drift | None = None) -> Lines:
+    """Share of each term among all places, beside the noise runs."""
+    drift, records = drift or drift_of(run), run.generations
+    shares = [term_shares(record["terms"]) for record in records]
+    names = sorted({name for own in shares for name in own}, key=lambda name: -shares[-1].get(name, 0.0))
+    panels = [
+        _with_drift(drift, name, values_x(records), [own.get(name, 0.0) for own in shares], percent=True)
+        for name in names
+    ]
+    text = f"Share of the places in all genomes of a generation. {drift.describe(_population(run))}"
+    return Lines(tuple(panels), text)
+
+
+def genes(run: Run, drift: Drift | None = None) -> Lines:
+    """Switches and numbers of the individuals born for each generation, beside the noise runs."""
+    drift, found = drift or drift_of(run), genes_by_generation(run)
+    x = [float(g) for g in range(len(run.generations)) if g in found]
+    panels = [
+        _with_drift(drift, name, x, [found[int(g)][name] for g in x], percent=name in FLAGS)
+        for name in ("number of terms", *FLAGS, *CONSTANTS)
+    ]
+    return Lines(
+        tuple(panels),
+        "Of the individuals born for each generation: mean number of terms, share with a switch on, median "
+        f"of a number. Silent genes count too. {drift.describe(_population(run))}",
+    )
+
+
+def scores(run: Run) -> dict[int, float]:
+    """Mean metric over tasks of every individual that has one, in the search."""
+    return dict(run.store.select(_SCORES))
+
+
+def pedigree_of(run: Run, found: dict[int, float]) -> Pedigree:
+    """Ancestry of the winner, or of the best so far."""
+    best = best_of(run)
+    assert best is not None, "a generation is finished"
+    return load_pedigree(run, best["id"], fitter(found))
+
+
+def genealogy(run: Run) -> Tree:
+    """Ancestors of the winner."""
+    found = scores(run)
+    return draw_genealogy(run, pedigree_of(run, found), found)
+
+
+def draw_genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Tree:
+    """The tree of a pedigree that is at hand already."""
+    formula = formulas_of(run, drawn(pedigree))
+
+    def describe(one: Ancestor) -> str:
+        score = f"metric {found[one.id]:.4f}" if one.id in found else "no score"
+        return f"{one.id}, generation {one.born}, {origin(one)}, {score}: {formula[one.id]}"
+
+    return tree(pedigree, describe, "from each individual to the fitter one of its parents")
+
+
+def formulas_of(run: Run, numbers: Iterable[int]) -> dict[int, str]:
+    """Canonical rules of individuals, in plain text."""
+    individuals: list[OptimizerIndividual] = run.store.individuals(list(numbers))
+    return {ind.id: ind.genome.rule().canonical().formula(3) for ind in individuals}
+
+
+def origin(one: Ancestor) -> str:
+    """How an individual came to be."""
+    return f"{one.operation} of {' and '.join(map(str, one.parents))}" if one.parents else one.operation
+
+
+def _with_drift(drift: Drift, name: str, x: Sequence[float], y: Sequence[float], percent: bool) -> Panel:
+    series = [Series("this run", y)]
+    band = drift.bands.get(name)
+    if band is not None:
+        n = len(x)
+        low, middle, high = (edge[:n] for edge in (band.low, band.middle, band.high))
+        series.insert(0, Series("noise runs", middle, low, high, "reference"))
+    return Panel(x, tuple(series), name.removeprefix("term "), percent=percent)
+
+
+def _population(run: Run) -> int:
+    return config_of(run).search.population

@@ -1,0 +1,226 @@
+"""The report on a search for an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evoopt.export import Provenance, load_rule, render
+from evoopt.jobs.records import FINAL_REPLICATE
+from evoopt.optim.rule import UpdateRule
+from evoopt.report.against import against, curves, differences, verdict_texts
+from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
+from evoopt.report.common import Draw, Figured, generations_table, unless_zero
+from evoopt.report.drift import Drift
+from evoopt.report.formula import formulas
+from evoopt.report.pedigree import Pedigree
+from evoopt.report.training_cost import cost, cost_section
+from evoopt.runs.run import Run
+from evoopt.systems.optimizer import optimizer_figures as draw
+from evoopt.systems.optimizer.best_rule import best_of
+from evoopt.systems.optimizer.config import config_of
+
+FIGURES: Mapping[str, Draw] = {
+    "fitness": draw.fitness,
+    "outcomes": draw.outcomes,
+    "tasks": draw.tasks,
+    "terms": draw.terms,
+    "genes": draw.genes,
+    "genealogy": draw.genealogy,
+    "differences": differences,
+    "curves": curves,
+    "cost": cost,
+}
+
+GENERATION: Sequence[Figured] = (
+    Figured("best", "best", ".4f"),
+    Figured("median", "median", ".4f"),
+    Figured("mean", "mean", ".4f"),
+    Figured("diverged", "outcomes.diverged", ".0%", 0.0),
+    Figured("stopped", "outcomes.stopped", ".0%", 0.0),
+    Figured("trainings", "trainings", ",d"),
+)
+
+_FITNESS = {
+    "validation": "mean validation metric over tasks",
+    "paper": "published fitness: test metric plus up to 0.05 for a low training loss, mean over tasks",
+    "noise": "random numbers: this run is a control, and its winner means nothing",
+}
+
+
+def sections(run: Run) -> list[Section]:
+    """The page, part by part."""
+    drift, found = draw.drift_of(run), draw.scores(run)
+    pedigree = draw.pedigree_of(run, found)
+    return [
+        Section("Result", _result(run)),
+        *against(run),
+        _search(run),
+        _frequencies(run, drift),
+        _genealogy(run, pedigree, found),
+        cost_section(run),
+        _basis(run),
+    ]
+
+
+def _result(run: Run) -> list[Block]:
+    best, config = best_of(run), config_of(run)
+    assert best is not None, "a generation is finished"
+    rule = UpdateRule.from_json(best["rule"])
+    final = best.get("final")
+    facts = [("fitness in the search", f"{best['search_fitness']:.4f}", _FITNESS[config.evaluation.fitness])]
+    if final:
+        lost = f", {final['unfinished_rate']:.0%} diverged" if final["unfinished_rate"] else ""
+        seeds = f"{config.search.final_replicates} per task{lost}"
+        facts.append(("on fresh seeds", f"{final['score']:.4f}", seeds))
+    counts = run.store.outcome_counts()
+    steps = f"of {config.evaluation.steps:,} steps"
+    facts.append(("trainings", f"{sum(counts.values()):,}", steps))
+    facts.append(("diverged", f"{counts.get('diverged', 0):,}", "of them"))
+    blocks: list[Block] = [Facts(facts)]
+    if run.finished:
+        blocks += verdict_texts(run)
+    blocks += [formulas(rule), Text(_in_words(rule))]
+    if rule.terms:
+        blocks.append(Code("The winner as a torch.optim class", _code(run, rule)))
+    return blocks
+
+
+def _in_words(rule: UpdateRule) -> str:
+    notes = ["One step t of T, from top to bottom; g is the gradient."]
+    if rule.cosine:
+        notes.append("The rule needs to know T, the length of the training.")
+    if not rule.terms:
+        notes.append("Its terms cancel out: it does nothing.")
+    return " ".join(notes)
+
+
+def _code(run: Run, rule: UpdateRule) -> str:
+    if not run.finished:
+        return render(rule, "EvolvedOptimizer", Provenance(f"unfinished run {run.folder.resolve().name}"))
+    found, provenance = load_rule(run.folder)
+    return render(found, "EvolvedOptimizer", provenance)
+
+
+def _search(run: Run) -> Section:
+    blocks: list[Block] = [
+        Shown("fitness", "Fitness by generation", draw.fitness(run)),
+        unless_zero(
+            "outcomes", "Trainings without a score", draw.outcomes(run), "All trainings gave a score."
+        ),
+        Shown("tasks", "Tasks", draw.tasks(run)),
+        *_finalists(run),
+        generations_table(run.generations, GENERATION),
+    ]
+    return Section("The search", blocks)
+
+
+def _finalists(run: Run) -> list[Block]:
+    finalists = run.winner["finalists"] if run.finished else []
+    if not finalists:
+        return []
+    columns = (
+        Column("individual", "d"), Column("rule"), Column("in the search", ".4f"), Column("seeds", "d"),
+        Column("on fresh seeds", ".4f"), Column("diverged there", ".0%"),
+    )  # fmt: skip
+    rows = [
+        (
+            own["id"], own["formula"], own["search_fitness"], own["search_replicates"],
+            own["final"]["score"], own["final"]["unfinished_rate"],
+        )
+        for own in finalists
+    ]  # fmt: skip
+    by_task = (
+        Column("task"),
+        Column("metric on fresh seeds", ".4f"),
+        Column("± over seeds", ".4f"),
+        Column("ended well"),
+    )
+    return [
+        Table(columns, rows, "Finalists: the winner is the best on fresh seeds"),
+        Table(by_task, _winner_by_task(run), "The winner by task"),
+    ]
+
+
+def _winner_by_task(run: Run) -> list[Sequence[Cell]]:
+    rows: list[Sequence[Cell]] = []
+    for task in dict.fromkeys(config_of(run).evaluation.tasks):
+        found = run.store.select(
+            "SELECT metric, outcome FROM evaluations WHERE key = ? AND task = ? AND replicate >= ?",
+            run.winner["key"], task, FINAL_REPLICATE,
+        )  # fmt: skip
+        good = [metric for metric, outcome in found if outcome == "ok"]
+        mean = float(np.mean(good)) if good else None
+        deviation = float(np.std(good, ddof=1)) if len(good) > 1 else None
+        rows.append((Path(task).name, mean, deviation, f"{len(good)} of {len(found)}"))
+    return rows
+
+
+def _frequencies(run: Run, drift: Drift) -> Section:
+    terms = draw.terms(run, drift)
+    outside = [
+        panel.title
+        for panel in terms.panels
+        if (band := drift.bands.get(f"term {panel.title}"))
+        and not band.low[-1] <= (panel.series[-1].y[-1] or 0.0) <= band.high[-1]
+    ]
+    found = (
+        f"In the end {', '.join(outside)} {'lies' if len(outside) == 1 else 'lie'} outside of the band"
+        if outside
+        else "In the end no term lies outside of the band"
+    )
+    text = (
+        "Terms and genes become frequent or rare by chance alone, because all descend from few. Only what "
+        f"leaves the grey band may owe it to selection. {found}; by chance alone, one in ten would."
+    )
+    return Section(
+        "Terms and genes",
+        [
+            Text(text),
+            Shown("terms", "Terms", terms),
+            Shown("genes", "Genes", draw.genes(run, drift)),
+        ],
+    )
+
+
+def _genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Section:
+    columns = (
+        Column("individual", "d"), Column("generation", "d"), Column("origin"),
+        Column("metric in the search", ".4f"), Column("rule"),
+    )  # fmt: skip
+    formula = draw.formulas_of(run, pedigree.main_line)
+    rows: list[Sequence[Cell]] = []
+    for number in pedigree.main_line:
+        one = pedigree.members[number]
+        rows.append((number, one.born, draw.origin(one), found.get(number), formula[number]))
+    return Section(
+        "Genealogy",
+        [
+            Shown("genealogy", "Ancestors of the winner", draw.draw_genealogy(run, pedigree, found)),
+            Table(columns, rows, "The main line", folded=True),
+        ],
+    )
+
+
+def _basis(run: Run) -> Section:
+    config = config_of(run)
+    search, evaluation = config.search, config.evaluation
+    names = ", ".join(Path(task).name for task in dict.fromkeys(evaluation.tasks))
+    sealed = (
+        "The search was scored on test data, as published: its fitness is no estimate for unseen data."
+        if evaluation.fitness == "paper"
+        else "The search never opened the test data; fitness is measured on a validation split."
+    )
+    texts = [
+        f"Budget: {search.population} individuals, {len(run.generations)} of {search.generations} "
+        f"generations; every training has {evaluation.steps:,} steps on {names}.",
+        f"Seeds: root {search.seed}; a new individual is scored on {evaluation.replicates} per task, an "
+        f"elite on up to {max(search.max_replicates, evaluation.replicates)}, finalists on "
+        f"{search.final_replicates} fresh ones.",
+        sealed,
+        "This is one run: another root seed gives another winner, and how much winners differ was not "
+        "measured.",
+    ]
+    return Section("What this rests on", [Text(text) for text in texts])

@@ -1,0 +1,120 @@
+"""A run as text for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evoopt.optim.rule import UpdateRule
+from evoopt.runs.run import Run
+from evoopt.systems.optimizer.best_rule import best_of
+from evoopt.systems.optimizer.config import config_of
+
+
+def describe_result(run: Run) -> str:
+    """The outcome of a finished run in a few lines."""
+    winner = run.winner
+    lines = [
+        f"run      {run.folder}",
+        *_rule_lines(winner),
+        f"fitness  {_fitness(run, winner)}",
+        f"budget   {_budget(run)}",
+        *_verdict(run),
+    ]
+    return "\n".join(lines)
+
+
+def describe_run(run: Run) -> str:
+    """Everything `evoopt show` prints: state, best rule, generations, term counts, lineage."""
+    search = config_of(run).search
+    records = run.generations
+    state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
+    lines = [
+        f"run      {run.folder} ({state})",
+        f"space    {run.config.name}: population {search.population}, "
+        f"generations {len(records)} of {search.generations}, seed {search.seed}",
+        f"tasks    {', '.join(config_of(run).evaluation.tasks)}",
+        f"budget   {_budget(run)}",
+    ]
+    best = best_of(run)
+    if best is None:
+        return "\n".join([*lines, "no generation is finished yet"])
+    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_verdict(run), ""]
+    lines += [*_generation_table(records), ""]
+    lines += [*_term_table(records), ""]
+    lines += _lineage(run, best["id"])
+    return "\n".join(lines)
+
+
+def _verdict(run: Run) -> list[str]:
+    return [f"verdict  {run.verdict}"] if run.verdict else []
+
+
+def _rule_lines(winner: dict[str, Any]) -> list[str]:
+    rule = UpdateRule.from_json(winner["rule"])
+    facts = [f"lr={rule.lr:.3g}"]
+    facts += [f"beta1={rule.beta1:.4g}"] if rule.use_m else []
+    facts += [f"beta2={rule.beta2:.4g}"] if rule.use_v else []
+    facts += [f"beta3={rule.beta3:.4g}"] if rule.uses("m_prev") else []
+    facts += [f"eps={rule.eps:.2g}"] if rule.uses("eps") else []
+    facts.append(f"weight_decay={rule.weight_decay:.3g}")
+    facts += ["bias correction"] if rule.bias_correction else []
+    facts += [f"gradients clipped at {rule.clip_value:.3g}"] if rule.clip_value is not None else []
+    facts += [f"warmup {rule.warmup_steps} steps"] if rule.warmup_steps else []
+    facts += ["cosine decay"] if rule.cosine else []
+    return [f"rule     {rule.formula()}", f"with     {', '.join(facts)}"]
+
+
+def _fitness(run: Run, winner: dict[str, Any]) -> str:
+    text = f"{winner['search_fitness']:.4f} in the search"
+    final = winner.get("final")
+    if final:
+        text += f", {final['score']:.4f} on {config_of(run).search.final_replicates} fresh seeds per task"
+        if final["unfinished_rate"]:
+            text += f" ({final['unfinished_rate']:.0%} of them diverged)"
+    kinds = {
+        "validation": "mean validation accuracy over tasks",
+        "paper": "test accuracy plus loss bonus, as published",
+        "noise": "random numbers, a control",
+    }
+    return f"{text} ({kinds[config_of(run).evaluation.fitness]})"
+
+
+def _budget(run: Run) -> str:
+    counts = run.store.outcome_counts()
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    steps = config_of(run).evaluation.steps
+    return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'})"
+
+
+def _generation_table(records: list[dict[str, Any]]) -> list[str]:
+    header = (
+        f"{'gen':>4} {'best':>8} {'median':>8} {'mean':>8} {'diverged':>9} {'stopped':>8} {'trainings':>10}"
+    )
+    rows = [
+        f"{r['generation']:>4} {r['best']:>8.4f} {r['median']:>8.4f} {r['mean']:>8.4f} "
+        f"{r['outcomes'].get('diverged', 0.0):>9.0%} {r['outcomes'].get('stopped', 0.0):>8.0%} "
+        f"{r['trainings']:>10}"
+        for r in records
+    ]
+    return [header, *rows]
+
+
+def _term_table(records: list[dict[str, Any]]) -> list[str]:
+    names = sorted({name for record in records for name in record["terms"]})
+    header = "terms by generation\n" + f"{'gen':>4} " + " ".join(f"{name:>{len(name)}}" for name in names)
+    rows = [
+        f"{r['generation']:>4} " + " ".join(f"{r['terms'].get(name, 0):>{len(name)}}" for name in names)
+        for r in records
+    ]
+    return [header, *rows]
+
+
+def _lineage(run: Run, number: int, most: int = 12) -> list[str]:
+    ancestors = run.store.ancestors(number)
+    lines = [f"lineage of individual {number} ({len(ancestors) - 1} ancestors)"]
+    for ind in reversed(run.store.individuals(ancestors[:most])):
+        origin = f"{ind.operation} of {' and '.join(map(str, ind.parents))}" if ind.parents else ind.operation
+        lines.append(f"{ind.id:>6}  generation {ind.born:>3}  {origin:<28}  {ind.genome.rule().formula(3)}")
+    if len(ancestors) > most:
+        lines.append(f"        and {len(ancestors) - most} earlier ones")
+    return lines
