@@ -12,7 +12,8 @@ from evoopt.execution import Worker, make_executor
 from evoopt.execution.process_setup import torch_threads, usable_cores
 from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.systems.gadam.config import GadamSection
-from evoopt.systems.gadam.scheme import GadamScheme, Sizes
+from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.models import LeNet5
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.phase import PhaseEngine

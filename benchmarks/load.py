@@ -18,12 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from evoopt.evolution.stages import Stage
 from evoopt.execution import ChunkResult, make_executor
 from evoopt.jobs.rule_worker import Chunk
 from evoopt.runs import Run
-from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.config import OptimizerConfig, config_of
 from evoopt.systems.optimizer.evaluator import Evaluator
-from evoopt.systems.optimizer.loop import evolve
+from evoopt.systems.optimizer.optimizer_search import evolve_rules
 from evoopt.training.plan import TrainingResult
 
 
@@ -49,8 +50,9 @@ class Meter:
         self._folder, self._since = folder, time.perf_counter()
         self.rows: list[dict[str, float]] = []
 
-    def generation_done(self, record: dict[str, Any]) -> None:
-        now = time.perf_counter()
+    def __call__(self, stage: Stage) -> None:
+        record, now = stage.record, time.perf_counter()
+        assert record is not None, "every stage is a generation"
         size = sum(path.stat().st_size for path in self._folder.glob("run*.sqlite*"))
         row = {
             "generation": record["generation"],
@@ -101,7 +103,7 @@ def load(
         meter = Meter(folder)
         limited = _Limited(meter, generations)
         with contextlib.suppress(Halt):
-            evolve(config, Evaluator(config, made, run.store), run.store, limited)
+            evolve_rules(run, config, Evaluator(config, made, run.store), limited)
     return meter
 
 
@@ -109,8 +111,8 @@ class _Limited:
     def __init__(self, meter: Meter, generations: int) -> None:
         self._meter, self._left = meter, generations
 
-    def generation_done(self, record: dict[str, Any]) -> None:
-        self._meter.generation_done(record)
+    def __call__(self, stage: Stage) -> None:
+        self._meter(stage)
         self._left -= 1
         if not self._left:
             raise Halt
@@ -120,9 +122,9 @@ def resume_seconds(folder: Path) -> float:
     """Time from opening the run to the first chunk of its next generation."""
     start = time.perf_counter()
     with Run(folder, writable=True) as run:
-        evaluator = Evaluator(run.optimizer_config, Halting(), run.store)
+        config = config_of(run)
         try:
-            evolve(run.optimizer_config, evaluator, run.store, Meter(folder))
+            evolve_rules(run, config, Evaluator(config, Halting(), run.store), Meter(folder))
         except Halt:
             return time.perf_counter() - start
     raise AssertionError("the run is finished")

@@ -14,16 +14,16 @@ import torch.nn.functional as F
 
 from benchmarks.cases import Outcome, Row
 from benchmarks.measure import rates, ratio, side_by_side
-from evoopt.evolution.stages import Stage, State, evolve_models
+from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import usable_cores
 from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
-from evoopt.systems.gadam.scheme import Sizes
 from evoopt.systems.hyperparameters.assembly import make_generations
-from evoopt.systems.hyperparameters.config import RecombinationSection
-from evoopt.systems.hyperparameters.generations import Generations
+from evoopt.systems.hyperparameters.config import PbtSection
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks import DataOptions, TaskData, get_task, load_task_data
 from evoopt.training.weights_file import write_tensors
 
@@ -78,9 +78,9 @@ class FilePool:
         self._task = task
         self._pool = multiprocessing.get_context("spawn").Pool(processes, initializer=_one_thread)
 
-    def run(self, section: RecombinationSection) -> None:
+    def run(self, section: PbtSection) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            generations: Generations = make_generations(section, SPACE)
+            generations: HyperparameterGenerations = make_generations(section, SPACE)
             sources = [""] * section.population
             for number in range(section.generations):
                 targets = [str(Path(folder) / f"{ind.id}.pt") for ind in generations.population]
@@ -114,11 +114,11 @@ class OurPbt:
         self._executor = make_executor("process", make_phase_worker, setup, workers=processes)
         self._trainer = PhaseTrainer.on(self._executor, chunk_size=-(-members // processes))
 
-    def run(self, section: RecombinationSection) -> float:
+    def run(self, section: PbtSection) -> float:
         sizes = Sizes(len(data().train), len(data().validation), BATCH)
         scheme = PbtScheme(self._task, sizes, section, SPACE, self._trainer)
         with tempfile.TemporaryDirectory() as folder:
-            history = evolve_models(scheme, Checkpoints(folder))
+            history = evolve(scheme, Checkpoints(folder))
         return float(history[-1]["best"])
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class OurPbt:
 def pbt_against_files(task: str, target: str, members: int = 20, epochs: int = 5) -> Outcome:
     """Three-parent population-based training on digits, the same number of processes on both sides."""
     cores = usable_cores()
-    section = RecombinationSection(population=members, generations=epochs)
+    section = PbtSection(population=members, generations=epochs)
     files, ours = FilePool(task, cores), OurPbt(task, cores, members)
     work = members * epochs * (len(data().train) // BATCH)
     try:
@@ -146,7 +146,7 @@ def pbt_against_files(task: str, target: str, members: int = 20, epochs: int = 5
     )
 
 
-def _checked(ours: OurPbt, section: RecombinationSection) -> None:
+def _checked(ours: OurPbt, section: PbtSection) -> None:
     if not np.isfinite(ours.run(section)):
         raise RuntimeError("the population diverged")
 

@@ -15,9 +15,13 @@ INDIVIDUALS: dict[str, str] = {
     "optimizer": "evoopt.systems.optimizer:OPTIMIZER",
     "gadam": "evoopt.systems.gadam:GADAM",
     "genetic": "evoopt.systems.genetic:GENETIC",
-    "recombination": "evoopt.systems.hyperparameters:HYPERPARAMETERS",
+    "hpo": "evoopt.systems.hyperparameters:HPO",
+    "pbt": "evoopt.systems.hyperparameters:PBT",
 }
 """Where each type is, by the name that space files give it."""
+
+RENAMED: dict[str, str] = {"recombination": "evoopt.systems.hyperparameters.config:renamed"}
+"""What reads space files that name a type as it was once called."""
 
 
 class IndividualType:

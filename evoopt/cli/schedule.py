@@ -23,7 +23,7 @@ def schedule(
 ) -> None:
     """Show the hyperparameters that the winner's weights went through."""
     from evoopt.runs.run import Run
-    from evoopt.systems.hyperparameters.hyperparameter_search import winning_schedule
+    from evoopt.systems.hyperparameters.pbt_search import winning_schedule
 
     with Run(run) as opened:
         found = winning_schedule(opened)
@@ -42,7 +42,7 @@ def replay(
 ) -> None:
     """Train by the winner's schedule from scratch, and by the default values, on fresh seeds."""
     from evoopt.runs.run import Run
-    from evoopt.systems.hyperparameters.hyperparameter_search import replay_run
+    from evoopt.systems.hyperparameters.pbt_search import replay_run
 
     with Run(run) as opened:
         found, constant = replay_run(opened, range(first, first + seeds))

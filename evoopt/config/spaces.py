@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import tomllib
 from pathlib import Path
 
 from evoopt.config.sections import RunConfig
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.individuals import individual_type
+from evoopt.individuals import RENAMED, individual_type
 from evoopt.version import PACKAGE
 
 
@@ -27,6 +28,9 @@ def parse_config(text: str, source: str) -> RunConfig:
     except tomllib.TOMLDecodeError as error:
         raise EvooptError(f"{source} is not valid TOML: {error}") from None
     individual = data.get("individual", "optimizer")
+    if isinstance(individual, str) and individual in RENAMED:
+        data = pkgutil.resolve_name(RENAMED[individual])(data)
+        individual = data["individual"]
     config: type[RunConfig] = individual_type(str(individual), f" in {source}").config
     return config.validated(data, source)
 

@@ -1,13 +1,42 @@
-"""A member of the population: a genome with DEAP's fitness and its ancestry."""
+"""A member of a population: a genome and its ancestry, and DEAP's fitness where there is one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from deap import base
 
 G = TypeVar("G")
+
+
+@dataclass
+class Individual(Generic[G]):
+    """One individual.
+
+    Attributes:
+        id: Number in order of creation, unique in a run.
+        genome: What it is made of; it has a ``key``, shared by genomes that mean the same, and ``to_json``.
+        born: Generation it was created for.
+        parents: Ids of its parents, empty for the first generation.
+        operation: How it came to be: ``"seed"``, ``"random"``, ``"mate+mutate"``, ...
+    """
+
+    id: int
+    genome: G
+    born: int = 0
+    parents: tuple[int, ...] = ()
+    operation: str = "random"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back."""
+        return {**vars(self), "genome": self.genome.to_json()}  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], read_genome: Callable[[dict[str, Any]], G]) -> Individual[G]:
+        """Read what `to_json` wrote."""
+        return cls(**{**data, "genome": read_genome(data["genome"]), "parents": tuple(data["parents"])})
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]
@@ -26,34 +55,31 @@ class Fitness(base.Fitness):  # type: ignore[misc]
 
 
 @dataclass
-class Individual(Generic[G]):
-    """One individual.
+class RankedIndividual(Individual[G]):
+    """One that `deap.tools` can select.
 
     Attributes:
-        id: Number in order of creation, unique in a run.
-        genome: What it is made of.
-        born: Generation it was created for.
-        parents: Ids of its parents, empty for the first generation.
-        operation: How it came to be: ``"seed"``, ``"random"`` or ``"mate+mutate"``.
         replicates: Number of seeds per task its fitness is averaged over.
         survivor: Whether it was copied unchanged from the generation before.
         fitness: DEAP's fitness; invalid until scored.
     """
 
-    id: int
-    genome: G
-    born: int = 0
-    parents: tuple[int, ...] = ()
-    operation: str = "random"
     replicates: int = 1
     survivor: bool = False
     fitness: Fitness = field(default_factory=Fitness)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the genome, which the run stores once per individual."""
-        return {
-            "id": self.id,
-            "replicates": self.replicates,
-            "survivor": self.survivor,
-            "fitness": list(self.fitness.values) if self.fitness.valid else None,
-        }
+        """Plain data that `from_json` reads back."""
+        return {**super().to_json(), "fitness": list(self.fitness.values) if self.fitness.valid else None}
+
+    @classmethod
+    def from_json(
+        cls, data: Mapping[str, Any], read_genome: Callable[[dict[str, Any]], G]
+    ) -> RankedIndividual[G]:
+        """Read what `to_json` wrote."""
+        fitness = Fitness()
+        if data["fitness"] is not None:
+            # Strict about their number, which DEAP asserts.
+            unfinished, score, loss = map(float, data["fitness"])
+            fitness.values = (unfinished, score, loss)
+        return super().from_json({**data, "fitness": fitness}, read_genome)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The loop over populations of living models: stage after stage, each followed by a checkpoint."""
+"""The loop of every evolution: stage after stage, each followed by a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stage:
 
 
 class StagedScheme(Protocol):
-    """An evolution of models that can stop after every stage."""
+    """An evolution that can stop after every stage."""
 
     @property
     def finished(self) -> bool:
@@ -56,7 +56,7 @@ class StageRecord(Protocol):
         """Keep what a stage brought and the checkpoint after it, all or none."""
 
 
-def evolve_models(
+def evolve(
     scheme: StagedScheme,
     record: StageRecord | None = None,
     on_stage: Callable[[Stage], None] = lambda stage: None,

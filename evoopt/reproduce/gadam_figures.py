@@ -16,7 +16,8 @@ from evoopt.reproduce.gadam_budget import FIGURES, PARTS, Budget, FiguresBudget
 from evoopt.reproduce.gadam_units import data_options, units_of
 from evoopt.reproduce.units import Unit, UnitFile
 from evoopt.systems.gadam.config import GadamSection
-from evoopt.systems.gadam.scheme import GadamScheme, Sizes
+from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks import get_task, load_task_data
 
 FIGURE_VARIANTS = ("gadam_paper", "gadam")

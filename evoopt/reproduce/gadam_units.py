@@ -17,7 +17,8 @@ from evoopt.reproduce.gadam_budget import PARTS, Budget, Part
 from evoopt.reproduce.lineage import LineageTrainer, thinned
 from evoopt.reproduce.units import Unit
 from evoopt.systems.gadam.config import GadamSection
-from evoopt.systems.gadam.scheme import GadamScheme, Sizes, gadam_toolbox
+from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.model_runs import Sizes, gadam_toolbox
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.members import Members

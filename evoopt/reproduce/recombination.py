@@ -18,7 +18,7 @@ from evoopt.reproduce.recombination_report import markdown
 from evoopt.reproduce.recombination_results import Found, PartResult
 from evoopt.reproduce.recombination_units import METHODS, UnitSetup, configure, make_unit_worker, units_of
 from evoopt.reproduce.units import UnitFile, do_units
-from evoopt.systems.living_models import phase_setup
+from evoopt.systems.model_runs import phase_setup
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
 from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, figure_of_merit
 from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_network
-from evoopt.systems.living_models import phase_setup
+from evoopt.systems.model_runs import phase_setup
 from evoopt.tasks.task import Split, TaskData
 from evoopt.training.hyperparameters import Value
 

@@ -13,10 +13,9 @@ from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
 from evoopt.jobs.records import Evaluation
 from evoopt.runs.database import BACKUP_FILE, Database, Row
-from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.training.plan import TrainingResult
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -48,7 +47,7 @@ class RunStore:
         path: The file.
         create: Make a new one; otherwise it must exist.
         readonly: Refuse writes.
-        read_genome: Rebuilds a genome from its JSON.
+        read_genome: Rebuilds a genome from its JSON; by default it stays JSON.
 
     Raises:
         EvooptError: No such file, not a run's database, a damaged one, or one of another version.
@@ -59,7 +58,7 @@ class RunStore:
         path: Path,
         create: bool = False,
         readonly: bool = False,
-        read_genome: Callable[[dict[str, Any]], Any] = OptimizerGenome.from_json,
+        read_genome: Callable[[dict[str, Any]], Any] = dict,
     ) -> None:
         self._path = path
         self._read_genome = read_genome
@@ -168,22 +167,6 @@ class RunStore:
             self._db.insert("checkpoint", [(1, json.dumps(state))], replace=True)
         if record is not None:
             self.on_generation(record)
-
-    def load_individuals(self, rows: Sequence[dict[str, Any]]) -> list[Individual[Any]]:
-        """Rebuild individuals from what `Individual.to_json` wrote."""
-        known = {ind.id: ind for ind in self.individuals([row["id"] for row in rows])}
-        individuals = []
-        for row in rows:
-            ind = known.get(row["id"])
-            if ind is None:
-                raise self._db.damage(f"it lacks individual {row['id']}")
-            ind.replicates, ind.survivor = int(row["replicates"]), bool(row["survivor"])
-            if row["fitness"] is not None:
-                # Strict about their number, which DEAP asserts.
-                unfinished, score, loss = map(float, row["fitness"])
-                ind.fitness.values = (unfinished, score, loss)
-            individuals.append(ind)
-        return individuals
 
     def individual(self, number: int) -> Individual[Any]:
         """One individual, as it was created.

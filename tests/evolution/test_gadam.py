@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 import evoopt
 from evoopt.errors import EvooptError
-from evoopt.evolution.stages import Stage, evolve_models
+from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import make_executor
 from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.systems.gadam.config import GadamSection
 from evoopt.systems.gadam.gadam import Gadam
-from evoopt.systems.gadam.scheme import GadamScheme, Sizes
+from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.phase import PhaseEngine, PhasePlan
@@ -294,5 +295,5 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Any, monkeypatch: p
 
 def test_history_is_empty_for_a_finished_scheme() -> None:
     one = scheme(generations=1)
-    assert len(evolve_models(one)) == 1
-    assert evolve_models(one) == []
+    assert len(evolve(one)) == 1
+    assert evolve(one) == []

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.scored import ScoredScheme
 from evoopt.execution import make_executor
 from evoopt.jobs.phase_trainer import PhaseSetup
-from evoopt.systems.hyperparameters.config import RecombinationSection
-from evoopt.systems.hyperparameters.hpo_scheme import HpoScheme
+from evoopt.systems.hyperparameters.config import HpoSection
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
+from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.schedules import data_seed, initial_seed
 from evoopt.systems.hyperparameters.three_parent_ga import ThreeParentGA
@@ -86,14 +88,14 @@ class Counting:
 
 def test_equal_phenotypes_are_never_trained_twice() -> None:
     counting = Counting()
-    scheme = HpoScheme(RecombinationSection(mode="hpo", population=12, generations=8), SPACE, counting)
+    trials = Trials(counting, 42)
+    scheme = hpo_scheme(HpoSection(population=12, generations=8), SPACE, trials)
     records = [scheme.advance().record for _ in range(8)]
     asked = [json.dumps(v, sort_keys=True) for v in counting.asked]
     assert len(asked) == len(set(asked)) < 12 * 8
-    assert (
-        sum(record["trained"] for record in records if record) == len(asked) == scheme.winner()["evaluations"]
-    )
-    assert scheme.winner()["steps"] == 7 * len(asked)
+    winner = trials.winner(scheme.generations)
+    assert sum(record["trained"] for record in records if record) == len(asked) == winner["evaluations"]
+    assert winner["steps"] == 7 * len(asked)
     for record in records:
         assert record is not None
         again = counting(record["hyperparameters"], 0)
@@ -101,22 +103,27 @@ def test_equal_phenotypes_are_never_trained_twice() -> None:
 
 
 def test_an_interrupted_search_goes_on_exactly() -> None:
-    section = RecombinationSection(mode="hpo", population=8, generations=5)
-    whole = HpoScheme(section, SPACE, Counting())
+    section = HpoSection(population=8, generations=5)
+
+    def fresh(counting: Counting) -> tuple[Trials, ScoredScheme[HyperparameterGenerations]]:
+        trials = Trials(counting, section.seed)
+        return trials, hpo_scheme(section, SPACE, trials)
+
+    whole_trials, whole = fresh(Counting())
     expected = [whole.advance() for _ in range(5)]
     for stop in range(6):
-        first, counting = HpoScheme(section, SPACE, Counting()), Counting()
+        (_, first), counting = fresh(Counting()), Counting()
         for _ in range(stop):
             first.advance()
         state, tensors = first.snapshot()
         assert not tensors
-        rest = HpoScheme(section, SPACE, counting)
+        trials, rest = fresh(counting)
         rest.restore(json.loads(json.dumps(state, allow_nan=False)), {})
         stages = []
         while not rest.finished:
             stages.append(rest.advance())
         assert stages == expected[stop:]
-        assert rest.winner() == whole.winner()
+        assert trials.winner(rest.generations) == whole_trials.winner(whole.generations)
         assert len(counting.asked) == sum(s.record["trained"] for s in expected[stop:])  # type: ignore[index]
 
 
@@ -202,14 +209,16 @@ def test_what_is_not_of_the_training_goes_to_the_model() -> None:
 
 
 def test_a_search_over_topologies_improves_on_the_defaults() -> None:
-    section = RecombinationSection(mode="hpo", population=6, generations=4, fom="loss", mutation_rate=0.5)
+    section = HpoSection(population=6, generations=4, fom="loss", mutation_rate=0.5)
     runner = TrialRunner.here(setup("loss", steps=60))
-    scheme = HpoScheme(section, SPACE, runner.run)
+    trials = Trials(runner.run, section.seed)
+    scheme = hpo_scheme(section, SPACE, trials)
     records = [scheme.advance().record for _ in range(4)]
     assert records[0] is not None
-    assert scheme.winner()["fom"] < records[0]["fom"][0]
-    (again,) = runner.run([scheme.winner()["hyperparameters"]], derive_seed(42, 421))
-    assert again.fom == pytest.approx(scheme.winner()["fom"], rel=1e-3)
+    winner = trials.winner(scheme.generations)
+    assert winner["fom"] < records[0]["fom"][0]
+    (again,) = runner.run([winner["hyperparameters"]], derive_seed(42, 421))
+    assert again.fom == pytest.approx(winner["fom"], rel=1e-3)
 
 
 def test_an_objective_of_ones_own() -> None:

@@ -15,16 +15,11 @@ from evoopt.optim import preset
 from evoopt.runs import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
-from evoopt.systems.optimizer.loop import evolve
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_search import evolve_rules
 from tests.stubs import StubExecutor
 
 GENERATIONS = 5
-
-
-class Silent:
-    def generation_done(self, record: dict[str, Any]) -> None:
-        pass
 
 
 def config(**changes: dict[str, Any]) -> OptimizerConfig:
@@ -44,8 +39,8 @@ CONFIGS = {"robust": config(), "paper": PAPER, "noise": config(evaluation={"fitn
 
 
 def go(run: Run, executor: StubExecutor) -> None:
-    evaluator = Evaluator(run.config, executor, run.store)
-    evolve(run.config, evaluator, run.store, Silent())
+    assert isinstance(run.config, OptimizerConfig)
+    evolve_rules(run, run.config, Evaluator(run.config, executor, run.store))
 
 
 def whole(folder: Path, settings: OptimizerConfig) -> tuple[str, StubExecutor]:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.jobs.phase_trainer import Examples, PhaseSetup, PhaseTrainer
-from evoopt.systems.gadam.scheme import Sizes
 from evoopt.systems.hyperparameters.breeding import Birth, Parent, ThreeParent, recombination_toolbox
-from evoopt.systems.hyperparameters.config import RecombinationSection
+from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
 from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
 from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
 from evoopt.systems.hyperparameters.schedules import Schedule, replay
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Split, Task
 from evoopt.training.hyperparameters import set_hyperparameters, update_rule
@@ -92,7 +92,7 @@ def scheme_of(
     **settings: Any,
 ) -> PbtScheme:
     task, data = problem(name)
-    section = RecombinationSection(**{"population": 6, "generations": 4, "mutation_rate": 0.3, **settings})
+    section = PbtSection(**{"population": 6, "generations": 4, "mutation_rate": 0.3, **settings})
     sizes = Sizes(len(data.train), len(data.validation), task.batch_size)
     return PbtScheme(task, sizes, section, space, trainer_of(task, data, engine), steps, breeder)
 

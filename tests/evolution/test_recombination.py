@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evoopt.config import parse_config
 from evoopt.errors import EvooptError
 from evoopt.evolution.demes import Demes
 from evoopt.systems.hyperparameters.assembly import make_breeder, make_generations
@@ -22,8 +23,14 @@ from evoopt.systems.hyperparameters.breeding import (
     Truncation,
     recombination_toolbox,
 )
-from evoopt.systems.hyperparameters.config import RecombinationConfig, RecombinationSection
-from evoopt.systems.hyperparameters.generations import Generations
+from evoopt.systems.hyperparameters.config import (
+    HpoConfig,
+    HpoSection,
+    PbtConfig,
+    PbtSection,
+    RecombinationSection,
+)
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.merit import choose_proportional, gaussian_fitness
 
@@ -45,7 +52,7 @@ def pool(foms: Sequence[float]) -> list[Parent]:
     ]
 
 
-def fom_of(generations: Generations) -> list[float]:
+def fom_of(generations: HyperparameterGenerations) -> list[float]:
     """A bowl whose minimum lies away from the defaults."""
     return [
         sum((math.log(float(v)) - 0.7) ** 2 for v in ind.genome.values().values())
@@ -109,7 +116,7 @@ def test_a_single_fit_parent_without_mutation_is_copied() -> None:
 
 @pytest.mark.parametrize("scheme", ["three_parent", "truncation"])
 def test_nobody_takes_weights_of_a_member_that_has_none(scheme: Any) -> None:
-    breeder = make_breeder(RecombinationSection(scheme=scheme), SPACE)
+    breeder = make_breeder(PbtSection(scheme=scheme), SPACE)
     foms = [math.nan, 0.1, 0.9, math.nan, 0.5, math.inf, 0.4, math.nan]
     for seed in range(50):
         births = breeder.breed(pool(foms), len(foms), np.random.default_rng(seed))
@@ -180,7 +187,7 @@ def test_on_a_grid_migrants_go_east_and_south_by_turns() -> None:
 
 def test_demes_breed_among_themselves_between_migrations() -> None:
     demes = Demes(4, interval=3)
-    generations = Generations(ThreeParent(STILL), 20, seed=1, demes=demes)
+    generations = HyperparameterGenerations(ThreeParent(STILL), 20, seed=1, demes=demes)
     for number in range(5):
         homes = {ind.id: k // 5 for k, ind in enumerate(generations.population)}
         generations.score(fom_of(generations))
@@ -199,7 +206,7 @@ def test_demes_breed_among_themselves_between_migrations() -> None:
 
 
 def test_a_deme_that_died_out_is_settled_by_the_fittest_of_all() -> None:
-    generations = Generations(ThreeParent(STILL), 6, seed=1, demes=Demes(2, interval=100))
+    generations = HyperparameterGenerations(ThreeParent(STILL), 6, seed=1, demes=Demes(2, interval=100))
     generations.score([1.0] * 6)
     generations.breed()  # generation 1, without migration
     fittest = generations.population[2].id
@@ -209,13 +216,11 @@ def test_a_deme_that_died_out_is_settled_by_the_fittest_of_all() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["three_parent", "truncation", "random"])
-@pytest.mark.parametrize("mode", ["pbt", "hpo"])
-def test_state_goes_on_exactly(scheme: Any, mode: Any) -> None:
-    section = RecombinationSection(
-        scheme=scheme, mode=mode, population=8, demes=2, recombinants="both", migration_interval=2
-    )
+@pytest.mark.parametrize("kind", [PbtSection, HpoSection])
+def test_state_goes_on_exactly(scheme: Any, kind: type[RecombinationSection]) -> None:
+    section = kind(scheme=scheme, population=8, demes=2, recombinants="both", migration_interval=2)
 
-    def play(rounds: int, generations: Generations) -> list[Any]:
+    def play(rounds: int, generations: HyperparameterGenerations) -> list[Any]:
         found = []
         for _ in range(rounds):
             generations.score(fom_of(generations))
@@ -235,7 +240,7 @@ def test_state_goes_on_exactly(scheme: Any, mode: Any) -> None:
 
 
 def test_lineage_follows_alpha_and_the_best_ever_is_kept() -> None:
-    generations = Generations(ThreeParent(recombination_toolbox(SPACE)), 10, seed=3)
+    generations = HyperparameterGenerations(ThreeParent(recombination_toolbox(SPACE)), 10, seed=3)
     parents: dict[int, tuple[int, ...]] = {ind.id: () for ind in generations.population}
     genomes = {ind.id: ind.genome for ind in generations.population}
     lowest = math.inf
@@ -259,7 +264,7 @@ def test_lineage_follows_alpha_and_the_best_ever_is_kept() -> None:
 
 def test_selection_finds_what_random_search_does_not() -> None:
     def best(scheme: Any) -> float:
-        section = RecombinationSection(scheme=scheme, mode="hpo", population=20)
+        section = HpoSection(scheme=scheme, population=20)
         generations = make_generations(section, SPACE)
         for _ in range(30):
             generations.score(fom_of(generations))
@@ -273,7 +278,7 @@ def test_selection_finds_what_random_search_does_not() -> None:
 def test_the_first_generation_is_as_the_settings_say() -> None:
     spread = {}
     for initial, size in (("mutants", 3), ("random", 3), ("mutants", 0)):
-        section = RecombinationSection(initial=initial, initial_mutations=size)  # type: ignore[arg-type]
+        section = PbtSection(initial=initial, initial_mutations=size)  # type: ignore[arg-type]
         default, *rest = (ind.genome for ind in make_generations(section, SPACE).population)
         assert default == SPACE.default()
         spread[initial, size] = max(abs(math.log(float(v))) for g in rest for v in g.values().values())
@@ -281,11 +286,11 @@ def test_the_first_generation_is_as_the_settings_say() -> None:
 
 
 def test_when_all_fail_weights_end_the_run_and_fresh_networks_do_not() -> None:
-    inheriting = Generations(ThreeParent(STILL), 4, seed=1)
+    inheriting = HyperparameterGenerations(ThreeParent(STILL), 4, seed=1)
     with pytest.raises(EvooptError, match="all 4 members have diverged in generation 0: narrow the space"):
         inheriting.score([math.nan] * 4)
     for scheme in ("three_parent", "truncation", "random"):
-        section = RecombinationSection(scheme=scheme, mode="hpo", population=4)  # type: ignore[arg-type]
+        section = HpoSection(scheme=scheme, population=4)  # type: ignore[arg-type]
         fresh = make_generations(section, SPACE)
         fresh.score([math.inf] * 4)
         assert fresh.record()["best"] is None
@@ -294,25 +299,46 @@ def test_when_all_fail_weights_end_the_run_and_fresh_networks_do_not() -> None:
         assert len(fresh.population) == 4
 
 
+LR = {"lr": {"min": 1e-4, "max": 1e-1, "default": 1e-3}}
+
+
 @pytest.mark.parametrize(
     ("section", "training", "message"),
     [
         ({"population": 10, "demes": 3}, {}, r"population \(10\) must be a multiple of demes \(3\)"),
         ({"population": 4, "demes": 4}, {}, "2 or more members in each"),
         ({"population": 6, "demes": 2, "migrants": 3}, {}, r"migrants \(3\) must be fewer than a deme \(3\)"),
-        ({"fom": "steps"}, {}, "fom 'steps' is for mode 'hpo'"),
-        ({"fom": "steps", "mode": "hpo"}, {"steps": 5}, "fom 'steps' needs a target"),
-        ({"mode": "hpo"}, {}, "mode 'hpo' needs training.steps"),
+        ({"fom": "steps"}, {}, "recombination.fom: Input should be 'error', 'loss' or 'perplexity'"),
         ({"sheme": "random"}, {}, "Did you mean 'recombination.scheme'"),
         ({}, {"validation_fraction": 0}, "validation_fraction must be above 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(section: Any, training: Any, message: str) -> None:
-    space = {"lr": {"min": 1e-4, "max": 1e-1, "default": 1e-3}}
     with pytest.raises(EvooptError, match=message):
-        RecombinationConfig.validated(
-            {"recombination": section, "training": training, "space": space}, "my.toml"
-        )
+        PbtConfig.validated({"recombination": section, "training": training, "space": LR}, "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "training", "message"),
+    [
+        ({"fom": "steps"}, {"steps": 5}, "fom 'steps' needs a target"),
+        ({}, {}, "type 'hpo' needs training.steps"),
+    ],
+)
+def test_settings_of_fresh_trainings_that_do_not_fit_are_refused(
+    section: Any, training: Any, message: str
+) -> None:
+    with pytest.raises(EvooptError, match=message):
+        HpoConfig.validated({"recombination": section, "training": training, "space": LR}, "my.toml")
+
+
+def test_space_files_from_when_both_types_were_one_are_read() -> None:
+    table = "[space.lr]\nmin = 1e-4\nmax = 0.1\ndefault = 1e-3\n"
+    old = f'individual = "recombination"\n[recombination]\nfom = "loss"\n{table}'
+    assert parse_config(old, "old.toml") == parse_config(old.replace('"recombination"', '"pbt"'), "new.toml")
+    old = f'individual = "recombination"\n[recombination]\nmode = "hpo"\n[training]\nsteps = 5\n{table}'
+    new = old.replace('"recombination"', '"hpo"').replace('mode = "hpo"\n', "")
+    assert parse_config(old, "old.toml") == parse_config(new, "new.toml")
 
 
 def test_a_configuration_survives_its_file() -> None:
@@ -320,8 +346,8 @@ def test_a_configuration_survives_its_file() -> None:
         "lr": {"min": 1e-4, "max": 1e-1, "default": 1e-3, "scale": "log"},
         "o": {"choices": ["a"], "default": "a"},
     }
-    config = RecombinationConfig.validated({"space": space}, "my.toml")
-    assert RecombinationConfig.validated(tomllib.loads(config.to_toml()), "again") == config
+    config = PbtConfig.validated({"space": space}, "my.toml")
+    assert PbtConfig.validated(tomllib.loads(config.to_toml()), "again") == config
     assert config.loci().names == ("lr", "o")
     with pytest.raises(EvooptError, match=r"my.toml, space: hyperparameter 'lr' needs max"):
-        RecombinationConfig.validated({"space": {"lr": {"min": 1, "default": 2}}}, "my.toml")
+        PbtConfig.validated({"space": {"lr": {"min": 1, "default": 2}}}, "my.toml")

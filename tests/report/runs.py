@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import evoopt
 from evoopt.compare.analysis import analyse
 from evoopt.compare.command import Report, json_text
 from evoopt.config import RunConfig
+from evoopt.evolution.stages import Stage
 from evoopt.runs import Run
 from evoopt.systems.gadam.config import GadamConfig
 from evoopt.systems.genetic.config import GeneticConfig
-from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.config import HpoConfig, PbtConfig
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
-from evoopt.systems.optimizer.loop import evolve
+from evoopt.systems.optimizer.optimizer_search import evolve_rules
 from tests.compare.stubs import comparison_of
 from tests.stubs import StubExecutor
 
@@ -37,29 +39,26 @@ CONFIGS: dict[str, RunConfig] = {
         {"gadam": {"population": 4, "generations": 3}, "training": {"task": "digits", "steps": 4}, **SERIAL}
     ),
     "genetic": GeneticConfig().override({"genetic": {"population": 8, "generations": 5}, **SERIAL}),
-    "pbt": RecombinationConfig(space=SPACE).override(
+    "pbt": PbtConfig(space=SPACE).override(
         {
             "recombination": {"population": 6, "generations": 4, "fom": "loss"},
             "training": {"task": "digits", "steps": 4},
             **SERIAL,
         }
     ),
-    "hpo": RecombinationConfig(space=SPACE).override(
+    "hpo": HpoConfig(space=SPACE).override(
         {
-            "recombination": {"mode": "hpo", "population": 4, "generations": 3},
+            "recombination": {"population": 4, "generations": 3},
             "training": {"task": "digits", "steps": 4},
             **SERIAL,
         }
     ),
 }
-"""One per individual type, and both modes of recombination."""
+"""One per individual type."""
 
 
-class Silent:
+def silent(stage: Stage) -> None:
     """Watches a search and says nothing."""
-
-    def generation_done(self, record: dict[str, Any]) -> None:
-        pass
 
 
 @dataclass
@@ -68,7 +67,7 @@ class Interrupting:
 
     left: int
 
-    def generation_done(self, record: dict[str, Any]) -> None:
+    def __call__(self, stage: Stage) -> None:
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
@@ -79,7 +78,7 @@ def make_run(kind: str, folder: Path) -> Path:
     if kind != "optimizer":
         evoopt.search(CONFIGS[kind], out=folder).close()
         return folder
-    search_optimizer(folder, Silent())
+    search_optimizer(folder)
     names = [folder.name, "adam", "a </script> b"]
     metrics = ([0.9, 0.91, 0.92, 0.93], [0.8, 0.82, 0.79, 0.81], [0.5, float("nan"), 0.6, 0.5])
     scores = {task: dict(zip(names, metrics, strict=True)) for task in ("digits", "digits_cnn")}
@@ -87,13 +86,14 @@ def make_run(kind: str, folder: Path) -> Path:
     return folder
 
 
-def search_optimizer(folder: Path, observer: Any, **changes: dict[str, Any]) -> None:
+def search_optimizer(
+    folder: Path, on_stage: Callable[[Stage], None] = silent, **changes: dict[str, Any]
+) -> None:
     """Search for an optimizer with a formula in the place of training."""
     config = CONFIGS["optimizer"].override(changes)
     assert isinstance(config, OptimizerConfig)
     with Run.create(folder, config) as run:
-        evaluator = Evaluator(config, StubExecutor(), run.store)
-        evolve(config, evaluator, run.store, observer)
+        evolve_rules(run, config, Evaluator(config, StubExecutor(), run.store), on_stage)
 
 
 def compare(folder: Path, scores: dict[str, dict[str, list[float]]]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from evoopt.report import write_report
-from tests.report.runs import Silent, compare, search_optimizer
+from tests.report.runs import compare, search_optimizer
 from tests.report.test_escaping import HOSTILE
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
@@ -205,7 +205,7 @@ def test_an_ancestor_tells_about_itself(browser: Any, optimizer_run: Path, tmp_p
 
 def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:
     folder = tmp_path / HOSTILE.replace("/", "|")
-    search_optimizer(folder, Silent())
+    search_optimizer(folder)
     compare(folder, {HOSTILE: {HOSTILE: [0.9, 0.8, 0.7], "adam": [0.5, 0.6, 0.7]}})
     show(browser, write_report(folder, tmp_path / "page.html"))
     assert browser.execute_script("return window.hacked") is None

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from evoopt.report.drift import optimizer_drift, recombination_drift, term_shares
 from evoopt.report.figures import Lines
 from evoopt.runs import Run
-from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.config import PbtConfig
+from evoopt.systems.hyperparameters.hyperparameter_drift import hyperparameter_drift
 from evoopt.systems.optimizer import optimizer_figures
 from evoopt.systems.optimizer.config import OptimizerConfig
-from tests.report.runs import CONFIGS, SPACE, Silent, search_optimizer
+from evoopt.systems.optimizer.optimizer_drift import optimizer_drift, term_shares
+from tests.report.runs import CONFIGS, SPACE, search_optimizer
 
 
 def share_inside(figure: Lines) -> float:
@@ -34,7 +35,7 @@ def share_inside(figure: Lines) -> float:
 
 def test_a_run_with_random_fitness_stays_within_its_own_drift(tmp_path: Path) -> None:
     changes = {"evaluation": {"fitness": "noise"}, "search": {"population": 12, "generations": 12}}
-    search_optimizer(tmp_path / "run", Silent(), **changes)
+    search_optimizer(tmp_path / "run", **changes)
     with Run(tmp_path / "run") as run:
         drift = optimizer_figures.drift_of(run)
         # 90 % are expected; points of one run are related to each other, so the bound is a wide one.
@@ -73,8 +74,8 @@ def test_large_runs_are_simulated_small_and_the_page_says_so() -> None:
 def test_hyperparameters_drift_within_their_space() -> None:
     space = {**SPACE, "optimizer": {"choices": ["adam", "sgd"], "default": "adam"}}
     settings = {"population": 8, "generations": 6, "demes": 2}
-    config = RecombinationConfig(space=space, recombination=settings)
-    drift = recombination_drift(config, 6)
+    config = PbtConfig(space=space, recombination=settings)
+    drift = hyperparameter_drift(config, 6)
     low, high = drift.bands["lr"].low, drift.bands["lr"].high
     assert all(1e-4 <= a <= b <= 0.1 for a, b in zip(low, high, strict=True))
     assert len(low) == 6

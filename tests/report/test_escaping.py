@@ -6,19 +6,19 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evoopt.evolution.stages import evolve_models
+from evoopt.evolution.stages import evolve
 from evoopt.report import write_report
 from evoopt.report.blocks import Code, Column, Facts, Page, Section, Shown, Table, Text
 from evoopt.report.figures import HeatMap, Interval, Intervals, Lines, Node, Panel, Series, Tree
 from evoopt.report.html import render_page
 from evoopt.runs import Run
-from evoopt.runs.stages import RunStages
-from evoopt.systems.hyperparameters.config import RecombinationConfig
-from evoopt.systems.hyperparameters.hpo_scheme import HpoScheme
+from evoopt.runs.checkpoints import Checkpoints
+from evoopt.systems.hyperparameters.config import HpoConfig
+from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.trial import Trial
 from evoopt.training.hyperparameters import Value
 from tests.report.pages import parse
-from tests.report.runs import Silent, compare, search_optimizer
+from tests.report.runs import compare, search_optimizer
 
 HOSTILE = (
     "</script><script>window.hacked=1</script><img src=x onerror=alert(1)>\"' onfocus='x' "
@@ -57,7 +57,7 @@ def test_every_block_escapes_what_it_shows() -> None:
 
 def test_hostile_names_in_a_run_folder_stay_text(tmp_path: Path) -> None:
     folder = tmp_path / HOSTILE.replace("/", "|")
-    search_optimizer(folder, Silent())
+    search_optimizer(folder)
     config = Run(folder).config.model_copy(update={"name": HOSTILE})
     (folder / "config.toml").write_text(config.to_toml())
     compare(folder, {HOSTILE: {HOSTILE: [0.9, 0.8, 0.7], "adam": [0.5, 0.6, 0.7]}})
@@ -71,15 +71,16 @@ def test_hostile_names_in_a_run_folder_stay_text(tmp_path: Path) -> None:
 
 def test_hostile_hyperparameters_stay_text(tmp_path: Path) -> None:
     space = {HOSTILE: {"choices": [HOSTILE, "b"], "default": HOSTILE}}
-    settings = {"mode": "hpo", "population": 4, "generations": 3}
-    config = RecombinationConfig(space=space, recombination=settings, training={"steps": 1})
+    settings = {"population": 4, "generations": 3}
+    config = HpoConfig(space=space, recombination=settings, training={"steps": 1})
 
     def evaluate(values: Sequence[Mapping[str, Value]], seed: int) -> list[Trial]:
         return [Trial(float(k), 1.0, 0.5, 1) for k, _ in enumerate(values)]
 
     with Run.create(tmp_path / "run", config) as run:
-        scheme = HpoScheme(config.recombination, config.loci(), evaluate)
-        evolve_models(scheme, RunStages(run))
-        run.store.save_winner(scheme.winner())
+        trials = Trials(evaluate, config.seed)
+        scheme = hpo_scheme(config.recombination, config.loci(), trials)
+        evolve(scheme, Checkpoints(run))
+        run.store.save_winner(trials.winner(scheme.generations))
     html = write_report(tmp_path / "run", tmp_path / "page.html").read_text(encoding="utf-8")
     assert_harmless(html, times=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evoopt.evolution.stages import evolve_models
+from evoopt.evolution.stages import evolve
 from evoopt.reproduce import gadam_units
 from evoopt.reproduce.gadam_baselines import Bench
 from evoopt.reproduce.gadam_budget import Budget
@@ -20,7 +20,7 @@ def evolved(seed: int, variant: str = "gadam_paper") -> tuple[LineageTrainer, Li
     task = get_task("digits")
     bench = Bench(task, load_task_data(task, DataOptions()), Budget(4, 3, STEPS), seed, "batched", "cpu")
     scheme, trainer = make_scheme(bench, variant)
-    evolve_models(scheme)
+    evolve(scheme)
     return trainer, trainer.lineage(scheme.members.population.weights[0])
 
 

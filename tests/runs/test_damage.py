@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.stages import Stage, State, evolve_models
+from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.runs import Run, database
+from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.restore import restore_backup
-from evoopt.runs.stages import RunStages
 from tests.evolution.test_loop import config, go
 from tests.stubs import StubExecutor
 
@@ -250,7 +250,7 @@ def walk(folder: Path, stages: int = 99) -> Tensor:
 
     scheme = Walk()
     with Run(folder, writable=True) as run:
-        evolve_models(scheme, RunStages(run), count)
+        evolve(scheme, Checkpoints(run), count)
     return scheme.weights
 
 

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.stages import evolve_models
+from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer
 from evoopt.systems.gadam.config import GadamConfig
-from evoopt.systems.gadam.scheme import GadamScheme, Sizes
+from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import OwnData, own_task
 from evoopt.training.phase import PhaseEngine
 
@@ -87,9 +88,9 @@ class Gadam:
         trainer = PhaseTrainer.here(
             PhaseSetup(task, data, self._device), training.chunk_size, training.engine
         )
-        sizes = Sizes(len(data.train), len(data.validation), task.batch_size)
+        sizes = Sizes.of(task, data)
         scheme = GadamScheme(task, sizes, gadam, training.steps, trainer)
-        self.history_ = evolve_models(scheme)
+        self.history_ = evolve(scheme)
         if not self.history_ or self.history_[-1]["best"] is None:
             raise EvooptError("every model diverged: lower the learning rate (lr)")
         return scheme.best_model().eval()

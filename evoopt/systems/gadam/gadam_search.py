@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import cast
 
 from evoopt.config import RunConfig
+from evoopt.evolution.stages import evolve
+from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.gadam.config import GadamConfig
-from evoopt.systems.gadam.scheme import GadamScheme, Sizes
-from evoopt.systems.living_models import (
-    evolve_run,
-    name_winner,
-    phase_setup,
-    phase_trainer,
-    training_executor,
-)
+from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, phase_trainer, training_executor
+from evoopt.systems.progress import Progress
 
 
 def search(run: Run, config: RunConfig, quiet: bool) -> None:
@@ -24,11 +21,12 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     config = cast(GadamConfig, config)
     training, setup = config.training, phase_setup(config)
     task, data = setup.load()
-    executor = training_executor(config, setup)
-
-    def make() -> GadamScheme:
-        sizes = Sizes(len(data.train), len(data.validation), training.batch_size or task.batch_size)
-        return GadamScheme(task, sizes, config.gadam, training.steps, phase_trainer(executor, config))
-
-    scheme = evolve_run(run, executor, make, 2 * config.gadam.generations, quiet)
+    sizes = Sizes.of(task, data, training.batch_size)
+    checkpoints = Checkpoints(run)
+    with (
+        training_executor(config, setup) as executor,
+        Progress(2 * config.gadam.generations, done=checkpoints.done, quiet=quiet) as progress,
+    ):
+        scheme = GadamScheme(task, sizes, config.gadam, training.steps, phase_trainer(executor, config))
+        evolve(scheme, checkpoints, progress.stage_done)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)

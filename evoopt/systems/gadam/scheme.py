@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.systems.gadam import unit_model
 from evoopt.systems.gadam.config import GadamSection
 from evoopt.systems.gadam.unit_model import UnitModel
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.task import Task
 from evoopt.training.members import Members, joined
 from evoopt.training.phase import PhasePlan
@@ -31,15 +31,6 @@ from evoopt.training.streams import initial_model
 
 _INITIAL, _MINIBATCHES, _VALIDATION, _PARENTS, _OPERATORS, _FRESH = range(301, 307)
 _BEFORE, _AFTER = 0, 1  # the two training phases, and the two validation batches, of a generation
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Examples in the parts of a task's data, and per minibatch."""
-
-    train: int
-    validation: int
-    batch: int
 
 
 def gadam_toolbox(section: GadamSection) -> base.Toolbox:

@@ -13,15 +13,18 @@ import numpy as np
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.parent_selection import get_selection, tournament
+from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_trainer import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
+from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.genetic.chromosome import Encoding
 from evoopt.systems.genetic.config import GeneticConfig
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
 from evoopt.systems.genetic.succession import make_scheme
 from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
-from evoopt.systems.living_models import evolve_run, name_winner, phase_setup, scores
+from evoopt.systems.model_runs import name_winner, phase_setup, scores
+from evoopt.systems.progress import Progress
 from evoopt.training.head_start import train_on
 from evoopt.training.plan import derive_seed
 
@@ -54,10 +57,12 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         settings["p_mutate"] = section.p_mutate
     operators = WeightOperators(Encoding.of(model, section.encoding), mutation)
     workers = ScoringSetup(model, partial(task_examples, setup, examples), section.fitness, setup.device)
-    executor = config.execution.place(scoring.threads_per_worker).start(make_scoring_worker, workers)
-
-    def make() -> GeneticScheme:
-        return GeneticScheme(
+    checkpoints = Checkpoints(run)
+    with (
+        config.execution.place(scoring.threads_per_worker).start(make_scoring_worker, workers) as executor,
+        Progress(section.generations, done=checkpoints.done, quiet=quiet) as progress,
+    ):
+        scheme = GeneticScheme(
             initial,
             operators,
             make_scheme(section.scheme, **settings),
@@ -66,8 +71,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
             seed=section.seed,
             examples=len(data.train) if examples.indices is None else len(examples.indices),
         )
-
-    scheme = evolve_run(run, executor, make, section.generations, quiet)
+        evolve(scheme, checkpoints, progress.stage_done)
     best, about = scheme.best_model(), scheme.winner()
     if section.head_start:
         before = scores(best, task, data)

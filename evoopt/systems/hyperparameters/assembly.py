@@ -11,7 +11,7 @@ from evoopt.systems.hyperparameters.breeding import (
     recombination_toolbox,
 )
 from evoopt.systems.hyperparameters.config import RecombinationSection
-from evoopt.systems.hyperparameters.generations import Generations
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 
 
@@ -20,7 +20,7 @@ def make_breeder(section: RecombinationSection, space: HyperparameterSpace) -> B
     if section.scheme == "truncation":
         return Truncation(space, section.quantile, section.resample, section.factors)
     if section.scheme == "random":
-        return RandomSearch(space, inherit=section.mode == "pbt")
+        return RandomSearch(space, inherit=section.inherits)
     toolbox = recombination_toolbox(
         space,
         crossover_rate=section.crossover_rate,
@@ -35,7 +35,7 @@ def make_breeder(section: RecombinationSection, space: HyperparameterSpace) -> B
 
 def make_generations(
     section: RecombinationSection, space: HyperparameterSpace, breeder: Breeder | None = None
-) -> Generations:
+) -> HyperparameterGenerations:
     """The first generation.
 
     Args:
@@ -48,10 +48,10 @@ def make_generations(
     """
     section.check()
     demes = Demes(section.demes, section.topology, section.migration_interval, section.migrants)
-    return Generations(
+    return HyperparameterGenerations(
         breeder or make_breeder(section, space),
         section.population,
         section.seed,
         demes,
-        inherit=section.mode == "pbt",
+        inherit=section.inherits,
     )

@@ -1,4 +1,4 @@
-"""The configuration of a search for hyperparameters, or of schedules of them, by recombination."""
+"""The configurations of HPO, a search for hyperparameters, and of PBT, one for schedules of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from evoopt.config.sections import RunConfig, Section, TrainingSection, only_tas
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 
-_TIMES = ("steps", "seconds")
-
 
 class RecombinationSection(Section):
-    """Mode, scheme, operators and figure of merit; defaults of the operators are those of the publication."""
+    """Scheme, operators and figure of merit; defaults of the operators are those of the publication."""
 
-    mode: Literal["pbt", "hpo"] = Field(
-        "pbt", description="pbt: members train on, children inherit weights; hpo: each genome trains afresh"
-    )
+    inherits: ClassVar[bool]
+    """Whether members train on and children inherit weights."""
+
     scheme: Literal["three_parent", "truncation", "random"] = Field(
         "three_parent",
         description="parents a, b and alpha; the exploit and explore of Ray Tune; or a control",
@@ -30,11 +28,7 @@ class RecombinationSection(Section):
     optimizer: Literal["adam", "sgd", "adamw", "rmsprop", "lion"] = Field(
         "adam", description="what hyperparameters such as lr are set on"
     )
-    fom: Literal["error", "loss", "perplexity", "steps", "seconds"] = Field(
-        "error", description="figure of merit, on validation data; steps and seconds are those to the target"
-    )
-    target: float | None = Field(None, gt=0, le=1, description="accuracy to reach, for steps and seconds")
-    every: int = Field(100, ge=1, description="minibatches between two looks at the accuracy")
+    fom: str
     crossover_rate: float = Field(0.33, ge=0, le=1, description="probability of a swap, by locus")
     crossover: Literal["uniform", "run_length"] = Field(
         "uniform", description="run_length: a swap is of a locus and all that follow"
@@ -75,24 +69,54 @@ class RecombinationSection(Section):
             )
         if self.demes > 1 and self.migrants >= size:
             raise EvooptError(f"{source}: migrants ({self.migrants}) must be fewer than a deme ({size})")
-        if self.fom in _TIMES and self.mode == "pbt":
-            raise EvooptError(f"{source}: fom {self.fom!r} is for mode 'hpo'; use error, loss or perplexity")
-        if self.fom in _TIMES and self.target is None:
+
+
+class PbtSection(RecombinationSection):
+    """Members train on, and children inherit weights."""
+
+    inherits = True
+
+    fom: Literal["error", "loss", "perplexity"] = Field(
+        "error", description="figure of merit, on validation data"
+    )
+
+
+class HpoSection(RecombinationSection):
+    """Each genome trains a network afresh."""
+
+    inherits = False
+
+    fom: Literal["error", "loss", "perplexity", "steps", "seconds"] = Field(
+        "error", description="figure of merit, on validation data; steps and seconds are those to the target"
+    )
+    target: float | None = Field(None, gt=0, le=1, description="accuracy to reach, for steps and seconds")
+    every: int = Field(100, ge=1, description="minibatches between two looks at the accuracy")
+
+    def check(self, source: str = "recombination") -> None:
+        """See `RecombinationSection.check`."""
+        super().check(source)
+        if self.fom in ("steps", "seconds") and self.target is None:
             raise EvooptError(f"{source}: fom {self.fom!r} needs a target, the accuracy to reach")
 
 
-class RecombinationTraining(TrainingSection):
+class PbtTraining(TrainingSection):
     """How the models are trained."""
 
     steps: int | None = Field(  # type: ignore[assignment]
-        None,
-        ge=1,
-        description="optimizer steps per generation, one epoch by default; in mode hpo at most per training",
+        None, ge=1, description="optimizer steps per generation, one epoch by default"
+    )
+
+
+class HpoTraining(TrainingSection):
+    """How the models are trained."""
+
+    steps: int | None = Field(  # type: ignore[assignment]
+        None, ge=1, description="most optimizer steps of a training"
     )
 
 
 class RecombinationConfig(RunConfig):
-    """Hyperparameters evolve: afresh in every training, or while a population of models trains."""
+    """Hyperparameters evolve: what PBT and HPO have in common."""
 
     options: ClassVar[Mapping[str, str]] = {
         "population": "recombination.population",
@@ -102,9 +126,8 @@ class RecombinationConfig(RunConfig):
         "engine": "training.engine",
     }
 
-    individual: Literal["recombination"] = "recombination"
-    recombination: RecombinationSection = RecombinationSection()
-    training: RecombinationTraining = RecombinationTraining()
+    recombination: RecombinationSection
+    training: TrainingSection
     space: dict[str, dict[str, Any]] = Field(default_factory=dict, description="one table per hyperparameter")
 
     @property
@@ -133,7 +156,35 @@ class RecombinationConfig(RunConfig):
         """Check settings against each other, and the space."""
         HyperparameterSpace.parse(self.space, f"{source}, space")
         self.recombination.check(f"{source}, recombination")
-        if self.recombination.mode == "hpo" and self.training.steps is None:
-            raise EvooptError(f"{source}: mode 'hpo' needs training.steps, the most steps of a training")
         if self.training.validation_fraction == 0:
             raise EvooptError(f"{source}: training.validation_fraction must be above 0: it is what selects")
+
+
+class PbtConfig(RecombinationConfig):
+    """Hyperparameters evolve while a population of models trains."""
+
+    individual: Literal["pbt"] = "pbt"
+    recombination: PbtSection = PbtSection()
+    training: PbtTraining = PbtTraining()
+
+
+class HpoConfig(RecombinationConfig):
+    """Hyperparameters evolve, and each genome trains a network afresh."""
+
+    individual: Literal["hpo"] = "hpo"
+    recombination: HpoSection = HpoSection()
+    training: HpoTraining = HpoTraining()
+
+    def cross_check(self, source: str) -> None:
+        """See `RecombinationConfig.cross_check`."""
+        super().cross_check(source)
+        if self.training.steps is None:
+            raise EvooptError(f"{source}: type 'hpo' needs training.steps, the most steps of a training")
+
+
+def renamed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a space file from when both types were one, ``recombination``, with a setting ``mode``."""
+    section = data.get("recombination", {})
+    mode = section.get("mode", "pbt") if isinstance(section, dict) else "pbt"
+    rest = {name: value for name, value in dict(section).items() if name != "mode"}
+    return {**data, "individual": mode, "recombination": rest}

@@ -50,7 +50,7 @@ class Best:
         return cls(**{**data, "genome": Hyperparameters.from_json(data["genome"])})
 
 
-class Generations:
+class HyperparameterGenerations:
     """Generations that replace each other, bred in demes, with the best ever kept aside.
 
     All randomness follows from (seed, generation), so the state needs no random states.
@@ -59,6 +59,7 @@ class Generations:
         generation: Number of the current generation, from 0.
         population: Its individuals; the parents of each are a, b and alpha.
         best: The best ever, None before the first score.
+        created: Those created since somebody last took them from here.
 
     Args:
         breeder: Makes children.
@@ -80,6 +81,7 @@ class Generations:
         self.population: list[Member] = [
             Individual(k, genome, operation="initial" if k else "default") for k, genome in enumerate(genomes)
         ]
+        self.created: list[Individual[Any]] = list(self.population)
         self._litters = list(range(size))
         self._next_id = size
         self._note(self.population)
@@ -143,6 +145,7 @@ class Generations:
             parents = tuple(ids[p] for p in birth.parents)
             children.append(Individual(number, birth.genome, self.generation, parents, birth.operations))
         self.population, self._litters = children, litters
+        self.created += children
         self._next_id += len(children)
         self._foms = []
         self._note(children)
@@ -176,10 +179,7 @@ class Generations:
             "generation": self.generation,
             "next_id": self._next_id,
             "litters": self._litters,
-            "population": [
-                [ind.id, ind.genome.to_json(), ind.born, list(ind.parents), ind.operation]
-                for ind in self.population
-            ],
+            "population": [ind.to_json() for ind in self.population],
             "best": None if self.best is None else self.best.to_json(),
             "ancestry": self._ancestry.to_json(),
         }
@@ -189,8 +189,7 @@ class Generations:
         self.generation, self._next_id = state["generation"], state["next_id"]
         self._litters, self._foms = list(state["litters"]), []
         self.population = [
-            Individual(number, Hyperparameters.from_json(genome), born, tuple(parents), operation)
-            for number, genome, born, parents, operation in state["population"]
+            Individual.from_json(row, Hyperparameters.from_json) for row in state["population"]
         ]
         self.best = None if state["best"] is None else Best.from_json(state["best"])
         self._ancestry = Ancestry.from_json(state["ancestry"])

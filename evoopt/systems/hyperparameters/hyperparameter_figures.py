@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from evoopt.errors import EvooptError
 from evoopt.report.common import Record, quartiles, values, values_x
-from evoopt.report.drift import hyperparameter_measures, recombination_drift
 from evoopt.report.figures import Lines, Panel, Series, Tree
 from evoopt.report.pedigree import Ancestor, Pedigree, load_pedigree, tree
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.hyperparameter_drift import hyperparameter_drift, hyperparameter_measures
 
 
 def fitness(run: Run) -> Lines:
@@ -64,7 +64,7 @@ def schedule(run: Run) -> Lines:
 def hyperparameters(run: Run) -> Lines:
     """Medians of numbers and shares of choices by generation, beside noise runs."""
     records, config = run.generations, config_of(run)
-    drift = recombination_drift(config, len(records))
+    drift = hyperparameter_drift(config, len(records))
     measured = [hyperparameter_measures(record["hyperparameters"]) for record in records]
     panels = []
     for name in dict.fromkeys(name for own in measured for name in own):
@@ -90,7 +90,7 @@ def genealogy(run: Run) -> Tree:
 def has_schedule(run: Run) -> bool:
     """Whether members train on, and some of their hyperparameters are numbers."""
     first = run.generations[0]["hyperparameters"][0]
-    return config_of(run).recombination.mode == "pbt" and any(map(_is_number, first.values()))
+    return config_of(run).recombination.inherits and any(map(_is_number, first.values()))
 
 
 def best_values(run: Run) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def pedigree_of(run: Run) -> tuple[Pedigree, dict[int, float]]:
         for number, fom in zip(record["ids"], record["fom"], strict=True)
         if fom is not None
     }
-    inherits = config_of(run).recombination.mode == "pbt"
+    inherits = config_of(run).recombination.inherits
 
     def main_parent(child: Ancestor, _: Mapping[int, Ancestor]) -> int:
         # The third parent gave the weights; where there are none to give, it gave nothing.
@@ -131,7 +131,7 @@ def tree_of(run: Run, pedigree: Pedigree, known: Mapping[int, float]) -> Tree:
         fom = f"{known[one.id]:.4g}" if one.id in known else "failed"
         return f"individual {one.id}, {origin(one)}: {fom}"
 
-    inherits = config_of(run).recombination.mode == "pbt"
+    inherits = config_of(run).recombination.inherits
     main = (
         "the way of the winner's weights"
         if inherits

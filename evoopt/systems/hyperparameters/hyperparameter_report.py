@@ -87,7 +87,7 @@ def _result(run: Run) -> list[Block]:
     if run.finished:
         facts += score_facts(run)
     work = ("steps", "gradient steps", "of all members together")
-    if section.mode == "hpo":
+    if not section.inherits:
         work = ("evaluations", "trainings", "of different genomes")
     facts.append((work[1], f"{last[work[0]]:,}", work[2]))
     blocks: list[Block] = [
@@ -96,9 +96,7 @@ def _result(run: Run) -> list[Block]:
             run,
             "Whether the same steps with hyperparameters tuned by hand, or by random search, give as much "
             "was not measured in this run; scheme 'random' is the control that costs as much."
-            + (
-                " How the schedule does on fresh seeds tells: evoopt replay." if section.mode == "pbt" else ""
-            ),
+            + (" How the schedule does on fresh seeds tells: evoopt replay." if section.inherits else ""),
         ),
         Table(
             (Column("hyperparameter"), Column("value of the winner"), Column("smallest"), Column("largest")),
@@ -110,7 +108,7 @@ def _result(run: Run) -> list[Block]:
     blocks += [
         Text(
             "It was trained by this rule"
-            + (", with the values of its last generation:" if section.mode == "pbt" else ":")
+            + (", with the values of its last generation:" if section.inherits else ":")
         ),
         formulas(rule),
     ]
@@ -133,7 +131,7 @@ def _code(run: Run) -> list[Block]:
 def _members(run: Run) -> list[Block]:
     """Everybody of the newest generation; or all trainings of a search, the best of them."""
     records = run.generations
-    search = draw.config_of(run).recombination.mode == "hpo"
+    search = not draw.config_of(run).recombination.inherits
     rows: dict[str, tuple[Any, ...]] = {}
     for record in records if search else records[-1:]:
         trials = record.get("trials") or [{}] * len(record["fom"])
@@ -177,7 +175,7 @@ def _basis(run: Run) -> Section:
     config = draw.config_of(run)
     section = config.recombination
     each = f"{config.training.steps:,} steps" if config.training.steps else "an epoch"
-    kind = "members that train on" if section.mode == "pbt" else "genomes, each trained afresh"
+    kind = "members that train on" if section.inherits else "genomes, each trained afresh"
     return Section(
         "What this rests on",
         [

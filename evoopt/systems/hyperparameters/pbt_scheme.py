@@ -11,16 +11,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.scored import newest
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
-from evoopt.systems.gadam.scheme import Sizes
 from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.breeding import Breeder
-from evoopt.systems.hyperparameters.config import RecombinationSection
-from evoopt.systems.hyperparameters.generations import Member
+from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.schedules import Schedule, data_seed, initial_seed
 from evoopt.systems.hyperparameters.trial import figure_of_merit
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.task import Task
 from evoopt.training.hyperparameters import RULE_NAMES, set_hyperparameters, update_rule, without_meaning
 from evoopt.training.members import Members
@@ -55,7 +55,7 @@ class PbtScheme:
         self,
         task: Task,
         sizes: Sizes,
-        section: RecombinationSection,
+        section: PbtSection,
         space: HyperparameterSpace,
         trainer: PhaseTrainer,
         steps: int | None = None,
@@ -70,7 +70,6 @@ class PbtScheme:
             population[[0] * section.population], [update_rule({}, section.optimizer)] * section.population
         )
         self._best = self.members[[0]]
-        self._born: list[Member] = list(self._generations.population)
         self.finished, self._steps_done = False, 0
 
     @property
@@ -84,7 +83,6 @@ class PbtScheme:
         Raises:
             EvooptError: All members diverged, or training failed.
         """
-        created, self._born = self._born, []
         values = [ind.genome.values() for ind in self._generations.population]
         set_hyperparameters(self.members, values, self._section.optimizer)
         seed = data_seed(self._section.seed, self._generations.generation)
@@ -101,7 +99,7 @@ class PbtScheme:
             self.members = trained
         else:
             self.members = trained[self._generations.breed()]
-            created = [*created, *self._generations.population]
+        created, self._generations.created = self._generations.created, []
         return Stage(record, created)
 
     def schedule(self) -> Schedule:
@@ -141,7 +139,7 @@ class PbtScheme:
             "generations": self._generations.to_json(),
             "finished": self.finished,
             "steps": self._steps_done,
-            "unreported": len(self._born),
+            "created": len(self._generations.created),
         }
         parts = {"members": self.members, "best": self._best}
         tensors = {f"{part}.{name}": t for part, own in parts.items() for name, t in own.tensors().items()}
@@ -151,7 +149,7 @@ class PbtScheme:
         """Go on from a snapshot."""
         self._generations.restore(state["generations"])
         self.finished, self._steps_done = state["finished"], state["steps"]
-        self._born = list(self._generations.population) if state["unreported"] else []
+        self._generations.created = newest(self._generations.population, state["created"])
         own = {
             part: {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
             for part in ("members", "best")
@@ -168,5 +166,5 @@ def _check_names(space: HyperparameterSpace, population: ModelPopulation) -> Non
         known = [*RULE_NAMES, *(["dropout"] if population.rates else []), *population.state]
         raise EvooptError(
             f"hyperparameter {unknown[0]!r} means nothing to this model while it trains; what may change is "
-            f"{', '.join(known)} (topology only in mode 'hpo')"
+            f"{', '.join(known)} (topology only in type 'hpo')"
         )

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.stages import evolve_models
+from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer
-from evoopt.systems.gadam.scheme import Sizes
-from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.config import PbtConfig
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import OwnData, own_task
 from evoopt.tasks.task import Task
 
@@ -88,7 +88,7 @@ class PopulationBasedTraining:
             "chunk_size": chunk_size,
             **({} if steps is None else {"steps": steps}),
         }
-        self._config = RecombinationConfig.validated(
+        self._config = PbtConfig.validated(
             {"recombination": section, "training": training, "space": self._space.tables()},
             "PopulationBasedTraining",
         )
@@ -121,9 +121,9 @@ class PopulationBasedTraining:
         trainer = PhaseTrainer.here(
             PhaseSetup(task, data, self._device), training.chunk_size, training.engine
         )
-        sizes = Sizes(len(data.train), len(data.validation), task.batch_size)
+        sizes = Sizes.of(task, data)
         scheme = PbtScheme(task, sizes, section, self._space, trainer, training.steps)
-        self.history_ = evolve_models(scheme)
+        self.history_ = evolve(scheme)
         self.schedule_, self._fitted = scheme.schedule(), (task, trainer)
         return scheme.best_model().eval()
 

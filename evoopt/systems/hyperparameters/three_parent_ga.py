@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.stages import evolve_models
-from evoopt.systems.hyperparameters.config import RecombinationConfig
-from evoopt.systems.hyperparameters.hpo_scheme import HpoScheme
+from evoopt.evolution.stages import evolve
+from evoopt.systems.hyperparameters.config import HpoConfig
+from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.trial import Trial
 from evoopt.training.hyperparameters import Value
@@ -66,8 +66,8 @@ class ThreeParentGA:
         **settings: Any,
     ) -> None:
         self._space = space if isinstance(space, HyperparameterSpace) else HyperparameterSpace.parse(space)
-        section = {"mode": "hpo", "population": population, "generations": generations, **settings}
-        self._section = RecombinationConfig.validated(
+        section = {"population": population, "generations": generations, **settings}
+        self._section = HpoConfig.validated(
             {"recombination": section, "training": {"steps": 1}, "space": self._space.tables()},
             "ThreeParentGA",
         ).recombination
@@ -84,9 +84,10 @@ class ThreeParentGA:
             foms = self._map(self._objective, [dict(own) for own in values])
             return [Trial(float(fom), math.nan, math.nan, 0) for fom in foms]
 
-        scheme = HpoScheme(self._section, self._space, evaluate)
-        history = evolve_models(scheme)
-        winner = scheme.winner()
+        trials = Trials(evaluate, self._section.seed)
+        scheme = hpo_scheme(self._section, self._space, trials)
+        history = evolve(scheme)
+        winner = trials.winner(scheme.generations)
         if winner["fom"] is None:
             raise EvooptError("the objective gave no finite number for any genome")
         return GAResult(winner["hyperparameters"], winner["fom"], winner["evaluations"], history)

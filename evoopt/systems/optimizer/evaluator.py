@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.individual import Individual
+from evoopt.evolution.individual import RankedIndividual
 from evoopt.execution import ChunkResult, Executor
 from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
 from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe
@@ -23,7 +23,7 @@ from evoopt.training.plan import TrainingPlan, TrainingResult, derive_seed
 
 _SEEDS, _NOISE = 201, 202
 
-OptimizerIndividual = Individual[OptimizerGenome]
+OptimizerIndividual = RankedIndividual[OptimizerGenome]
 
 
 _Wanted = tuple[OptimizerIndividual, str, int, int]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.report.common import values, values_x
-from evoopt.report.drift import Drift, optimizer_drift, term_shares
 from evoopt.report.figures import Lines, Panel, Series, Tree
+from evoopt.report.noise_runs import Drift
 from evoopt.report.pedigree import Ancestor, Pedigree, drawn, fitter, load_pedigree, tree
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
-from evoopt.systems.optimizer.evaluator import OptimizerIndividual
 from evoopt.systems.optimizer.genes import genes_by_generation
+from evoopt.systems.optimizer.optimizer_drift import optimizer_drift, term_shares
 from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS
 
 _SCORES = f"""
@@ -134,7 +134,7 @@ def draw_genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Tre
 
 def formulas_of(run: Run, numbers: Iterable[int]) -> dict[int, str]:
     """Canonical rules of individuals, in plain text."""
-    individuals: list[OptimizerIndividual] = run.store.individuals(list(numbers))
+    individuals = run.store.individuals(list(numbers))
     return {ind.id: ind.genome.rule().canonical().formula(3) for ind in individuals}
 
 

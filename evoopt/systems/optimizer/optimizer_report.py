@@ -13,8 +13,8 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.report.against import against, curves, differences, verdict_texts
 from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
 from evoopt.report.common import Draw, Figured, generations_table, unless_zero
-from evoopt.report.drift import Drift
 from evoopt.report.formula import formulas
+from evoopt.report.noise_runs import Drift
 from evoopt.report.pedigree import Pedigree
 from evoopt.report.training_cost import cost, cost_section
 from evoopt.runs.run import Run

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from evoopt.config import RunConfig
+from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import Executor
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
+from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
-from evoopt.systems.optimizer.loop import evolve
+from evoopt.systems.optimizer.scheme import RuleJudge, optimizer_scheme
 from evoopt.systems.progress import Progress
 from evoopt.tasks import DataOptions
 
@@ -32,16 +35,42 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
 
 
 def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
-    state = run.store.checkpoint() or {}
-    progress = Progress(config, quiet, state.get("scheme", {}).get("generation", 0))
-    executor = make_run_executor(config)
-    try:
-        evaluator = Evaluator(config, executor, run.store, on_chunk=progress.chunk_done)
-        evolve(config, evaluator, run.store, progress)
-        run.write_result()
-    finally:
-        progress.close()
-        executor.close()
+    search, tasks = config.search, config.evaluation.tasks
+    checkpoints = Checkpoints(run)
+    per_generation = search.population * len(tasks) * config.evaluation.replicates
+    total = per_generation * search.generations + search.finalists * search.final_replicates * len(tasks)
+    with (
+        make_run_executor(config) as executor,
+        Progress(total, "training", per_generation * checkpoints.done, quiet) as progress,
+    ):
+
+        def stage_done(stage: Stage) -> None:
+            assert stage.record is not None, "every stage is a generation"
+            # Cached and averaged individuals make a generation shorter or longer than expected.
+            progress.expect(stage.record["trainings"] - per_generation)
+            progress.stage_done(stage)
+
+        evolve_rules(run, config, Evaluator(config, executor, run.store, progress.advance), stage_done)
+    run.write_result()
+
+
+def evolve_rules(
+    run: Run,
+    config: OptimizerConfig,
+    evaluator: Evaluator,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+) -> None:
+    """Evolve to the end, from the run's checkpoint if there is one, and name the winner.
+
+    Args:
+        run: Open for writing.
+        config: Its configuration.
+        evaluator: Scores.
+        on_stage: Told of every generation.
+    """
+    judge = RuleJudge(config, evaluator)
+    evolve(optimizer_scheme(config, judge), Checkpoints(run), on_stage)
+    run.store.save_winner(judge.winner())
 
 
 def make_run_executor(config: OptimizerConfig) -> Executor:

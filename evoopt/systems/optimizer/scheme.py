@@ -1,143 +1,126 @@
-"""The elitist generational scheme as ask and tell, so that a checkpoint is just its state."""
+"""The search for an optimizer as a scheme: how rules are scored, and how the winner is named."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from deap import base
+from deap import tools
 
-from evoopt.evolution.individual import Individual
-from evoopt.evolution.selection import DeapRandom
-from evoopt.systems.optimizer.config import SearchSection
-from evoopt.training.plan import derive_seed
+from evoopt.evolution.elitist import Elitism, ElitistGenerations
+from evoopt.evolution.individual import Fitness
+from evoopt.evolution.scored import ScoredScheme
+from evoopt.systems.optimizer.best_rule import portrait
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.evaluator import Evaluator, OptimizerIndividual
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_toolbox import optimizer_toolbox
+from evoopt.systems.optimizer.scores import task_scores
 
-G = TypeVar("G")
-
-_VARIATION, _SELECTION = 101, 102
-
-
-class Scheme(Protocol[G]):
-    """How generations follow each other."""
-
-    generation: int
-    population: list[Individual[G]]
-
-    def tell(self) -> list[Individual[G]]:
-        """Take a generation whose individuals all have a fitness, make the next; return those created."""
-
-    def state(self) -> dict[str, Any]:
-        """Everything needed to go on, as JSON."""
+RuleGenerations = ElitistGenerations[OptimizerGenome]
 
 
-class ElitistScheme(Generic[G]):
-    """Elites survive, the rest are children of tournament winners (Marfinetz 2025, section 3).
+def rule_generations(config: OptimizerConfig) -> RuleGenerations:
+    """The first generation of a search."""
+    search = config.search
+    toolbox, seeds = optimizer_toolbox(config)
+    elitism = Elitism(
+        search.population,
+        search.elites,
+        search.generations,
+        search.seed,
+        config.evaluation.replicates,
+        search.max_replicates if search.elite_policy == "reaverage" else 0,
+    )
+    return ElitistGenerations(toolbox, elitism, OptimizerGenome.from_json, seeds)
 
-    The toolbox must hold ``random(rng)``, ``mate(a, b, rng)``, ``mutate(g, rng, progress)`` on genomes and
-    ``select(individuals, k)`` on individuals.
 
-    Attributes:
-        generation: Number of the generation in `population`, from 0.
-        population: Individuals of that generation; those without valid fitness are to be scored.
+class RuleJudge:
+    """Scores generations of rules and remembers the best of all.
 
     Args:
-        toolbox: DEAP toolbox of the individual type.
-        search: Sizes and policies.
-        replicates: Seeds per task of a new individual.
-        seeds: Genomes the first generation starts with, cut to the population size.
-        begin: Whether to make the first generation; not needed before `restore`.
+        config: The run's configuration.
+        evaluator: Trains what has not been trained yet.
     """
 
-    def __init__(
-        self,
-        toolbox: base.Toolbox,
-        search: SearchSection,
-        replicates: int,
-        seeds: tuple[G, ...] = (),
-        begin: bool = True,
-    ) -> None:
-        self._toolbox = toolbox
-        self._search = search
-        self._replicates = replicates
-        self._rng = np.random.default_rng(derive_seed(search.seed, _VARIATION))
-        self._deap_random = DeapRandom(derive_seed(search.seed, _SELECTION))
-        self._next_id = 0
-        self.generation = 0
-        self.population: list[Individual[G]] = []
-        for k in range(search.population if begin else 0):
-            seeded = k < len(seeds)
-            genome = seeds[k] if seeded else toolbox.random(self._rng)
-            self.population.append(self._new(genome, "seed" if seeded else "random"))
+    def __init__(self, config: OptimizerConfig, evaluator: Evaluator) -> None:
+        self._config, self._evaluator = config, evaluator
+        self._hall = tools.HallOfFame(max(config.search.finalists, 10), similar=_same_rule)
 
-    def tell(self) -> list[Individual[G]]:
-        """Replace the population by its elites and children; returns the children."""
-        ranked = sorted(self.population, key=lambda ind: (ind.fitness, -ind.id), reverse=True)
-        elites = self._elites(ranked)
-        self.generation += 1
-        progress = self.generation / self._search.generations
-        children = []
-        with self._deap_random.active():
-            for _ in range(self._search.population - len(elites)):
-                a, b = self._toolbox.select(ranked, 2)
-                child = self._toolbox.mate(a.genome, b.genome, self._rng)
-                child = self._toolbox.mutate(child, self._rng, progress)
-                children.append(self._new(child, "mate+mutate", (a.id, b.id)))
-        self.population = elites + children
-        return children
+    def score(self, generations: RuleGenerations) -> dict[str, Any]:
+        """See `Judge.score`."""
+        trained = self._evaluator.score(generations.population, generations.generation)
+        # An elite's fitness changes as it is averaged over more seeds, so its older copy must not keep its
+        # place.
+        keys = {ind.genome.key for ind in generations.population}
+        older = [ind for ind in self._hall if ind.genome.key not in keys]
+        self._hall.clear()
+        self._hall.update([*generations.population, *older])
+        return self._statistics(generations, trained)
 
-    def _elites(self, ranked: list[Individual[G]]) -> list[Individual[G]]:
-        reaverage = self._search.elite_policy == "reaverage"
-        elites: dict[str, Individual[G]] = {}
-        for ind in ranked:
-            # Literally, equal genomes may fill all elite places; otherwise one place per rule.
-            name = ind.genome.key if reaverage else str(ind.id)  # type: ignore[attr-defined]
-            if len(elites) < self._search.elites and name not in elites:
-                elites[name] = ind
-        for elite in elites.values():
-            elite.survivor = True
-            if reaverage:
-                elite.replicates = min(
-                    elite.replicates + 1, max(self._search.max_replicates, self._replicates)
-                )
-        return list(elites.values())
+    def winner(self) -> dict[str, Any]:
+        """The best of the best, scored again on fresh seeds, as JSON."""
+        config = self._config
+        finalists: list[OptimizerIndividual] = list(self._hall)[: config.search.finalists]
+        if config.evaluation.fitness == "noise" or not finalists:
+            return {**_search_portrait(self._hall[0]), "final": None, "finalists": []}
+        values = self._evaluator.score_finalists(finalists)
+        fitness = [Fitness(value) for value in values]
+        order = sorted(range(len(finalists)), key=lambda k: (fitness[k], -k), reverse=True)
+        rows = [
+            {
+                **_search_portrait(finalists[k]),
+                "final": {"unfinished_rate": values[k][0], "score": values[k][1], "loss": values[k][2]},
+            }
+            for k in order
+        ]
+        return {**rows[0], "finalists": rows}
 
-    def _new(self, genome: G, operation: str, parents: tuple[int, ...] = ()) -> Individual[G]:
-        self._next_id += 1
-        return Individual(
-            self._next_id - 1,
-            genome,
-            born=self.generation,
-            parents=parents,
-            operation=operation,
-            replicates=self._replicates,
-        )
+    def to_json(self) -> dict[str, Any]:
+        """The hall of fame."""
+        return {"hall": [ind.to_json() for ind in self._hall]}
 
-    def state(self) -> dict[str, Any]:
-        """The checkpoint: population by id, random states, counters."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Judge.restore`."""
+        hall = [OptimizerIndividual.from_json(row, OptimizerGenome.from_json) for row in state["hall"]]
+        # A hall inserts before its equals, so going backwards rebuilds the order of ties.
+        self._hall.clear()
+        self._hall.update(hall[::-1])
+
+    def _statistics(self, generations: RuleGenerations, trained: int) -> dict[str, Any]:
+        population: Sequence[OptimizerIndividual] = generations.population
+        evaluation, runs_of = self._config.evaluation, self._evaluator.runs_of
+        statistics = tools.Statistics(lambda ind: ind.fitness.score)
+        for name in ("mean", "median", "std", "min"):
+            statistics.register(name, getattr(np, name))
+        best = generations.best()
+        runs = runs_of(best)
+        terms = Counter(name for ind in population for name in ind.genome.terms)
+        outcomes = Counter(run.result.outcome for ind in population for run in runs_of(ind))
+        summary = statistics.compile(population)
         return {
-            "generation": self.generation,
-            "next_id": self._next_id,
-            "population": [ind.to_json() for ind in self.population],
-            "numpy_random": self._rng.bit_generator.state,
-            "deap_random": self._deap_random.to_json(),
+            "generation": generations.generation,
+            "trainings": trained,
+            "best": best.fitness.score,
+            **{name: float(summary[name]) for name in ("mean", "median", "std", "min")},
+            "outcomes": {name: count / outcomes.total() for name, count in sorted(outcomes.items())},
+            "best_id": best.id,
+            "best_tasks": task_scores(evaluation.fitness, runs, evaluation.tasks) if runs else {},
+            "terms": dict(sorted(terms.items())),
+            "mean_length": float(np.mean([len(ind.genome.terms) for ind in population])),
         }
 
-    def restore(self, state: dict[str, Any], population: list[Individual[G]]) -> None:
-        """Go on from `state`.
 
-        Args:
-            state: What `state` returned.
-            population: The individuals of ``state["population"]``, in that order.
+def optimizer_scheme(config: OptimizerConfig, judge: RuleJudge) -> ScoredScheme[RuleGenerations]:
+    """The whole search, not begun."""
+    return ScoredScheme(rule_generations(config), config.search.generations, judge)
 
-        Raises:
-            ValueError, TypeError, LookupError: Not a state of this search.
-        """
-        most = max(self._search.max_replicates, self._replicates)
-        if len(population) != self._search.population or not all(
-            0 < ind.replicates <= most for ind in population
-        ):
-            raise ValueError("not a population of this search")
-        self.generation, self._next_id = int(state["generation"]), int(state["next_id"])
-        self.population = population
-        self._rng.bit_generator.state = state["numpy_random"]
-        self._deap_random.from_json(state["deap_random"])
+
+def _same_rule(a: OptimizerIndividual, b: OptimizerIndividual) -> bool:
+    return bool(a.genome.key == b.genome.key)
+
+
+def _search_portrait(ind: OptimizerIndividual) -> dict[str, Any]:
+    return {**portrait(ind), "search_fitness": ind.fitness.score, "search_replicates": ind.replicates}

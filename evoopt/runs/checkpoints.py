@@ -1,10 +1,12 @@
-"""The stages of an evolution of models in a run folder: JSON in the database, tensors in a file beside it."""
+"""The checkpoints of an evolution in a run folder: JSON in the database, tensors in a file beside it."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import Stage, State
@@ -15,7 +17,7 @@ WEIGHTS_FOLDER = "weights"
 _KIND = "evoopt.checkpoint"
 
 
-class RunStages:
+class Checkpoints:
     """Keeps the newest checkpoint of a run, and the one that the database's backup names.
 
     The tensors of a checkpoint are a file of their own, written in full before the transaction that names it;
@@ -45,6 +47,8 @@ class RunStages:
         state = self._run.store.checkpoint()
         if state is None:
             return None
+        if state["file"] is None:
+            return state["scheme"], {}
         path = self._folder / str(state["file"])
         try:
             if path.parent != self._folder or _digest(path) != state["sha256"]:
@@ -57,21 +61,25 @@ class RunStages:
         """Keep what a stage brought and the checkpoint after it, all or none."""
         scheme, tensors = state
         self._stages += 1
-        name = f"{self._stages:06d}.safetensors"
-        path = self._folder / name
-        try:
-            self._folder.mkdir(exist_ok=True)
-            write_tensors(path, tensors, _KIND)
-            digest = _digest(path)
-        except OSError as error:
-            raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
+        name, digest = self._write(tensors) if tensors else (None, None)
         checkpoint = {"stages": self._stages, "file": name, "sha256": digest, "scheme": scheme}
         self._run.store.save_generation(stage.record, checkpoint, stage.created)
+        if name is None:
+            return
         backup = self._run.store.backup_checkpoint()
         kept = {name, None if backup is None else backup["file"]}
         for old in self._folder.iterdir():
             if old.name not in kept:
                 old.unlink()
+
+    def _write(self, tensors: dict[str, Tensor]) -> tuple[str, str]:
+        path = self._folder / f"{self._stages:06d}.safetensors"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            write_tensors(path, tensors, _KIND)
+            return path.name, _digest(path)
+        except OSError as error:
+            raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
 
     def _advice(self, state: dict[str, Any]) -> str:
         backup = self._run.store.backup_checkpoint()

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
 from evoopt.config import TrainingSection
-from evoopt.evolution.stages import StagedScheme, evolve_models
 from evoopt.execution import Executor
 from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
 from evoopt.runs.run import MODEL_FILE, Run
-from evoopt.runs.stages import RunStages
 from evoopt.systems.gadam.config import GadamConfig
 from evoopt.systems.genetic.config import GeneticConfig, ScoringSection
 from evoopt.systems.hyperparameters.config import RecombinationConfig
-from evoopt.systems.progress import StageProgress
 from evoopt.tasks import DataOptions
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.sequential import evaluate
 from evoopt.training.weights_file import write_tensors
 
-S = TypeVar("S", bound=StagedScheme)
+
+@dataclass(frozen=True)
+class Sizes:
+    """Examples in the parts of a task's data, and per minibatch."""
+
+    train: int
+    validation: int
+    batch: int
+
+    @classmethod
+    def of(cls, task: Task, data: TaskData, batch_size: int | None = None) -> Sizes:
+        """Those of loaded data; the task's own minibatch unless another is given."""
+        return cls(len(data.train), len(data.validation), batch_size or task.batch_size)
 
 
 def phase_setup(config: GadamConfig | GeneticConfig | RecombinationConfig) -> PhaseSetup:
@@ -51,27 +60,6 @@ def phase_trainer(executor: Executor, config: GadamConfig | RecombinationConfig)
     training = config.training
     exchange = config.execution.place(training.threads_per_worker).exchange
     return PhaseTrainer.on(executor, training.chunk_size, training.engine, exchange)
-
-
-def evolve_run(run: Run, executor: Executor, make: Callable[[], S], stages: int, quiet: bool) -> S:
-    """Evolve the models of a run to the end, from its checkpoint if there is one.
-
-    Args:
-        run: Open for writing.
-        executor: Closed at the end, whatever happens.
-        make: Makes the scheme.
-        stages: Expected stages, for the progress bar.
-        quiet: Show no progress bar.
-    """
-    record = RunStages(run)
-    progress = StageProgress(stages, record.done, quiet)
-    try:
-        scheme = make()
-        evolve_models(scheme, record, progress.stage_done)
-    finally:
-        progress.close()
-        executor.close()
-    return scheme
 
 
 def name_winner(run: Run, model: nn.Module, about: dict[str, Any], task: Task, data: TaskData) -> None:

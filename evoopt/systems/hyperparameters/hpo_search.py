@@ -1,0 +1,49 @@
+"""A search for hyperparameters from its configuration: ``evoopt search hpo-lenet``."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from evoopt.config import RunConfig
+from evoopt.errors import EvooptError
+from evoopt.evolution.stages import evolve
+from evoopt.runs.checkpoints import Checkpoints
+from evoopt.runs.run import Run
+from evoopt.systems.hyperparameters.config import HpoConfig
+from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
+from evoopt.systems.hyperparameters.trial import TrialPlan
+from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_trial_worker
+from evoopt.systems.model_runs import phase_setup
+from evoopt.systems.progress import Progress
+
+
+def search(run: Run, config: RunConfig, quiet: bool) -> None:
+    """Search to the end and keep the best hyperparameters."""
+    if run.finished:
+        return
+    config = cast(HpoConfig, config)
+    section, training = config.recombination, config.training
+    assert training.steps is not None, "the configuration was checked"
+    plan = TrialPlan(
+        section.fom,
+        training.steps,
+        training.batch_size or 0,
+        section.target,
+        section.every,
+        section.optimizer,
+        training.engine,
+    )
+    setup = TrialSetup(phase_setup(config), plan)
+    checkpoints = Checkpoints(run)
+    with (
+        config.execution.place(training.threads_per_worker).start(make_trial_worker, setup) as executor,
+        Progress(section.generations, done=checkpoints.done, quiet=quiet) as progress,
+    ):
+        trials = Trials(TrialRunner.on(executor, setup, training.chunk_size).run, section.seed)
+        scheme = hpo_scheme(section, config.loci(), trials)
+        evolve(scheme, checkpoints, progress.stage_done)
+    winner = trials.winner(scheme.generations)
+    if winner["fom"] is None:
+        raise EvooptError("every training diverged: narrow the space, the bounds of lr for one")
+    run.store.save_winner(winner)
+    run.write_result()

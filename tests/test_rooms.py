@@ -1,0 +1,60 @@
+"""The rooms of the package stand one above the other: each imports only from those below it."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import evoopt
+
+PACKAGE = Path(evoopt.__file__).parent
+
+ROOMS = (
+    "errors", "version", "individuals", "optim", "execution", "tasks", "training", "config", "jobs",
+    "evolution", "runs", "export", "compare", "report", "systems", "api", "cli",
+)  # fmt: skip
+"""From the bottom to the top. `evoopt` itself, which hands out the API, stands above all."""
+
+OF_EVERY_TYPE = {"__init__", "config", "scheme", "text"}
+"""Modules that each folder of `evoopt.systems` may have."""
+
+
+def modules() -> Iterator[Path]:
+    return (path for path in sorted(PACKAGE.rglob("*.py")) if "generated" not in path.parts)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules of evoopt that a file imports anywhere: at its top, inside a function, for types alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            # `from evoopt import x` may name a room.
+            yield from (
+                [f"evoopt.{a.name}" for a in node.names] if node.module == "evoopt" else [node.module or ""]
+            )
+
+
+def test_no_room_imports_from_one_above_it() -> None:
+    height = {name: k for k, name in enumerate(ROOMS)}
+    upwards = []
+    for path in modules():
+        here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if here not in height:
+            continue
+        for module in imports(path):
+            if module.split(".")[0] == "evoopt" and height.get(room(module), len(ROOMS)) > height[here]:
+                upwards.append(f"{path.relative_to(PACKAGE)} imports {module}")
+    assert not upwards, "\n".join([f"from the bottom to the top: {', '.join(ROOMS)}", *upwards])
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    names = Counter(path.stem for path in modules() if path.stem not in OF_EVERY_TYPE)
+    assert {name for name, count in names.items() if count > 1} == set()
