@@ -7,6 +7,7 @@ what rounding cannot change.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -78,7 +79,8 @@ def run(case: str, folder: Path, executor: str = "serial") -> Outcome:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        evoopt.search(space, out=folder, overrides={**overrides, "execution": execution}).close()
+        with contextlib.chdir(HERE):  # where the spaces' own task lies
+            evoopt.search(space, out=folder, overrides={**overrides, "execution": execution}).close()
     finally:
         torch.set_num_threads(threads)
     model = folder / "model.safetensors"
