@@ -41,39 +41,42 @@ EXACT = ("optimizer-noise",)
 Record = dict[str, Any]
 
 
+FILES = ("result.json", "model.safetensors", "comparison.json")
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a case left behind: its ``result.json`` and, of models, its ``model.safetensors``."""
+    """What a case left behind: those of `FILES` that its individual type writes, by name."""
 
-    result: bytes
-    model: bytes | None
+    files: dict[str, bytes]
 
     def record(self) -> Record:
         """Digests to compare, and an excerpt that says where a difference is."""
-        body = json.loads(self.result)
+        body = json.loads(self.files["result.json"])
         return {
-            "result": _digest(self.result),
-            "model": None if self.model is None else _digest(self.model),
+            "sha256": {name: _digest(data) for name, data in self.files.items()},
             "best": [generation.get("best") for generation in body["generations"]],
             "winner": {name: value for name, value in body["winner"].items() if _is_short(value)},
             "evaluations": body["evaluations"],
+            "verdict": json.loads(self.files.get("comparison.json", b"{}")).get("verdict"),
         }
 
     def structure(self) -> Record:
         """Names and numbers of things, whatever their values."""
-        body = json.loads(self.result)
+        body = json.loads(self.files["result.json"])
         generations = body["generations"]
         return {
             "result": sorted(body),
             "winner": sorted(body["winner"]),
             "generations": len(generations),
             "generation": sorted({name for generation in generations for name in generation}),
-            "model": self.model is not None,
+            "files": sorted(self.files),
         }
 
 
-def run(case: str, folder: Path, executor: str = "serial") -> Outcome:
-    """Run a case in a new folder, with one thread in this process too."""
+def run(case: str, parent: Path, executor: str = "serial") -> Outcome:
+    """Run a case in a new folder below ``parent``, with one thread in this process too."""
+    folder = parent / "run"  # a comparison calls its candidate by this name
     execution = {"executor": executor, "workers": 2}
     space, overrides = (case, QUICK) if case == "quick" else (str(HERE / "spaces" / f"{case}.toml"), {})
     threads = torch.get_num_threads()
@@ -83,8 +86,7 @@ def run(case: str, folder: Path, executor: str = "serial") -> Outcome:
             evoopt.search(space, out=folder, overrides={**overrides, "execution": execution}).close()
     finally:
         torch.set_num_threads(threads)
-    model = folder / "model.safetensors"
-    return Outcome((folder / "result.json").read_bytes(), model.read_bytes() if model.exists() else None)
+    return Outcome({name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()})
 
 
 def fingerprint() -> dict[str, str]:
@@ -141,11 +143,11 @@ def _cpu() -> tuple[str, str]:
 
 def _compiler() -> str:
     """First line of the version of the compiler that builds the native kernels; empty: they are not built."""
-    names = (os.environ.get("CXX") or "g++", "clang++")
-    for path in filter(None, map(shutil.which, names)):
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        return done.stdout.partition("\n")[0]
-    return ""
+    path = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
+    if path is None:
+        return ""
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
 
 
 def _digest(data: bytes) -> str:

@@ -27,7 +27,7 @@ every_case = pytest.mark.parametrize(
 @functools.cache
 def outcome(case: str) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        return run(case, Path(folder) / "run")
+        return run(case, Path(folder))
 
 
 @every_case
@@ -49,7 +49,7 @@ def test_a_result_has_the_structure_that_was_kept(case: str) -> None:
 @pytest.mark.parametrize("case", FAST)
 @pytest.mark.parametrize("executor", ["process", "dask"])
 def test_every_executor_gives_the_same_bytes(case: str, executor: str, tmp_path: Path) -> None:
-    assert run(case, tmp_path / executor, executor) == outcome(case)
+    assert run(case, tmp_path, executor) == outcome(case)
 
 
 @pytest.mark.slow
