@@ -1,0 +1,63 @@
+"""No restructuring changes a result unseen.
+
+A change of results that is meant is kept with ``python -m tests.golden --write [case ...]``, on every machine
+that has a file in ``kept/``. On a machine that has none, write one at a commit that is known to be good.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.golden.cases import CASES, COMMAND, EVERYWHERE, EXACT, FAST, HERE, Outcome, kept, kept_file, run
+
+QUICK_CASES = (*FAST, *EXACT)
+every_case = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in QUICK_CASES else pytest.mark.slow) for case in CASES]
+)
+
+
+@functools.cache
+def outcome(case: str) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        return run(case, Path(folder))
+
+
+@every_case
+def test_a_run_gives_the_bytes_that_were_kept(case: str) -> None:
+    path = EVERYWHERE if case in EXACT else kept_file()
+    if not path.exists():
+        pytest.skip(f"rounds in its own way: keep this machine's bytes with {COMMAND}, at a good commit")
+    records: dict[str, Any] = kept(path)["cases"]
+    assert case in records, f"nothing is kept of this case: {COMMAND} {case}"
+    assert outcome(case).record() == records[case]
+
+
+@every_case
+def test_a_result_has_the_structure_that_was_kept(case: str) -> None:
+    assert outcome(case).structure() == kept(EVERYWHERE)["structure"][case]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FAST)
+@pytest.mark.parametrize("executor", ["process", "dask"])
+def test_every_executor_gives_the_same_bytes(case: str, executor: str, tmp_path: Path) -> None:
+    assert run(case, tmp_path, executor) == outcome(case)
+
+
+@pytest.mark.slow
+def test_a_fresh_process_gives_the_same_bytes() -> None:
+    command = [sys.executable, "-m", "tests.golden", *QUICK_CASES]
+    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {case: outcome(case).record() for case in QUICK_CASES}
+
+
+def test_what_is_kept_is_small() -> None:
+    assert sum(path.stat().st_size for path in EVERYWHERE.parent.iterdir()) < 200_000
