@@ -61,7 +61,9 @@ def table(section: Any) -> Iterator[str]:
     """The settings of one section as a Markdown table."""
     yield from ("| setting | default | meaning |", "|---|---|---|")
     for name, field in section.model_fields.items():
+        registries = [list(entry.names) for entry in field.metadata if hasattr(entry, "names")]
         choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+        choices += [name for names in registries for name in names]
         told = field.description or ""
         meaning = "; ".join(filter(None, [told, "one of " + ", ".join(choices) if choices else ""]))
         yield f"| `{name}` | {default(field)} | {meaning.replace('|', chr(92) + '|')} |"

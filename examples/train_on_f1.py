@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from sklearn.datasets import make_classification
 from torch import Tensor, nn
 
-from evoopt.evolution.parent_selection import tournament
+from evoopt.evolution.selection import tournament
 from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
 from evoopt.systems.genetic.succession import Elitist
 from evoopt.systems.genetic.weight_operators import Mutation

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from deap import base
 
+from evoopt.evolution.deap_random import DeapRandom
 from evoopt.evolution.individual import Individual, RankedIndividual
-from evoopt.evolution.selection import DeapRandom
 from evoopt.training.plan import derive_seed
 
 G = TypeVar("G")

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from evoopt.evolution.parent_selection import scan, tournament
+from evoopt.evolution.selection import scan, tournament
 from evoopt.systems.genetic.chromosome import EncodingName
 from evoopt.systems.genetic.succession import Scheme, SteadyState, make_scheme
 from evoopt.systems.genetic.weight_operators import Mutation

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.parent_selection import best_first
+from evoopt.evolution.selection import best_first
 from evoopt.execution import Worker
 from evoopt.reproduce.gacnn_methods import METHODS, OPTIMIZERS, VARIANTS, Budget
 from evoopt.reproduce.units import Unit

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.parent_selection import Scores
+from evoopt.evolution.selection import Scores
 from evoopt.execution import make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.genetic_trainer import GeneticTrainer

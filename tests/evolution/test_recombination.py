@@ -15,6 +15,7 @@ import pytest
 from evoopt.config import parse_config
 from evoopt.errors import EvooptError
 from evoopt.evolution.demes import Demes
+from evoopt.evolution.selection import choose_proportional
 from evoopt.systems.hyperparameters.assembly import make_breeder, make_generations
 from evoopt.systems.hyperparameters.breeding import (
     Parent,
@@ -32,7 +33,7 @@ from evoopt.systems.hyperparameters.config import (
 )
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
-from evoopt.systems.hyperparameters.merit import choose_proportional, gaussian_fitness
+from evoopt.systems.hyperparameters.merit import gaussian_fitness
 
 SPACE = HyperparameterSpace.parse(
     {name: {"min": 1e-6, "max": 1e6, "default": 1.0} for name in ("lr", "decay", "q")}

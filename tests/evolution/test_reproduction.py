@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.parent_selection import tournament
+from evoopt.evolution.selection import tournament
 from evoopt.systems.genetic.succession import (
     SCHEMES,
     Child,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from evoopt.config.sections import RunConfig, Section, only_task
+from evoopt.config.sections import OneOf, RunConfig, Section, only_task
+from evoopt.evolution.selection import SELECTIONS
+from evoopt.systems.genetic.succession import SCHEMES
 
 
 class GeneticSection(Section):
@@ -19,10 +21,10 @@ class GeneticSection(Section):
     encoding: Literal["accordion", "traditional"] = Field(
         "accordion", description="a gene is a filter or a neuron's ingoing weights; or a scalar"
     )
-    scheme: Literal["elitist", "generational", "steady_state"] = Field(
+    scheme: Annotated[str, OneOf(SCHEMES)] = Field(
         "elitist", description="how one generation follows another"
     )
-    selection: Literal["scan", "roulette", "tournament"] = Field(
+    selection: Annotated[str, OneOf(SELECTIONS)] = Field(
         "scan", description="how parents are chosen; scan is the published one"
     )
     tournament: int = Field(5, ge=1, description="networks per tournament, for selection by it")

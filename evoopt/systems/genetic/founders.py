@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evoopt.evolution.parent_selection import get_selection
+from evoopt.evolution.selection import get_selection
 from evoopt.report.blocks import Column, Table
 from evoopt.report.common import Record
 from evoopt.report.figures import Lines, Panel, Series

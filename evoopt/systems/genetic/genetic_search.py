@@ -12,7 +12,7 @@ import numpy as np
 
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
-from evoopt.evolution.parent_selection import get_selection, tournament
+from evoopt.evolution.selection import get_selection, tournament
 from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_trainer import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples

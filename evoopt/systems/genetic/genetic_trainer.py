@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.parent_selection import get_selection
+from evoopt.evolution.selection import get_selection
 from evoopt.execution import make_executor
 from evoopt.execution.executor import ExecutorKind
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
-from evoopt.evolution.parent_selection import Scores, best_first
+from evoopt.evolution.selection import Scores, best_first
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.weight_scoring import Score
 from evoopt.systems.genetic.succession import Child, Scheme

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.evolution.parent_selection import Scores, Selection, best_first, scan
+from evoopt.evolution.selection import Scores, Selection, best_first, scan
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from deap import base
 
+from evoopt.evolution.selection import choose_proportional
 from evoopt.systems.hyperparameters import hyperparameter_operators as recombination
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
-from evoopt.systems.hyperparameters.merit import choose_proportional, gaussian_fitness
+from evoopt.systems.hyperparameters.merit import gaussian_fitness
 
 
 @dataclass(frozen=True)

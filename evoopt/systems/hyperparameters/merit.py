@@ -38,9 +38,3 @@ def gaussian_fitness(
         return np.where(finite & (values <= high), 1.0, math.exp(-sigma) * finite)
     scaled = (np.clip(np.where(finite, values, high), low, high) - low) / (high - low)
     return np.where(finite, np.exp(-sigma * scaled**2), 0.0)
-
-
-def choose_proportional(fitness: NDArray[np.float64], rng: np.random.Generator) -> int:
-    """Draw an index with probability proportional to fitness; equally likely if all have none."""
-    total = np.cumsum(fitness if fitness.sum() > 0 else np.ones(len(fitness)))
-    return int(np.searchsorted(total, rng.random() * total[-1], side="right"))

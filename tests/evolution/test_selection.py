@@ -8,19 +8,29 @@ import numpy as np
 import pytest
 
 from evoopt.errors import EvooptError
-from evoopt.evolution.parent_selection import (
+from evoopt.evolution.selection import (
     SELECTIONS,
+    Scores,
     best_first,
     get_selection,
     roulette,
     scan,
-    scan_probabilities,
     shares,
     tournament,
 )
 
 FITNESS = np.array([0.1, 0.4, 0.25, 0.0, 0.25])
 DRAWS = 40_000
+
+
+def scan_probabilities(fitness: Scores) -> Scores:
+    """With which probability `scan` chooses each, by its formula."""
+    order = best_first(fitness)
+    ranked = shares(fitness)[order]
+    passed_by = np.concatenate([[1.0], np.cumprod(1 - ranked)[:-1]])
+    found = np.empty_like(ranked)
+    found[order] = ranked * passed_by / (ranked * passed_by).sum()
+    return found
 
 
 def frequencies(select: str, fitness: np.ndarray) -> np.ndarray:
