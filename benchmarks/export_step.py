@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import Parameter
 
-from evoopt.export.presets import PRESET_CLASSES
+from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import generated
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from evoopt.report.report import figure_names, make_page, save_plot, write_report
+from evoopt.report.writing import figure_names, make_page, save_plot, write_report
 
 __all__ = ["figure_names", "make_page", "save_plot", "write_report"]

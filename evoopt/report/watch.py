@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evoopt.report.common import planned_generations
-from evoopt.report.report import sections_of
+from evoopt.report.writing import sections_of
 from evoopt.runs.lock import is_in_use
 from evoopt.runs.run import Run
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.datasets import Normalisation
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 from evoopt.tasks.splitting import fixed_division, split_data
 from evoopt.tasks.task import DataOptions, TaskData
 

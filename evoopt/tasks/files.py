@@ -15,7 +15,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from evoopt.errors import EvooptError
-from evoopt.tasks.folders import cache_folder, data_folders
+from evoopt.tasks.image_folders import cache_folder, data_folders
 from evoopt.tasks.task import DataOptions
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

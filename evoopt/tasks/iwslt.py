@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evoopt.errors import EvooptError
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 from evoopt.tasks.models.translation import PADDING
 from evoopt.tasks.splitting import split_data
 from evoopt.tasks.task import DataOptions, TaskData

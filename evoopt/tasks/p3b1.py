@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evoopt.errors import EvooptError
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 from evoopt.tasks.models.multitask import P3B1_CLASSES
 from evoopt.tasks.splitting import split_indices
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, TaskData

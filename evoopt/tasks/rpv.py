@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evoopt.errors import EvooptError
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 from evoopt.tasks.splitting import split_indices
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, TaskData
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 from evoopt.tasks.tables import codes, numbers, read_columns, split_table
 from evoopt.tasks.task import DataOptions, TaskData
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from evoopt.export.presets import PRESET_CLASSES
+from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import TERMS, UpdateRule, generated
 from evoopt.optim.classes import from_rule
 from tests.rules import random_rule

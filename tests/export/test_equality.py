@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from evoopt.export.presets import PRESET_CLASSES
+from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, generated
 from evoopt.optim.classes import from_rule
 from evoopt.optim.scalar import train_scalar

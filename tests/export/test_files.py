@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from evoopt.errors import EvooptError
 from evoopt.export import FORMATS, Provenance, load_rule, render, write_export
 from evoopt.export.docstring import formulas
-from evoopt.export.presets import FOLDER, PRESET_CLASSES, preset_files
+from evoopt.export.write_presets import FOLDER, PRESET_CLASSES, preset_files
 from evoopt.optim import PRESETS, TERMS, UpdateRule, from_genome, from_rule, generated
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from tests.export.subjects import RULES
@@ -122,7 +122,7 @@ def test_committed_presets_are_what_the_exporter_writes() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == files.keys()
     for name, text in files.items():
         committed = (FOLDER / name).read_text(encoding="utf-8")
-        assert committed == text, f"run: python -m evoopt.export.presets ({name} differs)"
+        assert committed == text, f"run: python -m evoopt.export.write_presets ({name} differs)"
     assert PRESET_CLASSES.keys() == PRESETS.keys()
 
 

@@ -18,10 +18,10 @@ from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.database import checksum
 from evoopt.systems.optimizer.best_rule import best_of
-from tests.evolution.test_loop import config, go
 from tests.hostile.strategies import JSON, SCALARS, changed, changed_bytes
 from tests.hostile.targets import Target
 from tests.stubs import StubExecutor
+from tests.systems.optimizer.test_optimizer_search import config, go
 
 SETTINGS = config(
     search={"population": 4, "generations": 3, "elites": 1, "finalists": 2, "final_replicates": 1},

@@ -11,8 +11,8 @@ import evoopt
 from evoopt.errors import EvooptError
 from evoopt.runs import Run
 from evoopt.runs.restore import restore_backup
-from tests.evolution.test_loop import CONFIGS, go
 from tests.stubs import StubExecutor
+from tests.systems.optimizer.test_optimizer_search import CONFIGS, go
 
 
 @pytest.mark.parametrize(

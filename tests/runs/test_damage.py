@@ -19,8 +19,8 @@ from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.runs import Run, database
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.restore import restore_backup
-from tests.evolution.test_loop import config, go
 from tests.stubs import StubExecutor
+from tests.systems.optimizer.test_optimizer_search import config, go
 
 SETTINGS = config(
     search={"population": 6, "generations": 4, "finalists": 2, "final_replicates": 1},

@@ -11,8 +11,8 @@ from evoopt.errors import EvooptError, RunLockedError
 from evoopt.jobs.records import Evaluation
 from evoopt.runs import Run
 from evoopt.training.plan import TrainingResult
-from tests.evolution.test_loop import CONFIGS, go
 from tests.stubs import StubExecutor
+from tests.systems.optimizer.test_optimizer_search import CONFIGS, go
 
 
 def row(generation: int, chunk: int) -> Evaluation:

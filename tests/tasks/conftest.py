@@ -10,7 +10,7 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import ARRAYS, ImageFiles, read_images
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 from evoopt.tasks.task import DataOptions
 from tests.tasks.synthetic import write_all
 

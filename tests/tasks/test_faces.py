@@ -10,7 +10,7 @@ import torch
 from evoopt.errors import EvooptError
 from evoopt.tasks import DataOptions
 from evoopt.tasks.faces import FACES, FILES, _read_pgm, faces_loader
-from evoopt.tasks.folders import DataFiles
+from evoopt.tasks.image_folders import DataFiles
 from tests.tasks.synthetic import write_faces
 
 

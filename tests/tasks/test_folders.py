@@ -6,7 +6,7 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.tasks import TASKS, DataOptions, load_task_data
-from evoopt.tasks.folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, find_folder
 
 PAIR = DataFiles("pair", ("a.txt", "deep/b.txt"), "https://example.org/pair", ("pair", "other"))
 FETCHED = {

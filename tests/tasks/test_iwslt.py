@@ -8,7 +8,7 @@ import torch
 
 from evoopt.errors import EvooptError
 from evoopt.tasks import DataOptions, TaskData
-from evoopt.tasks.folders import DataFiles
+from evoopt.tasks.image_folders import DataFiles
 from evoopt.tasks.iwslt import (
     FILES,
     LENGTH,

@@ -10,7 +10,7 @@ import torch
 
 from evoopt.errors import EvooptError
 from evoopt.tasks import DataOptions, TaskData, tabular
-from evoopt.tasks.folders import DataFiles
+from evoopt.tasks.image_folders import DataFiles
 from evoopt.tasks.tables import codes, numbers, read_columns, split_table
 from evoopt.tasks.tabular import ADULT, LETTER, YEAST, load_adult, load_adult_raw, load_letter, load_yeast
 from tests.tasks.synthetic import adult_row

@@ -1,4 +1,4 @@
-"""The presets as classes, written by ``python -m evoopt.export.presets``."""
+"""The presets as classes, written by ``python -m evoopt.export.write_presets``."""
 
 from evoopt.optim.generated.adam import Adam
 from evoopt.optim.generated.adamw import AdamW

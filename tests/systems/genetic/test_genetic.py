@@ -20,7 +20,7 @@ from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
 from evoopt.systems.genetic.succession import SCHEMES, Child, Elitist, SteadyState
 from evoopt.systems.genetic.weight_genome import WeightGenome
 from evoopt.training.scoring import Scorer
-from tests.evolution.networks import evolution, stripes, tiny_network, worst_class
+from tests.systems.genetic.networks import evolution, stripes, tiny_network, worst_class
 
 
 def run(scheme: GeneticScheme) -> list[dict[str, Any]]:

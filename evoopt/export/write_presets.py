@@ -1,4 +1,4 @@
-"""The presets as classes: ``python -m evoopt.export.presets`` writes `evoopt.optim.generated` anew."""
+"""The presets as classes: ``python -m evoopt.export.write_presets`` writes `evoopt.optim.generated` anew."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def preset_files() -> dict[str, str]:
     modules = {class_name: function_name(class_name) for class_name in PRESET_CLASSES.values()}
     files["__init__.py"] = "\n".join(
         [
-            '"""The presets as classes, written by ``python -m evoopt.export.presets``."""',
+            '"""The presets as classes, written by ``python -m evoopt.export.write_presets``."""',
             "",
             *(f"from evoopt.optim.generated.{modules[name]} import {name}" for name in sorted(modules)),
             "",
