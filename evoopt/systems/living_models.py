@@ -12,7 +12,8 @@ from torch import nn
 from evoopt.config import TrainingSection
 from evoopt.evolution.stages import StagedScheme, evolve_models
 from evoopt.execution import Executor
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.runs.stages import RunStages
 from evoopt.systems.gadam.config import GadamConfig

@@ -13,7 +13,7 @@ from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.execution import make_executor
-from evoopt.jobs.phase_trainer import PhaseSetup
+from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.hyperparameters.config import RecombinationSection
 from evoopt.systems.hyperparameters.hpo_scheme import HpoScheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace

@@ -13,7 +13,7 @@ import numpy as np
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.parent_selection import get_selection, tournament
-from evoopt.jobs.phase_trainer import Examples
+from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
 from evoopt.runs.run import Run
 from evoopt.systems.genetic.chromosome import Encoding

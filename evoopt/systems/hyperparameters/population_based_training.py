@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve_models
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.gadam.scheme import Sizes
 from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
