@@ -10,7 +10,8 @@ from benchmarks.measure import rates, ratio, side_by_side
 from benchmarks.problems import Problem, data_of, task_of
 from evoopt.execution import Worker, make_executor
 from evoopt.execution.process_setup import torch_threads, usable_cores
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.systems.gadam.config import GadamSection
 from evoopt.systems.gadam.scheme import GadamScheme
 from evoopt.systems.model_runs import Sizes

@@ -17,7 +17,8 @@ from benchmarks.measure import rates, ratio, side_by_side
 from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import usable_cores
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations

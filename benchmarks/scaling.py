@@ -27,9 +27,8 @@ from typing import Any
 import numpy as np
 
 from evoopt.execution import Executor, make_executor, ordered
-from evoopt.jobs.exchange import answer, received, sent
-from evoopt.jobs.phase_trainer import PhaseChunk
 from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
+from evoopt.jobs.transfer import answer, as_arrays, received, sent
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.robust import RobustOperators
 from evoopt.tasks import DataOptions
@@ -95,13 +94,12 @@ def transfer_ms_per_mb(kind: str, megabytes: int = 20, rounds: int = 5) -> float
 def exchange_ms_per_mb(megabytes: int = 20, rounds: int = 5) -> float:
     """Time per MB of members that travel there and back through files of this disk, least of some rounds."""
     weights = np.frombuffer(bytearray(os.urandom(megabytes * 1_000_000)), np.float32)[None]
-    chunk, times = PhaseChunk({"weights": weights}, (), None, "batched"), []
+    times = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             begin = time.perf_counter()
-            with sent([chunk], Path(folder)) as [parcel]:
-                there = received(parcel.tensors)
-                received(answer({name: tensor.numpy() for name, tensor in there.items()}, parcel.tensors))
+            with sent([{"weights": weights}], Path(folder)) as [parcel]:
+                received(answer(as_arrays(received(parcel)), parcel))
             times.append(time.perf_counter() - begin)
     return min(times) / megabytes * 1e3
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
-from evoopt import Gadam
+from evoopt.systems.gadam.gadam import Gadam
 from evoopt.tasks import Split
 from evoopt.training.head_start import train_on
 

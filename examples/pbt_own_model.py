@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from evoopt import PopulationBasedTraining
+from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
 from evoopt.systems.hyperparameters.schedules import Schedule
 
 SPACE = {

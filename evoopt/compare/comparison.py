@@ -10,12 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evoopt.compare.contender import Contender
-from evoopt.compare.laboratory import Laboratory, Wanted
+from evoopt.compare.contender_worker import Cost, make_contender_worker
 from evoopt.compare.protocol import Protocol, refuse_seen_tests
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
+from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuner import Tuner
 from evoopt.compare.tuning import Tuners, tune
-from evoopt.compare.work import Cost, make_worker
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
 from evoopt.jobs.rule_worker import WorkerSetup
@@ -66,14 +66,14 @@ def run_comparison(
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
     )  # fmt: skip
     setup = WorkerSetup(protocol.tasks, data, place.device)
-    with bar, place.start(make_worker, setup) as executor:
-        laboratory = Laboratory(
+    with bar, place.start(make_contender_worker, setup) as executor:
+        queue = TrainingQueue(
             executor, protocol.engine, protocol.chunk_size, memory, _context(data, place),
             engines=engines or {}, on_done=lambda count: _advance(bar, count),
         )  # fmt: skip
-        tuners = tune(everyone, protocol, laboratory)
+        tuners = tune(everyone, protocol, queue)
         bar.set_description("test data")
-        scores, facts = _final(everyone, tuners, protocol, laboratory)
+        scores, facts = _final(everyone, tuners, protocol, queue)
     roles = {c.name: "candidate" for c in candidates} | {c.name: "control" for c in controls}
     return Comparison(
         protocol={**asdict(protocol), "tasks": list(protocol.tasks)},
@@ -87,7 +87,7 @@ def run_comparison(
 
 
 def _final(
-    everyone: Sequence[Contender], tuners: Tuners, protocol: Protocol, laboratory: Laboratory
+    everyone: Sequence[Contender], tuners: Tuners, protocol: Protocol, queue: TrainingQueue
 ) -> tuple[dict[str, dict[str, Scores]], dict[str, TaskFacts]]:
     scores: dict[str, dict[str, Scores]] = {}
     facts: dict[str, TaskFacts] = {}
@@ -95,15 +95,15 @@ def _final(
         members = [c.member(tuners[task, c.name].best.setting, protocol.steps) for c in everyone]
         seeds = protocol.seeds_of(task, "test")
         wanted = [
-            Wanted(task, m, protocol.plan(seed, "test"), curves=True) for m in members for seed in seeds
+            Training(task, m, protocol.plan(seed, "test"), curves=True) for m in members for seed in seeds
         ]
-        results = laboratory.train(wanted)
-        costs = laboratory.costs(task, members)
+        results = queue.train(wanted)
+        costs = queue.costs(task, members)
         scores[task] = {
             c.name: _scores(results[k * len(seeds) : (k + 1) * len(seeds)], costs[k])
             for k, c in enumerate(everyone)
         }
-        engine = laboratory.engines().get(task, protocol.engine)
+        engine = queue.engines().get(task, protocol.engine)
         facts[task] = TaskFacts(costs[0].parameters, costs[0].test_size, engine)
     return scores, facts
 

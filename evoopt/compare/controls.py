@@ -9,12 +9,12 @@ from typing import Any
 
 from evoopt.compare.ablation import ablations
 from evoopt.compare.contender import Contender, RuleSubject
-from evoopt.compare.laboratory import Laboratory, Wanted
+from evoopt.compare.contender_worker import make_contender_worker
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
 from evoopt.compare.space import Setting
-from evoopt.compare.work import make_worker
+from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place
@@ -115,8 +115,8 @@ def best_of_n(
     place = place or Place()
     setup = WorkerSetup(protocol.tasks, protocol.data_options(place.data_dir), place.device)
     found = {}
-    with place.start(make_worker, setup) as executor:
-        laboratory = Laboratory(executor, protocol.engine, protocol.chunk_size)
+    with place.start(make_contender_worker, setup) as executor:
+        queue = TrainingQueue(executor, protocol.engine, protocol.chunk_size)
         for number, task in enumerate(protocol.tasks):
             values = dict(comparison.tuning[task][contender.name].values)
             setting = Setting(values.pop("schedule"), tuple(values.items()))
@@ -125,7 +125,7 @@ def best_of_n(
                 protocol.plan(derive_seed(protocol.seed, _LUCK, number, k), "validation") for k in range(n)
             ]
             by_split = [
-                laboratory.train([Wanted(task, member, replace(plan, split=split)) for plan in plans])
+                queue.train([Training(task, member, replace(plan, split=split)) for plan in plans])
                 for split in ("validation", "test")
             ]
             pairs = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evoopt.compare.laboratory import Laboratory, Wanted
-from evoopt.compare.work import make_worker
+from evoopt.compare.contender_worker import make_contender_worker
+from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.execution import Place
 from evoopt.jobs.records import Evaluation
 from evoopt.jobs.rule_worker import WorkerSetup
@@ -98,11 +98,11 @@ def train_literally(
         size = None if task.startswith("digits") else TRAIN_SIZE
         data = DataOptions(place.data_dir, size, validation_fraction=0.0, seed=0, unseal_test=True)
         plans = [TrainingPlan(steps, seed, 0, drop_last=False, split="test") for seed in range(seeds)]
-        wanted = [Wanted(task, rule.canonical(), plan) for rule in RULES.values() for plan in plans]
+        wanted = [Training(task, rule.canonical(), plan) for rule in RULES.values() for plan in plans]
         setup = WorkerSetup((task,), data, place.device)
-        with place.start(make_worker, setup) as executor:
-            laboratory = Laboratory(executor, memory=memory, context=["literal", str(size), place.device])
-            results = laboratory.train(wanted)
+        with place.start(make_contender_worker, setup) as executor:
+            queue = TrainingQueue(executor, memory=memory, context=["literal", str(size), place.device])
+            results = queue.train(wanted)
         scores[task] = {
             name: _score(task, results[k * seeds : (k + 1) * seeds]) for k, name in enumerate(RULES)
         }

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evoopt.compare.contender import Contender
-from evoopt.compare.laboratory import Laboratory, Wanted
 from evoopt.compare.protocol import Protocol, check_trials
+from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuner import Tuner
 
 Tuners = dict[tuple[str, str], Tuner]
 """By task and contender's name."""
 
 
-def tune(contenders: Sequence[Contender], protocol: Protocol, laboratory: Laboratory) -> Tuners:
+def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQueue) -> Tuners:
     """Spend every contender's trials on every task, on validation data.
 
     Raises:
@@ -28,12 +28,12 @@ def tune(contenders: Sequence[Contender], protocol: Protocol, laboratory: Labora
     }
     while asked := {place: settings for place, tuner in tuners.items() if (settings := tuner.ask())}:
         wanted = [
-            Wanted(task, by_name[name].member(setting, protocol.steps), protocol.plan(seed, "validation"))
+            Training(task, by_name[name].member(setting, protocol.steps), protocol.plan(seed, "validation"))
             for (task, name), settings in asked.items()
             for setting in settings
             for seed in protocol.seeds_of(task, "validation")
         ]
-        results = iter(laboratory.train(wanted))
+        results = iter(queue.train(wanted))
         for place, settings in asked.items():
             tuners[place].tell([[next(results) for _ in range(protocol.tuning_seeds)] for _ in settings])
     return tuners

@@ -2,145 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from evoopt.errors import EvooptError
-from evoopt.execution import Executor, Worker
-from evoopt.execution.executor import ordered
-from evoopt.jobs.exchange import answer, received, sent
-from evoopt.optim.rule import UpdateRule
-from evoopt.tasks import DataOptions, get_task, load_task_data
-from evoopt.tasks.task import Split, Task, TaskData
-from evoopt.training.forward import evaluate_population
+from evoopt.execution import Executor
+from evoopt.jobs.phase_worker import Examples, PhaseChunk, PhaseResult, PhaseSetup, make_phase_worker
+from evoopt.jobs.queue import run_jobs
+from evoopt.jobs.transfer import as_arrays, received, sent
 from evoopt.training.members import Members, joined
-from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
-from evoopt.training.population import ModelPopulation
-from evoopt.training.streams import initial_model
+from evoopt.training.phase import PhaseEngine, PhasePlan
 
-Part = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What members are scored on.
-
-    Attributes:
-        part: Part of the task's data.
-        indices: Which examples of it, all by default.
-    """
-
-    part: Part
-    indices: tuple[int, ...] | None = None
-
-    def of(self, data: TaskData) -> Split:
-        """The examples.
-
-        Raises:
-            SealedTestError: Test data that is sealed.
-        """
-        split = data.test.open() if self.part == "test" else getattr(data, self.part)
-        if self.indices is None:
-            return cast(Split, split)
-        index = torch.tensor(self.indices, dtype=torch.int64)
-        return Split(split.x[index], split.y[index])
-
-
-@dataclass(frozen=True)
-class PhaseSetup:
-    """What a worker is created from: a task's name, or a task and its data.
-
-    Attributes:
-        task: The task or its name.
-        data: Its data, or how to load it.
-        device: Where to train.
-    """
-
-    task: str | Task
-    data: DataOptions | TaskData
-    device: str = "cpu"
-
-    def load(self) -> tuple[Task, TaskData]:
-        """The task and its data.
-
-        Raises:
-            EvooptError: A task that cannot be loaded.
-        """
-        task = get_task(self.task) if isinstance(self.task, str) else self.task
-        data = load_task_data(task, self.data) if isinstance(self.data, DataOptions) else self.data
-        return task, data
-
-
-@dataclass(frozen=True)
-class PhaseChunk:
-    """Members as arrays, and what to do with them.
-
-    Attributes:
-        tensors: See `Members.tensors`; or the safetensors file that holds them.
-        rules: One per member.
-        plan: Training; None only scores.
-        engine: How to train.
-        scored: What to score on, after training.
-    """
-
-    tensors: Mapping[str, NDArray[Any]] | Path
-    rules: tuple[UpdateRule, ...]
-    plan: PhasePlan | None
-    engine: PhaseEngine
-    scored: tuple[Examples, ...] = ()
-
-
-@dataclass(frozen=True)
-class PhaseResult:
-    """What came of a chunk.
-
-    Attributes:
-        tensors: The members after training, or the file that holds them; None if they were only scored.
-        losses: Batch losses ``[steps, n]``; empty if they were only scored.
-        scores: Losses and metrics ``[2, n]`` for each thing scored on.
-    """
-
-    tensors: Mapping[str, NDArray[Any]] | Path | None
-    losses: NDArray[Any]
-    scores: tuple[NDArray[np.float64], ...]
-
-
-def make_phase_worker(setup: PhaseSetup) -> Worker:
-    """Load the task and return the function that handles chunks.
-
-    Raises:
-        EvooptError: A task that cannot be loaded.
-    """
-    task, data = setup.load()
-    like = Members.fresh(ModelPopulation.from_models([initial_model(task, 0)]), [UpdateRule(())])
-    train = data.train.to(setup.device)
-
-    def work(chunk: PhaseChunk) -> PhaseResult:
-        members = like.with_tensors(received(chunk.tensors), chunk.rules)
-        members = Members(
-            members.population.to(setup.device), members.rules,
-            members.m.to(setup.device), members.v.to(setup.device), members.steps,
-        )  # fmt: skip
-        losses = np.zeros((0, len(members)))
-        if chunk.plan is not None:
-            losses = train_phase(task, train, members, chunk.plan, chunk.engine).numpy()
-        scores = []
-        for examples in chunk.scored:
-            split = examples.of(data).to(setup.device)
-            found = evaluate_population(members.population, task, split)
-            scores.append(torch.stack(found).numpy())
-        after = None if chunk.plan is None else answer(_arrays(members), chunk.tensors)
-        return PhaseResult(after, losses, tuple(scores))
-
-    return work
-
+__all__ = ["Examples", "PhaseSetup", "PhaseTrainer", "Scores", "make_phase_worker"]
 
 Scores = list[tuple[list[float], list[float]]]
 
@@ -188,12 +66,10 @@ class PhaseTrainer:
         """
 
         def run(chunks: Sequence[PhaseChunk]) -> list[PhaseResult]:
-            with sent(chunks, exchange) as parcels:
-                results = ordered(executor.run(parcels), len(parcels))
-                for result in results:
-                    if result.error is not None:
-                        raise EvooptError(f"training a chunk of members failed: {result.error}")
-                return [_unpacked(cast(PhaseResult, result.value)) for result in results]
+            with sent([chunk.tensors for chunk in chunks], exchange) as parcels:
+                jobs = [replace(chunk, tensors=parcel) for chunk, parcel in zip(chunks, parcels, strict=True)]
+                results = run_jobs(executor, jobs, failure="training a chunk of members failed")
+                return [_unpacked(result) for result in results]
 
         return cls(run, chunk_size, engine)
 
@@ -232,31 +108,27 @@ class PhaseTrainer:
     def _chunks(
         self, members: Members, plan: PhasePlan | None, scored: Sequence[Examples]
     ) -> Sequence[PhaseResult]:
-        arrays, chunks = _arrays(members), []
+        arrays, chunks = as_arrays(members.tensors()), []
         for k, rules in enumerate(self._split(members.rules)):
             rows = slice(k * self._chunk_size, k * self._chunk_size + len(rules))
-            own = None if plan is None else _own_seeds(plan, rows)
+            of_rows = None if plan is None else _with_seeds_of(plan, rows)
             tensors = {name: array[rows] for name, array in arrays.items()}
-            chunks.append(PhaseChunk(tensors, rules, own, self._engine, tuple(scored)))
+            chunks.append(PhaseChunk(tensors, rules, of_rows, self._engine, tuple(scored)))
         return self._run(chunks)
 
 
-def _own_seeds(plan: PhasePlan, rows: slice) -> PhasePlan:
+def _with_seeds_of(plan: PhasePlan, rows: slice) -> PhasePlan:
     if plan.shared:
         return plan
     # A chunk of a single member would otherwise take its one seed for a shared one, which is the same.
     return replace(plan, seeds=plan.seeds[rows])
 
 
-def _arrays(members: Members) -> dict[str, NDArray[Any]]:
-    return {name: tensor.numpy() for name, tensor in members.tensors().items()}
-
-
 def _unpacked(result: PhaseResult) -> PhaseResult:
     """The same with the members themselves in place of their file, which is about to be removed."""
     if not isinstance(result.tensors, Path):
         return result
-    return replace(result, tensors={name: t.numpy() for name, t in received(result.tensors).items()})
+    return replace(result, tensors=as_arrays(received(result.tensors)))
 
 
 def _joined_scores(results: Sequence[PhaseResult]) -> Scores:

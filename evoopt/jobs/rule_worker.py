@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from evoopt.execution import Worker
 from evoopt.optim.rule import UpdateRule
-from evoopt.tasks import DataOptions, get_task, load_task_data
+from evoopt.tasks import DataOptions, Task, TaskData, get_task, load_task_data
 from evoopt.training.engine import choose_engine, train
 from evoopt.training.filters import reject_reason
 from evoopt.training.plan import TrainingPlan, TrainingResult
@@ -30,6 +30,15 @@ class WorkerSetup:
     data: DataOptions
     device: str = "cpu"
 
+    def load(self) -> dict[str, tuple[Task, TaskData]]:
+        """The tasks and their data by name.
+
+        Raises:
+            EvooptError: A task that cannot be loaded.
+        """
+        tasks = {name: get_task(name) for name in self.tasks}
+        return {name: (task, load_task_data(task, self.data)) for name, task in tasks.items()}
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -49,12 +58,25 @@ class Chunk:
     engine: EngineName
     descent_filter: bool = False
 
+    def alone(self) -> list[Chunk]:
+        """The same for each rule alone."""
+        return [replace(self, rules=(rule,)) for rule in self.rules]
+
 
 @dataclass(frozen=True)
 class EngineProbe:
     """Asks a worker which engine is faster for a chunk; answered with its name and the measurements."""
 
     chunk: Chunk
+
+    @property
+    def task(self) -> str:
+        """Task name."""
+        return self.chunk.task
+
+    def answer(self, task: Task, data: TaskData, device: str) -> tuple[str, dict[str, Any]]:
+        """Measure; see `choose_engine`."""
+        return choose_engine(task, data, self.chunk.rules, sized(self.chunk.plan, task), device)
 
 
 def make_worker(setup: WorkerSetup) -> Worker:
@@ -63,22 +85,15 @@ def make_worker(setup: WorkerSetup) -> Worker:
     Raises:
         EvooptError: A task that cannot be loaded.
     """
-    loaded = {}
-    for name in setup.tasks:
-        task = get_task(name)
-        loaded[name] = task, load_task_data(task, setup.data)
+    loaded = setup.load()
 
     def work(chunk: Chunk | EngineProbe) -> list[TrainingResult] | tuple[str, dict[str, Any]]:
-        probe = isinstance(chunk, EngineProbe)
-        chunk = chunk.chunk if isinstance(chunk, EngineProbe) else chunk
         task, data = loaded[chunk.task]
-        plan = chunk.plan
-        if plan.batch_size == 0:
-            plan = replace(plan, batch_size=task.batch_size)
-        if probe:
-            return choose_engine(task, data, chunk.rules, plan, setup.device)
+        if isinstance(chunk, EngineProbe):
+            return chunk.answer(task, data, setup.device)
         reasons = [_reject_reason(rule) if chunk.descent_filter else None for rule in chunk.rules]
         kept = [rule for rule, reason in zip(chunk.rules, reasons, strict=True) if reason is None]
+        plan = sized(chunk.plan, task)
         results = iter(train(task, data, kept, plan, device=setup.device, engine=chunk.engine))
         return [
             next(results) if reason is None else TrainingResult.unsuccessful("stopped", reason)
@@ -86,6 +101,11 @@ def make_worker(setup: WorkerSetup) -> Worker:
         ]
 
     return work
+
+
+def sized(plan: TrainingPlan, task: Task) -> TrainingPlan:
+    """A plan with the task's own batch size where it has none."""
+    return plan if plan.batch_size else replace(plan, batch_size=task.batch_size)
 
 
 # A rule comes back for every task and seed, the answer depends on the rule alone.

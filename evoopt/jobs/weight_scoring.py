@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
-from evoopt.execution import Executor, Worker, ordered
-from evoopt.jobs.phase_trainer import Examples, PhaseSetup
+from evoopt.execution import Executor, Worker
+from evoopt.jobs.phase_worker import Examples, PhaseSetup
+from evoopt.jobs.queue import run_jobs
 from evoopt.tasks.task import Split
 from evoopt.training.scoring import Fitness, Scorer
 
@@ -80,11 +80,8 @@ def score_on(executor: Executor, chunk_size: int = 5) -> Score:
     """
 
     def score(rows: Tensor) -> list[float]:
-        chunks: Sequence[Rows] = [part.cpu().numpy() for part in torch.split(rows, chunk_size)]
-        results = ordered(executor.run(chunks), len(chunks))
-        for result in results:
-            if result.error is not None:
-                raise EvooptError(f"scoring networks failed: {result.error}")
-        return [value for result in results for value in result.value or []]
+        chunks = [part.cpu().numpy() for part in torch.split(rows, chunk_size)]
+        scores = run_jobs(executor, chunks, failure="scoring networks failed")
+        return [value for of_chunk in scores for value in of_chunk]
 
     return score

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoopt.execution import Place, make_executor
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.reproduce.gadam_budget import FIGURES, PARTS, Budget, FiguresBudget
 from evoopt.reproduce.gadam_units import data_options, units_of
 from evoopt.reproduce.units import Unit, UnitFile

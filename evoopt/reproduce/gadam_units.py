@@ -9,16 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evoopt.evolution.stages import evolve_models
 from evoopt.execution import Worker
-from evoopt.jobs.phase_trainer import PhaseSetup, make_phase_worker
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.reproduce.gadam_baselines import OPTIMIZERS, Bench, classical, longer, plain, restarts, tuned
 from evoopt.reproduce.gadam_budget import PARTS, Budget, Part
 from evoopt.reproduce.lineage import LineageTrainer, thinned
 from evoopt.reproduce.units import Unit
 from evoopt.systems.gadam.config import GadamSection
-from evoopt.systems.gadam.scheme import GadamScheme
-from evoopt.systems.model_runs import Sizes, gadam_toolbox
+from evoopt.systems.gadam.scheme import GadamScheme, gadam_toolbox
+from evoopt.systems.model_runs import Sizes
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.members import Members

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evoopt.jobs.phase_trainer import Examples, PhaseTrainer, Scores
+from evoopt.jobs.phase_trainer import PhaseTrainer, Scores
+from evoopt.jobs.phase_worker import Examples
 from evoopt.systems.gadam import unit_model
 from evoopt.training.members import Members
 from evoopt.training.phase import PhasePlan

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import Examples
+from evoopt.runs.checkpoints import WEIGHTS_FOLDER
 from evoopt.runs.run import CONFIG_FILE, Run
-from evoopt.runs.stages import WEIGHTS_FOLDER
-from evoopt.systems.hyperparameters import hyperparameter_search as recombination
 from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
 from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, figure_of_merit

@@ -11,7 +11,8 @@ from torch import nn
 
 from evoopt.config import TrainingSection
 from evoopt.execution import Executor
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.systems.gadam.config import GadamConfig
 from evoopt.systems.genetic.config import GeneticConfig, ScoringSection

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from evoopt.compare.contender import Contender, rule_contender
+from evoopt.compare.contender_worker import ContenderChunk, Cost, CostProbe
 from evoopt.compare.foreign import ForeignOptimizer
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
-from evoopt.compare.work import Cost, CostJob, Job
 from evoopt.execution import ChunkResult
 from evoopt.jobs.rule_worker import EngineProbe
 from evoopt.optim import PRESETS
@@ -22,7 +22,7 @@ def member_lr(member: Any) -> float:
     return dict(member.arguments)["lr"] if isinstance(member, ForeignOptimizer) else member.lr
 
 
-def formula_result(member: Any, job: Job, best_lr: float = 3e-3) -> TrainingResult:
+def formula_result(member: Any, job: ContenderChunk, best_lr: float = 3e-3) -> TrainingResult:
     """Best at ``best_lr``; diverges far above it; a little noise from the seed."""
     lr = member_lr(member)
     if lr > 1:
@@ -37,7 +37,7 @@ class FormulaExecutor:
     """Records jobs; raises ``KeyboardInterrupt`` before job number ``stop_at``."""
 
     def __init__(self, result: Any = formula_result, stop_at: int | None = None) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[ContenderChunk] = []
         self._result = result
         self._stop_at = stop_at
 
@@ -46,7 +46,7 @@ class FormulaExecutor:
             job = chunks[index]
             if isinstance(job, EngineProbe):
                 yield ChunkResult(index, ("sequential", {}), None, 1, 0.0)
-            elif isinstance(job, CostJob):
+            elif isinstance(job, CostProbe):
                 yield ChunkResult(index, [Cost(10.0, 80, 10, 1000) for _ in job.members], None, 1, 0.0)
             else:
                 if self._stop_at is not None and len(self.jobs) >= self._stop_at:

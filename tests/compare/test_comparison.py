@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from evoopt.compare import Place, Protocol, compare, comparison, load_comparison
+from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.contender import OWN, Contender
-from evoopt.compare.laboratory import Laboratory, Wanted
+from evoopt.compare.contender_worker import ContenderChunk, make_contender_worker
 from evoopt.compare.plots import PICTURES
 from evoopt.compare.sources import contender
+from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuning import tune
-from evoopt.compare.work import Job, make_worker
 from evoopt.errors import EvooptError, SealedTestError
-from evoopt.execution import make_executor
+from evoopt.execution import place
 from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.optim import PRESETS
 from evoopt.tasks import SealedSplit
@@ -33,7 +33,7 @@ SERIAL = Place("serial")
 @pytest.fixture
 def formula(monkeypatch: pytest.MonkeyPatch) -> FormulaExecutor:
     executor = FormulaExecutor()
-    monkeypatch.setattr(comparison, "make_executor", lambda *a, **k: executor)
+    monkeypatch.setattr(place, "make_executor", lambda *a, **k: executor)
     return executor
 
 
@@ -69,12 +69,12 @@ def test_adam_against_adam_is_exactly_equal(formula: FormulaExecutor) -> None:
 
 
 def test_a_contender_that_diverges_is_told_and_never_called_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    def result(member: Any, job: Job) -> TrainingResult:
+    def result(member: Any, job: ContenderChunk) -> TrainingResult:
         if "lion" in dict(member.terms) and job.plan.split == "test":
             return TrainingResult.unsuccessful("diverged", "loss is nan")
         return formula_result(member, job)
 
-    monkeypatch.setattr(comparison, "make_executor", lambda *a, **k: FormulaExecutor(result))
+    monkeypatch.setattr(place, "make_executor", lambda *a, **k: FormulaExecutor(result))
     report = compare(["lion"], baselines=["adam"], protocol=replace(TINY, seeds=8), place=SERIAL)
     assert report.analysis.row("digits", "lion").finding == "worse"
     assert (
@@ -87,11 +87,11 @@ def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> No
     opened = []
     original = SealedSplit.open
     monkeypatch.setattr(SealedSplit, "open", lambda self: opened.append(self) or original(self))
-    with make_executor("serial", make_worker, WorkerSetup(TINY.tasks, TINY.data_options())) as executor:
-        tune([contender("adam")], TINY, Laboratory(executor, "sequential"))
+    with SERIAL.start(make_contender_worker, WorkerSetup(TINY.tasks, TINY.data_options())) as executor:
+        tune([contender("adam")], TINY, TrainingQueue(executor, "sequential"))
         assert not opened
         sealed = TrainingPlan(1, 0, 0, split="test")
-        Laboratory(executor, "sequential").train([Wanted("digits", PRESETS["adam"], sealed)])
+        TrainingQueue(executor, "sequential").train([Training("digits", PRESETS["adam"], sealed)])
     assert len(opened) == 1
 
 
@@ -153,7 +153,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def attempt(executor: FormulaExecutor, out: Path) -> Any:
-        monkeypatch.setattr(comparison, "make_executor", lambda *a, **k: executor)
+        monkeypatch.setattr(place, "make_executor", lambda *a, **k: executor)
         return compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=out)
 
     whole = FormulaExecutor()
@@ -178,7 +178,7 @@ def test_a_training_is_not_remembered_for_another_budget(tmp_path: Path, formula
 
 
 def test_one_member_that_crashes_its_job_fails_alone() -> None:
-    def crash(member: Any, job: Job) -> TrainingResult:
+    def crash(member: Any, job: ContenderChunk) -> TrainingResult:
         if "lion" in dict(member.terms):
             raise RuntimeError("segmentation fault, say")
         return formula_result(member, job)
@@ -194,11 +194,11 @@ def test_one_member_that_crashes_its_job_fails_alone() -> None:
                 except RuntimeError as error:
                     yield ChunkResult(index, None, str(error), 1, 0.0)
 
-    laboratory = Laboratory(Crashing(crash), "sequential")
-    wanted = [Wanted("digits", PRESETS[name], TrainingPlan(5, 0, 32)) for name in ("adam", "lion", "sgd")]
-    assert [r.outcome for r in laboratory.train(wanted)] == ["ok", "failed", "ok"]
+    queue = TrainingQueue(Crashing(crash), "sequential")
+    wanted = [Training("digits", PRESETS[name], TrainingPlan(5, 0, 32)) for name in ("adam", "lion", "sgd")]
+    assert [r.outcome for r in queue.train(wanted)] == ["ok", "failed", "ok"]
     with pytest.raises(EvooptError, match="every training on task 'digits' failed: segmentation"):
-        laboratory.train(wanted[1:2])
+        queue.train(wanted[1:2])
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_own_schedules_reach_the_worker(formula: FormulaExecutor) -> None:
 
 def test_a_place_hands_all_it_knows_to_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, object] = {}
-    monkeypatch.setattr(comparison, "make_executor", lambda kind, *_, **given: seen.update(given, kind=kind))
-    comparison.Place("dask", 3, 2, "cuda:1", None, 9.0, "tcp://host:8786").start(make_worker, None)
+    monkeypatch.setattr(place, "make_executor", lambda kind, *_, **given: seen.update(given, kind=kind))
+    Place("dask", 3, 2, "cuda:1", None, 9.0, "tcp://host:8786").start(make_contender_worker, None)
     assert seen == {
         "kind": "dask", "workers": 3, "threads_per_worker": 2, "device": "cuda:1", "timeout_s": 9.0,
         "scheduler": "tcp://host:8786",

@@ -11,6 +11,7 @@ import pytest
 from evoopt.compare import Place, Protocol, published, reproduce
 from evoopt.compare.published import NOTEBOOK, README, RULES, LiteralScore, relative_gain
 from evoopt.errors import EvooptError
+from evoopt.execution import place
 from evoopt.training.plan import TrainingResult
 from tests.compare.stubs import FormulaExecutor
 
@@ -38,9 +39,7 @@ def test_the_literal_comparison_follows_the_published_protocol(monkeypatch: pyte
         return TrainingResult("ok", "", 1000, 0.4, 0.5, 0.9, 0.0)
 
     executor, options = FormulaExecutor(result), []
-    monkeypatch.setattr(
-        published, "make_executor", lambda k, f, setup, **_: options.append(setup) or executor
-    )
+    monkeypatch.setattr(place, "make_executor", lambda k, f, setup, **_: options.append(setup) or executor)
     scores = published.train_literally(("mnist", "digits"))
     assert scores["mnist"]["Adam"].fitness == pytest.approx((0.93,) * 3)  # 0.9 + 0.05*(1 - 0.4)
     assert scores["mnist"]["RMSProp"].fitness == (-1.0,) * 3

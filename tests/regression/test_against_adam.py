@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 
 from evoopt.compare.contender import Member
+from evoopt.compare.contender_worker import make_contender_worker
 from evoopt.compare.foreign import ForeignOptimizer
-from evoopt.compare.laboratory import Laboratory, Wanted
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender
 from evoopt.compare.statistics import paired_difference
+from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuning import Tuners, tune
-from evoopt.compare.work import make_worker
 from evoopt.execution import make_executor
 from evoopt.jobs.rule_worker import WorkerSetup
 from evoopt.optim import PRESETS, UpdateRule
@@ -31,9 +31,10 @@ class Bench:
     def __init__(self, task: str) -> None:
         self.protocol = Protocol((task,), steps=200, trials=12, seeds=10, seed=7, engine="batched")
         self.task = task
-        executor = make_executor("serial", make_worker, WorkerSetup((task,), self.protocol.data_options()))
-        self._laboratory = Laboratory(executor, "batched")
-        self._tuners: Tuners = tune([contender(name) for name in PRESETS], self.protocol, self._laboratory)
+        setup = WorkerSetup((task,), self.protocol.data_options())
+        executor = make_executor("serial", make_contender_worker, setup)
+        self._queue = TrainingQueue(executor, "batched")
+        self._tuners: Tuners = tune([contender(name) for name in PRESETS], self.protocol, self._queue)
         self.adam = self.scores(self.tuned("adam"))
 
     def tuned(self, name: str) -> Member:
@@ -51,8 +52,8 @@ class Bench:
 
     def scores(self, member: Member) -> Sequence[float]:
         seeds = self.protocol.seeds_of(self.task, "test")
-        wanted = [Wanted(self.task, member, self.protocol.plan(seed, "test")) for seed in seeds]
-        return [result.metric for result in self._laboratory.train(wanted)]
+        wanted = [Training(self.task, member, self.protocol.plan(seed, "test")) for seed in seeds]
+        return [result.metric for result in self._queue.train(wanted)]
 
     def assert_keeps_up(self, member: Member, tolerance: float | None = None) -> None:
         difference = paired_difference(self.scores(member), self.adam)

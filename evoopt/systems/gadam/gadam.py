@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.gadam.config import GadamConfig
 from evoopt.systems.gadam.scheme import GadamScheme
 from evoopt.systems.model_runs import Sizes

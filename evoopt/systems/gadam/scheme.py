@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from evoopt.evolution.individual import Individual
 from evoopt.evolution.stages import Stage, State
-from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import Examples
 from evoopt.optim.rule import UpdateRule
 from evoopt.systems.gadam import unit_model
 from evoopt.systems.gadam.config import GadamSection

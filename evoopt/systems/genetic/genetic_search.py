@@ -14,7 +14,7 @@ from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.selection import get_selection, tournament
 from evoopt.evolution.stages import evolve
-from evoopt.jobs.phase_trainer import Examples
+from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run

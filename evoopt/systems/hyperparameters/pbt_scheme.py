@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.evolution.scored import newest
 from evoopt.evolution.stages import Stage, State
-from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import Examples
 from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import PbtSection

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.hyperparameters.config import PbtConfig
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.jobs.phase_trainer import Examples, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import Examples
 from evoopt.optim.rule import check_header
 from evoopt.tasks.task import Task
 from evoopt.training.hyperparameters import Value, set_hyperparameters, update_rule

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.execution import Executor, Worker
-from evoopt.execution.executor import one_line, ordered
-from evoopt.jobs.phase_trainer import PhaseSetup
+from evoopt.execution.executor import one_line
+from evoopt.jobs.phase_worker import PhaseSetup
+from evoopt.jobs.queue import in_chunks, run_jobs
 from evoopt.systems.hyperparameters.schedules import initial_seed
 from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, run_trials
 from evoopt.tasks import get_task
@@ -74,7 +76,7 @@ def make_trial_worker(setup: TrialSetup) -> Worker:
     plan = setup.plan if setup.plan.batch_size else replace(setup.plan, batch_size=task.batch_size)
 
     def work(chunk: TrialChunk) -> list[Trial]:
-        models = [make_network(task, setup.model_fn, own, chunk.seed).to(device) for own in chunk.values]
+        models = [make_network(task, setup.model_fn, one, chunk.seed).to(device) for one in chunk.values]
         return run_trials(task, train, validation, models, chunk.values, plan, chunk.seed)
 
     return work
@@ -129,15 +131,8 @@ class TrialRunner:
     @classmethod
     def on(cls, executor: Executor, setup: TrialSetup, chunk_size: int = 10) -> TrialRunner:
         """One that has an executor do it, whose workers `make_trial_worker` makes of the same setup."""
-
-        def work(chunks: Sequence[TrialChunk]) -> list[list[Trial]]:
-            results = ordered(executor.run(chunks), len(chunks))
-            for result in results:
-                if result.error is not None:
-                    raise EvooptError(f"training a chunk of networks failed: {result.error}")
-            return [cast("list[Trial]", result.value) for result in results]
-
-        return cls(work, setup, chunk_size)
+        failure = "training a chunk of networks failed"
+        return cls(partial(run_jobs, executor, failure=failure), setup, chunk_size)
 
     def run(self, values: Sequence[Values], seed: int) -> list[Trial]:
         """Train a network of each set of hyperparameters.
@@ -149,19 +144,13 @@ class TrialRunner:
         Raises:
             EvooptError: A network cannot be made or trained.
         """
-        groups: dict[str, list[int]] = {}
-        for k, own in enumerate(values):
-            groups.setdefault(self._topology_of(own), []).append(k)
-        places = [
-            group[start : start + self._chunk_size]
-            for group in groups.values()
-            for start in range(0, len(group), self._chunk_size)
-        ]
-        chunks = [TrialChunk(tuple(dict(values[k]) for k in part), seed) for part in places]
-        found: dict[int, Trial] = {}
-        for part, trials in zip(places, self._work(chunks), strict=True):
-            found.update(zip(part, trials, strict=True))
-        return [found[k] for k in range(len(values))]
+        members = ((self._topology_of(one), k) for k, one in enumerate(values))
+        layout = [indices for _, indices in in_chunks(members, self._chunk_size)]
+        chunks = [TrialChunk(tuple(dict(values[k]) for k in indices), seed) for indices in layout]
+        trials: dict[int, Trial] = {}
+        for indices, of_chunk in zip(layout, self._work(chunks), strict=True):
+            trials.update(zip(indices, of_chunk, strict=True))
+        return [trials[k] for k in range(len(values))]
 
     def _topology_of(self, values: Values) -> str:
         if self._topology is None:

@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
-from evoopt.errors import EvooptError
 from evoopt.evolution.individual import RankedIndividual
-from evoopt.execution import ChunkResult, Executor
+from evoopt.execution import Executor
+from evoopt.jobs.queue import in_chunks
 from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
-from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe
+from evoopt.jobs.rule_worker import Chunk, EngineName
+from evoopt.jobs.training_jobs import TrainingJob, faster_engine, run_trainings
 from evoopt.optim.rule import UpdateRule
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
@@ -25,18 +26,21 @@ _SEEDS, _NOISE = 201, 202
 
 OptimizerIndividual = RankedIndividual[OptimizerGenome]
 
-
-_Wanted = tuple[OptimizerIndividual, str, int, int]
+_Run = tuple[str, int, int]
+"""Task, replicate and repeat of a training."""
 
 
 @dataclass(frozen=True)
-class _Unit:
-    """A chunk with the names its results are kept under: (task, replicate, repeat) and the members' keys."""
+class _Rows:
+    """What the results of a chunk are kept under: see `Evaluation`."""
 
-    index: int
-    name: tuple[str, int, int]
+    generation: int
+    chunk: int
+    run: _Run
     keys: tuple[str, ...]
-    chunk: Chunk
+
+
+_Job = TrainingJob[Chunk, _Rows]
 
 
 class Archive(Protocol):
@@ -80,16 +84,15 @@ class Evaluator:
         self._archive = archive
         self._engines = archive.engines()
         self._on_chunk = on_chunk
-        # Of the individuals being scored only, so that memory does not grow with the run.
-        self._by_key: dict[str, dict[tuple[str, int, int], Evaluation]] = {}
+        self._evaluations = _Evaluations(archive)
 
     def runs_of(self, ind: OptimizerIndividual, final: bool = False) -> list[Evaluation]:
         """The trainings that count for an individual: those of the search, or those of the final.
 
         It must be one of those that were scored last.
         """
-        rows = self._by_key.get(ind.genome.key, {})
-        counted = [row for (_, replicate, _), row in rows.items() if (replicate >= FINAL_REPLICATE) == final]
+        rows = self._evaluations.by_key.get(ind.genome.key, {}).values()
+        counted = [row for row in rows if (row.replicate >= FINAL_REPLICATE) == final]
         last = max((row.repeat for row in counted), default=0)
         counted = [row for row in counted if row.repeat == last]
         return sorted(counted, key=lambda row: (row.task, row.replicate))
@@ -106,8 +109,7 @@ class Evaluator:
                 path = (self._config.search.seed, _NOISE, generation, ind.id)
                 ind.fitness.values = (0.0, float(np.random.default_rng(path).normal()), 0.0)
             return 0
-        self._recall(individuals)
-        trained = self._train(self._wanted(individuals, generation), generation)
+        trained = self._train(individuals, self._runs_for(individuals, generation), generation)
         for ind in individuals:
             evaluation = self._config.evaluation
             ind.fitness.values = fitness_values(evaluation.fitness, self.runs_of(ind), evaluation.tasks)
@@ -116,131 +118,81 @@ class Evaluator:
     def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[tuple[float, float, float]]:
         """Score on fresh seeds only, which owe nothing to selection; returns fitness values in order."""
         config = self._config
-        wanted = [
-            (ind, task, FINAL_REPLICATE + k, 0)
+        runs = [
+            (ind, (task, FINAL_REPLICATE + k, 0))
             for task in config.evaluation.tasks
             for k in range(config.search.final_replicates)
             for ind in finalists
         ]
-        self._recall(finalists)
-        self._train(wanted, config.search.generations)
+        self._train(finalists, runs, config.search.generations)
         fitness, tasks = config.evaluation.fitness, config.evaluation.tasks
         return [fitness_values(fitness, self.runs_of(ind, final=True), tasks) for ind in finalists]
 
-    def _recall(self, individuals: Sequence[OptimizerIndividual]) -> None:
-        keys = dict.fromkeys(ind.genome.key for ind in individuals)
-        known = self._by_key
-        self._by_key = {key: known.get(key, {}) for key in keys}
-        for row in self._archive.evaluations_of([key for key in keys if key not in known]):
-            self._remember(row)
-
-    def _wanted(self, individuals: Sequence[OptimizerIndividual], generation: int) -> list[_Wanted]:
+    def _runs_for(
+        self, individuals: Sequence[OptimizerIndividual], generation: int
+    ) -> list[tuple[OptimizerIndividual, _Run]]:
         again = self._config.search.elite_policy == "reevaluate"
         return [
-            (ind, task, replicate, generation if again and ind.survivor else 0)
+            (ind, (task, replicate, generation if again and ind.survivor else 0))
             for task in self._config.evaluation.tasks
             for replicate in range(max((ind.replicates for ind in individuals), default=0))
             for ind in individuals
             if replicate < ind.replicates
         ]
 
-    def _train(self, wanted: Sequence[_Wanted], generation: int) -> int:
-        units = self._layout(wanted, generation)
-        todo = [unit for unit in units if not all(unit.name in self._by_key[key] for key in unit.keys)]
-        left = sum(len(unit.keys) for unit in todo)
-        total = sum(len(unit.keys) for unit in units)
-        self._on_chunk(total - left, left)
-        lost = []
-        for result in self._executor.run([unit.chunk for unit in todo]):
-            unit = todo[result.index]
-            if result.value is None and len(unit.keys) > 1:
-                lost.append(unit)
-                continue
-            left -= len(unit.keys)
-            self._keep(unit, generation, result.value or [_failure(result)])
-            self._on_chunk(len(unit.keys), left)
-        for unit in lost:
-            # One member took its whole chunk down: train each alone, so that only that one is recorded as
-            # failed.
-            alone = [replace(unit.chunk, rules=(rule,)) for rule in unit.chunk.rules]
-            results = {result.index: result for result in self._executor.run(alone)}
-            values = [results[k].value or [_failure(results[k])] for k in range(len(alone))]
-            left -= len(unit.keys)
-            self._keep(unit, generation, [value[0] for value in values])
-            self._on_chunk(len(unit.keys), left)
-        self._refuse_broken_task(units, generation)
-        return total
+    def _train(
+        self,
+        individuals: Sequence[OptimizerIndividual],
+        runs: Sequence[tuple[OptimizerIndividual, _Run]],
+        generation: int,
+    ) -> int:
+        self._evaluations.recall([ind.genome.key for ind in individuals])
+        jobs = self._layout(runs, generation)
+        run_trainings(
+            self._executor,
+            jobs,
+            self._evaluations,
+            forget=lambda task: self._archive.discard(generation, task),
+            progress=self._on_chunk,
+        )
+        return sum(len(job.name.keys) for job in jobs)
 
-    def _layout(self, wanted: Sequence[_Wanted], generation: int) -> list[_Unit]:
-        groups: dict[tuple[str, int, int], dict[str, None]] = {}
+    def _layout(self, runs: Sequence[tuple[OptimizerIndividual, _Run]], generation: int) -> list[_Job]:
+        members: list[tuple[_Run, str]] = []
         rules: dict[str, UpdateRule] = {}
-        for ind, task, replicate, repeat in wanted:
-            name, key = (task, replicate, repeat), ind.genome.key
-            known = self._by_key[key].get(name)
+        for ind, run in runs:
+            key = ind.genome.key
+            known = self._evaluations.by_key[key].get(run)
             # Rows of this very generation are what an interrupted attempt left: the layout of chunks must not
             # depend on them, since members of one chunk share their arithmetic.
             if known is None or known.generation == generation:
-                groups.setdefault(name, {})[key] = None
+                members.append((run, key))
                 if key not in rules:
                     rules[key] = ind.genome.rule().canonical()
-        size = self._config.evaluation.chunk_size
-        units: list[_Unit] = []
-        for name, group in groups.items():
-            keys, seed = tuple(group), self.seed(name[0], name[1])
-            for start in range(0, len(keys), size):
-                members = keys[start : start + size]
-                chunk = self._chunk(name[0], seed, tuple(rules[key] for key in members))
-                units.append(_Unit(len(units), name, members, chunk))
-        return units
-
-    def _keep(self, unit: _Unit, generation: int, results: Sequence[TrainingResult]) -> None:
-        chunk, (task, replicate, repeat) = unit.chunk, unit.name
-        rows = [
-            Evaluation(
-                generation, unit.index, k, key, task, replicate, repeat, chunk.plan.seed, chunk.engine, result
-            )
-            for k, (key, result) in enumerate(zip(unit.keys, results, strict=True))
+        chunks = in_chunks(members, self._config.evaluation.chunk_size)
+        return [
+            TrainingJob(self._chunk(run, [rules[key] for key in keys]), _Rows(generation, k, run, keys))
+            for k, (run, keys) in enumerate(chunks)
         ]
-        self._archive.add_evaluations(rows)
-        for row in rows:
-            self._remember(row)
 
-    def _refuse_broken_task(self, units: Sequence[_Unit], generation: int) -> None:
-        for task in self._config.evaluation.tasks:
-            results = [
-                self._by_key[key][unit.name].result
-                for unit in units
-                for key in unit.keys
-                if unit.name[0] == task
-            ]
-            if results and all(result.outcome == "failed" for result in results):
-                # Not a finding about any rule: forget it, so that a resumed run tries again.
-                self._archive.discard(generation, task)
-                raise EvooptError(f"every training on task {task!r} failed: {results[0].reason}")
-
-    def _chunk(self, task: str, seed: int, rules: tuple[UpdateRule, ...]) -> Chunk:
-        evaluation = self._config.evaluation
+    def _chunk(self, run: _Run, rules: Sequence[UpdateRule]) -> Chunk:
+        evaluation, (task, replicate, _) = self._config.evaluation, run
         plan = TrainingPlan(
             steps=evaluation.steps,
-            seed=seed,
+            seed=self.seed(task, replicate),
             batch_size=evaluation.batch_size or 0,
             drop_last=evaluation.drop_last,
             split="test" if evaluation.fitness == "paper" else "validation",
             halve_at=evaluation.halve_at,
         )
-        engine: EngineName = evaluation.engine
-        if engine == "auto":
-            engine = self._engine(task, Chunk(task, rules, plan, "auto"))
-        return Chunk(task, rules, plan, engine, evaluation.descent_filter)
+        chunk = Chunk(task, tuple(rules), plan, evaluation.engine, evaluation.descent_filter)
+        return replace(chunk, engine=self._engine(chunk)) if chunk.engine == "auto" else chunk
 
-    def _engine(self, task: str, chunk: Chunk) -> EngineName:
-        if task not in self._engines:
-            (answer,) = self._executor.run([EngineProbe(chunk)])
-            if answer.value is None:
-                raise EvooptError(f"task {task!r} cannot be trained: {answer.error}")
-            self._engines[task] = answer.value[0]
+    def _engine(self, chunk: Chunk) -> EngineName:
+        if chunk.task not in self._engines:
+            self._engines[chunk.task] = faster_engine(self._executor, chunk)
             self._archive.save_engines(self._engines)
-        return self._engines[task]  # type: ignore[return-value]
+        return cast(EngineName, self._engines[chunk.task])
 
     def seed(self, task: str, replicate: int) -> int:
         """Seed of a training, from run seed, task and replicate only: never from worker, order or time."""
@@ -250,9 +202,40 @@ class Evaluator:
         name = int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")
         return derive_seed(self._config.search.seed, _SEEDS, name, replicate)
 
-    def _remember(self, row: Evaluation) -> None:
-        self._by_key[row.key][row.task, row.replicate, row.repeat] = row
 
+class _Evaluations:
+    """Those of the individuals being scored only, so that memory does not grow with the run.
 
-def _failure(result: ChunkResult) -> TrainingResult:
-    return TrainingResult.unsuccessful("failed", result.error or "no result", seconds=result.seconds)
+    Attributes:
+        by_key: By key of the rule, then by run.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self.by_key: dict[str, dict[_Run, Evaluation]] = {}
+
+    def recall(self, keys: Iterable[str]) -> None:
+        """Be about other rules from now on."""
+        known = self.by_key
+        self.by_key = {key: known.get(key, {}) for key in keys}
+        self._remember(self._archive.evaluations_of([key for key in self.by_key if key not in known]))
+
+    def __contains__(self, job: _Job) -> bool:
+        return all(job.name.run in self.by_key[key] for key in job.name.keys)
+
+    def __getitem__(self, job: _Job) -> list[TrainingResult]:
+        return [self.by_key[key][job.name.run].result for key in job.name.keys]
+
+    def keep(self, job: _Job, results: list[TrainingResult]) -> None:
+        """Keep the results of a chunk in the archive, all or none."""
+        chunk, name = job.chunk, job.name
+        rows = [
+            Evaluation(name.generation, name.chunk, k, key, *name.run, chunk.plan.seed, chunk.engine, result)
+            for k, (key, result) in enumerate(zip(name.keys, results, strict=True))
+        ]
+        self._archive.add_evaluations(rows)
+        self._remember(rows)
+
+    def _remember(self, rows: Iterable[Evaluation]) -> None:
+        for row in rows:
+            self.by_key[row.key][row.task, row.replicate, row.repeat] = row

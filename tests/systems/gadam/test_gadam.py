@@ -16,7 +16,8 @@ import evoopt
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import make_executor
-from evoopt.jobs.phase_trainer import PhaseSetup, PhaseTrainer, make_phase_worker
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.systems.gadam.config import GadamSection
 from evoopt.systems.gadam.gadam import Gadam
 from evoopt.systems.gadam.scheme import GadamScheme

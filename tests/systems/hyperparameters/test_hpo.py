@@ -14,7 +14,7 @@ from torch import nn
 from evoopt.errors import EvooptError
 from evoopt.evolution.scored import ScoredScheme
 from evoopt.execution import make_executor
-from evoopt.jobs.phase_trainer import PhaseSetup
+from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.jobs.phase_trainer import Examples, PhaseSetup, PhaseTrainer
+from evoopt.jobs.phase_trainer import PhaseTrainer
+from evoopt.jobs.phase_worker import Examples, PhaseSetup
 from evoopt.systems.hyperparameters.breeding import Birth, Parent, ThreeParent, recombination_toolbox
 from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,39 +16,38 @@ from torch import Tensor
 from evoopt.errors import EvooptError
 from evoopt.training.weights_file import read_tensors, write_tensors
 
-if TYPE_CHECKING:
-    from evoopt.jobs.phase_trainer import PhaseChunk
-
 _KIND = "evoopt.members"
 
 Arrays = Mapping[str, NDArray[Any]]
+Parcel = Arrays | Path
+"""Members, or the safetensors file that holds them."""
 
 
 @contextlib.contextmanager
-def sent(chunks: Sequence[PhaseChunk], exchange: Path | None) -> Iterator[Sequence[PhaseChunk]]:
-    """Put the members of chunks into files while they are worked on; without a folder leave them as they are.
+def sent(members: Sequence[Parcel], folder: Path | None) -> Iterator[Sequence[Parcel]]:
+    """Put members into files while they are worked on; without a folder leave them as they are.
 
     Args:
-        chunks: With members as arrays.
-        exchange: The folder. What lies there is removed at the end, with the answers.
+        members: As arrays, a parcel per chunk.
+        folder: One that all machines see. What lies there is removed at the end, with the answers.
 
     Raises:
         EvooptError: The folder cannot be written.
     """
-    if exchange is None:
-        yield chunks
+    if folder is None:
+        yield members
         return
     try:
-        own = tempfile.TemporaryDirectory(prefix="evoopt-", dir=exchange, ignore_cleanup_errors=True)
+        files = tempfile.TemporaryDirectory(prefix="evoopt-", dir=folder, ignore_cleanup_errors=True)
     except OSError as error:
         raise EvooptError(
-            f"cannot write to the exchange folder {exchange}: {error.strerror or error}"
+            f"cannot write to the exchange folder {folder}: {error.strerror or error}"
         ) from None
-    with own as folder:
-        yield [_filed(chunk, Path(folder) / f"{k}.safetensors") for k, chunk in enumerate(chunks)]
+    with files as path:
+        yield [_filed(parcel, Path(path) / f"{k}.safetensors") for k, parcel in enumerate(members)]
 
 
-def received(parcel: Arrays | Path) -> dict[str, Tensor]:
+def received(parcel: Parcel) -> dict[str, Tensor]:
     """The members of a message or a file.
 
     Raises:
@@ -65,7 +63,7 @@ def received(parcel: Arrays | Path) -> dict[str, Tensor]:
     return read_tensors(parcel, _KIND)[0]
 
 
-def answer(arrays: Arrays, parcel: Arrays | Path) -> Arrays | Path:
+def answer(arrays: Arrays, parcel: Parcel) -> Parcel:
     """Members on their way back, as they came.
 
     Args:
@@ -75,16 +73,16 @@ def answer(arrays: Arrays, parcel: Arrays | Path) -> Arrays | Path:
     Raises:
         EvooptError: Their file cannot be written.
     """
-    return _written(arrays, parcel.with_suffix(".trained")) if isinstance(parcel, Path) else arrays
+    return _filed(arrays, parcel.with_suffix(".trained")) if isinstance(parcel, Path) else arrays
 
 
-def _filed(chunk: PhaseChunk, path: Path) -> PhaseChunk:
-    assert not isinstance(chunk.tensors, Path), "it is on its way already"
-    return replace(chunk, tensors=_written(chunk.tensors, path))
+def as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    """Tensors on the CPU as arrays that share their memory."""
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _written(arrays: Arrays, path: Path) -> Path:
-    write_tensors(
-        path, {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}, _KIND
-    )
+def _filed(parcel: Parcel, path: Path) -> Path:
+    assert not isinstance(parcel, Path), "it is on its way already"
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parcel.items()}
+    write_tensors(path, tensors, _KIND)
     return path

@@ -10,8 +10,7 @@ import torch
 
 import evoopt
 from evoopt.errors import EvooptError
-from evoopt.jobs.exchange import received, sent
-from evoopt.jobs.phase_trainer import PhaseChunk
+from evoopt.jobs.transfer import answer, as_arrays, received, sent
 from tests.execution.test_dask_runs import run
 
 TINY = {
@@ -33,21 +32,24 @@ def test_a_run_ends_with_the_same_bytes(executor: str, tmp_path: Path) -> None:
     assert os.listdir(shared) == []
 
 
-def test_members_arrive_as_they_left(tmp_path: Path) -> None:
+def test_members_arrive_as_they_left_and_so_do_answers(tmp_path: Path) -> None:
     weights = torch.randn(3, 7)
-    chunk = PhaseChunk({"weights": weights.numpy()}, (), None, "batched")
-    with sent([chunk], tmp_path) as [parcel]:
-        assert isinstance(parcel.tensors, Path)
-        assert tmp_path in parcel.tensors.parents
-        assert torch.equal(received(parcel.tensors)["weights"], weights)
-        kept = parcel.tensors
-    assert not kept.exists()
+    with sent([{"weights": weights.numpy()}], tmp_path) as [parcel]:
+        assert isinstance(parcel, Path)
+        assert tmp_path in parcel.parents
+        assert torch.equal(received(parcel)["weights"], weights)
+        back = answer(as_arrays({"weights": 2 * weights}), parcel)
+        assert isinstance(back, Path)
+        assert torch.equal(received(back)["weights"], 2 * weights)
+    assert not parcel.exists()
+    assert not back.exists()
 
 
 def test_without_a_folder_members_stay_in_the_message() -> None:
-    chunk = PhaseChunk({"weights": torch.zeros(1, 2).numpy()}, (), None, "batched")
-    with sent([chunk], None) as chunks:
-        assert chunks == [chunk]
+    members = {"weights": torch.zeros(1, 2).numpy()}
+    with sent([members], None) as [parcel]:
+        assert parcel is members
+        assert answer(members, parcel) is members
 
 
 def test_a_folder_that_only_the_leader_sees_is_said_so(tmp_path: Path) -> None:

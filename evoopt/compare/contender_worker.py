@@ -1,4 +1,4 @@
-"""What a comparison has workers do: train members from a seed, and measure what a step costs."""
+"""What runs inside a comparison's worker: it trains members of contenders, and measures what a step costs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from evoopt.compare.contender import Member
 from evoopt.compare.foreign import ForeignOptimizer, make_foreign
 from evoopt.compare.speed import smooth_curve
 from evoopt.execution.executor import Worker
-from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe, WorkerSetup
+from evoopt.jobs.rule_worker import EngineName, EngineProbe, WorkerSetup, sized
 from evoopt.optim.classes import from_rule
 from evoopt.optim.rule import UpdateRule
-from evoopt.tasks import Task, TaskData, get_task, load_task_data
-from evoopt.training.engine import choose_engine, train
+from evoopt.tasks import Task, TaskData
+from evoopt.training.engine import train
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.sequential import Stepper, evolved_optimizer, train_sequential
 from evoopt.training.streams import initial_model
@@ -27,8 +27,8 @@ _COST_STEPS, _COST_ROUNDS = 5, 9
 
 
 @dataclass(frozen=True)
-class Job:
-    """Members trained on one task from one seed.
+class ContenderChunk:
+    """Members of contenders trained together on one task from one seed.
 
     Attributes:
         task: Task name.
@@ -45,9 +45,13 @@ class Job:
     engine: EngineName
     curves: bool = False
 
+    def alone(self) -> list[ContenderChunk]:
+        """The same for each member alone."""
+        return [replace(self, members=(member,)) for member in self.members]
+
 
 @dataclass(frozen=True)
-class CostJob:
+class CostProbe:
     """Asks what an optimizer step costs on a task's model, per member."""
 
     task: str
@@ -72,58 +76,38 @@ class Cost:
     test_size: int
 
 
-def make_worker(setup: WorkerSetup) -> Worker:
-    """Load the tasks with sealed test parts and return the function that handles jobs.
+def make_contender_worker(setup: WorkerSetup) -> Worker:
+    """Load the tasks with sealed test parts and return the function that handles chunks.
 
     Raises:
         EvooptError: A task that cannot be loaded.
     """
-    loaded: dict[str, tuple[bool, Task, TaskData]] = {}
+    loaded = setup.load()
 
-    def load(name: str, final: bool) -> tuple[Task, TaskData]:
-        if name not in loaded or loaded[name][0] != final:
-            task = get_task(name)
-            unseal = setup.data.unseal_test or final
-            loaded[name] = final, task, load_task_data(task, replace(setup.data, unseal_test=unseal))
-        return loaded[name][1:]
-
-    def work(chunk: Job | CostJob | EngineProbe) -> Any:
-        if isinstance(chunk, CostJob):
-            return _costs(*load(chunk.task, final=False), chunk.members, setup.device)
+    def work(chunk: ContenderChunk | CostProbe | EngineProbe) -> Any:
+        task, data = loaded[chunk.task]
         if isinstance(chunk, EngineProbe):
-            task, data = load(chunk.chunk.task, final=False)
-            return choose_engine(task, data, chunk.chunk.rules, _sized(task, chunk.chunk.plan), setup.device)
-        task, data = load(chunk.task, final=chunk.plan.split == "test")
+            return chunk.answer(task, data, setup.device)
+        if isinstance(chunk, CostProbe):
+            return _costs(task, data, chunk.members, setup.device)
+        if chunk.plan.split == "test":
+            data = replace(data, test=data.test.unsealed())
         return _train(task, data, chunk, setup.device)
 
-    for name in setup.tasks:
-        load(name, final=False)
     return work
 
 
-def probe(job: Job) -> EngineProbe:
-    """Ask for the faster engine for a job of rules."""
-    rules = tuple(member for member in job.members if isinstance(member, UpdateRule))
-    return EngineProbe(Chunk(job.task, rules, job.plan, "auto"))
-
-
-def _train(task: Task, data: TaskData, job: Job, device: str) -> list[TrainingResult]:
-    plan = _sized(task, job.plan)
-    if isinstance(job.members[0], ForeignOptimizer):
-        results = train_sequential(
-            task, data, job.members, plan, device, job.curves, make_optimizer=make_foreign
-        )
+def _train(task: Task, data: TaskData, chunk: ContenderChunk, device: str) -> list[TrainingResult]:
+    plan, members, curves = sized(chunk.plan, task), chunk.members, chunk.curves
+    if isinstance(members[0], ForeignOptimizer):
+        results = train_sequential(task, data, members, plan, device, curves, make_optimizer=make_foreign)
     else:
-        rules = [member for member in job.members if isinstance(member, UpdateRule)]
-        results = train(task, data, rules, plan, device=device, engine=job.engine, keep_losses=job.curves)
+        rules = [member for member in members if isinstance(member, UpdateRule)]
+        results = train(task, data, rules, plan, device=device, engine=chunk.engine, keep_losses=curves)
     return [
         replace(result, losses=smooth_curve(result.losses, plan.steps) if result.outcome == "ok" else ())
         for result in results
     ]
-
-
-def _sized(task: Task, plan: TrainingPlan) -> TrainingPlan:
-    return plan if plan.batch_size else replace(plan, batch_size=task.batch_size)
 
 
 def _costs(task: Task, data: TaskData, members: Sequence[Member], device: str) -> list[Cost]:
@@ -135,22 +119,22 @@ def _costs(task: Task, data: TaskData, members: Sequence[Member], device: str) -
         setups.append((model, _as_taken_away(model, member)))
     times: list[list[float]] = [[] for _ in members]
     for _ in range(_COST_ROUNDS):
-        for own, (_, optimizer) in zip(times, setups, strict=True):
+        for seconds, (_, optimizer) in zip(times, setups, strict=True):
             optimizer.step()
             _synchronize(device)
             start = time.perf_counter()
             for _ in range(_COST_STEPS):
                 optimizer.step()
             _synchronize(device)
-            own.append((time.perf_counter() - start) / _COST_STEPS * 1e6)
+            seconds.append((time.perf_counter() - start) / _COST_STEPS * 1e6)
     return [
         Cost(
-            min(own),
+            min(seconds),
             _state_bytes(optimizer),
             sum(p.numel() for p in model.parameters()),
             len(data.test),
         )
-        for own, (model, optimizer) in zip(times, setups, strict=True)
+        for seconds, (model, optimizer) in zip(times, setups, strict=True)
     ]
 
 

@@ -1,0 +1,37 @@
+"""A file of JSON lines that grows by a line per finished job and outlives an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class JsonLines:
+    """Reads and extends such a file.
+
+    Args:
+        path: The file; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The objects in it, without a line that an interruption cut short."""
+        if self._path.exists():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(record, dict):
+                    yield record
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add an object."""
+        line = json.dumps(record) + "\n"
+        torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("\n" + line if torn else line)

@@ -1,0 +1,136 @@
+"""What runs inside a worker that trains and scores living models: members come and go as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evoopt.execution import Worker
+from evoopt.jobs.transfer import Parcel, answer, as_arrays, received
+from evoopt.optim.rule import UpdateRule
+from evoopt.tasks import DataOptions, get_task, load_task_data
+from evoopt.tasks.task import Split, Task, TaskData
+from evoopt.training.forward import evaluate_population
+from evoopt.training.members import Members
+from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
+from evoopt.training.population import ModelPopulation
+from evoopt.training.streams import initial_model
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What members are scored on.
+
+    Attributes:
+        part: Part of the task's data.
+        indices: Which examples of it, all by default.
+    """
+
+    part: Part
+    indices: tuple[int, ...] | None = None
+
+    def of(self, data: TaskData) -> Split:
+        """The examples.
+
+        Raises:
+            SealedTestError: Test data that is sealed.
+        """
+        split = data.test.open() if self.part == "test" else getattr(data, self.part)
+        if self.indices is None:
+            return cast(Split, split)
+        index = torch.tensor(self.indices, dtype=torch.int64)
+        return Split(split.x[index], split.y[index])
+
+
+@dataclass(frozen=True)
+class PhaseSetup:
+    """What a worker is created from: a task's name, or a task and its data.
+
+    Attributes:
+        task: The task or its name.
+        data: Its data, or how to load it.
+        device: Where to train.
+    """
+
+    task: str | Task
+    data: DataOptions | TaskData
+    device: str = "cpu"
+
+    def load(self) -> tuple[Task, TaskData]:
+        """The task and its data.
+
+        Raises:
+            EvooptError: A task that cannot be loaded.
+        """
+        task = get_task(self.task) if isinstance(self.task, str) else self.task
+        data = load_task_data(task, self.data) if isinstance(self.data, DataOptions) else self.data
+        return task, data
+
+
+@dataclass(frozen=True)
+class PhaseChunk:
+    """Members as arrays, and what to do with them.
+
+    Attributes:
+        tensors: See `Members.tensors`; or the safetensors file that holds them.
+        rules: One per member.
+        plan: Training; None only scores.
+        engine: How to train.
+        scored: What to score on, after training.
+    """
+
+    tensors: Parcel
+    rules: tuple[UpdateRule, ...]
+    plan: PhasePlan | None
+    engine: PhaseEngine
+    scored: tuple[Examples, ...] = ()
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What came of a chunk.
+
+    Attributes:
+        tensors: The members after training, or the file that holds them; None if they were only scored.
+        losses: Batch losses ``[steps, n]``; empty if they were only scored.
+        scores: Losses and metrics ``[2, n]`` for each thing scored on.
+    """
+
+    tensors: Parcel | None
+    losses: NDArray[Any]
+    scores: tuple[NDArray[np.float64], ...]
+
+
+def make_phase_worker(setup: PhaseSetup) -> Worker:
+    """Load the task and return the function that handles chunks.
+
+    Raises:
+        EvooptError: A task that cannot be loaded.
+    """
+    task, data = setup.load()
+    like = Members.fresh(ModelPopulation.from_models([initial_model(task, 0)]), [UpdateRule(())])
+    train = data.train.to(setup.device)
+
+    def work(chunk: PhaseChunk) -> PhaseResult:
+        members = like.with_tensors(received(chunk.tensors), chunk.rules)
+        members = Members(
+            members.population.to(setup.device), members.rules,
+            members.m.to(setup.device), members.v.to(setup.device), members.steps,
+        )  # fmt: skip
+        losses = np.zeros((0, len(members)))
+        if chunk.plan is not None:
+            losses = train_phase(task, train, members, chunk.plan, chunk.engine).numpy()
+        scores = []
+        for examples in chunk.scored:
+            split = examples.of(data).to(setup.device)
+            scores.append(torch.stack(evaluate_population(members.population, task, split)).numpy())
+        after = None if chunk.plan is None else answer(as_arrays(members.tensors()), chunk.tensors)
+        return PhaseResult(after, losses, tuple(scores))
+
+    return work

@@ -1,0 +1,94 @@
+"""Jobs that train members afresh: each member fails alone, and a task that fails every member is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from evoopt.errors import EvooptError
+from evoopt.execution import ChunkResult, Executor
+from evoopt.jobs.queue import Memory, Progress, Retry, reason, run_jobs
+from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe
+from evoopt.training.plan import TrainingPlan, TrainingResult
+
+N = TypeVar("N")
+
+
+class TrainingChunk(Protocol):
+    """Members trained together on one task from one seed; workers answer with a result for each."""
+
+    @property
+    def task(self) -> str:
+        """Task name."""
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """What to do."""
+
+    def alone(self) -> Sequence[Any]:
+        """The same for each member alone."""
+
+
+C = TypeVar("C", bound=TrainingChunk)
+
+
+@dataclass(frozen=True)
+class TrainingJob(Generic[C, N]):
+    """A chunk, and the name its results are kept under."""
+
+    chunk: C
+    name: N
+
+
+def run_trainings(
+    executor: Executor,
+    jobs: Sequence[TrainingJob[C, N]],
+    memory: Memory[TrainingJob[C, N], list[TrainingResult]],
+    *,
+    forget: Callable[[str], None] = lambda task: None,
+    progress: Progress = lambda done, left: None,
+) -> list[list[TrainingResult]]:
+    """Have members trained that the memory does not hold.
+
+    Args:
+        executor: Where.
+        jobs: What is wanted.
+        memory: Holds what earlier attempts finished.
+        forget: Called with the name of a broken task, so that the next attempt tries it again.
+        progress: Told of the trainings done and left.
+
+    Returns:
+        Results of the members of each job.
+
+    Raises:
+        EvooptError: All trainings on a task failed, for a reason other than divergence.
+    """
+    retry = Retry[TrainingJob[C, N]](lambda job: job.chunk.alone(), _failed)
+    results = run_jobs(executor, jobs, memory, chunk_of=lambda job: job.chunk, retry=retry, progress=progress)
+    by_task: dict[str, list[TrainingResult]] = {}
+    for job, of_job in zip(jobs, results, strict=True):
+        by_task.setdefault(job.chunk.task, []).extend(of_job)
+    for task, of_task in by_task.items():
+        if all(result.outcome == "failed" for result in of_task):
+            # Not a finding about any member.
+            forget(task)
+            raise EvooptError(f"every training on task {task!r} failed: {of_task[0].reason}")
+    return results
+
+
+def faster_engine(executor: Executor, chunk: Chunk) -> EngineName:
+    """Have a worker measure which engine is faster for a chunk.
+
+    To be asked once per task and remembered, since engines round differently.
+
+    Raises:
+        EvooptError: The measurement failed.
+    """
+    probe = [EngineProbe(chunk)]
+    ((engine, _),) = run_jobs(executor, probe, failure=f"task {chunk.task!r} cannot be trained")
+    return cast(EngineName, engine)
+
+
+def _failed(answer: ChunkResult) -> TrainingResult:
+    return TrainingResult.unsuccessful("failed", reason(answer), seconds=answer.seconds)
