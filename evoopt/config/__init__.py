@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evoopt.config.sections import ExecutionSection, RunConfig, Section, TrainingSection
+from evoopt.config.sections import ExecutionSection, RunConfig, Section, TrainingSection, WorkSection
 from evoopt.config.spaces import list_spaces, load_space, parse_config, spaces_folder
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "TrainingSection",
+    "WorkSection",
     "list_spaces",
     "load_space",
     "parse_config",

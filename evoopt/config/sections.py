@@ -66,20 +66,25 @@ class ExecutionSection(Section):
         )
 
 
-class TrainingSection(Section):
-    """How the models of a population are trained, where the models themselves evolve."""
+class WorkSection(Section):
+    """What models learn, and in what units of work."""
 
     task: str = Field("digits", description="task name, or file.py:function")
-    steps: int = Field(200, ge=1, description="optimizer steps per training phase")
-    batch_size: int | None = Field(None, ge=1, description="overrides the task's own")
     train_size: int | None = Field(None, ge=1, description="examples kept, all by default")
     validation_fraction: float = Field(0.2, ge=0, lt=1, description="part held out for validation")
+    chunk_size: int = Field(10, ge=1, description="members of a population in one unit of work")
+    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
+
+
+class TrainingSection(WorkSection):
+    """How the models of a population are trained, where the models themselves evolve."""
+
+    steps: int = Field(200, ge=1, description="optimizer steps per training phase")
+    batch_size: int | None = Field(None, ge=1, description="overrides the task's own")
     engine: Literal["batched", "sequential", "reference"] = Field(
         "batched",
         description="a chunk as one program, its members one after another, or a plain loop with torch.optim",
     )
-    chunk_size: int = Field(10, ge=1, description="members trained together as one unit of work")
-    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
 
 
 class RunConfig(Section):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from evoopt.config import TrainingSection
-from evoopt.execution import Executor
+from evoopt.config import RunConfig, TrainingSection, WorkSection
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.runs.run import MODEL_FILE, Run
-from evoopt.systems.gadam.config import GadamConfig
-from evoopt.systems.genetic.config import GeneticConfig, ScoringSection
-from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.tasks import DataOptions
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.sequential import evaluate
@@ -37,30 +34,26 @@ class Sizes:
         return cls(len(data.train), len(data.validation), batch_size or task.batch_size)
 
 
-def phase_setup(config: GadamConfig | GeneticConfig | RecombinationConfig) -> PhaseSetup:
-    """The task of a run, and how to load its data."""
-    training: TrainingSection | ScoringSection
-    training = config.scoring if isinstance(config, GeneticConfig) else config.training
-    data_dir = config.execution.data_dir
+def phase_setup(config: RunConfig, work: WorkSection) -> PhaseSetup:
+    """The task of a run, how to load its data, and the device."""
+    place = config.execution.place(work.threads_per_worker)
     options = DataOptions(
-        data_dir=Path(data_dir) if data_dir else None,
-        train_size=training.train_size,
-        validation_fraction=training.validation_fraction,
+        data_dir=place.data_dir,
+        train_size=work.train_size,
+        validation_fraction=work.validation_fraction,
         seed=config.seed,
     )
-    return PhaseSetup(training.task, options, config.execution.device)
+    return PhaseSetup(work.task, options, place.device)
 
 
-def training_executor(config: GadamConfig | RecombinationConfig, setup: PhaseSetup) -> Executor:
-    """An executor whose workers train phases."""
-    return config.execution.place(config.training.threads_per_worker).start(make_phase_worker, setup)
-
-
-def phase_trainer(executor: Executor, config: GadamConfig | RecombinationConfig) -> PhaseTrainer:
-    """What trains and scores members on an executor."""
-    training = config.training
-    exchange = config.execution.place(training.threads_per_worker).exchange
-    return PhaseTrainer.on(executor, training.chunk_size, training.engine, exchange)
+@contextmanager
+def training_phases(
+    config: RunConfig, training: TrainingSection, setup: PhaseSetup
+) -> Iterator[PhaseTrainer]:
+    """What trains and scores members wherever the run's work is done."""
+    place = config.execution.place(training.threads_per_worker)
+    with place.start(make_phase_worker, setup) as executor:
+        yield PhaseTrainer.on(executor, training.chunk_size, training.engine, place.exchange)
 
 
 def name_winner(run: Run, model: nn.Module, about: dict[str, Any], task: Task, data: TaskData) -> None:

@@ -10,7 +10,7 @@ from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.gadam.config import GadamConfig
 from evoopt.systems.gadam.scheme import GadamScheme
-from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, phase_trainer, training_executor
+from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, training_phases
 from evoopt.systems.progress import Progress
 
 
@@ -19,14 +19,14 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     if run.finished:
         return
     config = cast(GadamConfig, config)
-    training, setup = config.training, phase_setup(config)
+    training, setup = config.training, phase_setup(config, config.training)
     task, data = setup.load()
     sizes = Sizes.of(task, data, training.batch_size)
     checkpoints = Checkpoints(run)
     with (
-        training_executor(config, setup) as executor,
+        training_phases(config, training, setup) as trainer,
         Progress(2 * config.gadam.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
-        scheme = GadamScheme(task, sizes, config.gadam, training.steps, phase_trainer(executor, config))
+        scheme = GadamScheme(task, sizes, config.gadam, training.steps, trainer)
         evolve(scheme, checkpoints, progress.stage_done)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)

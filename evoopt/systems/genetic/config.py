@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, only_task
+from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection, only_task
 from evoopt.evolution.selection import SELECTIONS
 from evoopt.systems.genetic.succession import SCHEMES
 
@@ -46,17 +46,13 @@ class GeneticSection(Section):
     head_start: int = Field(0, ge=0, description="minibatches of Adam for the best network in the end")
 
 
-class ScoringSection(Section):
-    """What networks are scored on, and in what units of work."""
+class ScoringSection(WorkSection):
+    """What networks are scored on; nothing is chosen by what is held out."""
 
     task: str = Field("genetic_digits", description="task name, or file.py:function")
     examples: int | None = Field(
         None, ge=1, description="size of the fixed set of training examples; all by default"
     )
-    train_size: int | None = Field(None, ge=1, description="examples kept, all by default")
-    validation_fraction: float = Field(0.2, ge=0, lt=1, description="part held out; nothing is chosen by it")
-    chunk_size: int = Field(10, ge=1, description="networks scored as one unit of work")
-    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
 
 
 class GeneticConfig(RunConfig):

@@ -36,7 +36,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     if run.finished:
         return
     config = cast(GeneticConfig, config)
-    section, scoring, setup = config.genetic, config.scoring, phase_setup(config)
+    section, scoring, setup = config.genetic, config.scoring, phase_setup(config, config.scoring)
     task, data = setup.load()
     examples = scored_examples(config, len(data.train))
     initial = initial_population(task.make_model, section.population, section.seed)

@@ -33,7 +33,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         section.optimizer,
         training.engine,
     )
-    setup = TrialSetup(phase_setup(config), plan)
+    setup = TrialSetup(phase_setup(config, training), plan)
     checkpoints = Checkpoints(run)
     with (
         config.execution.place(training.threads_per_worker).start(make_trial_worker, setup) as executor,

@@ -13,7 +13,7 @@ from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters.config import PbtConfig
 from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
-from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, phase_trainer, training_executor
+from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, training_phases
 from evoopt.systems.progress import Progress
 
 
@@ -22,15 +22,15 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     if run.finished:
         return
     config = cast(PbtConfig, config)
-    section, training, setup = config.recombination, config.training, phase_setup(config)
+    section, training = config.recombination, config.training
+    setup = phase_setup(config, training)
     task, data = setup.load()
     sizes = Sizes.of(task, data, training.batch_size)
     checkpoints = Checkpoints(run)
     with (
-        training_executor(config, setup) as executor,
+        training_phases(config, training, setup) as trainer,
         Progress(section.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
-        trainer = phase_trainer(executor, config)
         scheme = PbtScheme(task, sizes, section, config.loci(), trainer, training.steps)
         evolve(scheme, checkpoints, progress.stage_done)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)
@@ -60,12 +60,11 @@ def replay_run(run: Run, seeds: Sequence[int]) -> tuple[Replay, Replay]:
     """
     schedule = winning_schedule(run)
     config = cast(PbtConfig, run.config)
-    setup = phase_setup(config)
+    setup = phase_setup(config, config.training)
     task, _ = setup.load()
     defaults = config.loci().default().values()
     constant = Schedule.constant(
         defaults, len(schedule), schedule.steps, schedule.batch_size, schedule.optimizer
     )
-    with training_executor(config, setup) as executor:
-        trainer = phase_trainer(executor, config)
+    with training_phases(config, config.training, setup) as trainer:
         return replay(schedule, seeds, task, trainer), replay(constant, seeds, task, trainer)
