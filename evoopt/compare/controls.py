@@ -9,7 +9,6 @@ from typing import Any
 
 from evoopt.compare.ablation import ablations
 from evoopt.compare.contender import Contender, RuleSubject
-from evoopt.compare.contender_worker import make_contender_worker
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
@@ -20,7 +19,7 @@ from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place
 from evoopt.individuals import individual_type
 from evoopt.jobs.records import FINAL_REPLICATE
-from evoopt.jobs.rule_worker import WorkerSetup
+from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
@@ -115,7 +114,7 @@ def best_of_n(
     place = place or Place()
     setup = WorkerSetup(protocol.tasks, protocol.data_options(place.data_dir), place.device)
     found = {}
-    with place.start(make_contender_worker, setup) as executor:
+    with place.start(make_worker, setup) as executor:
         queue = TrainingQueue(executor, protocol.engine, protocol.chunk_size)
         for number, task in enumerate(protocol.tasks):
             values = dict(comparison.tuning[task][contender.name].values)
