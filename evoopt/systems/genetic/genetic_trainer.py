@@ -10,8 +10,7 @@ from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.parent_selection import get_selection
-from evoopt.execution import make_executor
-from evoopt.execution.executor import ExecutorKind
+from evoopt.execution import ExecutorKind, make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
