@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 
 class Memory(Protocol[J_contra, R]):
-    """Results of finished jobs: a run's database, a file of lines, or what lasts no longer than a call."""
+    """Results of finished jobs: those in a run's database, say, or in a file that grows by lines."""
 
     def __contains__(self, job: J_contra, /) -> bool:
         """Whether a job is finished."""
@@ -123,7 +123,7 @@ def in_chunks(members: Iterable[tuple[G, M]], size: int) -> list[tuple[G, tuple[
     for group, member in members:
         groups.setdefault(group, {})[member] = None
     return [
-        (group, tuple(own)[start : start + size])
-        for group, own in groups.items()
-        for start in range(0, len(own), size)
+        (group, tuple(of_group)[start : start + size])
+        for group, of_group in groups.items()
+        for start in range(0, len(of_group), size)
     ]
