@@ -22,7 +22,7 @@ from evoopt.cli.app import (
 
 if TYPE_CHECKING:
     from evoopt.compare import Place
-    from evoopt.execution.executor import ExecutorKind
+    from evoopt.execution import ExecutorKind
 
 OUT_HELP = "Folder for report and finished trainings; the same folder again goes on where it stopped."
 

@@ -25,24 +25,26 @@ def ablations(contender: Contender) -> list[Contender]:
     if not isinstance(contender.subject, RuleSubject):
         raise EvooptError(f"only rules can be taken apart, and {contender.name} is a class")
     name, rule, ranges = contender.name, contender.subject.rule.canonical(), contender.space.ranges
-    found = []
+    variants = []
     if len(rule.terms) > 1:
         for term, _ in rule.terms:
             kept = replace(rule, terms=tuple(pair for pair in rule.terms if pair[0] != term))
-            found.append(_variant(contender, f"{name} without {term}", kept, ranges))
+            variants.append(_variant(contender, f"{name} without {term}", kept, ranges))
     if rule.cosine or rule.warmup_steps:
         bare = replace(rule, cosine=False, warmup_steps=0)
         constant = _variant(contender, f"{name} without schedule", bare, ranges)
-        found.append(replace(constant, schedules=(CONSTANT,)))
-        found.append(adam_with_schedule_of(contender))
+        variants.append(replace(constant, schedules=(CONSTANT,)))
+        variants.append(adam_with_schedule_of(contender))
     if rule.weight_decay:
         kept_ranges = {key: value for key, value in ranges.items() if key != "weight_decay"}
-        found.append(
+        variants.append(
             _variant(contender, f"{name} without decay", replace(rule, weight_decay=0.0), kept_ranges)
         )
     if rule.clip_value is not None:
-        found.append(_variant(contender, f"{name} without clipping", replace(rule, clip_value=None), ranges))
-    return found
+        variants.append(
+            _variant(contender, f"{name} without clipping", replace(rule, clip_value=None), ranges)
+        )
+    return variants
 
 
 def adam_with_schedule_of(contender: Contender) -> Contender:

@@ -155,23 +155,23 @@ def _row(
     tests: int,
     times: Sequence[float],
 ) -> Row:
-    own, reference = comparison.scores[task][name], comparison.scores[task][comparison.reference]
-    good = np.array([m for m in own.metric if math.isfinite(m)])
+    scores, reference = comparison.scores[task][name], comparison.scores[task][comparison.reference]
+    good = np.array([m for m in scores.metric if math.isfinite(m)])
     facts = comparison.facts[task]
     return Row(
         task=task,
         name=name,
         mean=float(good.mean()) if len(good) else math.nan,
         deviation=float(good.std(ddof=1)) if len(good) > 1 else math.nan,
-        divergence_rate=1 - len(good) / len(own.metric),
-        error_ratio=_error(own, facts.test_size) / _error(reference, facts.test_size),
+        divergence_rate=1 - len(good) / len(scores.metric),
+        error_ratio=_error(scores, facts.test_size) / _error(reference, facts.test_size),
         difference=difference,
         p_adjusted=p_adjusted,
         detectable=_detectable(difference, tests),
         finding=_finding(difference, p_adjusted),
         steps_to_target=float(np.median(times)) if times else math.nan,
-        step_us=own.step_us,
-        state_per_weight=own.state_bytes / facts.parameters,
+        step_us=scores.step_us,
+        state_per_weight=scores.state_bytes / facts.parameters,
     )
 
 

@@ -79,18 +79,18 @@ def compare(
         raise EvooptError("name at least one candidate: a run folder, a file, a preset or module:Class")
     if not baselines:
         raise EvooptError("a comparison needs at least one baseline")
-    own = [_contender(source) for source in candidates]
+    entrants = [_contender(source) for source in candidates]
     held = [_contender(source) for source in baselines]
-    named = {c.name for c in own}
+    named = {c.name for c in entrants}
     held = [held[0], *(c for c in held[1:] if c.name not in named and c.name != held[0].name)]
-    everyone = with_unique_names([held[0], *own, *held[1:]])
-    held, own = [everyone[0], *everyone[1 + len(own) :]], everyone[1 : 1 + len(own)]
+    everyone = with_unique_names([held[0], *entrants, *held[1:]])
+    held, entrants = [everyone[0], *everyone[1 + len(entrants) :]], everyone[1 : 1 + len(entrants)]
     for task in protocol.tasks:
         get_task(task)  # a misspelt name must not leave a folder behind
     check_trials(everyone, protocol)
     refuse_seen_tests(everyone, protocol)
-    runs = {c.name: Path(str(s)) for c, s in zip(own, candidates, strict=True) if _is_run(s)}
-    check_controls(controls, own, runs, out)
+    runs = {c.name: Path(str(s)) for c, s in zip(entrants, candidates, strict=True) if _is_run(s)}
+    check_controls(controls, entrants, runs, out)
     memory = None
     if out is not None:
         try:
@@ -98,8 +98,8 @@ def compare(
         except OSError as error:
             raise EvooptError(f"cannot write folder {out}: {error.strerror or error}") from None
         memory = out / MEMORY_FILE
-    extra = control_contenders(controls, own, runs, out)
-    comparison = run_comparison(own, held, protocol, place, controls=extra, memory=memory, quiet=quiet)
+    extra = control_contenders(controls, entrants, runs, out)
+    comparison = run_comparison(entrants, held, protocol, place, controls=extra, memory=memory, quiet=quiet)
     if BEST_OF_N in controls:
         luck = best_of_n(comparison, held[0], protocol, place=place)
         comparison = replace(comparison, controls={"best_of_n": {"contender": held[0].name, "tasks": luck}})

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evoopt.compare.contender import Contender
-from evoopt.compare.contender_worker import Cost, make_contender_worker
+from evoopt.compare.contender_jobs import Cost
 from evoopt.compare.protocol import Protocol, refuse_seen_tests
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
 from evoopt.compare.training_queue import Training, TrainingQueue
@@ -18,7 +18,7 @@ from evoopt.compare.tuner import Tuner
 from evoopt.compare.tuning import Tuners, tune
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
-from evoopt.jobs.rule_worker import WorkerSetup
+from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingResult
 
@@ -66,7 +66,7 @@ def run_comparison(
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
     )  # fmt: skip
     setup = WorkerSetup(protocol.tasks, data, place.device)
-    with bar, place.start(make_contender_worker, setup) as executor:
+    with bar, place.start(make_worker, setup) as executor:
         queue = TrainingQueue(
             executor, protocol.engine, protocol.chunk_size, memory, _context(data, place),
             engines=engines or {}, on_done=lambda count: _advance(bar, count),

@@ -58,8 +58,8 @@ class Contender:
 
     def schedules_for(self, steps: int) -> tuple[str, ...]:
         """Schedules to try in a training of ``steps`` steps, its own included."""
-        own = (OWN,) if self.subject.own_schedule(steps) and OWN not in self.schedules else ()
-        return (*self.schedules, *own)
+        extra = (OWN,) if self.subject.own_schedule(steps) and OWN not in self.schedules else ()
+        return (*self.schedules, *extra)
 
     def member(self, setting: Setting, steps: int) -> Member:
         """Set it up for a training."""
@@ -82,8 +82,8 @@ class RuleSubject:
 
     def own_schedule(self, steps: int) -> bool:
         """See `Subject`."""
-        own = (self.rule.warmup_steps if self.rule.warmup_steps > 1 else 0, self.rule.cosine)
-        return own not in {schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)}
+        schedule = (self.rule.warmup_steps if self.rule.warmup_steps > 1 else 0, self.rule.cosine)
+        return schedule not in {schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)}
 
     def formula(self) -> str:
         """See `Subject`."""
@@ -114,12 +114,12 @@ class ClassSubject:
                 arguments.pop("beta1", self.betas[0]),
                 arguments.pop("beta2", self.betas[1]),
             )
-        own = setting.schedule == OWN
+        with_own = setting.schedule == OWN
         if self.scheduled:
-            arguments["schedule"] = own
-        warmup_steps, cosine = (0, False) if own else schedule_parts(setting.schedule, steps)
+            arguments["schedule"] = with_own
+        warmup_steps, cosine = (0, False) if with_own else schedule_parts(setting.schedule, steps)
         return ForeignOptimizer(
-            self.source, tuple(arguments.items()), own or self.needs_steps, warmup_steps, cosine
+            self.source, tuple(arguments.items()), with_own or self.needs_steps, warmup_steps, cosine
         )
 
     def own_schedule(self, steps: int) -> bool:
@@ -179,11 +179,11 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
 def with_unique_names(contenders: Iterable[Contender]) -> list[Contender]:
     """Number the second and later bearers of a name."""
     seen: dict[str, int] = {}
-    found = []
+    renamed = []
     for contender in contenders:
         seen[contender.name] = count = seen.get(contender.name, 0) + 1
-        found.append(contender if count == 1 else replace(contender, name=f"{contender.name} #{count}"))
-    return found
+        renamed.append(contender if count == 1 else replace(contender, name=f"{contender.name} #{count}"))
+    return renamed
 
 
 def _tunable(name: str, defaults: Any) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 from evoopt.compare.ablation import ablations
 from evoopt.compare.contender import Contender, RuleSubject
-from evoopt.compare.contender_worker import make_contender_worker
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
@@ -20,7 +19,7 @@ from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place
 from evoopt.individuals import individual_type
 from evoopt.jobs.records import FINAL_REPLICATE
-from evoopt.jobs.rule_worker import WorkerSetup
+from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
@@ -63,10 +62,10 @@ def control_contenders(
         runs: Run folder of each candidate that is a run, by its name.
         out: Folder of the comparison; searches for controls are kept below it.
     """
-    found: list[Contender] = []
+    controls: list[Contender] = []
     if ABLATION in names:
         rules = [c for c in candidates if isinstance(c.subject, RuleSubject)]
-        found += [variant for c in rules for variant in ablations(c)]
+        controls += [variant for c in rules for variant in ablations(c)]
     for name, configure in ((RANDOM_SEARCH, random_search_config), (NOISE, lambda run: run.config.noise())):
         if name not in names or out is None:
             continue
@@ -75,8 +74,8 @@ def control_contenders(
                 config = configure(run)
             label = f"{name.replace('_', ' ')} of {candidate}"
             with control_search(config, out / "controls" / label.replace(" ", "-")) as control:
-                found.append(replace(run_contender(control), name=label, note=""))
-    return found
+                controls.append(replace(run_contender(control), name=label, note=""))
+    return controls
 
 
 def random_search_config(run: Run) -> RunConfig:
@@ -114,8 +113,8 @@ def best_of_n(
     """
     place = place or Place()
     setup = WorkerSetup(protocol.tasks, protocol.data_options(place.data_dir), place.device)
-    found = {}
-    with place.start(make_contender_worker, setup) as executor:
+    luck = {}
+    with place.start(make_worker, setup) as executor:
         queue = TrainingQueue(executor, protocol.engine, protocol.chunk_size)
         for number, task in enumerate(protocol.tasks):
             values = dict(comparison.tuning[task][contender.name].values)
@@ -129,12 +128,12 @@ def best_of_n(
                 for split in ("validation", "test")
             ]
             pairs = [
-                (own.metric, test.metric)
-                for own, test in zip(*by_split, strict=True)
-                if own.outcome == "ok" and test.outcome == "ok"
+                (validation.metric, test.metric)
+                for validation, test in zip(*by_split, strict=True)
+                if validation.outcome == "ok" and test.outcome == "ok"
             ]
-            found[task] = _luck(pairs, n)
-    return found
+            luck[task] = _luck(pairs, n)
+    return luck
 
 
 def _luck(pairs: list[tuple[float, float]], n: int) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def _luck(pairs: list[tuple[float, float]], n: int) -> dict[str, Any]:
         "n": n,
         "diverged": n - len(pairs),
         "validation_best": best[0],
-        "validation_mean": sum(own for own, _ in pairs) / len(pairs),
+        "validation_mean": sum(validation for validation, _ in pairs) / len(pairs),
         "test_of_best": best[1],
         "test_mean": sum(test for _, test in pairs) / len(pairs),
     }

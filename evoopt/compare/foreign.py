@@ -77,24 +77,24 @@ def find_class(source: str) -> type[Optimizer]:
     Raises:
         EvooptError: No such file, module or class, or one that is no optimizer.
     """
-    place, _, name = source.rpartition(":")
+    origin, _, name = source.rpartition(":")
     if source.endswith(".py"):
-        place, name = source, ""
-    module = _import_file(place) if place.endswith(".py") else _import_module(source, place)
+        origin, name = source, ""
+    module = _import_file(origin) if origin.endswith(".py") else _import_module(source, origin)
     if name:
-        found = getattr(module, name, None)
-        if not (inspect.isclass(found) and issubclass(found, Optimizer)):
-            raise EvooptError(f"{place} defines no torch.optim.Optimizer named {name!r}")
-        return found
-    own = [
+        cls = getattr(module, name, None)
+        if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
+            raise EvooptError(f"{origin} defines no torch.optim.Optimizer named {name!r}")
+        return cls
+    classes = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Optimizer) and value.__module__ == module.__name__
     ]
-    if len(own) != 1:
-        names = ", ".join(value.__name__ for value in own) or "none"
-        raise EvooptError(f"{place} must define one optimizer class, found {names}; write {place}:Class")
-    return own[0]
+    if len(classes) != 1:
+        names = ", ".join(value.__name__ for value in classes) or "none"
+        raise EvooptError(f"{origin} must define one optimizer class, found {names}; write {origin}:Class")
+    return classes[0]
 
 
 def signature_defaults(cls: type[Optimizer]) -> Mapping[str, Any]:
@@ -103,8 +103,8 @@ def signature_defaults(cls: type[Optimizer]) -> Mapping[str, Any]:
     return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def _import_file(place: str) -> ModuleType:
-    path = Path(place).expanduser()
+def _import_file(origin: str) -> ModuleType:
+    path = Path(origin).expanduser()
     if not path.is_file():
         raise EvooptError(f"there is no file {path}")
     path = path.resolve()
@@ -124,8 +124,8 @@ def _import_file(place: str) -> ModuleType:
     return module
 
 
-def _import_module(source: str, place: str) -> ModuleType:
+def _import_module(source: str, origin: str) -> ModuleType:
     try:
-        return importlib.import_module(place)
+        return importlib.import_module(origin)
     except Exception as error:  # a person's own code
-        raise EvooptError(f"cannot import {place!r} of contender {source!r}: {error}") from error
+        raise EvooptError(f"cannot import {origin!r} of contender {source!r}: {error}") from error

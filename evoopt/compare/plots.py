@@ -75,20 +75,16 @@ def draw_differences(comparison: Comparison, analysis: Analysis) -> Figure:
     figure, axes = _figure(tasks, columns, 4.0, height, others, share_y=True)
     for axis, task in zip(axes, tasks, strict=True):
         axis.axvline(0, color="black", linewidth=1)
-        for place, name in enumerate(reversed(others)):
+        for y, name in enumerate(reversed(others)):
             row = analysis.row(task, name)
             d = row.difference
             if d is None or not math.isfinite(d.mean):
-                axis.text(
-                    0.02, place, " diverged", transform=axis.get_yaxis_transform(), va="center", fontsize=9
-                )
+                axis.text(0.02, y, " diverged", transform=axis.get_yaxis_transform(), va="center", fontsize=9)
                 continue
             shown = row.finding != "no detectable difference"
+            axis.plot([100 * d.low, 100 * d.high], [y, y], color=styles[name], linewidth=2.2, zorder=2)
             axis.plot(
-                [100 * d.low, 100 * d.high], [place, place], color=styles[name], linewidth=2.2, zorder=2
-            )
-            axis.plot(
-                100 * d.mean, place, "o", color=styles[name], markersize=7,
+                100 * d.mean, y, "o", color=styles[name], markersize=7,
                 markerfacecolor=styles[name] if shown else "white", markeredgewidth=1.8, zorder=3,
             )  # fmt: skip
         axis.set_yticks(range(len(others)), list(reversed(others)))

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evoopt.compare.contender_worker import make_contender_worker
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.execution import Place
 from evoopt.jobs.records import Evaluation
-from evoopt.jobs.rule_worker import WorkerSetup
+from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.systems.optimizer.literal import PUBLISHED_SEEDS
@@ -100,7 +99,7 @@ def train_literally(
         plans = [TrainingPlan(steps, seed, 0, drop_last=False, split="test") for seed in range(seeds)]
         wanted = [Training(task, rule.canonical(), plan) for rule in RULES.values() for plan in plans]
         setup = WorkerSetup((task,), data, place.device)
-        with place.start(make_contender_worker, setup) as executor:
+        with place.start(make_worker, setup) as executor:
             queue = TrainingQueue(executor, memory=memory, context=["literal", str(size), place.device])
             results = queue.train(wanted)
         scores[task] = {

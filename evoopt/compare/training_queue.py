@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from evoopt.compare.contender import Member
-from evoopt.compare.contender_worker import ContenderChunk, Cost, CostProbe
+from evoopt.compare.contender_jobs import ContenderChunk, Cost, CostProbe
 from evoopt.execution import Executor
 from evoopt.jobs.json_lines import JsonLines
 from evoopt.jobs.queue import in_chunks, run_jobs
@@ -42,7 +42,7 @@ class Training:
 
 
 class TrainingQueue:
-    """Runs trainings on an executor whose workers come from `make_contender_worker`.
+    """Runs trainings on an executor whose workers come from `evoopt.jobs.rule_worker.make_worker`.
 
     Args:
         executor: Where jobs run.

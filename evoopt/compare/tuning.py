@@ -26,7 +26,7 @@ def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQue
         for task in protocol.tasks
         for name, contender in by_name.items()
     }
-    while asked := {place: settings for place, tuner in tuners.items() if (settings := tuner.ask())}:
+    while asked := {key: settings for key, tuner in tuners.items() if (settings := tuner.ask())}:
         wanted = [
             Training(task, by_name[name].member(setting, protocol.steps), protocol.plan(seed, "validation"))
             for (task, name), settings in asked.items()
@@ -34,6 +34,6 @@ def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQue
             for seed in protocol.seeds_of(task, "validation")
         ]
         results = iter(queue.train(wanted))
-        for place, settings in asked.items():
-            tuners[place].tell([[next(results) for _ in range(protocol.tuning_seeds)] for _ in settings])
+        for key, settings in asked.items():
+            tuners[key].tell([[next(results) for _ in range(protocol.tuning_seeds)] for _ in settings])
     return tuners

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evoopt.execution.executor import ChunkResult, Executor, Worker, make_executor, ordered
-from evoopt.execution.place import Place
+from evoopt.execution.executor import ChunkResult, Executor, Worker, ordered
+from evoopt.execution.place import ExecutorKind, Place, make_executor
 
-__all__ = ["ChunkResult", "Executor", "Place", "Worker", "make_executor", "ordered"]
+__all__ = ["ChunkResult", "Executor", "ExecutorKind", "Place", "Worker", "make_executor", "ordered"]

@@ -22,7 +22,7 @@ try:
     import dask
     from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed
 
-    from evoopt.execution.station import Station, versions, work
+    from evoopt.execution.dask_plugin import ProcessPlugin, run_chunk, versions
 except ImportError as error:
     raise EvooptError(
         f"executor 'dask' needs the package {error.name}: pip install 'evoopt-torch[dask]'"
@@ -74,7 +74,7 @@ class DaskExecutor(Executor):
                 "define it at the top level of an importable module"
             ) from error
         self._name = f"evoopt-{uuid.uuid4().hex[:12]}"
-        self._station = Station(self._name, payload, threads, timeout_s, versions())
+        self._plugin = ProcessPlugin(self._name, payload, threads, timeout_s, versions())
         self._workers, self._threads = workers, threads
         self._scheduler, self._device = scheduler, device
         self._resources = {"GPU": 1} if device.startswith("cuda") else None
@@ -138,7 +138,7 @@ class DaskExecutor(Executor):
         key = f"{self._name}-{self._runs}-{index}{again}"
         # A chunk with the weights of many models is large on purpose; Dask would advise against it.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
-            return client.submit(work, self._name, index, message, key=key, resources=self._resources)
+            return client.submit(run_chunk, self._name, index, message, key=key, resources=self._resources)
 
     def _result(self, index: int, answer: Any) -> ChunkResult:
         if isinstance(answer, ChunkResult):
@@ -179,7 +179,7 @@ class DaskExecutor(Executor):
             self._open.callback(_disconnect, client, self._name)
             self._client = client
             try:
-                client.register_plugin(self._station, self._name)
+                client.register_plugin(self._plugin, self._name)
             except Exception as error:
                 raise EvooptError(
                     f"a Dask worker of {self._where} cannot load evoopt: {one_line(error)}; "
@@ -198,8 +198,8 @@ class DaskExecutor(Executor):
         options = {**local, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
         workers = {}
         for k in range(size):
-            own = {"resources": self._resources, "env": _environment(gpus, k)} if self._resources else {}
-            workers[k] = {"cls": Nanny, "options": {**options, **own}}
+            gpu = {"resources": self._resources, "env": _environment(gpus, k)} if self._resources else {}
+            workers[k] = {"cls": Nanny, "options": {**options, **gpu}}
         settings = {
             "distributed.nanny.pre-spawn-environ": {},  # would change this process's environment
             "distributed.worker.profile.enabled": False,

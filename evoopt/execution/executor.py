@@ -6,12 +6,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
-from evoopt.errors import EvooptError, unknown_name
-
-ExecutorKind = Literal["serial", "process", "dask"]
-_KINDS = ("serial", "process", "dask")
 _REASON_LENGTH = 300
 
 
@@ -81,58 +77,6 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def make_executor(
-    kind: ExecutorKind,
-    factory: WorkerFactory,
-    setup: Any,
-    *,
-    workers: int | None = None,
-    threads_per_worker: int = 1,
-    timeout_s: float | None = None,
-    scheduler: str | None = None,
-    device: str = "cpu",
-) -> Executor:
-    """Make an executor; its workers start with the first chunks.
-
-    Args:
-        kind: ``"serial"`` runs in this process, ``"process"`` in a pool of spawned processes, ``"dask"`` on
-            a Dask cluster.
-        factory: Makes the worker, once per process.
-        setup: The factory's argument.
-        workers: Number of processes; None means as many as fit the usable cores. Ignored by ``"serial"`` and
-            with a scheduler.
-        threads_per_worker: Torch threads while a chunk runs. It decides how sums are rounded, so it
-            belongs to the config, not to the machine.
-        timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
-            cannot enforce it.
-        scheduler: Address of a running Dask scheduler for ``"dask"``; None makes a cluster on this machine.
-        device: What the work computes on; ``"dask"`` gives a chunk that computes on CUDA a GPU of its own.
-
-    Raises:
-        EvooptError: Unknown kind, a number out of range, a factory or setup that cannot be pickled, or Dask
-            that is not installed.
-    """
-    if kind not in _KINDS:
-        raise unknown_name("executor", kind, _KINDS)
-    if workers is not None and workers < 1:
-        raise EvooptError(f"workers must be at least 1, not {workers}")
-    if threads_per_worker < 1:
-        raise EvooptError(f"threads_per_worker must be at least 1, not {threads_per_worker}")
-    if timeout_s is not None and not 0 < timeout_s < float("inf"):
-        raise EvooptError(f"the timeout must be a finite number of seconds above 0, not {timeout_s:g}")
-    if kind == "serial":
-        from evoopt.execution.serial import SerialExecutor
-
-        return SerialExecutor(factory, setup, threads_per_worker)
-    if kind == "dask":
-        from evoopt.execution.dask import DaskExecutor
-
-        return DaskExecutor(factory, setup, workers, threads_per_worker, timeout_s, scheduler, device)
-    from evoopt.execution.pool import ProcessExecutor
-
-    return ProcessExecutor(factory, setup, workers, threads_per_worker, timeout_s)
 
 
 def ordered(results: Iterable[ChunkResult], n: int) -> list[ChunkResult]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from evoopt.errors import EvooptError
 from evoopt.execution import ChunkResult, Executor, ordered
@@ -20,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 
 class Memory(Protocol[J_contra, R]):
-    """Results of finished jobs: a run's database, a file of lines, or what lasts no longer than a call."""
+    """Results of finished jobs: those in a run's database, say, or in a file that grows by lines."""
 
     def __contains__(self, job: J_contra, /) -> bool:
         """Whether a job is finished."""
@@ -32,19 +31,6 @@ class Memory(Protocol[J_contra, R]):
         """Keep all that a job gave, or nothing of it."""
 
 
-@dataclass(frozen=True)
-class Retry(Generic[J]):
-    """How the members of a job are done one by one, so that only those that fail alone count as failed.
-
-    Attributes:
-        alone: One chunk per member, whose result is a list of one.
-        failed: What a member gives that failed alone.
-    """
-
-    alone: Callable[[J], Sequence[Any]]
-    failed: Callable[[ChunkResult], Any]
-
-
 class JobsFailedError(EvooptError):
     """Jobs failed that cannot be divided; all others are done and kept.
 
@@ -53,7 +39,7 @@ class JobsFailedError(EvooptError):
     """
 
     def __init__(self, what: str, failures: Sequence[tuple[Any, ChunkResult]]) -> None:
-        super().__init__(f"{what}: {reason(failures[0][1])}")
+        super().__init__(f"{what}: {failures[0][1].error}")
         self.failures = failures
 
 
@@ -64,7 +50,8 @@ def run_jobs(
     *,
     failure: str = "a job failed",
     chunk_of: Callable[[J], Any] = lambda job: job,
-    retry: Retry[J] | None = None,
+    alone: Callable[[J], Sequence[Any]] | None = None,
+    failed: Callable[[ChunkResult], Any] = lambda answer: answer,
     progress: Progress = lambda done, left: None,
 ) -> list[Any]:
     """Have those jobs done that the memory does not hold.
@@ -75,26 +62,31 @@ def run_jobs(
         memory: Holds what earlier attempts finished; None keeps results for this call only.
         failure: What to say of a job that failed, before the reason.
         chunk_of: What a worker gets for a job.
-        retry: Makes a job that fails one of members that are tried alone; its result is a list of theirs.
-        progress: Told first of what the memory holds, then of each job; a job without ``retry`` is one
+        alone: One chunk per member of a job whose result is a list with an item for each. If such a job
+            fails, its members are tried alone, and only those that fail again count as failed.
+        failed: What a member gives that failed alone.
+        progress: Told first of what the memory holds, then of each job; without ``alone`` a job is one
             member.
 
     Returns:
         What the jobs gave, in their order.
 
     Raises:
-        JobsFailedError: A job failed, and there is no ``retry``.
+        JobsFailedError: A job failed, and ``alone`` is not given.
         EvooptError: No worker could be made.
     """
-    kept = _Results[J, Any]() if memory is None else memory
-    sizes = [1 if retry is None else len(retry.alone(job)) for job in jobs]
-    todo = [k for k, job in enumerate(jobs) if job not in kept]
+    sizes = [1 if alone is None else len(alone(job)) for job in jobs]
+    todo = [k for k, job in enumerate(jobs) if memory is None or job not in memory]
     left = sum(sizes[k] for k in todo)
     progress(sum(sizes) - left, left)
+    new: dict[int, Any] = {}
 
     def finish(k: int, result: Any) -> None:
         nonlocal left
-        kept.keep(jobs[k], result)
+        if memory is None:
+            new[k] = result
+        else:
+            memory.keep(jobs[k], result)
         left -= sizes[k]
         progress(sizes[k], left)
 
@@ -103,17 +95,16 @@ def run_jobs(
         k = todo[answer.index]
         if answer.value is not None:
             finish(k, answer.value)
-        elif retry is not None and sizes[k] == 1:
-            finish(k, [retry.failed(answer)])
+        elif alone is not None and sizes[k] == 1:
+            finish(k, [failed(answer)])
         else:
             lost[k] = answer
     for k in lost:
-        if retry is None:
+        if alone is None:
             raise JobsFailedError(failure, [(jobs[other], lost[other]) for other in sorted(lost)])
-        # One member took its whole job down.
-        answers = ordered(executor.run(retry.alone(jobs[k])), sizes[k])
-        finish(k, [retry.failed(one) if one.value is None else one.value[0] for one in answers])
-    return [kept[job] for job in jobs]
+        answers = ordered(executor.run(alone(jobs[k])), sizes[k])
+        finish(k, [failed(one) if one.value is None else one.value[0] for one in answers])
+    return [new[k] if memory is None else memory[job] for k, job in enumerate(jobs)]
 
 
 def in_chunks(members: Iterable[tuple[G, M]], size: int) -> list[tuple[G, tuple[M, ...]]]:
@@ -132,28 +123,7 @@ def in_chunks(members: Iterable[tuple[G, M]], size: int) -> list[tuple[G, tuple[
     for group, member in members:
         groups.setdefault(group, {})[member] = None
     return [
-        (group, tuple(own)[start : start + size])
-        for group, own in groups.items()
-        for start in range(0, len(own), size)
+        (group, tuple(of_group)[start : start + size])
+        for group, of_group in groups.items()
+        for start in range(0, len(of_group), size)
     ]
-
-
-def reason(failed: ChunkResult) -> str:
-    """Why a chunk failed."""
-    return failed.error or "no result"
-
-
-class _Results(Generic[J, R]):
-    """What lasts no longer than a call; jobs need no equality, those of arrays have none."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[int, R] = {}
-
-    def __contains__(self, job: J, /) -> bool:
-        return id(job) in self._by_id
-
-    def __getitem__(self, job: J, /) -> R:
-        return self._by_id[id(job)]
-
-    def keep(self, job: J, result: R, /) -> None:
-        self._by_id[id(job)] = result

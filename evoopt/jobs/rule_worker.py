@@ -1,10 +1,10 @@
-"""What runs inside a worker: it loads the tasks once and trains chunks of rules."""
+"""What runs inside a worker of tasks: it loads them once and does chunks, which train rules for a search."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from evoopt.execution import Worker
 from evoopt.optim.rule import UpdateRule
@@ -40,6 +40,31 @@ class WorkerSetup:
         return {name: (task, load_task_data(task, self.data)) for name, task in tasks.items()}
 
 
+class TaskChunk(Protocol):
+    """Work on one task."""
+
+    @property
+    def task(self) -> str:
+        """Task name."""
+
+    def work(self, task: Task, data: TaskData, device: str) -> Any:
+        """Do it, inside a worker."""
+
+
+def make_worker(setup: WorkerSetup) -> Worker:
+    """Load the tasks and return the function that handles chunks.
+
+    Raises:
+        EvooptError: A task that cannot be loaded.
+    """
+    loaded = setup.load()
+
+    def work(chunk: TaskChunk) -> Any:
+        return chunk.work(*loaded[chunk.task], setup.device)
+
+    return work
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Rules trained together on one task from one seed.
@@ -62,10 +87,20 @@ class Chunk:
         """The same for each rule alone."""
         return [replace(self, rules=(rule,)) for rule in self.rules]
 
+    def work(self, task: Task, data: TaskData, device: str) -> list[TrainingResult]:
+        """Train."""
+        reasons = [_reject_reason(rule) if self.descent_filter else None for rule in self.rules]
+        kept = [rule for rule, reason in zip(self.rules, reasons, strict=True) if reason is None]
+        results = iter(train(task, data, kept, sized(self.plan, task), device=device, engine=self.engine))
+        return [
+            next(results) if reason is None else TrainingResult.unsuccessful("stopped", reason)
+            for reason in reasons
+        ]
+
 
 @dataclass(frozen=True)
 class EngineProbe:
-    """Asks a worker which engine is faster for a chunk; answered with its name and the measurements."""
+    """Asks which engine is faster for a chunk; answered with its name and the measurements."""
 
     chunk: Chunk
 
@@ -74,33 +109,9 @@ class EngineProbe:
         """Task name."""
         return self.chunk.task
 
-    def answer(self, task: Task, data: TaskData, device: str) -> tuple[str, dict[str, Any]]:
-        """Measure; see `choose_engine`."""
+    def work(self, task: Task, data: TaskData, device: str) -> tuple[str, dict[str, Any]]:
+        """Measure."""
         return choose_engine(task, data, self.chunk.rules, sized(self.chunk.plan, task), device)
-
-
-def make_worker(setup: WorkerSetup) -> Worker:
-    """Load the tasks and return the function that handles chunks.
-
-    Raises:
-        EvooptError: A task that cannot be loaded.
-    """
-    loaded = setup.load()
-
-    def work(chunk: Chunk | EngineProbe) -> list[TrainingResult] | tuple[str, dict[str, Any]]:
-        task, data = loaded[chunk.task]
-        if isinstance(chunk, EngineProbe):
-            return chunk.answer(task, data, setup.device)
-        reasons = [_reject_reason(rule) if chunk.descent_filter else None for rule in chunk.rules]
-        kept = [rule for rule, reason in zip(chunk.rules, reasons, strict=True) if reason is None]
-        plan = sized(chunk.plan, task)
-        results = iter(train(task, data, kept, plan, device=setup.device, engine=chunk.engine))
-        return [
-            next(results) if reason is None else TrainingResult.unsuccessful("stopped", reason)
-            for reason in reasons
-        ]
-
-    return work
 
 
 def sized(plan: TrainingPlan, task: Task) -> TrainingPlan:

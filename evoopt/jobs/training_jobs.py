@@ -8,23 +8,15 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from evoopt.errors import EvooptError
 from evoopt.execution import ChunkResult, Executor
-from evoopt.jobs.queue import Memory, Progress, Retry, reason, run_jobs
-from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe
-from evoopt.training.plan import TrainingPlan, TrainingResult
+from evoopt.jobs.queue import Memory, Progress, run_jobs
+from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe, TaskChunk
+from evoopt.training.plan import TrainingResult
 
 N = TypeVar("N")
 
 
-class TrainingChunk(Protocol):
-    """Members trained together on one task from one seed; workers answer with a result for each."""
-
-    @property
-    def task(self) -> str:
-        """Task name."""
-
-    @property
-    def plan(self) -> TrainingPlan:
-        """What to do."""
+class TrainingChunk(TaskChunk, Protocol):
+    """Members trained together from one seed; answered with a `TrainingResult` for each."""
 
     def alone(self) -> Sequence[Any]:
         """The same for each member alone."""
@@ -64,8 +56,15 @@ def run_trainings(
     Raises:
         EvooptError: All trainings on a task failed, for a reason other than divergence.
     """
-    retry = Retry[TrainingJob[C, N]](lambda job: job.chunk.alone(), _failed)
-    results = run_jobs(executor, jobs, memory, chunk_of=lambda job: job.chunk, retry=retry, progress=progress)
+    results = run_jobs(
+        executor,
+        jobs,
+        memory,
+        chunk_of=lambda job: job.chunk,
+        alone=lambda job: job.chunk.alone(),
+        failed=_failed,
+        progress=progress,
+    )
     by_task: dict[str, list[TrainingResult]] = {}
     for job, of_job in zip(jobs, results, strict=True):
         by_task.setdefault(job.chunk.task, []).extend(of_job)
@@ -91,4 +90,4 @@ def faster_engine(executor: Executor, chunk: Chunk) -> EngineName:
 
 
 def _failed(answer: ChunkResult) -> TrainingResult:
-    return TrainingResult.unsuccessful("failed", reason(answer), seconds=answer.seconds)
+    return TrainingResult.unsuccessful("failed", answer.error or "no result", seconds=answer.seconds)

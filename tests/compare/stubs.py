@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evoopt.compare.contender import Contender, rule_contender
-from evoopt.compare.contender_worker import ContenderChunk, Cost, CostProbe
+from evoopt.compare.contender_jobs import ContenderChunk, Cost, CostProbe
 from evoopt.compare.foreign import ForeignOptimizer
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
 from evoopt.execution import ChunkResult

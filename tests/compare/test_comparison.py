@@ -13,14 +13,14 @@ import pytest
 
 from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.contender import OWN, Contender
-from evoopt.compare.contender_worker import ContenderChunk, make_contender_worker
+from evoopt.compare.contender_jobs import ContenderChunk
 from evoopt.compare.plots import PICTURES
 from evoopt.compare.sources import contender
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuning import tune
 from evoopt.errors import EvooptError, SealedTestError
 from evoopt.execution import place
-from evoopt.jobs.rule_worker import WorkerSetup
+from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
 from evoopt.optim import PRESETS
 from evoopt.tasks import SealedSplit
 from evoopt.training.plan import TrainingPlan, TrainingResult
@@ -87,7 +87,7 @@ def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> No
     opened = []
     original = SealedSplit.open
     monkeypatch.setattr(SealedSplit, "open", lambda self: opened.append(self) or original(self))
-    with SERIAL.start(make_contender_worker, WorkerSetup(TINY.tasks, TINY.data_options())) as executor:
+    with SERIAL.start(make_worker, WorkerSetup(TINY.tasks, TINY.data_options())) as executor:
         tune([contender("adam")], TINY, TrainingQueue(executor, "sequential"))
         assert not opened
         sealed = TrainingPlan(1, 0, 0, split="test")
@@ -96,10 +96,7 @@ def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_search_worker_cannot_score_on_test_data() -> None:
-    from evoopt.jobs.rule_worker import Chunk
-    from evoopt.jobs.rule_worker import make_worker as search_worker
-
-    worker = search_worker(WorkerSetup(("digits",), TINY.data_options()))
+    worker = make_worker(WorkerSetup(("digits",), TINY.data_options()))
     with pytest.raises(SealedTestError):
         worker(Chunk("digits", (PRESETS["adam"],), TrainingPlan(1, 0, 32, split="test"), "sequential"))
 
@@ -248,7 +245,7 @@ def test_own_schedules_reach_the_worker(formula: FormulaExecutor) -> None:
 def test_a_place_hands_all_it_knows_to_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, object] = {}
     monkeypatch.setattr(place, "make_executor", lambda kind, *_, **given: seen.update(given, kind=kind))
-    Place("dask", 3, 2, "cuda:1", None, 9.0, "tcp://host:8786").start(make_contender_worker, None)
+    Place("dask", 3, 2, "cuda:1", None, 9.0, "tcp://host:8786").start(make_worker, None)
     assert seen == {
         "kind": "dask", "workers": 3, "threads_per_worker": 2, "device": "cuda:1", "timeout_s": 9.0,
         "scheduler": "tcp://host:8786",

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import Executor, ExecutorKind, make_executor, ordered
+from evoopt.execution import ExecutorKind, make_executor
+from evoopt.execution.executor import Executor, ordered
 from tests.execution import torch_workers, workers
 
 KINDS: list[ExecutorKind] = ["serial", "process", "dask"]

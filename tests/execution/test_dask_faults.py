@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import Executor, make_executor, ordered
+from evoopt.execution import make_executor
+from evoopt.execution.executor import Executor, ordered
 from tests.execution import workers
 from tests.execution.clusters import Cluster, chunk_processes, descendants, separate_cluster, wait_until
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from evoopt.errors import EvooptError
-from evoopt.execution import worker_process
-from evoopt.execution.executor import ChunkResult, Executor, make_executor, ordered
+from evoopt.execution import make_executor, worker_process
+from evoopt.execution.executor import ChunkResult, Executor, ordered
 from evoopt.execution.worker_process import limit_transfers
 from tests.execution import workers
 

@@ -21,7 +21,7 @@ HEAD = """
 import sys, threading
 from pathlib import Path
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import make_executor
+from evoopt.execution import make_executor
 from tests.execution import workers
 folder = Path({folder!r})
 """

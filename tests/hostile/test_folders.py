@@ -74,5 +74,5 @@ def test_only_messages_between_own_processes_are_unpickled() -> None:
                     assert any(
                         k.arg == "allow_pickle" and not ast.literal_eval(k.value) for k in node.keywords
                     ), path
-    messages = {"worker.py", "worker_process.py", "station.py", "dask.py"}
+    messages = {"worker.py", "worker_process.py", "dask_plugin.py", "dask.py"}
     assert found == {f"execution/{name}" for name in messages}

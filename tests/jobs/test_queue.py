@@ -11,7 +11,7 @@ import pytest
 
 from evoopt.execution import ChunkResult
 from evoopt.jobs.json_lines import JsonLines
-from evoopt.jobs.queue import JobsFailedError, Retry, in_chunks, run_jobs
+from evoopt.jobs.queue import JobsFailedError, in_chunks, run_jobs
 
 JOBS = [("a", "b"), ("c",), ("d", "e", "f")]
 
@@ -39,7 +39,12 @@ class Kept(dict[Any, Any]):
         self[job] = result
 
 
-ALONE = Retry[tuple[str, ...]](lambda job: [(member,) for member in job], lambda answer: answer.error)
+def each_alone(job: tuple[str, ...]) -> list[tuple[str]]:
+    return [(member,) for member in job]
+
+
+def why(answer: ChunkResult) -> str | None:
+    return answer.error
 
 
 def test_results_come_in_the_order_of_the_jobs() -> None:
@@ -75,7 +80,7 @@ def test_what_is_returned_is_what_the_memory_gives() -> None:
 
 def test_members_of_a_lost_job_are_tried_alone_after_all_others() -> None:
     executor, memory = Upper(bad="ce"), Kept()
-    results = run_jobs(executor, JOBS, memory, retry=ALONE)
+    results = run_jobs(executor, JOBS, memory, alone=each_alone, failed=why)
     assert results == [["A", "B"], ["c died"], ["D", "e died", "F"]]
     assert executor.seen == [*JOBS[::-1], ("f",), ("e",), ("d",)]
     assert list(memory) == [JOBS[1], JOBS[0], JOBS[2]]
@@ -98,7 +103,9 @@ def test_a_worker_gets_the_chunk_of_a_job() -> None:
 def test_progress_counts_members_and_begins_with_what_is_known() -> None:
     told: list[tuple[int, int]] = []
     memory = Kept({JOBS[0]: ["A", "B"]})
-    run_jobs(Upper(bad="e"), JOBS, memory, retry=ALONE, progress=lambda done, left: told.append((done, left)))
+    run_jobs(
+        Upper(bad="e"), JOBS, memory, alone=each_alone, progress=lambda done, left: told.append((done, left))
+    )
     assert told == [(2, 4), (1, 3), (3, 0)]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from evoopt.compare.contender import Member
-from evoopt.compare.contender_worker import make_contender_worker
 from evoopt.compare.foreign import ForeignOptimizer
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender
@@ -15,7 +14,7 @@ from evoopt.compare.statistics import paired_difference
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuning import Tuners, tune
 from evoopt.execution import make_executor
-from evoopt.jobs.rule_worker import WorkerSetup
+from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.optim import PRESETS, UpdateRule
 from tests.regression.broken import FAULTS
 
@@ -32,7 +31,7 @@ class Bench:
         self.protocol = Protocol((task,), steps=200, trials=12, seeds=10, seed=7, engine="batched")
         self.task = task
         setup = WorkerSetup((task,), self.protocol.data_options())
-        executor = make_executor("serial", make_contender_worker, setup)
+        executor = make_executor("serial", make_worker, setup)
         self._queue = TrainingQueue(executor, "batched")
         self._tuners: Tuners = tune([contender(name) for name in PRESETS], self.protocol, self._queue)
         self.adam = self.scores(self.tuned("adam"))

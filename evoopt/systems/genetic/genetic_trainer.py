@@ -11,7 +11,9 @@ from torch import nn
 from evoopt.errors import EvooptError
 from evoopt.evolution.selection import get_selection
 from evoopt.execution import make_executor
-from evoopt.execution.executor import ExecutorKind
+from evoopt.execution.place import ExecutorKind
+from evoopt.evolution.selection import get_selection
+from evoopt.execution import ExecutorKind, make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population

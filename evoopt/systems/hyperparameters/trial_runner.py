@@ -162,12 +162,12 @@ def _call(task: Task, topology: Values) -> nn.Module:
     arguments: dict[str, Any] = {}
     parts: dict[str, dict[int, Value]] = {}
     for name, value in topology.items():
-        stem, _, place = name.rpartition(".")
-        if stem and place.isdecimal():
-            parts.setdefault(stem, {})[int(place)] = value
+        stem, _, index = name.rpartition(".")
+        if stem and index.isdecimal():
+            parts.setdefault(stem, {})[int(index)] = value
         else:
             arguments[name] = value
-    arguments.update({stem: tuple(own[k] for k in sorted(own)) for stem, own in parts.items()})
+    arguments.update({stem: tuple(items[k] for k in sorted(items)) for stem, items in parts.items()})
     try:
         return task.make_model(**arguments)
     except TypeError as error:

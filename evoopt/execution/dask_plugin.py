@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
     }
 
 
-class Station(WorkerPlugin):  # type: ignore[misc]
+class ProcessPlugin(WorkerPlugin):  # type: ignore[misc]
     """Makes a Dask worker ready for chunks; each thread of it keeps one process.
 
     Args:
@@ -54,7 +54,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: DaskWorker) -> None:
         """Called by Dask on every worker, present or future."""
-        self._place = worker.address
+        self._address = worker.address
         self._lock = threading.Lock()
         self._free: list[_Pool] = []
         self._timer = _started_timer(self._rest)
@@ -64,7 +64,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         self._timer.cancel()
         self._rest()
 
-    def work(self, index: int, message: bytes, wanted: Callable[[], bool]) -> ChunkResult:
+    def run(self, index: int, message: bytes, wanted: Callable[[], bool]) -> ChunkResult:
         """Run a pickled chunk; the result's value is pickled too.
 
         Args:
@@ -102,7 +102,7 @@ class Station(WorkerPlugin):  # type: ignore[misc]
         for name, here in versions().items():
             if here != self._expected[name]:
                 raise EvooptError(
-                    f"the Dask worker {self._place} has {name} {here}, but this machine has {name} "
+                    f"the Dask worker {self._address} has {name} {here}, but this machine has {name} "
                     f"{self._expected[name]}: results could differ; install the same version on both"
                 )
 
@@ -120,7 +120,7 @@ class _Pool(ProcessExecutor):
             raise RuntimeError("nobody wants the chunk any more")
 
 
-def work(name: str, index: int, message: bytes) -> ChunkResult:
+def run_chunk(name: str, index: int, message: bytes) -> ChunkResult:
     """The task that Dask runs for one chunk."""
     worker = get_worker()
     key = worker.get_current_task()
@@ -129,8 +129,8 @@ def work(name: str, index: int, message: bytes) -> ChunkResult:
         task = worker.state.tasks.get(key)
         return task is not None and task.state in ("executing", "long-running")
 
-    station: Station = worker.plugins[name]
-    return station.work(index, message, wanted)
+    plugin: ProcessPlugin = worker.plugins[name]
+    return plugin.run(index, message, wanted)
 
 
 def _make_relay(payload: bytes) -> Worker:
