@@ -15,7 +15,7 @@ from evoopt.compare.foreign import ForeignOptimizer, make_foreign
 from evoopt.compare.speed import smooth_curve
 from evoopt.evolution.worker import Chunk, EngineName, EngineProbe, WorkerSetup
 from evoopt.execution.executor import Worker
-from evoopt.optim.classes import from_rule
+from evoopt.export.classes import from_rule
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import Task, TaskData, get_task, load_task_data
 from evoopt.training.engine import choose_engine, train

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from evoopt.export.classes import from_rule
 from evoopt.export.presets import PRESET_CLASSES
 from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, generated
-from evoopt.optim.classes import from_rule
 from tests.export.subjects import RULES, make
 from tests.optim.scalar_reference import train_scalar
 from tests.rules import random_rule
