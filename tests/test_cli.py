@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import evoopt
-from evoopt import optim
+from evoopt import export, optim
 from evoopt.cli import app
 from evoopt.errors import EvooptError
 
@@ -74,7 +74,7 @@ def test_the_winner_of_a_run_is_exported_as_a_class(tmp_path: Path) -> None:
     assert "exists already" in refused("export", str(run), "-o", str(file))
     weights = torch.nn.Parameter(torch.ones(3))
     weights.grad = torch.tensor([1.0, -2.0, 3.0])
-    made = optim.from_run(run)
+    made = export.from_run(run)
     scheduled = "total_steps" in inspect.signature(made).parameters
     exported = made([weights], **({"total_steps": 5} if scheduled else {}))
     expected = torch.nn.Parameter(torch.ones(3))

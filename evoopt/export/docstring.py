@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 
 from evoopt.export.options import Option
 from evoopt.export.source import Provenance
 from evoopt.export.terms import corrects_m, corrects_v, nesterov_beta
 from evoopt.optim.rule import UpdateRule
+from evoopt.optim.terms import TERM_BY_NAME
+from evoopt.optim.term import Term
 
 _WIDTH = 84
-_FORMULAS: dict[str, str] = {
-    "grad": "g",
-    "momentum": "{m}",
-    "rms_norm": "g / {denom}",
-    "adam": "{m} / {denom}",
-    "sign_grad": "sign(g)",
-    "unit_grad": "g / (|g| + eps)",
-    "nesterov": "({m} + {nesterov_beta} * (g - {m}))",
-    "sign_momentum": "sign(m)",
-    "lion": "sign(beta3 * m_prev + (1 - beta3) * g)",
-}
 _SCHEDULE = (
     'The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for you to set; '
     '``group["scheduled_lr"]`` shows the learning rate of the latest step. The schedule counts the calls of '
@@ -104,12 +96,19 @@ def formulas(rule: UpdateRule) -> list[str]:
         lines.append("m_hat = m / (1 - beta1**t)")
     if corrects_v(rule):
         lines.append("v_hat = v / (1 - beta2**t)")
-    root = f"sqrt({'v_hat' if corrects_v(rule) else 'v'})" if rule.use_v else "|g|"
-    m = "m_hat" if corrects_m(rule) else "m"
     for name, _ in rule.terms:
-        term = _FORMULAS[name].format(m=m, denom=f"({root} + eps)", nesterov_beta=nesterov_beta(rule))
-        lines.append(f"w = w - {lr} * {name}_weight * {term}")
+        lines.append(f"w = w - {lr} * {name}_weight * {_formula(TERM_BY_NAME[name], rule)}")
     return lines
+
+
+def _formula(term: Term, rule: UpdateRule) -> str:
+    """The term's formula in the names of the lines before it."""
+    text = re.sub(r"(?<!\*)([-+*/])(?!\*)", r" \1 ", term.formula)
+    root = f"sqrt({'v_hat' if corrects_v(rule) else 'v'})" if rule.use_v else "|g|"
+    text = text.replace("sqrt(v)", root).replace("beta1", nesterov_beta(rule))
+    if corrects_m(rule) and term.reads_scale_of_m:
+        text = re.sub(r"\bm\b", "m_hat", text)
+    return f"({text})" if term.is_sum else text
 
 
 def _count(rule: UpdateRule) -> str:

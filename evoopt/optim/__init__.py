@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from evoopt.optim.classes import from_genome, from_rule, from_run
+import importlib
+from typing import Any
+
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
 from evoopt.optim.presets import PRESETS, preset
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.terms import TERMS, Term
+from evoopt.optim.terms import TERMS
+from evoopt.optim.term import Term
 
 __all__ = [
     "PRESETS",
@@ -21,8 +24,12 @@ __all__ = [
     "RMSprop",
     "Term",
     "UpdateRule",
-    "from_genome",
-    "from_rule",
-    "from_run",
     "preset",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The documentation showed them here before they moved up; nothing in the package asks for them here.
+    if name in ("from_genome", "from_rule", "from_run"):
+        return getattr(importlib.import_module("evoopt.export.classes"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

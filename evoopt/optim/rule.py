@@ -99,26 +99,28 @@ class UpdateRule:
         return self.cosine
 
     def uses(self, quantity: str) -> bool:
-        """Whether any term reads ``quantity`` (``"m"``, ``"v"``, ``"m_prev"`` or ``"eps"``)."""
+        """Whether any term reads ``quantity``, one of those in `Term.uses`."""
         return any(quantity in TERM_BY_NAME[name].uses for name, _ in self.terms)
 
     def canonical(self) -> UpdateRule:
         """The simplest rule that makes the same steps; equal rules have equal canonical forms.
 
-        Equal terms are merged by summing their weights, zero terms dropped, the rest ordered by code;
+        Equal terms are merged by summing their weights, zero terms dropped, the rest ordered as in `TERMS`;
         state that no term reads is switched off and constants that no longer matter return to their defaults.
         """
         kept, use_m, use_v = self.terms, self.use_m, self.use_v
         while True:
-            kept = _merged(kept if use_m else tuple((TERM_BY_NAME[n].without_m, w) for n, w in kept))
+            kept = _merged(kept if use_m else tuple((TERM_BY_NAME[n].without_m or n, w) for n, w in kept))
             uses = {quantity for name, _ in kept for quantity in TERM_BY_NAME[name].uses}
             # A moment with decay 0 is the gradient itself; only the previous moment still differs then.
-            needs_m = use_m and "m" in uses and (self.beta1 > 0 or "m_prev" in uses)
+            needs_m = use_m and ("m_prev" in uses or ("m" in uses and self.beta1 > 0))
             use_v = use_v and "v" in uses and self.beta2 > 0
             if use_m == needs_m:
                 break
             use_m = False
-        nesterov = self.nesterov_beta if "nesterov" in dict(kept) else None
+        nesterov = self.nesterov_beta if "nesterov_beta" in uses else None
+        # The raw previous moment is not affected by bias correction.
+        corrects_m = use_m and "m" in uses and self.beta1 > 0
         return replace(
             self,
             terms=kept,
@@ -126,17 +128,13 @@ class UpdateRule:
             use_v=use_v,
             beta1=self.beta1 if use_m else UpdateRule.beta1,
             beta2=self.beta2 if use_v else UpdateRule.beta2,
-            beta3=self.beta3 if "m_prev" in uses else UpdateRule.beta3,
+            beta3=self.beta3 if "beta3" in uses else UpdateRule.beta3,
             eps=self.eps if "eps" in uses else UpdateRule.eps,
-            bias_correction=self.bias_correction and (use_v or (use_m and self._corrects_m(kept))),
+            bias_correction=self.bias_correction and (use_v or corrects_m),
             clip_value=self.clip_value if kept else None,
             warmup_steps=self.warmup_steps if self.warmup_steps > 1 else 0,
             nesterov_beta=None if nesterov == self.beta1 else nesterov,
         )
-
-    def _corrects_m(self, terms: Terms) -> bool:
-        # A term that reads only the raw previous moment (Lion) is not affected by bias correction.
-        return self.beta1 > 0 and any("m" in TERM_BY_NAME[n].uses and n != "lion" for n, _ in terms)
 
     @cached_property
     def key(self) -> str:
@@ -176,7 +174,11 @@ class UpdateRule:
 
     def formula(self, digits: int = 4) -> str:
         """The update in plain text, e.g. ``w -= lr * (0.73*sign(g) + 3.6*m/(sqrt(v)+eps))``."""
-        parts = [f"{weight:+.{digits}g}*{_nested(TERM_BY_NAME[name].formula)}" for name, weight in self.terms]
+        parts = []
+        for name, weight in self.terms:
+            entry = TERM_BY_NAME[name]
+            formula = f"({entry.formula})" if entry.is_sum else entry.formula
+            parts.append(f"{weight:+.{digits}g}*{formula}")
         body = " ".join(parts).removeprefix("+") or "0"
         return f"w -= lr * ({body.replace(' -', ' - ').replace(' +', ' + ')})"
 
@@ -224,16 +226,11 @@ def check_fields(
 
 
 def _merged(terms: Terms) -> Terms:
-    """Equal terms as one, without those of weight zero, ordered by code."""
+    """Equal terms as one, without those of weight zero, ordered as in the registry."""
     merged: dict[str, float] = {}
     for name, weight in terms:
         merged[name] = merged.get(name, 0.0) + weight
-    kept = ((n, w) for n, w in merged.items() if w != 0.0)
-    return tuple(sorted(kept, key=lambda pair: TERM_BY_NAME[pair[0]].code))
-
-
-def _nested(formula: str) -> str:
-    return f"({formula})" if formula.startswith("m+") else formula
+    return tuple((n, merged[n]) for n in TERM_BY_NAME if merged.get(n, 0.0) != 0.0)
 
 
 def is_number(value: Any) -> bool:

@@ -1,111 +1,137 @@
 """The primitive terms an update direction is a weighted sum of.
 
 Every term is one elementwise function of the same few inputs, so a population of different rules is a table
-of coefficients over this list. To add a term, append one entry to `TERMS` and one line to
-`evoopt.optim.scalar`; the contract tests run over the registry.
+of coefficients over this list. To add a term, append one entry: tables, kernel, exported classes, reports and
+the contract tests are made of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
 from evoopt.errors import unknown_name
+from evoopt.optim.term import Average, Calls, Quotient, Term, TermInputs
 
+__all__ = ["PAPER_TERMS", "TERMS", "TERM_BY_NAME", "Term", "TermInputs", "term"]
 
-class TermInputs(NamedTuple):
-    """What a term may look at; all tensors have the parameter's shape (or broadcast to it).
-
-    Attributes:
-        g: Gradient, after clipping.
-        m: First moment, bias-corrected if the rule asks for it; equals ``g`` when the rule keeps none.
-        denom: ``sqrt(v) + eps`` with the second moment ``v`` treated like ``m``.
-        m_prev: Raw first moment before this step; equals ``g`` when the rule keeps none.
-        eps: Numerical constant.
-        nesterov_beta: Weight of ``g - m`` in the Nesterov term.
-        beta3: Weight of ``m_prev`` in the Lion term.
-    """
-
-    g: Tensor
-    m: Tensor
-    denom: Tensor
-    m_prev: Tensor
-    eps: float | Tensor
-    nesterov_beta: float | Tensor
-    beta3: float | Tensor
-
-
-@dataclass(frozen=True)
-class Term:
-    """One primitive.
-
-    Attributes:
-        name: Identifier used in genomes, files and search spaces.
-        code: Integer code; 0 to 6 are those of Marfinetz (2025).
-        formula: The term in plain text.
-        latex: The term for typesetting.
-        uses: Which of ``"m"``, ``"v"``, ``"m_prev"``, ``"eps"`` it reads, besides the gradient.
-        without_m: Name of the term it becomes when the rule keeps no first moment (``m := g``).
-        function: The formula on tensors.
-    """
-
-    name: str
-    code: int
-    formula: str
-    latex: str
-    uses: frozenset[str]
-    without_m: str
-    function: Callable[[TermInputs], Tensor]
-
-
-def _lion(x: TermInputs) -> Tensor:
-    # Written as Lion's publication does, so that the sign agrees with it in exact zeros too.
-    return torch.sign(x.m_prev * x.beta3 + x.g * (1 - x.beta3))
-
+_PAPER = "Marfinetz (2025), section 3"
+_LION = 'Chen et al. (2023), "Symbolic Discovery of Optimization Algorithms" (Lion), algorithm 2'
 
 TERMS: tuple[Term, ...] = (
-    Term("grad", 0, "g", r"g", frozenset(), "grad", lambda x: x.g),
-    Term("momentum", 1, "m", r"\hat m", frozenset({"m"}), "grad", lambda x: x.m),
     Term(
-        "rms_norm", 2, "g/(sqrt(v)+eps)", r"\frac{g}{\sqrt{\hat v}+\epsilon}", frozenset({"v", "eps"}),
-        "rms_norm", lambda x: x.g / x.denom,
+        name="grad",
+        source=_PAPER,
+        formula="g",
+        latex="g",
+        uses=frozenset(),
+        function=lambda x: x.g,
+        cpp="g",
+        loop="grad",
+        foreach=Average(g="{weight}"),
     ),
     Term(
-        "adam", 3, "m/(sqrt(v)+eps)", r"\frac{\hat m}{\sqrt{\hat v}+\epsilon}", frozenset({"m", "v", "eps"}),
-        "rms_norm", lambda x: x.m / x.denom,
+        name="momentum",
+        source=_PAPER,
+        formula="m",
+        latex=r"\hat m",
+        uses=frozenset({"m"}),
+        without_m="grad",
+        function=lambda x: x.m,
+        cpp="m",
+        loop="{m}",
+        foreach=Average(m="{weight}"),
     ),
     Term(
-        "sign_grad", 4, "sign(g)", r"\operatorname{sign}(g)", frozenset(), "sign_grad",
-        lambda x: torch.sign(x.g),
+        name="rms_norm",
+        source=_PAPER,
+        formula="g/(sqrt(v)+eps)",
+        latex=r"\frac{g}{\sqrt{\hat v}+\epsilon}",
+        uses=frozenset({"v", "eps"}),
+        function=lambda x: x.g / x.denom,
+        cpp="g / denom",
+        loop="grad.div(denom)",
+        foreach=Quotient("g", over="v"),
     ),
     Term(
-        "unit_grad", 5, "g/(|g|+eps)", r"\frac{g}{|g|+\epsilon}", frozenset({"eps"}), "unit_grad",
-        lambda x: x.g / (x.g.abs() + x.eps),
+        name="adam",
+        aliases=("adam_term",),
+        source=_PAPER,
+        formula="m/(sqrt(v)+eps)",
+        latex=r"\frac{\hat m}{\sqrt{\hat v}+\epsilon}",
+        uses=frozenset({"m", "v", "eps"}),
+        without_m="rms_norm",
+        function=lambda x: x.m / x.denom,
+        cpp="m / denom",
+        loop="{m}.div(denom)",
+        foreach=Quotient("m", over="v"),
     ),
     Term(
-        "nesterov", 6, "m+beta1*(g-m)", r"\hat m+\beta_1(g-\hat m)", frozenset({"m"}), "grad",
-        lambda x: x.m + x.nesterov_beta * (x.g - x.m),
+        name="sign_grad",
+        source=_PAPER,
+        formula="sign(g)",
+        latex=r"\operatorname{sign}(g)",
+        uses=frozenset(),
+        function=lambda x: torch.sign(x.g),
+        cpp="sign(g)",
+        loop="grad.sign()",
+        foreach=Calls("sign(device_grads)"),
     ),
     Term(
-        "sign_momentum", 7, "sign(m)", r"\operatorname{sign}(m)", frozenset({"m"}), "sign_grad",
-        lambda x: torch.sign(x.m),
+        name="unit_grad",
+        aliases=("sqrt_grad",),
+        source=_PAPER,
+        formula="g/(|g|+eps)",
+        latex=r"\frac{g}{|g|+\epsilon}",
+        uses=frozenset({"eps"}),
+        function=lambda x: x.g / (x.g.abs() + x.eps),
+        cpp="g / (abs(g) + eps)",
+        loop="grad.div(grad.abs().add_(eps))",
+        foreach=Quotient("g", over="g"),
     ),
     Term(
-        "lion", 8, "sign(beta3*m_prev+(1-beta3)*g)", r"\operatorname{sign}(\beta_3 m_{t-1}+(1-\beta_3)g)",
-        frozenset({"m", "m_prev"}), "sign_grad", _lion,
+        name="nesterov",
+        source=_PAPER,
+        formula="m+beta1*(g-m)",
+        latex=r"\hat m+\beta_1(g-\hat m)",
+        uses=frozenset({"m", "nesterov_beta"}),
+        without_m="grad",
+        function=lambda x: x.m + x.nesterov_beta * (x.g - x.m),
+        cpp="m + nesterov_beta * (g - m)",
+        loop="nesterov = grad.sub({m}).mul_({nesterov_beta}).add_({m})",
+        foreach=Average(g="{weight} * {nesterov_beta}", m="{weight} * (1 - {nesterov_beta})"),
     ),
-)  # fmt: skip
-"""All primitives. Codes 0-6: Marfinetz (2025), section 3; 7 and 8: Chen et al. (2023), "Symbolic Discovery of
-Optimization Algorithms" (Lion), algorithm 2."""
+    Term(
+        name="sign_momentum",
+        source=_LION,
+        formula="sign(m)",
+        latex=r"\operatorname{sign}(m)",
+        uses=frozenset({"m"}),
+        without_m="sign_grad",
+        function=lambda x: torch.sign(x.m),
+        cpp="sign(m)",
+        loop="exp_avg.sign()",
+        foreach=Calls("sign(device_exp_avgs)"),
+    ),
+    Term(
+        name="lion",
+        source=_LION,
+        formula="sign(beta3*m_prev+(1-beta3)*g)",
+        latex=r"\operatorname{sign}(\beta_3 m_{t-1}+(1-\beta_3)g)",
+        uses=frozenset({"m_prev", "beta3"}),
+        without_m="sign_grad",
+        # In the order of Lion's publication, so that the sign agrees with it in exact zeros too.
+        function=lambda x: torch.sign(x.m_prev * x.beta3 + x.g * (1 - x.beta3)),
+        cpp="sign(m_prev * beta3 + g * (1 - beta3))",
+        loop="lion_sign = exp_avg.mul(beta3).add_(grad.mul(1 - beta3)).sign_()",
+        foreach=Calls("lerp(device_exp_avgs, device_grads, 1 - beta3)", ("sign_(scratch)",)),
+    ),
+)
+"""All primitives, in the order in which a rule adds them up; first codes 0 to 6 of Marfinetz (2025)."""
 
 TERM_BY_NAME: dict[str, Term] = {term.name: term for term in TERMS}
-TERM_BY_CODE: dict[int, Term] = {term.code: term for term in TERMS}
-ALIASES: dict[str, str] = {"sqrt_grad": "unit_grad", "adam_term": "adam"}
-PAPER_TERMS: tuple[str, ...] = tuple(term.name for term in TERMS if term.code <= 6)
+PAPER_TERMS: tuple[str, ...] = tuple(term.name for term in TERMS if term.source == _PAPER)
+
+_ALIASES = {alias: term.name for term in TERMS for alias in term.aliases}
 
 
 def term(name: str) -> Term:
@@ -115,6 +141,6 @@ def term(name: str) -> Term:
         EvooptError: No such term; the message names the nearest one.
     """
     try:
-        return TERM_BY_NAME[ALIASES.get(name, name)]
+        return TERM_BY_NAME[_ALIASES.get(name, name)]
     except (KeyError, TypeError):
         raise unknown_name("term", str(name), TERM_BY_NAME) from None

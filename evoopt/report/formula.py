@@ -49,15 +49,14 @@ def _sum(rule: UpdateRule) -> str:
 
 
 def _term(name: str, rule: UpdateRule) -> str:
-    latex = TERM_BY_NAME[name].latex
+    term = TERM_BY_NAME[name]
+    latex = term.latex
     for moment, kept in (("m", rule.use_m), ("v", rule.use_v)):
         if not (kept and rule.bias_correction):
             latex = latex.replace(rf"\hat {moment}", f"{moment}_t")
-    if name == "nesterov":
-        beta = r"\beta_1" if rule.nesterov_beta is None else _number(rule.nesterov_beta)
-        latex = latex.replace(r"\beta_1", beta)
-        return f"({latex})"
-    return rf"\,{latex}"
+    if "nesterov_beta" in term.uses and rule.nesterov_beta is not None:
+        latex = latex.replace(r"\beta_1", _number(rule.nesterov_beta))
+    return f"({latex})" if term.is_sum else rf"\,{latex}"
 
 
 def _constants(rule: UpdateRule) -> list[tuple[Markup, str, str]]:

@@ -13,8 +13,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from evoopt.export.write_presets import PRESET_CLASSES
+from evoopt.export.classes import from_rule
+from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import TERMS, UpdateRule, generated
-from evoopt.optim.classes import from_rule
 from tests.rules import random_rule
 
 PRESETS: dict[str, type[Any]] = {name: getattr(generated, cls) for name, cls in PRESET_CLASSES.items()}

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from evoopt.export.write_presets import PRESET_CLASSES
+from evoopt.export.classes import from_rule
+from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, generated
-from evoopt.optim.classes import from_rule
-from evoopt.optim.scalar import train_scalar
 from tests.export.subjects import RULES, make
+from tests.optim.scalar_reference import train_scalar
 from tests.rules import random_rule
 
 STEPS = 50

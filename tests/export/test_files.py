@@ -17,12 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evoopt import optim
 from evoopt.errors import EvooptError
-from evoopt.export import FORMATS, Provenance, load_rule, render, write_export
+from evoopt.export import FORMATS, Provenance, from_genome, from_rule, load_rule, render, write_export
 from evoopt.export.docstring import formulas
 from evoopt.export.write_presets import FOLDER, PRESET_CLASSES, preset_files
-from evoopt.optim import PRESETS, TERMS, UpdateRule, from_genome, from_rule, generated
+from evoopt.optim import PRESETS, TERMS, UpdateRule, generated
+from evoopt.export.classes import from_genome, from_rule
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.export.write_presets import FOLDER, PRESET_CLASSES, preset_files
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.optim import PRESETS, TERMS, UpdateRule, generated
 from tests.export.subjects import RULES
 from tests.rules import random_rule
 
@@ -287,6 +292,12 @@ def test_classes_made_in_memory_are_one_per_rule_and_name() -> None:
     assert from_genome("lion", "MyOpt") is from_genome("lion", "MyOpt")
     assert from_genome("lion", "MyOpt") is not from_genome("lion", "Other")
     assert from_genome("lion", "MyOpt") is not from_genome("adam", "MyOpt")
+
+
+def test_classes_are_found_where_they_were_before() -> None:
+    assert (optim.from_rule, optim.from_genome) == (from_rule, from_genome)
+    with pytest.raises(AttributeError, match="no attribute 'from_rul'"):
+        optim.from_rul  # noqa: B018
 
 
 def test_constants_from_numpy_are_written_as_plain_numbers() -> None:

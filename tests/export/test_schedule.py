@@ -12,8 +12,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
+from evoopt.export.classes import from_rule
 from evoopt.optim import PRESETS, Marfinetz2025, UpdateRule
-from evoopt.optim.classes import from_rule
 from evoopt.optim.schedule import schedule_factor
 from tests.export.subjects import CLASSES, RULES, make, regression, scheduled, weight_and_bias
 

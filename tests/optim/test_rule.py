@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
-from evoopt.optim import PRESETS, TERMS, UpdateRule, preset
+from evoopt.optim import PRESETS, TERMS, Term, UpdateRule, preset
 from evoopt.optim.schedule import schedule_factor
+from evoopt.optim.terms import term as find
 from tests.optim.test_rule_steps import assert_same_path, gradients, train_rule
 from tests.rules import random_rule
 
@@ -120,9 +122,18 @@ def test_schedule_values_of_the_published_search() -> None:
     assert factor(500) == factor(600) == pytest.approx(0.0, abs=1e-15)
 
 
-def test_term_codes_and_names_are_unique_and_complete() -> None:
-    assert [term.code for term in TERMS] == list(range(len(TERMS)))
-    assert len({term.name for term in TERMS}) == len(TERMS)
+def test_names_of_terms_are_unique_and_lead_to_terms() -> None:
+    names = [name for term in TERMS for name in (term.name, *term.aliases)]
+    assert len(set(names)) == len(names)
+    assert [find(name) for name in names] == [term for term in TERMS for _ in (term.name, *term.aliases)]
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+def test_a_term_says_what_its_formula_reads(term: Term) -> None:
+    read = set(re.findall(r"[a-z]\w*", term.formula)) - {"g", "sign", "sqrt"}
+    assert {"nesterov_beta" if name == "beta1" else name for name in read} == term.uses
+    assert (term.without_m is not None) == bool(term.uses & {"m", "m_prev"})
+    assert term.without_m is None or not find(term.without_m).uses & {"m", "m_prev"}
 
 
 def test_numpy_numbers_survive_hash_and_json() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evoopt.optim import PRESETS, TERMS, EvolvedOptimizer, UpdateRule, preset
-from evoopt.optim.scalar import train_scalar
+from tests.optim.scalar_reference import published, train_scalar, written
 from tests.rules import random_rule
 
 STEPS = 60
@@ -58,6 +58,15 @@ def test_every_term_equals_the_scalar_definition(name: str, use_m: bool, bias_co
     )
     grads = gradients()
     assert_same_path(train_rule(rule, grads), scalar_path(rule, grads))
+
+
+def test_formulas_say_what_the_publications_define() -> None:
+    for seed in range(20):
+        values = torch.randn(7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
+        numbers = dict(zip(("g", "m", "v", "m_prev", "eps", "beta1", "beta3"), values))
+        numbers["v"] **= 2
+        for name, value in published(**numbers).items():
+            assert written(name, numbers) == pytest.approx(value, rel=1e-12), name
 
 
 @pytest.mark.parametrize("seed", range(60))

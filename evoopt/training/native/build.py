@@ -22,17 +22,17 @@ _SECONDS = 120
 
 
 @functools.cache
-def library(name: str) -> ctypes.CDLL | None:
-    """Load ``name.cpp`` compiled; None, with one notice, where it cannot be compiled.
+def library(name: str, before: str = "") -> ctypes.CDLL | None:
+    """Load ``name.cpp`` compiled, with some lines before it; None, with one notice, where that fails.
 
     The result is kept in the user's cache, under a name that depends on source, compiler and processor.
     """
-    source = Path(__file__).with_name(f"{name}.cpp")
+    source = before + Path(__file__).with_name(f"{name}.cpp").read_text(encoding="utf-8")
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
     try:
         if compiler is None:
             raise FileNotFoundError("no C++ compiler (g++ or clang++) found")
-        return ctypes.CDLL(str(_compiled(source, compiler)))
+        return ctypes.CDLL(str(_compiled(name, source, compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"populations run uncompiled and slower: {type(error).__name__}: {error}",
@@ -41,14 +41,14 @@ def library(name: str) -> ctypes.CDLL | None:
         return None
 
 
-def _compiled(source: Path, compiler: str) -> Path:
+def _compiled(name: str, source: str, compiler: str) -> Path:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
     ).stdout
-    facts = (source.read_bytes(), version, _processor(), " ".join((*_FLAGS, *_WIDE)).encode())
+    facts = (source.encode(), version, _processor(), " ".join((*_FLAGS, *_WIDE)).encode())
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
-    path = folder / f"{source.stem}-{digest}.so"
+    path = folder / f"{name}-{digest}.so"
     if path.is_file():
         return path
     try:
@@ -57,10 +57,11 @@ def _compiled(source: Path, compiler: str) -> Path:
     except OSError:  # a home that cannot be written
         folder = Path(tempfile.mkdtemp(prefix="evoopt-"))
         path, scratch = folder / path.name, tempfile.mkdtemp(dir=folder)
-    part = Path(scratch) / path.name
+    part, file = Path(scratch) / path.name, Path(scratch) / f"{name}.cpp"
     try:
+        file.write_text(source, encoding="utf-8")
         for flags in ((*_FLAGS, *_WIDE), _FLAGS):
-            command = [compiler, *flags, "-o", str(part), str(source)]
+            command = [compiler, *flags, "-o", str(part), str(file)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
             if done.returncode == 0:
                 # Whole or not at all: several workers may be compiling at the same time.

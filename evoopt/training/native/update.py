@@ -9,11 +9,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from evoopt.optim.terms import TERM_BY_NAME
+from evoopt.optim.terms import TERMS
 from evoopt.training.native.arguments import TYPES, address, stride
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
+_TERMS = [term for term in TERMS if term.cpp is not None]
+_PLACES = {term.name: place for place, term in enumerate(_TERMS)}
 _FIELDS = ("members", "size", "w_stride", "g_stride", "moments_stride", "columns", "terms")
 
 
@@ -23,8 +25,8 @@ class _Shape(ctypes.Structure):
 
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the compiled kernel can update such weights by these terms."""
-    found = library("update") if weights.is_cpu and weights.dtype in TYPES else None
-    return found is not None and all(TERM_BY_NAME[name].code < found.known_terms() for name in terms)
+    known = weights.is_cpu and weights.dtype in TYPES and _PLACES.keys() >= set(terms)
+    return known and _library() is not None
 
 
 def step(
@@ -37,7 +39,7 @@ def step(
     """
     moments = m if m is not None else v
     run = _function(w.dtype)
-    codes = (ctypes.c_long * len(terms))(*(TERM_BY_NAME[name].code for name in terms))
+    places = (ctypes.c_long * len(terms))(*(_PLACES[name] for name in terms))
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(
@@ -45,7 +47,7 @@ def step(
             coefficients.stride(0), len(terms),
         )  # fmt: skip
         table = coefficients.data_ptr() + start * coefficients.element_size()
-        run(ctypes.byref(shape), _at(w, start), _at(g, start), _at(m, start), _at(v, start), table, codes)
+        run(ctypes.byref(shape), _at(w, start), _at(g, start), _at(m, start), _at(v, start), table, places)
 
     over_members(len(w), part)
 
@@ -56,8 +58,13 @@ def _at(tensor: Tensor | None, member: int) -> int | None:
 
 @cache
 def _function(dtype: torch.dtype) -> Callable[..., None]:
-    found = library("update")
+    found = _library()
     assert found is not None, "asked for by `suits`"
     function = getattr(found, f"update_{TYPES[dtype]}")
     function.argtypes, function.restype = [ctypes.c_void_p] * 7, None
     return function  # type: ignore[no-any-return]
+
+
+def _library() -> ctypes.CDLL | None:
+    terms = (f"TERM({place}, {'v' in term.uses:d}, {term.cpp})" for place, term in enumerate(_TERMS))
+    return library("update", f"#define EVOOPT_TERMS {' '.join(terms)}\n")

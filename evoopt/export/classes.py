@@ -9,10 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from evoopt.export.render import render
+from evoopt.export.source import Provenance, load_rule
 from evoopt.optim.rule import UpdateRule
+from evoopt.runs.run import Run
 
 
-def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Any = None) -> type[Any]:
+def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Provenance | None = None) -> type[Any]:
     """Make a `torch.optim.Optimizer` class of a rule: what ``evoopt export`` writes, without the file.
 
     Instances can be copied, saved and, within this process, pickled. Another process does not know the class;
@@ -21,7 +24,7 @@ def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Any = Non
     Args:
         rule: The rule.
         name: Name of the class.
-        provenance: Origin to show in its docstring, an `evoopt.export.Provenance`.
+        provenance: Origin to show in its docstring.
 
     Returns:
         The class; the same one for the same arguments.
@@ -29,9 +32,6 @@ def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Any = Non
     Raises:
         EvooptError: A name that a class cannot bear, or a rule without terms.
     """
-    # Imported here because the exporter builds on this package.
-    from evoopt.export.render import render
-
     source = render(rule, name, provenance)
     module_name = f"{__name__}.{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     if module_name not in sys.modules:
@@ -59,8 +59,6 @@ def from_run(folder: str | Path, name: str = "EvolvedRule") -> type[Any]:
     Raises:
         EvooptError: Not a run folder, or a run that is not finished.
     """
-    from evoopt.runs.run import Run
-
     Run(folder).close()  # so that a path that is no run is said to be none
     return from_genome(folder, name)
 
@@ -78,7 +76,5 @@ def from_genome(source: str | Path, name: str = "EvolvedRule") -> type[Any]:
     Raises:
         EvooptError: An unknown source, or a name that a class cannot bear.
     """
-    from evoopt.export.source import load_rule
-
     rule, provenance = load_rule(source)
     return from_rule(rule, name, provenance)

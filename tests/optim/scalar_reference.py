@@ -1,14 +1,17 @@
 """The update rule in plain Python floats, one weight at a time.
 
-This is the definition that every faster form is tested against; it shares no code with them on purpose.
+This is the definition that every faster form is tested against; it shares no code with them on purpose. For a
+term that is not defined here it computes what the formula says that people read.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
-from evoopt.optim.rule import UpdateRule
+from evoopt.optim import UpdateRule
+from evoopt.optim.terms import term
 
 
 def train_scalar(
@@ -44,21 +47,41 @@ def train_scalar(
         m_hat = m / (1 - rule.beta1**t) if rule.bias_correction and rule.use_m else m
         v_hat = v / (1 - rule.beta2**t) if rule.bias_correction and rule.use_v else v
         nesterov = rule.beta1 if rule.nesterov_beta is None else rule.nesterov_beta
-        values = {
-            "grad": g,
-            "momentum": m_hat,
-            "rms_norm": g / (math.sqrt(v_hat) + rule.eps),
-            "adam": m_hat / (math.sqrt(v_hat) + rule.eps),
-            "sign_grad": _sign(g),
-            "unit_grad": g / (abs(g) + rule.eps),
-            "nesterov": m_hat + nesterov * (g - m_hat),
-            "sign_momentum": _sign(m_hat),
-            "lion": _sign(m_prev * rule.beta3 + g * (1 - rule.beta3)),
-        }
-        w -= lr * sum(weight_k * values[name] for name, weight_k in rule.terms)
+        numbers = {
+            "g": g, "m": m_hat, "v": v_hat, "m_prev": m_prev,
+            "eps": rule.eps, "beta1": nesterov, "beta3": rule.beta3,
+        }  # fmt: skip
+        values = published(**numbers)
+        w -= lr * sum(
+            weight_k * (values[name] if name in values else written(name, numbers))
+            for name, weight_k in rule.terms
+        )
         path.append(w)
     return path
 
 
-def _sign(x: float) -> float:
+def published(
+    g: float, m: float, v: float, m_prev: float, eps: float, beta1: float, beta3: float
+) -> dict[str, float]:
+    """The terms of the publications by name."""
+    return {
+        "grad": g,
+        "momentum": m,
+        "rms_norm": g / (math.sqrt(v) + eps),
+        "adam": m / (math.sqrt(v) + eps),
+        "sign_grad": sign(g),
+        "unit_grad": g / (abs(g) + eps),
+        "nesterov": m + beta1 * (g - m),
+        "sign_momentum": sign(m),
+        "lion": sign(m_prev * beta3 + g * (1 - beta3)),
+    }
+
+
+def written(name: str, numbers: dict[str, float]) -> float:
+    """What the formula of a term comes to."""
+    formula = re.sub(r"\|([^|]*)\|", r"abs(\1)", term(name).formula)
+    return float(eval(formula, {"sign": sign, "sqrt": math.sqrt}, numbers))
+
+
+def sign(x: float) -> float:
     return float((x > 0) - (x < 0))
