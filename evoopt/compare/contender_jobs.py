@@ -12,8 +12,8 @@ from torch import nn
 from evoopt.compare.contender import Member
 from evoopt.compare.foreign import ForeignOptimizer, make_foreign
 from evoopt.compare.speed import smooth_curve
-from evoopt.jobs.rule_worker import EngineName, sized
 from evoopt.export.classes import from_rule
+from evoopt.jobs.rule_worker import EngineName, sized
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import Task, TaskData
 from evoopt.training.engine import train

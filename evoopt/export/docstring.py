@@ -10,8 +10,8 @@ from evoopt.export.options import Option
 from evoopt.export.source import Provenance
 from evoopt.export.terms import corrects_m, corrects_v, nesterov_beta
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.terms import TERM_BY_NAME
 from evoopt.optim.term import Term
+from evoopt.optim.terms import TERM_BY_NAME
 
 _WIDTH = 84
 _SCHEDULE = (

@@ -9,8 +9,8 @@ from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
 from evoopt.optim.presets import PRESETS, preset
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.terms import TERMS
 from evoopt.optim.term import Term
+from evoopt.optim.terms import TERMS
 
 __all__ = [
     "PRESETS",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.terms import TERM_BY_NAME
 from evoopt.optim.term import TermInputs
+from evoopt.optim.terms import TERM_BY_NAME
 from evoopt.training.coefficients import CONSTANTS, Program, coefficient_table
 from evoopt.training.native import update as native
 

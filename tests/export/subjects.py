@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.export.classes import from_rule
 from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import TERMS, UpdateRule, generated

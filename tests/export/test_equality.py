@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.export.classes import from_rule
 from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, generated

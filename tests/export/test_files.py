@@ -23,11 +23,7 @@ from evoopt.export import FORMATS, Provenance, from_genome, from_rule, load_rule
 from evoopt.export.docstring import formulas
 from evoopt.export.write_presets import FOLDER, PRESET_CLASSES, preset_files
 from evoopt.optim import PRESETS, TERMS, UpdateRule, generated
-from evoopt.export.classes import from_genome, from_rule
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.export.write_presets import FOLDER, PRESET_CLASSES, preset_files
-from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.optim import PRESETS, TERMS, UpdateRule, generated
 from tests.export.subjects import RULES
 from tests.rules import random_rule
 

@@ -10,9 +10,6 @@ from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.selection import get_selection
-from evoopt.execution import make_executor
-from evoopt.execution.place import ExecutorKind
-from evoopt.evolution.selection import get_selection
 from evoopt.execution import ExecutorKind, make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.chromosome import Encoding, EncodingName
