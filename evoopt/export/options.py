@@ -45,7 +45,7 @@ def options(rule: UpdateRule) -> list[Option]:
         found.append(_number("eps", rule.eps, text, "eps >= 0.0", "epsilon value", positional=True))
     text = "decoupled weight decay coefficient"
     found.append(_number("weight_decay", rule.weight_decay, text, "weight_decay >= 0.0", positional=True))
-    if rule.uses("m_prev"):
+    if rule.uses("beta3"):
         text = "share of the previous moving average inside the sign of the Lion term"
         found.append(_number("beta3", rule.beta3, text, "0.0 <= beta3 <= 1.0"))
     if rule.nesterov_beta is not None:

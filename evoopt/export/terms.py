@@ -19,16 +19,13 @@ def corrects_v(rule: UpdateRule) -> bool:
 
 def single_tensor_lines(rule: UpdateRule) -> list[str]:
     """Statements from gradient to ``update``, with the operations of `apply_rule_` in their order."""
-    lines = []
+    lines, before, after, values = (list[str]() for _ in range(4))
     if corrects_m(rule) or corrects_v(rule):
         lines += ["step = step_t if capturable else step_t.item()"]
     if rule.clip_value is not None:
         lines += ["grad = grad.clamp(-clip_value, clip_value)"]
     lines += ["", "if weight_decay != 0:", "    param.mul_(1 - lr * weight_decay)", ""]
     names = {"m": "m_hat" if corrects_m(rule) else "exp_avg", "nesterov_beta": nesterov_beta(rule)}
-    values: list[str] = []
-    before: list[str] = []
-    after: list[str] = []
     for term in _terms(rule):
         code = term.loop.format(**names)
         target, assigned, expression = code.rpartition(" = ")

@@ -8,7 +8,7 @@ interpreter.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME
+from evoopt.optim.term import TermInputs
+from evoopt.optim.terms import weighted_sum
 
 
 class EvolvedOptimizer(Optimizer):
@@ -156,14 +158,7 @@ def apply_rule_(
         nesterov_beta=rule.beta1 if rule.nesterov_beta is None else rule.nesterov_beta,
         beta3=rule.beta3,
     )
-    for delta in _weighted(rule.terms, inputs):
-        w.sub_(delta, alpha=lr)
-
-
-def _weighted(terms: Iterable[tuple[str, float]], inputs: TermInputs) -> Iterable[Tensor]:
-    # One summed direction, not one subtraction per term: the paper's equation scales the sum by lr.
-    total: Tensor | None = None
-    for name, weight in terms:
-        value = TERM_BY_NAME[name].function(inputs) * weight
-        total = value if total is None else total + value
-    return [] if total is None else [total]
+    direction = weighted_sum(rule.terms, inputs)
+    if direction is not None:
+        # One subtraction, not one per term: the paper's equation scales the sum by lr.
+        w.sub_(direction, alpha=lr)

@@ -7,12 +7,15 @@ the contract tests are made of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 from evoopt.errors import unknown_name
 from evoopt.optim.term import Average, Calls, Quotient, Term, TermInputs
 
-__all__ = ["PAPER_TERMS", "TERMS", "TERM_BY_NAME", "Term", "TermInputs", "term"]
+__all__ = ["PAPER_TERMS", "TERMS", "TERM_BY_NAME", "Term", "TermInputs", "term", "weighted_sum"]
 
 _PAPER = "Marfinetz (2025), section 3"
 _LION = 'Chen et al. (2023), "Symbolic Discovery of Optimization Algorithms" (Lion), algorithm 2'
@@ -144,3 +147,12 @@ def term(name: str) -> Term:
         return TERM_BY_NAME[_ALIASES.get(name, name)]
     except (KeyError, TypeError):
         raise unknown_name("term", str(name), TERM_BY_NAME) from None
+
+
+def weighted_sum(weights: Iterable[tuple[str, float | Tensor]], inputs: TermInputs) -> Tensor | None:
+    """The direction of an update: some terms by name, each times its weight, in order; None without terms."""
+    total: Tensor | None = None
+    for name, weight in weights:
+        value = TERM_BY_NAME[name].function(inputs) * weight
+        total = value if total is None else total + value
+    return total

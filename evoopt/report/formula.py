@@ -64,7 +64,7 @@ def _constants(rule: UpdateRule) -> list[tuple[Markup, str, str]]:
         (r"\eta", "learning rate", rule.lr),
         (r"\beta_1", "decay of the first moment", rule.beta1 if rule.use_m else None),
         (r"\beta_2", "decay of the second moment", rule.beta2 if rule.use_v else None),
-        (r"\beta_3", "weight of the previous moment", rule.beta3 if rule.uses("m_prev") else None),
+        (r"\beta_3", "weight of the previous moment", rule.beta3 if rule.uses("beta3") else None),
         (r"\epsilon", "numerical constant", rule.eps if rule.uses("eps") else None),
         (r"\lambda", "weight decay", rule.weight_decay or None),
         ("c", "bound of each gradient element", rule.clip_value),

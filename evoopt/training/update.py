@@ -13,6 +13,8 @@ from torch import Tensor
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME
+from evoopt.optim.term import TermInputs
+from evoopt.optim.terms import weighted_sum
 from evoopt.training.coefficients import CONSTANTS, Program, coefficient_table
 from evoopt.training.native import update as native
 
@@ -164,12 +166,9 @@ def run_program(
         denominator = v_hat.sqrt() + c["eps"]
     inputs = TermInputs(g, m_hat, denominator, m_prev, c["eps"], c["nesterov_beta"], c["beta3"])
     w.mul_(c["decay"])
-    total: Tensor | None = None
-    for name, weight in zip(program.terms, coefficients[len(CONSTANTS) :], strict=True):
-        value = TERM_BY_NAME[name].function(inputs) * weight
-        total = value if total is None else total + value
-    if total is not None:
-        w.sub_(total * c["lr"])
+    direction = weighted_sum(zip(program.terms, coefficients[len(CONSTANTS) :], strict=True), inputs)
+    if direction is not None:
+        w.sub_(direction * c["lr"])
 
 
 @functools.cache

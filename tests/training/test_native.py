@@ -245,3 +245,5 @@ def test_the_compiled_file_is_kept_and_found_again(monkeypatch: pytest.MonkeyPat
         assert library("pooling") is not None
     assert path.stat().st_mtime_ns == written
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no scratch is left behind"
+    assert library("pooling", "// other terms\n") is not None
+    assert len(list(path.parent.iterdir())) == 2, "other source is another file"
