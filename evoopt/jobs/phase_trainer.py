@@ -16,7 +16,8 @@ from evoopt.jobs.phase_worker import Examples, PhaseChunk, PhaseResult, PhaseSet
 from evoopt.jobs.queue import run_jobs
 from evoopt.jobs.transfer import as_arrays, received, sent
 from evoopt.training.members import Members, joined
-from evoopt.training.phase import PhaseEngine, PhasePlan
+from evoopt.training.phase import PhaseEngine
+from evoopt.training.plan import PhasePlan
 
 __all__ = ["Examples", "PhaseSetup", "PhaseTrainer", "Scores", "make_phase_worker"]
 

@@ -16,7 +16,8 @@ from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.forward import evaluate_population
 from evoopt.training.members import Members
-from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
+from evoopt.training.phase import PhaseEngine, train_phase
+from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
 

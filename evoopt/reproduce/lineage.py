@@ -16,7 +16,7 @@ from evoopt.jobs.phase_trainer import PhaseTrainer, Scores
 from evoopt.jobs.phase_worker import Examples
 from evoopt.systems.gadam import unit_model
 from evoopt.training.members import Members
-from evoopt.training.phase import PhasePlan
+from evoopt.training.plan import PhasePlan
 
 CURVE_POINTS = 60
 _MARKED = 4096  # scalars of a row that tell models apart: training moves all of them

@@ -79,27 +79,30 @@ class DropoutDraws:
 
     Args:
         model: A model made by `with_given_dropout`.
-        generator: CPU generator; numbers are drawn there in float32, whatever the model's device and dtype.
-        like: Draws for the same model; a dry run that one of them makes serves both.
     """
 
-    def __init__(
-        self, model: nn.Module, generator: torch.Generator, like: DropoutDraws | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._modules = dropouts(model)
-        self._generator = generator
-        self._shapes: dict[torch.Size, list[torch.Size]] = {} if like is None else like._shapes
+        self._shapes: dict[torch.Size, list[torch.Size]] = {}
 
-    def draw(self, x: Tensor) -> dict[str, Tensor]:
-        """Numbers for a minibatch ``x``, keyed by the name of each module's ``uniform`` buffer."""
+    def draw(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw numbers for a minibatch.
+
+        Args:
+            x: The minibatch.
+            generator: On the CPU; numbers are drawn there in float32, whatever the model's device and dtype.
+
+        Returns:
+            Numbers by the name of each module's ``uniform`` buffer.
+        """
         if not self._modules:
             return {}
         if x.shape not in self._shapes:
             self._shapes[x.shape] = _needed_shapes(self._model, (m for _, m in self._modules), x)
         shapes = self._shapes[x.shape]
         return {
-            f"{name}.uniform": torch.rand(shape, generator=self._generator).to(x.device, non_blocking=True)
+            f"{name}.uniform": torch.rand(shape, generator=generator).to(x.device, non_blocking=True)
             for (name, _), shape in zip(self._modules, shapes, strict=True)
         }
 

@@ -52,6 +52,39 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
+class PhasePlan:
+    """What a phase does: some steps of members whose weights and moments live on.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Minibatch size.
+        seeds: One seed, from which all members see the same minibatches, augmentations and dropout numbers;
+            or one per member.
+        drop_last: Whether an epoch's incomplete last minibatch is left out.
+        total_steps: Length of the rules' schedule, ``steps`` by default.
+        keep_moments: Whether the moments live on after the phase; otherwise they are zero then.
+    """
+
+    steps: int
+    batch_size: int
+    seeds: tuple[int, ...]
+    drop_last: bool = True
+    total_steps: int | None = None
+    keep_moments: bool = True
+
+    @property
+    def shared(self) -> bool:
+        """Whether all members see the same data."""
+        return len(self.seeds) == 1
+
+    def single(self, seed: int) -> TrainingPlan:
+        """The plan of a member that draws from ``seed``."""
+        return TrainingPlan(
+            self.steps, seed, self.batch_size, self.drop_last, schedule_steps=self.total_steps or None
+        )
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """What came of training one rule on one task from one seed.
 

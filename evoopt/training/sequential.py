@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -14,8 +16,8 @@ from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.dropout import give, with_given_dropout
-from evoopt.training.feed import Minibatch, feed, scored_split
 from evoopt.training.halving import STOPPED, better_half
+from evoopt.training.minibatches import Minibatch, load_minibatches, scored_split
 from evoopt.training.plan import Outcome, TrainingPlan, TrainingResult
 from evoopt.training.streams import initial_model
 
@@ -112,8 +114,10 @@ class _Member:
         try:
             if self._model is None:
                 self._model = self._start()
-            while self.ended is None and len(self.losses) < steps:
-                self._step(self._model, next(self._batches))
+            batches = islice(self._batches, steps - len(self.losses))
+            plain_loop(self._task, self._model, self._optimizer, batches, self.losses, self._plan.max_loss)
+        except Diverged as error:
+            self.end("diverged", str(error))
         except Exception as error:
             self.end("failed", describe(error))
         self._seconds += time.perf_counter() - started
@@ -123,23 +127,22 @@ class _Member:
         if self.ended is None:
             self.advance(self._plan.steps)
         started = time.perf_counter()
-        loss = metric = tail = math.nan
+        loss = metric = math.nan
         if self.ended is None and self._model is not None:
             try:
                 loss, metric = evaluate(self._task, self._model, self._scored)
+                if not math.isfinite(loss):
+                    self.end("diverged", NOT_FINITE)
             except Exception as error:
                 self.end("failed", describe(error))
-        if self.ended is None and not math.isfinite(loss):
-            self.end("diverged", NOT_FINITE)
+        self._model = None
+        steps, seconds = len(self.losses), self._seconds + time.perf_counter() - started
         if self.ended is None:
             tail = tail_mean(self.losses, self._plan.window)
+            result = TrainingResult("ok", "", steps, tail, loss, metric, seconds)
         else:
-            loss = metric = math.nan
-        outcome, reason = self.ended or ("ok", "")
-        self._model = None
-        seconds = self._seconds + time.perf_counter() - started
-        kept = tuple(self.losses) if keep_losses else ()
-        return TrainingResult(outcome, reason, len(self.losses), tail, loss, metric, seconds, kept)
+            result = TrainingResult.unsuccessful(*self.ended, steps, seconds)
+        return replace(result, losses=tuple(self.losses)) if keep_losses else result
 
     def end(self, outcome: Outcome, reason: str) -> None:
         """End the training without a score, unless it has ended already."""
@@ -147,27 +150,53 @@ class _Member:
             self.ended = (outcome, reason)
 
     def _start(self) -> nn.Module:
-        plan, device = self._plan, self._train.x.device
-        model = with_given_dropout(initial_model(self._task, plan.seed)).to(device, self._dtype)
+        plan = self._plan
+        model = with_given_dropout(initial_model(self._task, plan.seed)).to(self._train.x.device, self._dtype)
         self._optimizer = self._make_optimizer(model, self._rule, plan.total_steps)
-        self._batches = feed(self._task, self._train, plan, model)
+        self._batches = load_minibatches(self._task, self._train, [plan], model)
         return model
 
-    def _step(self, model: nn.Module, batch: Minibatch) -> None:
-        model.train()
+
+class Diverged(RuntimeError):
+    """A training that cannot go on; the message says why."""
+
+
+def plain_loop(
+    task: Task,
+    model: nn.Module,
+    optimizer: Stepper,
+    batches: Iterable[Minibatch],
+    losses: list[float],
+    max_loss: float | None = None,
+) -> None:
+    """Train one model with one optimizer: what every engine does, up to rounding.
+
+    Args:
+        task: Gives the loss.
+        model: With given dropout; its weights change.
+        optimizer: Moves them.
+        batches: The data of each step.
+        losses: The batch loss of each completed step is appended.
+        max_loss: A larger batch loss, or NaN, is a divergence, found before the backward pass; with None the
+            training goes on whatever the loss is.
+
+    Raises:
+        Diverged: See ``max_loss``; or a RuntimeError in the optimizer's step.
+    """
+    model.train()
+    for batch in batches:
         give(model, batch.uniform)
-        loss = self._task.loss(model(batch.x), batch.y)
+        loss = task.loss(model(batch.x), batch.y)
         value = float(loss.detach())
-        if not value <= self._plan.max_loss:
-            return self.end("diverged", bad_loss(value, len(self.losses)))
-        self._optimizer.zero_grad()
+        if max_loss is not None and not value <= max_loss:
+            raise Diverged(bad_loss(value, len(losses)))
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         try:
-            self._optimizer.step()
+            optimizer.step()
         except RuntimeError as error:
-            return self.end("diverged", f"optimizer step failed: {describe(error)}")
-        self.losses.append(value)
-        return None
+            raise Diverged(f"optimizer step failed: {describe(error)}") from error
+        losses.append(value)
 
 
 @torch.no_grad()

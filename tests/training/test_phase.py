@@ -13,7 +13,8 @@ from evoopt.errors import EvooptError
 from evoopt.optim.presets import PRESETS
 from evoopt.tasks.task import Split, Task
 from evoopt.training.members import Members, joined
-from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
+from evoopt.training.phase import PhaseEngine, train_phase
+from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import minibatches
 

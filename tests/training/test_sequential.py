@@ -99,7 +99,7 @@ def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: 
     def out_of_memory(*args: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr("evoopt.training.batched.losses_and_gradients", out_of_memory)
+    monkeypatch.setattr("evoopt.training.lockstep.losses_and_gradients", out_of_memory)
     with pytest.warns(UserWarning, match="could not be trained as one program"):
         found = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
     assert [(r.outcome, r.metric) for r in found if r.outcome == "ok"] == [

@@ -25,7 +25,7 @@ from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.task import Task
 from evoopt.training.hyperparameters import RULE_NAMES, set_hyperparameters, update_rule, without_meaning
 from evoopt.training.members import Members
-from evoopt.training.phase import PhasePlan
+from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
 
 

@@ -15,7 +15,8 @@ from evoopt.tasks.task import Split, Task
 from evoopt.training.forward import evaluate_population
 from evoopt.training.hyperparameters import Value, set_hyperparameters, update_rule
 from evoopt.training.members import Members
-from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
+from evoopt.training.phase import PhaseEngine, train_phase
+from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
 
 Merit = Literal["error", "loss", "perplexity", "steps", "seconds"]

@@ -27,7 +27,8 @@ from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Split, Task
 from evoopt.training.hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
-from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
+from evoopt.training.phase import PhaseEngine, train_phase
+from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import minibatches
 

@@ -1,0 +1,116 @@
+"""The engine: a population that makes each step together, whether its members start now or live on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from evoopt.tasks.task import Split, Task
+from evoopt.training.dropout import with_given_dropout
+from evoopt.training.forward import losses_and_gradients
+from evoopt.training.memory import members_at_once
+from evoopt.training.minibatches import Minibatch, load_minibatches
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.population import ModelPopulation
+from evoopt.training.update import BatchedUpdate
+
+
+class _Part(NamedTuple):
+    """Some members that go through forward and backward pass at once.
+
+    Attributes:
+        start: First of them among those still in training.
+        stop: Member after the last one.
+        columns: Which they are among all that began.
+        population: They themselves, sharing memory with the whole population.
+        gradients: Memory for their gradients.
+    """
+
+    start: int
+    stop: int
+    columns: slice | Tensor
+    population: ModelPopulation
+    gradients: Tensor
+
+
+class Lockstep:
+    """Members that make each step together; members can leave between two steps.
+
+    Weights and buffers of the population change in place until a member leaves; then those that stay are
+    copied.
+
+    Args:
+        task: What to learn.
+        train: Training split, on the population's device and of its dtype.
+        population: Who is trained.
+        update: Moves their weights, and keeps their moments.
+        plans: One plan for all members or one for each, see `load_minibatches`.
+
+    Attributes:
+        population: The members still in training.
+        alive: Their indices among all that began.
+        losses: Batch losses ``[steps, P]`` of all that began; NaN for steps not made.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train: Split,
+        population: ModelPopulation,
+        update: BatchedUpdate,
+        plans: Sequence[TrainingPlan],
+    ) -> None:
+        weights = population.weights
+        self.population = population
+        self.alive = list(range(len(population)))
+        self.losses = torch.full((plans[0].steps, len(weights)), math.nan).to(weights)
+        self._task, self._train, self._update, self._plans = task, train, update, plans
+        self._model = with_given_dropout(population.member(0)).to(weights.device)
+        self._parts: list[_Part] = []
+
+    def minibatches(self) -> Iterator[tuple[int, Minibatch]]:
+        """The 0-based steps with their data, in order, as `step` takes them."""
+        return enumerate(load_minibatches(self._task, self._train, self._plans, self._model))
+
+    def step(self, step: int, batch: Minibatch) -> None:
+        """Compute losses and gradients of all members and move their weights."""
+        shared = len(self._plans) == 1
+        if not self._parts:
+            self._parts = self._split(batch.x if shared else batch.x[0])
+        for part in self._parts:
+            minibatch = batch if shared else batch.of(part.columns)
+            losses = losses_and_gradients(
+                part.population, self._task.loss, *minibatch, part.gradients, shared
+            )
+            self.losses[step, part.columns] = losses.to(self.losses.dtype)
+            self._update.step(part.population.weights, part.gradients, step, part.start, part.stop)
+
+    def drop(self, gone: Container[int]) -> None:
+        """Members of these indices, of all that began, leave."""
+        kept = [k for k, member in enumerate(self.alive) if member not in gone]
+        if len(kept) < len(self.alive):
+            index = torch.tensor(kept, dtype=torch.int64, device=self.population.device)
+            self.alive, self.population = [self.alive[k] for k in kept], self.population[index]
+            self._update.select(index)
+            self._parts = []
+
+    def _split(self, x: Tensor) -> list[_Part]:
+        """Cut the population into parts of about equal size whose activations fit the cache."""
+        members, weights = len(self.population), self.population.weights
+        at_once = 1 if self.population.architecture.way == "loop" else members_at_once(self._model, x)
+        count = math.ceil(members / at_once)
+        # One after another they use the same memory for their gradients.
+        gradients = torch.empty_like(weights[: math.ceil(members / count)])
+        alive = torch.tensor(self.alive, device=weights.device)
+        everyone = members == self.losses.shape[1]
+        return [
+            _Part(
+                a, b, slice(a, b) if everyone else alive[a:b], self.population.part(a, b), gradients[: b - a]
+            )
+            for a, b in pairwise(members * k // count for k in range(count + 1))
+        ]

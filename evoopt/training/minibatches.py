@@ -1,0 +1,72 @@
+"""The minibatches of a training, with augmentation and dropout numbers: the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from evoopt.tasks.task import Split, Task, TaskData
+from evoopt.training.dropout import DropoutDraws
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.streams import augmentation_generator, dropout_generator, minibatches
+
+
+class Minibatch(NamedTuple):
+    """One step's data: shared by all members, or with a leading dimension ``[P]`` one for each.
+
+    Attributes:
+        x: Inputs ``[b, ...]``, augmented.
+        y: Targets ``[b, ...]``.
+        uniform: Numbers for the dropout modules by buffer name, see `DropoutDraws`.
+    """
+
+    x: Tensor
+    y: Tensor
+    uniform: dict[str, Tensor]
+
+    def of(self, members: slice | Tensor) -> Minibatch:
+        """The minibatches of some members, where each has its own."""
+        return Minibatch(self.x[members], self.y[members], {n: t[members] for n, t in self.uniform.items()})
+
+
+def load_minibatches(
+    task: Task, train: Split, plans: Sequence[TrainingPlan], model: nn.Module
+) -> Iterator[Minibatch]:
+    """Yield the minibatches of a training in order.
+
+    Args:
+        task: Says how to augment.
+        train: Training split, already on its device and of its dtype.
+        plans: Steps, batch size and seed: one plan for minibatches that all members share, else one for each
+            member, which differ in their seeds alone.
+        model: Any one model of the training, with given dropout, on the split's device; only read for the
+            shapes of its dropout masks.
+    """
+    drawn = [minibatches(len(train), plan) for plan in plans]
+    if not drawn[0]:
+        return
+    order = torch.stack([torch.cat(batches) for batches in drawn]).to(train.x.device)
+    augmenting = [augmentation_generator(plan) for plan in plans]
+    dropping, draws = [dropout_generator(plan) for plan in plans], DropoutDraws(model)
+    for index in torch.split(order, [len(batch) for batch in drawn[0]], dim=1):
+        x, y = train.x[index], train.y[index]
+        if task.augment is not None:
+            augmented = [task.augment(one, generator) for one, generator in zip(x, augmenting, strict=True)]
+            x = augmented[0].unsqueeze(0) if len(plans) == 1 else torch.stack(augmented)
+        uniform = [draws.draw(one, generator) for one, generator in zip(x, dropping, strict=True)]
+        if len(plans) == 1:
+            yield Minibatch(x[0], y[0], uniform[0])
+        else:
+            yield Minibatch(x, y, {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]})
+
+
+def scored_split(data: TaskData, plan: TrainingPlan) -> Split:
+    """The split a plan is scored on.
+
+    Raises:
+        SealedTestError: The plan asks for test data that is sealed.
+    """
+    return data.validation if plan.split == "validation" else data.test.open()
