@@ -18,8 +18,6 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.term import TermInputs
-from evoopt.optim.terms import TERM_BY_NAME
-from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
 
 

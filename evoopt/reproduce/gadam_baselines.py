@@ -21,8 +21,7 @@ from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.forward import evaluate_population, outputs
 from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, train_phase
-from evoopt.training.plan import PhasePlan
-from evoopt.training.plan import TrainingPlan, derive_seed
+from evoopt.training.plan import PhasePlan, TrainingPlan, derive_seed
 from evoopt.training.population import ModelPopulation
 from evoopt.training.sequential import evaluate
 from evoopt.training.streams import minibatches

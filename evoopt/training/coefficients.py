@@ -26,7 +26,7 @@ class Program:
     """What a set of rules needs computed.
 
     Attributes:
-        terms: Names of the terms, in order of their codes.
+        terms: Names of the terms, in the order of `TERMS`.
         m: Whether a first moment is kept.
         v: Whether a second moment is kept.
     """

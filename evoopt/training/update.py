@@ -12,8 +12,6 @@ from torch import Tensor
 
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
-from evoopt.optim.terms import TERM_BY_NAME
-from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
 from evoopt.training.coefficients import CONSTANTS, Program, coefficient_table
 from evoopt.training.native import update as native

@@ -25,8 +25,7 @@ from evoopt.systems.gadam.unit_model import UnitModel
 from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.task import Task
 from evoopt.training.members import Members, joined
-from evoopt.training.plan import PhasePlan
-from evoopt.training.plan import derive_seed
+from evoopt.training.plan import PhasePlan, derive_seed
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
 

@@ -13,8 +13,7 @@ from evoopt.optim.rule import check_header
 from evoopt.tasks.task import Task
 from evoopt.training.hyperparameters import Value, set_hyperparameters, update_rule
 from evoopt.training.members import Members
-from evoopt.training.plan import PhasePlan
-from evoopt.training.plan import derive_seed
+from evoopt.training.plan import PhasePlan, derive_seed
 from evoopt.training.population import ModelPopulation
 
 SCHEDULE_VERSION = 1

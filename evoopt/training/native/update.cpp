@@ -1,8 +1,9 @@
 // The update of a population: every member moves by its own rule.
 //
 // The same operations as `run_program` in evoopt/training/update.py. Terms of weight zero, whose values it adds as
-// zeros, are left out. What the terms are, evoopt/training/native/update.py writes before this file, out of the
-// registry: EVOOPT_TERMS, a sequence of TERM(place in the table of weights, whether it reads v, expression).
+// zeros, are left out. evoopt/training/native/update.py writes two lists before this file:
+// EVOOPT_CONSTANTS, of CONSTANT(name): what a table of coefficients begins with;
+// EVOOPT_TERMS, of TERM(place among the weights, whether it reads v, expression): what follows.
 
 #include <cmath>
 #include <type_traits>
@@ -29,16 +30,18 @@ struct Shape {
 constexpr int kTerms = EVOOPT_TERMS;
 #undef TERM
 
-// A column of the table of coefficients; see CONSTANTS in evoopt/training/coefficients.py. Terms follow.
+// A column of the table of coefficients.
 template <class T> struct Rule {
-  T lr, decay, m_scale, v_scale, beta1, other1, beta2, other2, eps, clip, nesterov, beta3;
+#define CONSTANT(NAME) T NAME;
+  EVOOPT_CONSTANTS
+#undef CONSTANT
   T weight[kTerms] = {};
   bool used[kTerms] = {}, reads_v;  // quicker to test, for every few numbers, than weights are
 
   Rule(const Shape &s, const T *column, const long *places) {
-    T *fixed[] = {&lr,     &decay,  &m_scale, &v_scale, &beta1,    &other1,
-                  &beta2,  &other2, &eps,     &clip,    &nesterov, &beta3};
-    for (T *value : fixed) *value = *column, column += s.columns;
+#define CONSTANT(NAME) NAME = *column, column += s.columns;
+    EVOOPT_CONSTANTS
+#undef CONSTANT
     for (long t = 0; t < s.terms; ++t, column += s.columns) used[places[t]] = (weight[places[t]] = *column) != 0;
 #define TERM(PLACE, READS_V, ...) || (READS_V && used[PLACE])
     reads_v = false EVOOPT_TERMS;
@@ -67,13 +70,13 @@ inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
     each([&](int i) {
       V &kept = reinterpret_cast<V *>(m_at)[i];
       previous[i] = kept;
-      kept = r.beta1 * previous[i] + r.other1 * gs[i];
+      kept = r.beta1 * previous[i] + r.one_minus_beta1 * gs[i];
       ms[i] = kept * r.m_scale;
     });
   if (v_at)
     each([&](int i) {
       V &kept = reinterpret_cast<V *>(v_at)[i];
-      kept = r.beta2 * kept + r.other2 * vs[i];
+      kept = r.beta2 * kept + r.one_minus_beta2 * vs[i];
       vs[i] = kept * r.v_scale;
     });
 
@@ -84,7 +87,7 @@ inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
     for (int l = 0; l < LANES; ++l) x[l] = std::sqrt(x[l]);
     return x;
   };
-  const T eps = r.eps, nesterov_beta = r.nesterov, beta3 = r.beta3;
+  const T eps = r.eps, nesterov_beta = r.nesterov_beta, beta3 = r.beta3;
   if (r.reads_v) each([&](int i) { vs[i] = sqrt(vs[i]) + eps; });
 #define TERM(PLACE, READS_V, ...)                                                \
   if (__builtin_expect(r.used[PLACE], false)) each([&](int i) {                  \

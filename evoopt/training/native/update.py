@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from evoopt.optim.terms import TERMS
+from evoopt.training.coefficients import CONSTANTS
 from evoopt.training.native.arguments import TYPES, address, stride
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
@@ -66,5 +67,7 @@ def _function(dtype: torch.dtype) -> Callable[..., None]:
 
 
 def _library() -> ctypes.CDLL | None:
+    constants = (f"CONSTANT({name})" for name in CONSTANTS)
     terms = (f"TERM({place}, {'v' in term.uses:d}, {term.cpp})" for place, term in enumerate(_TERMS))
-    return library("update", f"#define EVOOPT_TERMS {' '.join(terms)}\n")
+    lists = {"CONSTANTS": constants, "TERMS": terms}
+    return library("update", "".join(f"#define EVOOPT_{name} {' '.join(x)}\n" for name, x in lists.items()))

@@ -25,8 +25,7 @@ from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.phase import PhaseEngine
-from evoopt.training.plan import PhasePlan
-from evoopt.training.plan import derive_seed
+from evoopt.training.plan import PhasePlan, derive_seed
 from evoopt.training.streams import initial_model, minibatches
 
 

@@ -34,9 +34,8 @@ from evoopt.tasks.task import Task, TaskData
 from evoopt.training.forward import evaluate_population
 from evoopt.training.hyperparameters import Value, update_rule
 from evoopt.training.members import Members
-from evoopt.training.plan import PhasePlan
 from evoopt.training.phase import train_phase
-from evoopt.training.plan import derive_seed
+from evoopt.training.plan import PhasePlan, derive_seed
 from evoopt.training.population import ModelPopulation
 
 LR = {"min": 1e-4, "max": 0.3, "default": 1e-2, "scale": "log"}
