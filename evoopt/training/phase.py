@@ -106,7 +106,7 @@ def _reference(task: Task, train: Split, members: Members, plan: PhasePlan) -> T
         if members.steps[i]:
             _go_on(optimizer, tensors, moments, members.steps[i])
         curve: list[float] = []
-        plain_loop(task, model, optimizer, load_minibatches(task, train, [one], model), curve)
+        plain_loop(task.loss, model, optimizer, load_minibatches(task, train, [one], model), curve)
         losses[:, i] = torch.tensor(curve, dtype=losses.dtype)
         with torch.no_grad():
             for name, stack in {**population.parameters, **population.state}.items():
