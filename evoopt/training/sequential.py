@@ -166,7 +166,7 @@ def plain_loop(
         optimizer: Moves them.
         batches: The data of each step.
         losses: The batch loss of each completed step is appended.
-        max_loss: A larger batch loss, or NaN, is a divergence, found before the backward pass; with None the
+        max_loss: A larger batch loss, or NaN, is a divergence, seen before the backward pass; with None the
             training goes on whatever the loss is.
 
     Raises:
