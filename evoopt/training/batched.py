@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -71,8 +71,14 @@ def train_batched(
     options = options or EngineOptions()
     if options.precision != "full" and torch.device(device).type != "cuda":
         raise EvooptError(f"precision {options.precision!r} needs a CUDA device; use 'full'")
-    train, scored = data.train.to(device, dtype), scored_split(data, plan).to(device, dtype)
-    return _train(task, data, train, scored, rules, plan, keep_losses, dtype, options)
+    scored = scored_split(data, plan).to(device, dtype)
+    training = _Training(task, data.train.to(device, dtype), plan, dtype, options)
+
+    def alone(rule: UpdateRule) -> list[TrainingResult]:
+        return train_sequential(task, data, [rule], plan, device, dtype=dtype, keep_losses=True)
+
+    results = training.in_groups(list(rules), scored, alone)
+    return results if keep_losses else [replace(result, losses=()) for result in results]
 
 
 def seconds_per_step(
@@ -100,7 +106,7 @@ def seconds_per_step(
     train = data.train.to(device, torch.float32)
     times: list[float] = []
     with computing_in(options.precision):
-        lockstep = _start(task, train, rules, plan, torch.float32, options)
+        lockstep = _Training(task, train, plan, torch.float32, options).begin(rules)
         for step, batch in lockstep.minibatches():
             started = time.perf_counter()
             lockstep.step(step, batch)
@@ -112,106 +118,99 @@ def seconds_per_step(
     return statistics.median(times[1:] or times)
 
 
-def _train(
-    task: Task,
-    data: TaskData,
-    train: Split,
-    scored: Split,
-    rules: Sequence[UpdateRule],
-    plan: TrainingPlan,
-    keep_losses: bool,
-    dtype: torch.dtype,
-    options: EngineOptions,
-) -> list[TrainingResult]:
-    if not rules:
-        return []
-    try:
-        with computing_in(options.precision):
-            started = time.perf_counter()
-            lockstep = _start(task, train, rules, plan, dtype, options)
-            most = _most_members(lockstep.population, plan)
-            if len(rules) <= most:
-                results = _finish(lockstep, task, scored, plan, options.check_every, keep_losses)
-                seconds = (time.perf_counter() - started) / len(rules)
-                return [replace(result, seconds=seconds) for result in results]
-            count = math.ceil(len(rules) / most)
-            del lockstep
-    except Exception as error:
-        # Never in silence: a failure that has nothing to do with size would make every training slow.
-        warnings.warn(
-            f"{len(rules)} members of task {task.name!r} could not be trained as one program, "
-            f"smaller groups are tried: {type(error).__name__}: {error}",
-            stacklevel=2,
-        )
-        if len(rules) == 1:
-            return train_sequential(task, data, rules, plan, train.x.device, keep_losses, dtype=dtype)
-        count = 2
-    if train.x.is_cuda:
-        torch.cuda.empty_cache()
-    return [
-        result
-        for a, b in pairwise(len(rules) * k // count for k in range(count + 1))
-        for result in _train(task, data, train, scored, rules[a:b], plan, keep_losses, dtype, options)
-    ]
+@dataclass(frozen=True)
+class _Training:
+    """What groups of members that start now have in common."""
 
+    task: Task
+    train: Split
+    plan: TrainingPlan
+    dtype: torch.dtype
+    options: EngineOptions
 
-def _start(
-    task: Task,
-    train: Split,
-    rules: Sequence[UpdateRule],
-    plan: TrainingPlan,
-    dtype: torch.dtype,
-    options: EngineOptions,
-) -> Lockstep:
-    """Copies of the seed's model, one per rule, that have not made a step."""
-    device = train.x.device
-    model = initial_model(task, plan.seed).to(device, dtype)
-    population = ModelPopulation.from_model(model, len(rules), _way(options.way, model, device))
-    update = BatchedUpdate(rules, plan.total_steps, population.weights, options.compile, plan.steps)
-    return Lockstep(task, train, population, update, [plan])
+    def in_groups(
+        self, rules: list[UpdateRule], scored: Split, alone: Callable[[UpdateRule], list[TrainingResult]]
+    ) -> list[TrainingResult]:
+        """Train all members at once, or in groups if they are too many or that fails."""
+        if not rules:
+            return []
+        try:
+            with computing_in(self.options.precision):
+                started = time.perf_counter()
+                lockstep = self.begin(rules)
+                most = self._most_members(lockstep.population)
+                if len(rules) <= most:
+                    results = self._finish(lockstep, scored)
+                    seconds = (time.perf_counter() - started) / len(rules)
+                    return [replace(result, seconds=seconds) for result in results]
+                count = math.ceil(len(rules) / most)
+                del lockstep
+        except Exception as error:
+            # Never in silence: a failure that has nothing to do with size would make every training slow.
+            warnings.warn(
+                f"{len(rules)} members of task {self.task.name!r} could not be trained as one program, "
+                f"smaller groups are tried: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
+            if len(rules) == 1:
+                return alone(rules[0])
+            count = 2
+        if self.train.x.is_cuda:
+            torch.cuda.empty_cache()
+        groups = pairwise(len(rules) * k // count for k in range(count + 1))
+        return [result for a, b in groups for result in self.in_groups(rules[a:b], scored, alone)]
 
+    def begin(self, rules: Sequence[UpdateRule]) -> Lockstep:
+        """Copies of the seed's model, one per rule, that have not made a step."""
+        device, plan = self.train.x.device, self.plan
+        model = initial_model(self.task, plan.seed).to(device, self.dtype)
+        way = self.options.way
+        if way == "auto" and device.type == "cuda" and any(isinstance(m, nn.Conv2d) for m in model.modules()):
+            way = "vmap"  # cuDNN's grouped convolutions need no shifted copies
+        population = ModelPopulation.from_model(model, len(rules), way)
+        compile = self.options.compile
+        update = BatchedUpdate(rules, plan.total_steps, population.weights, compile, plan.steps)
+        return Lockstep(self.task, self.train, population, update, [plan])
 
-def _most_members(population: ModelPopulation, plan: TrainingPlan) -> int:
-    """More members than this are trained in groups, one group after another."""
-    weights = population.weights
-    if weights.is_cuda or plan.rung is not None or population.architecture.way == "loop":
-        return len(weights)
-    return members_in_cache(weights.shape[1], weights.element_size())
+    def _most_members(self, population: ModelPopulation) -> int:
+        """More members than this are trained in groups, one group after another."""
+        weights = population.weights
+        if weights.is_cuda or self.plan.rung is not None or population.architecture.way == "loop":
+            return len(weights)
+        return members_in_cache(weights.shape[1], weights.element_size())
 
-
-def _finish(
-    lockstep: Lockstep, task: Task, scored: Split, plan: TrainingPlan, check_every: int, keep_losses: bool
-) -> list[TrainingResult]:
-    """Train and score; members that diverged since the last look, or are to stop, leave at the next."""
-    looks = {*range(check_every, plan.steps, check_every), plan.rung, plan.steps}
-    results: dict[int, TrainingResult] = {}
-    losses = lockstep.losses[:0].cpu()
-    for step, batch in lockstep.minibatches():
-        lockstep.step(step, batch)
-        if step + 1 in looks:
-            losses = torch.cat([losses, lockstep.losses[len(losses) : step + 1].cpu()])
-            results |= _diverged(losses, lockstep.alive, plan.max_loss)
-            if step + 1 == plan.rung:
-                curves = [[] if i in results else curve for i, curve in enumerate(losses.T.tolist())]
-                worse = set(lockstep.alive) - set(better_half(curves, plan.window)) - set(results)
-                results |= dict.fromkeys(worse, TrainingResult.unsuccessful("stopped", STOPPED, step + 1))
-            lockstep.drop(results)
-        if not lockstep.alive:
-            break
-    curves = losses.T.tolist()
-    scores: list[list[float]] = [[], []]
-    if lockstep.alive:
-        scores = [column.tolist() for column in evaluate_population(lockstep.population, task, scored)]
-    for i, loss, metric in zip(lockstep.alive, *scores, strict=True):
-        if math.isfinite(loss):
-            tail = tail_mean(curves[i], plan.window)
-            results[i] = TrainingResult("ok", "", plan.steps, tail, loss, metric, seconds=0.0)
-        else:
-            results[i] = TrainingResult.unsuccessful("diverged", NOT_FINITE, plan.steps)
-    ordered = [results[i] for i in range(len(curves))]
-    if not keep_losses:
-        return ordered
-    return [replace(r, losses=tuple(curve[: r.steps])) for r, curve in zip(ordered, curves, strict=True)]
+    def _finish(self, lockstep: Lockstep, scored: Split) -> list[TrainingResult]:
+        """Train and score; members that diverged since the last look, or are to stop, leave at the next."""
+        plan, every = self.plan, self.options.check_every
+        looks = {*range(every, plan.steps, every), plan.rung, plan.steps}
+        results: dict[int, TrainingResult] = {}
+        losses = lockstep.losses[:0].cpu()
+        for step, batch in lockstep.minibatches():
+            lockstep.step(step, batch)
+            if step + 1 in looks:
+                losses = torch.cat([losses, lockstep.losses[len(losses) : step + 1].cpu()])
+                results |= _diverged(losses, lockstep.alive, plan.max_loss)
+                if step + 1 == plan.rung:
+                    curves = [[] if i in results else curve for i, curve in enumerate(losses.T.tolist())]
+                    worse = set(lockstep.alive) - set(better_half(curves, plan.window)) - set(results)
+                    results |= dict.fromkeys(worse, TrainingResult.unsuccessful("stopped", STOPPED, step + 1))
+                lockstep.drop(results)
+            if not lockstep.alive:
+                break
+        curves = losses.T.tolist()
+        scores: list[list[float]] = [[], []]
+        if lockstep.alive:
+            columns = evaluate_population(lockstep.population, self.task, scored)
+            scores = [column.tolist() for column in columns]
+        for i, loss, metric in zip(lockstep.alive, *scores, strict=True):
+            if math.isfinite(loss):
+                tail = tail_mean(curves[i], plan.window)
+                results[i] = TrainingResult("ok", "", plan.steps, tail, loss, metric, seconds=0.0)
+            else:
+                results[i] = TrainingResult.unsuccessful("diverged", NOT_FINITE, plan.steps)
+        return [
+            replace(results[i], losses=tuple(curve[: results[i].steps])) for i, curve in enumerate(curves)
+        ]
 
 
 def _diverged(losses: Tensor, members: Sequence[int], max_loss: float) -> dict[int, TrainingResult]:
@@ -222,9 +221,3 @@ def _diverged(losses: Tensor, members: Sequence[int], max_loss: float) -> dict[i
         i: TrainingResult.unsuccessful("diverged", bad_loss(float(losses[step, i]), step), step)
         for i, step in first.items()
     }
-
-
-def _way(wanted: Way | Literal["auto"], model: nn.Module, device: torch.device) -> Way | Literal["auto"]:
-    if wanted == "auto" and device.type == "cuda" and any(isinstance(m, nn.Conv2d) for m in model.modules()):
-        return "vmap"  # cuDNN's grouped convolutions need no shifted copies
-    return wanted

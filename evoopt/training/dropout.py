@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,19 +87,14 @@ class DropoutDraws:
         self._shapes: dict[torch.Size, list[torch.Size]] = {}
 
     def draw(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw numbers for a minibatch.
+        """Numbers for a minibatch ``x``, keyed by the name of each module's ``uniform`` buffer.
 
-        Args:
-            x: The minibatch.
-            generator: On the CPU; numbers are drawn there in float32, whatever the model's device and dtype.
-
-        Returns:
-            Numbers by the name of each module's ``uniform`` buffer.
+        They are drawn on the CPU in float32, whatever the model's device and dtype.
         """
         if not self._modules:
             return {}
         if x.shape not in self._shapes:
-            self._shapes[x.shape] = _needed_shapes(self._model, (m for _, m in self._modules), x)
+            self._shapes[x.shape] = _needed_shapes(self._model, [m for _, m in self._modules], x)
         shapes = self._shapes[x.shape]
         return {
             f"{name}.uniform": torch.rand(shape, generator=generator).to(x.device, non_blocking=True)
@@ -113,18 +108,17 @@ def give(model: nn.Module, draws: dict[str, Tensor]) -> None:
         module.uniform = draws[f"{name}.uniform"]
 
 
-def _needed_shapes(model: nn.Module, modules: Iterable[GivenDropout], x: Tensor) -> list[torch.Size]:
-    found = list(modules)
+def _needed_shapes(model: nn.Module, modules: Sequence[GivenDropout], x: Tensor) -> list[torch.Size]:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    for module in found:
+    for module in modules:
         module.dry_run, module.wanted = True, torch.Size()
     try:
         with torch.no_grad():
             torch.func.functional_call(model, buffers, (x,))  # leaves BatchNorm's own buffers alone
     finally:
-        for module in found:
+        for module in modules:
             module.dry_run = False
-    return [module.wanted or torch.Size() for module in found]
+    return [module.wanted or torch.Size() for module in modules]
 
 
 def _mask_shape(shape: torch.Size) -> torch.Size:

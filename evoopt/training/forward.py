@@ -68,9 +68,9 @@ def losses_and_gradients(
     """
     _set_mode(population, True)
     targets = population.views(gradients)
-    found: Mapping[str, Tensor | None]
+    computed: Mapping[str, Tensor | None]
     if population.architecture.way == "stacked":
-        losses, found = stacked_gradients(
+        losses, computed = stacked_gradients(
             population.architecture.layers,
             {**_tensors(population, uniform), **{f"{name}.grad": target for name, target in targets.items()}},
             x,
@@ -82,9 +82,9 @@ def losses_and_gradients(
         with torch.enable_grad():
             losses = population_losses(loss, _outputs(population, leaves, x, uniform, shared), y, shared)
             by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
-        found = dict(zip(leaves, by_autograd, strict=True))
+        computed = dict(zip(leaves, by_autograd, strict=True))
     for name, target in targets.items():
-        gradient = found.get(name)
+        gradient = computed.get(name)
         if gradient is None:
             target.zero_()
         elif gradient is not target:
@@ -112,17 +112,17 @@ def _outputs(
     template = population.architecture.template
     stacks = {**_tensors(population, None), **parameters}
     if population.architecture.way == "vmap":
-        one = lambda own, inputs, drawn: functional_call(template, {**own, **drawn}, (inputs,))  # noqa: E731
+        one = lambda member, inputs, drawn: functional_call(template, {**member, **drawn}, (inputs,))  # noqa: E731
         each = None if shared else 0
         return vmap(one, in_dims=(0, each, each))(stacks, x, dict(uniform))  # type: ignore[no-any-return]
-    found = []
+    predictions = []
     for i in range(len(population)):
-        own = {name: t[i] for name, t in stacks.items()}
+        member = {name: t[i] for name, t in stacks.items()}
         inputs, drawn = (x, uniform) if shared else (x[i], {name: t[i] for name, t in uniform.items()})
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        found.append(functional_call(template, {**own, **drawn}, (inputs,)))
-    return torch.stack(found)
+        predictions.append(functional_call(template, {**member, **drawn}, (inputs,)))
+    return torch.stack(predictions)
 
 
 def losses_and_their_gradient(
@@ -132,8 +132,8 @@ def losses_and_their_gradient(
     if _classifies(loss, predictions, y, shared):
         if cross_entropy.suits(predictions, y):
             classes = y.unsqueeze(0) if shared else y
-            if found := cross_entropy.losses_and_gradient(predictions.transpose(1, 2), classes):
-                return found[0], found[1].transpose(1, 2)
+            if result := cross_entropy.losses_and_gradient(predictions.transpose(1, 2), classes):
+                return result[0], result[1].transpose(1, 2)
         log_p = F.log_softmax(predictions.transpose(1, 2), dim=1)
         index = y.expand(len(log_p), 1, -1) if shared else y.unsqueeze(1)
         log_likelihood = log_p.gather(1, index)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.task import Split
+from evoopt.training.forward import Loss
+from evoopt.training.minibatches import Minibatch
 from evoopt.training.plan import TrainingPlan
+from evoopt.training.sequential import Diverged, plain_loop
 from evoopt.training.streams import minibatches
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -29,7 +32,7 @@ def train_on(
     seed: int,
     *,
     make_optimizer: MakeOptimizer = KERAS_ADAM,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    loss: Loss = F.cross_entropy,
     batch_size: int = 32,
     device: torch.device | str = "cpu",
 ) -> nn.Module:
@@ -51,15 +54,15 @@ def train_on(
     Raises:
         EvooptError: The loss is no longer finite.
     """
-    trained, data = copy.deepcopy(model).to(device).train(), train.to(device)
-    optimizer = make_optimizer(trained.parameters())
+    trained, data = copy.deepcopy(model).to(device), train.to(device)
+    indices = (index.to(device) for index in minibatches(len(data), TrainingPlan(steps, seed, batch_size)))
+    batches = (Minibatch(data.x[index], data.y[index], {}) for index in indices)
+    optimizer, losses = make_optimizer(trained.parameters()), list[float]()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for step, index in enumerate(minibatches(len(data), TrainingPlan(steps, seed, batch_size))):
-            optimizer.zero_grad()
-            value = loss(trained(data.x[index.to(device)]), data.y[index.to(device)])
-            if not math.isfinite(float(value.detach())):
-                raise EvooptError(f"training diverged at step {step + 1}: use a smaller learning rate")
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+        try:
+            plain_loop(loss, trained, optimizer, batches, losses, sys.float_info.max)
+        except Diverged:
+            message = f"training diverged at step {len(losses) + 1}: use a smaller learning rate"
+            raise EvooptError(message) from None
     return trained.cpu().eval()

@@ -65,13 +65,13 @@ def set_hyperparameters(
     Raises:
         EvooptError: A value that does not fit.
     """
-    members.rules = tuple(update_rule(own, optimizer) for own in values)
+    members.rules = tuple(update_rule(one, optimizer) for one in values)
     for name in values[0] if values else ():
         if name in RULE_NAMES:
             continue
         for stack in _stacks(name, members.population):
-            for k, own in enumerate(values):
-                stack[k].fill_(_number(name, own[name]))
+            for k, one in enumerate(values):
+                stack[k].fill_(_number(name, one[name]))
 
 
 def _stacks(name: str, population: ModelPopulation) -> list[Tensor]:

@@ -57,17 +57,17 @@ class Inference:
             {name: _channels_last(view[0]) for name, view in self._layout.views(row.unsqueeze(0)).items()}
             for row in rows.to("cpu", self._dtype)
         ]
-        found: list[list[Tensor]] = [[] for _ in members]
+        results: list[list[Tensor]] = [[] for _ in members]
         for batch in self._batches:
             inputs = batch if self._columns is None else self._columns(batch)
             version = inputs._version
-            for own, outputs in zip(members, found, strict=True):
-                for name, weight in own.items():
+            for weights, outputs in zip(members, results, strict=True):
+                for name, weight in weights.items():
                     self._parameters[name].data = weight
                 outputs.append(self._model(inputs))
             if inputs._version != version:
                 raise EvooptError("the model changes its inputs in place; have its forward() work on a copy")
-        return torch.stack([torch.cat(outputs) for outputs in found])
+        return torch.stack([torch.cat(outputs) for outputs in results])
 
 
 def batch_size(model: nn.Module, x: Tensor) -> int:
@@ -102,8 +102,8 @@ class PooledColumns:
         for axis in (2, 3):
             windows = windows.unfold(axis, self._kernel[axis - 2], self._stride[axis - 2])
         height, width = (size // 2 * 2 for size in windows.shape[2:4])
-        places = [windows[:, :, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
-        return torch.stack([place.permute(1, 4, 5, 0, 2, 3) for place in places]).flatten(1, 3)
+        corners = [windows[:, :, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+        return torch.stack([corner.permute(1, 4, 5, 0, 2, 3) for corner in corners]).flatten(1, 3)
 
 
 class PooledConvolution(nn.Module):
@@ -119,8 +119,8 @@ class PooledConvolution(nn.Module):
         first, *others = columns.flatten(2).transpose(1, 2)
         out = first @ kernel
         product = torch.empty_like(out)
-        for place in others:
-            torch.maximum(out, torch.mm(place, kernel, out=product), out=out)
+        for corner in others:
+            torch.maximum(out, torch.mm(corner, kernel, out=product), out=out)
         if self.convolution.bias is not None:
             out += self.convolution.bias
         images: Tensor = out.view(*columns.shape[2:], -1)

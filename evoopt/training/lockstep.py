@@ -27,7 +27,7 @@ class _Part(NamedTuple):
         start: First of them among those still in training.
         stop: Member after the last one.
         columns: Which they are among all that began.
-        population: They themselves, sharing memory with the whole population.
+        population: The members, sharing memory with the whole population.
         gradients: Memory for their gradients.
     """
 
@@ -108,9 +108,9 @@ class Lockstep:
         gradients = torch.empty_like(weights[: math.ceil(members / count)])
         alive = torch.tensor(self.alive, device=weights.device)
         everyone = members == self.losses.shape[1]
-        return [
-            _Part(
-                a, b, slice(a, b) if everyone else alive[a:b], self.population.part(a, b), gradients[: b - a]
-            )
-            for a, b in pairwise(members * k // count for k in range(count + 1))
-        ]
+        parts = []
+        for start, stop in pairwise(members * k // count for k in range(count + 1)):
+            columns = slice(start, stop) if everyone else alive[start:stop]
+            part = self.population.part(start, stop)
+            parts.append(_Part(start, stop, columns, part, gradients[: stop - start]))
+        return parts

@@ -93,8 +93,8 @@ class Members:
         """
         zero = torch.zeros_like(tensors["weights"]) if "weights" in tensors else torch.empty(0)
         tensors = {"m": zero, "v": zero, **tensors}
-        own = {"m": self.m, "v": self.v, **self.tensors()}
-        if {n: t.shape[1:] for n, t in tensors.items()} != {n: t.shape[1:] for n, t in own.items()}:
+        expected = {"m": self.m, "v": self.v, **self.tensors()}
+        if {n: t.shape[1:] for n, t in tensors.items()} != {n: t.shape[1:] for n, t in expected.items()}:
             raise EvooptError("the saved models are not of this architecture")
         device, old = self.m.device, self.population
         given = {name: t.to(device) for name, t in tensors.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.dropout import DropoutDraws
 from evoopt.training.plan import TrainingPlan
-from evoopt.training.streams import augmentation_generator, dropout_generator, minibatches
+from evoopt.training.streams import AUGMENTATION, DROPOUT, generator, minibatches
 
 
 class Minibatch(NamedTuple):
@@ -49,14 +49,14 @@ def load_minibatches(
     if not drawn[0]:
         return
     order = torch.stack([torch.cat(batches) for batches in drawn]).to(train.x.device)
-    augmenting = [augmentation_generator(plan) for plan in plans]
-    dropping, draws = [dropout_generator(plan) for plan in plans], DropoutDraws(model)
+    augmenting, dropping = ([generator(plan, stream) for plan in plans] for stream in (AUGMENTATION, DROPOUT))
+    draws = DropoutDraws(model)
     for index in torch.split(order, [len(batch) for batch in drawn[0]], dim=1):
         x, y = train.x[index], train.y[index]
         if task.augment is not None:
-            augmented = [task.augment(one, generator) for one, generator in zip(x, augmenting, strict=True)]
+            augmented = [task.augment(one, source) for one, source in zip(x, augmenting, strict=True)]
             x = augmented[0].unsqueeze(0) if len(plans) == 1 else torch.stack(augmented)
-        uniform = [draws.draw(one, generator) for one, generator in zip(x, dropping, strict=True)]
+        uniform = [draws.draw(one, source) for one, source in zip(x, dropping, strict=True)]
         if len(plans) == 1:
             yield Minibatch(x[0], y[0], uniform[0])
         else:

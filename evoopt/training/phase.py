@@ -63,33 +63,22 @@ def train_phase(
 
 
 def _together(task: Task, train: Split, members: Members, plan: PhasePlan, one_by_one: bool) -> Tensor:
-    population, given = members.population, members.population.architecture.layout
-    if one_by_one:
-        population = _one_by_one(population)
-    layout = population.architecture.layout  # kernels may lie in memory in another order
-    m, v = given.rows_in(layout, members.m), given.rows_in(layout, members.v)
+    population, given = members.population, members.population.architecture
+    architecture = Architecture.of(given.model, "loop") if one_by_one else given
+    # Ways may store kernels in different order; where they do not, these are the members' own tensors.
+    before = (population.weights, members.m, members.v)
+    weights, m, v = (given.layout.rows_in(architecture.layout, rows) for rows in before)
     plans = [plan.single(seed) for seed in plan.seeds]
     update = BatchedUpdate(
-        members.rules, plans[0].total_steps, population.weights, "auto", plan.steps, (m, v), members.steps
+        members.rules, plans[0].total_steps, weights, "auto", plan.steps, (m, v), members.steps
     )
-    lockstep = Lockstep(task, train, population, update, plans)
+    trained = ModelPopulation(architecture, weights, population.state, population.rates)
+    lockstep = Lockstep(task, train, trained, update, plans)
     for step, batch in lockstep.minibatches():
         lockstep.step(step, batch)
-    if layout != given:
-        for rows, before in (
-            (population.weights, members.population.weights),
-            (m, members.m),
-            (v, members.v),
-        ):
-            before.copy_(layout.rows_in(given, rows))
+    for old, rows in zip(before, (weights, m, v), strict=True):
+        old.copy_(architecture.layout.rows_in(given.layout, rows))
     return lockstep.losses.cpu()
-
-
-def _one_by_one(population: ModelPopulation) -> ModelPopulation:
-    """The same members run one after another, with the same buffers and rates."""
-    architecture = Architecture.of(population.architecture.model, "loop")
-    weights = population.architecture.layout.rows_in(architecture.layout, population.weights)
-    return ModelPopulation(architecture, weights, population.state, population.rates)
 
 
 def _reference(task: Task, train: Split, members: Members, plan: PhasePlan) -> Tensor:
@@ -106,7 +95,7 @@ def _reference(task: Task, train: Split, members: Members, plan: PhasePlan) -> T
         if members.steps[i]:
             _go_on(optimizer, tensors, moments, members.steps[i])
         curve: list[float] = []
-        plain_loop(task, model, optimizer, load_minibatches(task, train, [one], model), curve)
+        plain_loop(task.loss, model, optimizer, load_minibatches(task, train, [one], model), curve)
         losses[:, i] = torch.tensor(curve, dtype=losses.dtype)
         with torch.no_grad():
             for name, stack in {**population.parameters, **population.state}.items():

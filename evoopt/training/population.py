@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -150,21 +150,15 @@ class ModelPopulation:
     def __getitem__(self, indices: Tensor | Sequence[int]) -> ModelPopulation:
         """A new population of copies of the members at ``indices``, which may repeat."""
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
-        return ModelPopulation(
-            self.architecture,
-            self.weights[index],
-            {name: t[index] for name, t in self.state.items()},
-            {name: t[index] for name, t in self.rates.items()},
-        )
+        return self._mapped(lambda stack: stack[index])
 
     def part(self, start: int, stop: int) -> ModelPopulation:
         """Members ``start`` to ``stop - 1``, sharing memory with this population."""
-        return ModelPopulation(
-            self.architecture,
-            self.weights[start:stop],
-            {name: t[start:stop] for name, t in self.state.items()},
-            {name: t[start:stop] for name, t in self.rates.items()},
-        )
+        return self._mapped(lambda stack: stack[start:stop])
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> ModelPopulation:
+        state, rates = ({n: change(t) for n, t in stacks.items()} for stacks in (self.state, self.rates))
+        return ModelPopulation(self.architecture, change(self.weights), state, rates)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ModelPopulation:
         """The population on a device, its weights and floating-point buffers converted to ``dtype``."""
@@ -178,10 +172,10 @@ class ModelPopulation:
     def member(self, index: int) -> nn.Module:
         """Member ``index`` as a module of the original architecture, on the CPU, independent of the rest."""
         model = copy.deepcopy(self.architecture.model).to(self.weights.dtype)
-        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         with torch.no_grad():
             for name, stack in {**self.parameters, **self.state}.items():
-                own[name].copy_(stack[index])
+                tensors[name].copy_(stack[index])
         for name, rate in self.rates.items():
             model.get_submodule(name).p = float(rate[index])  # type: ignore[assignment]
         return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.dropout import give, with_given_dropout
+from evoopt.training.forward import Loss
 from evoopt.training.halving import STOPPED, better_half
 from evoopt.training.minibatches import Minibatch, load_minibatches, scored_split
 from evoopt.training.plan import Outcome, TrainingPlan, TrainingResult
@@ -78,82 +79,70 @@ def train_sequential(
         SealedTestError: The plan asks for test data that is sealed.
     """
     train, scored = data.train.to(device, dtype), scored_split(data, plan).to(device, dtype)
-    members = [_Member(task, train, scored, rule, plan, dtype, make_optimizer) for rule in rules]
+    members = [_Member(task, train, scored, plan, dtype, make_optimizer, rule) for rule in rules]
     if plan.rung is not None:
         for member in members:
             member.advance(plan.rung)
         curves = [member.losses if member.ended is None else [] for member in members]
         for index in set(range(len(members))) - set(better_half(curves, plan.window)):
-            members[index].end("stopped", STOPPED)
-    return [member.finish(keep_losses) for member in members]
+            members[index].ended = members[index].ended or ("stopped", STOPPED)
+    results = [member.finish() for member in members]
+    return results if keep_losses else [replace(result, losses=()) for result in results]
 
 
+@dataclass
 class _Member:
     """The training of one model, which can pause between steps."""
 
-    def __init__(
-        self,
-        task: Task,
-        train: Split,
-        scored: Split,
-        rule: Any,
-        plan: TrainingPlan,
-        dtype: torch.dtype,
-        make_optimizer: MakeOptimizer,
-    ) -> None:
-        self.losses: list[float] = []
-        self.ended: tuple[Outcome, str] | None = None
-        self._seconds = 0.0
-        self._task, self._train, self._scored, self._plan = task, train, scored, plan
-        self._rule, self._dtype, self._make_optimizer = rule, dtype, make_optimizer
-        self._model: nn.Module | None = None
+    task: Task
+    train: Split
+    scored: Split
+    plan: TrainingPlan
+    dtype: torch.dtype
+    make_optimizer: MakeOptimizer
+    rule: Any
+    model: nn.Module | None = None
+    losses: list[float] = field(default_factory=list)
+    scores: tuple[float, float] = (math.nan, math.nan)
+    ended: tuple[Outcome, str] | None = None
+    seconds: float = 0.0
 
-    def advance(self, steps: int) -> None:
-        """Train until ``steps`` steps are done, or the member ends."""
+    def advance(self, steps: int, score: bool = False) -> None:
+        """Train until ``steps`` steps are done, and score then; unless the member has ended or ends."""
+        if self.ended is not None:
+            return
         started = time.perf_counter()
         try:
-            if self._model is None:
-                self._model = self._start()
+            if self.model is None:
+                self.model = self._begin()
             batches = islice(self._batches, steps - len(self.losses))
-            plain_loop(self._task, self._model, self._optimizer, batches, self.losses, self._plan.max_loss)
+            plain_loop(self.task.loss, self.model, self._optimizer, batches, self.losses, self.plan.max_loss)
+            if score:
+                self.scores = evaluate(self.task, self.model, self.scored)
+                if not math.isfinite(self.scores[0]):
+                    raise Diverged(NOT_FINITE)
         except Diverged as error:
-            self.end("diverged", str(error))
+            self.ended = ("diverged", str(error))
         except Exception as error:
-            self.end("failed", describe(error))
-        self._seconds += time.perf_counter() - started
+            self.ended = ("failed", describe(error))
+        self.seconds += time.perf_counter() - started
 
-    def finish(self, keep_losses: bool) -> TrainingResult:
-        """Train to the end and score."""
+    def finish(self) -> TrainingResult:
+        """Train to the end, score and report."""
+        self.advance(self.plan.steps, score=True)
+        self.model, steps = None, len(self.losses)
         if self.ended is None:
-            self.advance(self._plan.steps)
-        started = time.perf_counter()
-        loss = metric = math.nan
-        if self.ended is None and self._model is not None:
-            try:
-                loss, metric = evaluate(self._task, self._model, self._scored)
-                if not math.isfinite(loss):
-                    self.end("diverged", NOT_FINITE)
-            except Exception as error:
-                self.end("failed", describe(error))
-        self._model = None
-        steps, seconds = len(self.losses), self._seconds + time.perf_counter() - started
-        if self.ended is None:
-            tail = tail_mean(self.losses, self._plan.window)
-            result = TrainingResult("ok", "", steps, tail, loss, metric, seconds)
+            tail = tail_mean(self.losses, self.plan.window)
+            result = TrainingResult("ok", "", steps, tail, *self.scores, self.seconds)
         else:
-            result = TrainingResult.unsuccessful(*self.ended, steps, seconds)
-        return replace(result, losses=tuple(self.losses)) if keep_losses else result
+            result = TrainingResult.unsuccessful(*self.ended, steps, self.seconds)
+        return replace(result, losses=tuple(self.losses))
 
-    def end(self, outcome: Outcome, reason: str) -> None:
-        """End the training without a score, unless it has ended already."""
-        if self.ended is None:
-            self.ended = (outcome, reason)
-
-    def _start(self) -> nn.Module:
-        plan = self._plan
-        model = with_given_dropout(initial_model(self._task, plan.seed)).to(self._train.x.device, self._dtype)
-        self._optimizer = self._make_optimizer(model, self._rule, plan.total_steps)
-        self._batches = load_minibatches(self._task, self._train, [plan], model)
+    def _begin(self) -> nn.Module:
+        plan = self.plan
+        model = with_given_dropout(initial_model(self.task, plan.seed)).to(self.train.x.device, self.dtype)
+        self._optimizer = self.make_optimizer(model, self.rule, plan.total_steps)
+        self._batches = load_minibatches(self.task, self.train, [plan], model)
         return model
 
 
@@ -162,7 +151,7 @@ class Diverged(RuntimeError):
 
 
 def plain_loop(
-    task: Task,
+    loss: Loss,
     model: nn.Module,
     optimizer: Stepper,
     batches: Iterable[Minibatch],
@@ -172,12 +161,12 @@ def plain_loop(
     """Train one model with one optimizer: what every engine does, up to rounding.
 
     Args:
-        task: Gives the loss.
+        loss: Mean loss of ``(outputs, targets)``.
         model: With given dropout; its weights change.
         optimizer: Moves them.
         batches: The data of each step.
         losses: The batch loss of each completed step is appended.
-        max_loss: A larger batch loss, or NaN, is a divergence, found before the backward pass; with None the
+        max_loss: A larger batch loss, or NaN, is a divergence, seen before the backward pass; with None the
             training goes on whatever the loss is.
 
     Raises:
@@ -186,12 +175,12 @@ def plain_loop(
     model.train()
     for batch in batches:
         give(model, batch.uniform)
-        loss = task.loss(model(batch.x), batch.y)
-        value = float(loss.detach())
+        batch_loss = loss(model(batch.x), batch.y)
+        value = float(batch_loss.detach())
         if max_loss is not None and not value <= max_loss:
             raise Diverged(bad_loss(value, len(losses)))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        batch_loss.backward()  # type: ignore[no-untyped-call]
         try:
             optimizer.step()
         except RuntimeError as error:

@@ -32,11 +32,11 @@ def stackable(model: nn.Module) -> bool:
     """Whether every layer of a model is known here, and has tensors of its own."""
     if not plain_sequential(model):
         return False
-    own = all(
+    unshared = all(
         len(list(named())) == len(list(named(remove_duplicate=False)))
         for named in (model.named_parameters, model.named_buffers)
     )
-    return own and all(rule_for(layer) is not None for _, layer in _walk(model))
+    return unshared and all(rule_for(layer) is not None for _, layer in _walk(model))
 
 
 def stacked_layers(model: nn.Module) -> list[Layer]:
@@ -47,10 +47,10 @@ def stacked_layers(model: nn.Module) -> list[Layer]:
             layers[-1] = layers[-1]._replace(rule=together)
             continue
         parameters = list(dict(module.named_parameters()))
-        own = [*parameters, *(f"{key}.grad" for key in parameters), *dict(module.named_buffers())]
+        keys = [*parameters, *(f"{key}.grad" for key in parameters), *dict(module.named_buffers())]
         rule = rule_for(module)
         assert rule is not None, "only for stackable models"
-        layers.append(Layer(module, rule, {key: f"{name}.{key}" for key in own}, bool(parameters)))
+        layers.append(Layer(module, rule, {key: f"{name}.{key}" for key in keys}, bool(parameters)))
     return layers
 
 
@@ -109,8 +109,8 @@ def stacked_gradients(
     for k in range(len(done) - 1, first - 1, -1):
         layer, back = done.pop()
         assert flowing is not None, "every layer but the first one passes its gradient on"
-        flowing, own = back(flowing, k > first)
-        gradients.update({layer.names[name]: found for name, found in own.items()})
+        flowing, by_key = back(flowing, k > first)
+        gradients.update({layer.names[key]: gradient for key, gradient in by_key.items()})
     return losses, gradients
 
 

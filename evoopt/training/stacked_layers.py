@@ -53,8 +53,8 @@ def followed_by(rule: Rule, layer: nn.Module) -> Rule | None:
     return _linear_relu if rule is _linear and type(layer) is nn.ReLU else None
 
 
-def _linear(layer: nn.Linear, own: Tensors, a: Tensor, relu: bool = False) -> tuple[Tensor, Back]:
-    weight, bias = own["weight"], own.get("bias")
+def _linear(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool = False) -> tuple[Tensor, Back]:
+    weight, bias = tensors["weight"], tensors.get("bias")
     if a.dim() != 3:
         raise NotImplementedError("linear layers on inputs with more than one feature dimension")
     if not linear.suits(a, weight):
@@ -62,15 +62,17 @@ def _linear(layer: nn.Linear, own: Tensors, a: Tensor, relu: bool = False) -> tu
     out = linear.forward(a, weight, bias, relu)
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        found = {name: _place(own, name) for name in ("weight", "bias") if name in own}
+        gradients = {name: _memory_for(tensors, name) for name in ("weight", "bias") if name in tensors}
         passed = out if relu else None
-        return linear.backward(a, weight, grad, passed, found["weight"], found.get("bias"), wanted), found
+        return linear.backward(
+            a, weight, grad, passed, gradients["weight"], gradients.get("bias"), wanted
+        ), gradients
 
     return out, back
 
 
-def _linear_relu(layer: nn.Linear, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    return _linear(layer, own, a, relu=True)
+def _linear_relu(layer: nn.Linear, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+    return _linear(layer, tensors, a, relu=True)
 
 
 def _linear_by_torch(weight: Tensor, bias: Tensor | None, a: Tensor, relu: bool) -> tuple[Tensor, Back]:
@@ -82,34 +84,34 @@ def _linear_by_torch(weight: Tensor, bias: Tensor | None, a: Tensor, relu: bool)
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
         if relu:
             grad = torch.ops.aten.threshold_backward(grad, out, 0)
-        found = {"weight": torch.bmm(grad, a.transpose(1, 2))}
+        gradients = {"weight": torch.bmm(grad, a.transpose(1, 2))}
         if bias is not None:
-            found["bias"] = grad.sum(dim=-1)
-        return torch.bmm(weight.transpose(1, 2), grad) if wanted else None, found
+            gradients["bias"] = grad.sum(dim=-1)
+        return torch.bmm(weight.transpose(1, 2), grad) if wanted else None, gradients
 
     return out, back
 
 
-def _place(own: Tensors, name: str) -> Tensor:
-    """Where the gradient of a parameter is to be written."""
-    return own[f"{name}.grad"] if f"{name}.grad" in own else torch.empty_like(own[name])
+def _memory_for(tensors: Tensors, name: str) -> Tensor:
+    """Memory for the gradient of a parameter."""
+    return tensors[f"{name}.grad"] if f"{name}.grad" in tensors else torch.empty_like(tensors[name])
 
 
-def _relu(layer: nn.ReLU, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _relu(layer: nn.ReLU, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     out = a.relu_() if layer.inplace else a.relu()
     return out, lambda grad, wanted: (torch.ops.aten.threshold_backward(grad, out, 0), {})
 
 
-def _identity(layer: nn.Identity, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _identity(layer: nn.Identity, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     return a, lambda grad, wanted: (grad, {})
 
 
-def _flatten(layer: nn.Flatten, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _flatten(layer: nn.Flatten, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     shape = a.shape
     return a.reshape(len(a), -1, a.shape[-1]), lambda grad, wanted: (grad.reshape(-1, *shape[1:]), {})
 
 
-def _zero_padding(layer: nn.ZeroPad2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _zero_padding(layer: nn.ZeroPad2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     left, right, top, bottom = layer.padding
     height, width = a.shape[2:4]
 
@@ -119,22 +121,22 @@ def _zero_padding(layer: nn.ZeroPad2d, own: Tensors, a: Tensor) -> tuple[Tensor,
     return F.pad(a, (0, 0, left, right, top, bottom)), back
 
 
-def _dropout(layer: GivenDropout, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _dropout(layer: GivenDropout, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     if not layer.training:
-        return _identity(nn.Identity(), own, a)
-    p = own["p"].reshape(-1, *([1] * (a.dim() - 1)))
-    uniform = own["uniform"]
+        return _identity(nn.Identity(), tensors, a)
+    p = tensors["p"].reshape(-1, *([1] * (a.dim() - 1)))
+    uniform = tensors["uniform"]
     by_member = uniform.dim() == a.dim()
     uniform = uniform.movedim(1, -1) if by_member else uniform.movedim(0, -1).unsqueeze(0)
     mask = layer.mask(uniform, p, a.dtype)
     return a * mask, lambda grad, wanted: (grad * mask, {})
 
 
-def _elementwise(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _elementwise(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     return _by_autograd(layer, {"": a})
 
 
-def _pooling(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _pooling(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     if isinstance(layer, nn.MaxPool2d) and pooling.suits(layer, a):
         out, undo_pooling = pooling.max_pool(layer, a)
         return out, lambda grad, wanted: (undo_pooling(grad) if wanted else None, {})
@@ -151,12 +153,12 @@ def _pooling(layer: nn.Module, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     return out.reshape(*shape[:2], *out.shape[1:]), back
 
 
-def _batch_norm(layer: nn.BatchNorm2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     # Every member's channel is a channel of one big image batch of size 1.
-    members = max(len(t) for t in (a, *own.values()))
-    mean, var = own.get("running_mean"), own.get("running_var")
-    if layer.training and "num_batches_tracked" in own:
-        own["num_batches_tracked"].add_(1)
+    members = max(len(t) for t in (a, *tensors.values()))
+    mean, var = tensors.get("running_mean"), tensors.get("running_var")
+    if layer.training and "num_batches_tracked" in tensors:
+        tensors["num_batches_tracked"].add_(1)
 
     def norm(a: Tensor, *affine: Tensor) -> Tensor:
         weight, bias = (t.reshape(-1) for t in affine) if affine else (None, None)
@@ -173,7 +175,7 @@ def _batch_norm(layer: nn.BatchNorm2d, own: Tensors, a: Tensor) -> tuple[Tensor,
         return out.view(a.shape)
 
     a = a.expand(members, *a.shape[1:])
-    return _by_autograd(norm, {"": a, **{key: own[key] for key in ("weight", "bias") if key in own}})
+    return _by_autograd(norm, {"": a, **{key: tensors[key] for key in ("weight", "bias") if key in tensors}})
 
 
 def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) -> tuple[Tensor, Back]:
@@ -183,54 +185,54 @@ def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) 
         out = function(*leaves.values())
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        found = dict(zip(leaves, torch.autograd.grad(out, list(leaves.values()), grad), strict=True))
-        return found.pop(""), found
+        gradients = dict(zip(leaves, torch.autograd.grad(out, list(leaves.values()), grad), strict=True))
+        return gradients.pop(""), gradients
 
     return out.detach(), back
 
 
-def _convolution(layer: nn.Conv2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _convolution(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     if not convolution.suits(layer, a):
-        return _convolution_by_columns(layer, own, a)
-    weight, padding = own["weight"], _symmetric_padding(layer)
+        return _convolution_by_columns(layer, tensors, a)
+    weight, padding = tensors["weight"], _symmetric_padding(layer)
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        found = {"weight": convolution.kernel_gradient(a, grad, weight, padding)}
-        if "bias" in own:
-            found["bias"] = grad.flatten(2).sum(dim=-1)
-        return convolution.input_gradient(grad, weight, padding) if wanted else None, found
+        gradients = {"weight": convolution.kernel_gradient(a, grad, weight, padding)}
+        if "bias" in tensors:
+            gradients["bias"] = grad.flatten(2).sum(dim=-1)
+        return convolution.input_gradient(grad, weight, padding) if wanted else None, gradients
 
-    return convolution.convolve(a, weight, own.get("bias"), padding), back
+    return convolution.convolve(a, weight, tensors.get("bias"), padding), back
 
 
-def _convolution_by_columns(layer: nn.Conv2d, own: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _convolution_by_columns(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     """The same as one matrix product per member, on copies of what every kernel element meets."""
-    weight, stride, shape = own["weight"], layer.stride, a.shape
+    weight, stride, shape = tensors["weight"], layer.stride, a.shape
     down, right = _symmetric_padding(layer)
     members, out_channels, channels, kh, kw = weight.shape
     kernels = weight.reshape(members, out_channels, -1)
     windows = _windows(F.pad(a, (0, 0, right, right, down, down)), kh, kw, stride)
     columns = windows.reshape(len(a), kernels.shape[2], -1).expand(members, -1, -1)
-    if "bias" in own:
-        out = torch.baddbmm(own["bias"].unsqueeze(-1), kernels, columns)
+    if "bias" in tensors:
+        out = torch.baddbmm(tensors["bias"].unsqueeze(-1), kernels, columns)
     else:
         out = torch.bmm(kernels, columns)
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
         grad = grad.reshape(out.shape)
-        found = {"weight": torch.bmm(grad, columns.transpose(1, 2)).view(weight.shape)}
-        if "bias" in own:
-            found["bias"] = grad.sum(dim=-1)
+        gradients = {"weight": torch.bmm(grad, columns.transpose(1, 2)).view(weight.shape)}
+        if "bias" in tensors:
+            gradients["bias"] = grad.sum(dim=-1)
         if not wanted:
-            return None, found
+            return None, gradients
         parts = torch.bmm(kernels.transpose(1, 2), grad).view(members, channels, kh, kw, *windows.shape[4:])
         height, width = shape[2:4]
         padded = grad.new_zeros(members, channels, height + 2 * down, width + 2 * right, shape[-1])
-        met = _windows(padded, kh, kw, stride)
+        met_by_kernel = _windows(padded, kh, kw, stride)
         for i in range(kh):
             for j in range(kw):
-                met[:, :, i, j] += parts[:, :, i, j]
-        return padded[:, :, down : down + height, right : right + width], found
+                met_by_kernel[:, :, i, j] += parts[:, :, i, j]
+        return padded[:, :, down : down + height, right : right + width], gradients
 
     return out.view(members, out_channels, *windows.shape[4:]), back
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from evoopt.tasks.task import Task
 from evoopt.training.plan import TrainingPlan, derive_seed
 
-_MINIBATCHES, _AUGMENTATION, _DROPOUT = 1, 2, 3
+_MINIBATCHES, AUGMENTATION, DROPOUT = 1, 2, 3
 
 
 def initial_model(task: Task, seed: int) -> nn.Module:
@@ -34,20 +34,15 @@ def minibatches(examples: int, plan: TrainingPlan) -> list[Tensor]:
         One int64 tensor per step, ``[batch_size]`` each (the last of an epoch may be shorter without
         ``drop_last``). A batch size above the number of examples is cut down to it.
     """
-    generator = torch.Generator().manual_seed(derive_seed(plan.seed, _MINIBATCHES))
+    drawing = generator(plan, _MINIBATCHES)
     size = min(plan.batch_size, examples)
     batches: list[Tensor] = []
     while len(batches) < plan.steps:
-        epoch = torch.split(torch.randperm(examples, generator=generator), size)
+        epoch = torch.split(torch.randperm(examples, generator=drawing), size)
         batches.extend(epoch[:-1] if plan.drop_last and len(epoch[-1]) < size else epoch)
     return batches[: plan.steps]
 
 
-def augmentation_generator(plan: TrainingPlan) -> torch.Generator:
-    """The stream that augmentations draw from, on the CPU so that it is the same on every device."""
-    return torch.Generator().manual_seed(derive_seed(plan.seed, _AUGMENTATION))
-
-
-def dropout_generator(plan: TrainingPlan) -> torch.Generator:
-    """The stream that dropout masks are drawn from, on the CPU so that it is the same on every device."""
-    return torch.Generator().manual_seed(derive_seed(plan.seed, _DROPOUT))
+def generator(plan: TrainingPlan, stream: int) -> torch.Generator:
+    """A stream of random numbers, on the CPU so that it is the same on every device."""
+    return torch.Generator().manual_seed(derive_seed(plan.seed, stream))

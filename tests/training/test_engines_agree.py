@@ -23,16 +23,16 @@ ROUNDING_MATTERS = {"cifar10", "cifar10_resnet20"}
 GRADIENTS_CANCEL = {"mnist_lenet_hpo"}
 
 
-def assert_same(expected: TrainingResult, found: TrainingResult, scores: bool = True) -> None:
-    assert (found.outcome, found.steps) == (expected.outcome, expected.steps)
-    assert found.losses == pytest.approx(expected.losses, rel=1e-9, abs=1e-9)
+def assert_same(expected: TrainingResult, actual: TrainingResult, scores: bool = True) -> None:
+    assert (actual.outcome, actual.steps) == (expected.outcome, expected.steps)
+    assert actual.losses == pytest.approx(expected.losses, rel=1e-9, abs=1e-9)
     if expected.outcome == "ok" and scores:
-        assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-9)
-        assert found.eval_loss == pytest.approx(expected.eval_loss, rel=1e-9, abs=1e-9)
-        assert found.metric == expected.metric
+        assert actual.train_loss == pytest.approx(expected.train_loss, rel=1e-9)
+        assert actual.eval_loss == pytest.approx(expected.eval_loss, rel=1e-9, abs=1e-9)
+        assert actual.metric == expected.metric
     if expected.outcome != "ok":
-        assert found.reason == expected.reason
-        assert all(math.isnan(x) for x in (found.train_loss, found.eval_loss, found.metric))
+        assert actual.reason == expected.reason
+        assert all(math.isnan(x) for x in (actual.train_loss, actual.eval_loss, actual.metric))
 
 
 def test_every_built_in_task_is_covered() -> None:
@@ -65,12 +65,12 @@ def check_agreement(name: str, way: str, members: int, batch_size: int) -> None:
     rules = random_rules(members, seed=4)
     plan = TrainingPlan(20, seed=3, batch_size=batch_size, drop_last=False, window=7)
     expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
-    found = train_batched(
+    actual = train_batched(
         task, data, rules, plan, keep_losses=True, dtype=torch.float64,
         options=EngineOptions(way=way, compile="never", check_every=6),
     )  # fmt: skip
     assert sum(result.outcome == "ok" for result in expected) >= 2
-    for rule, a, b in zip(rules, expected, found, strict=True):
+    for rule, a, b in zip(rules, expected, actual, strict=True):
         signs = any(term in SIGN_TERMS for term, _ in rule.terms)
         if signs and name in GRADIENTS_CANCEL:
             assert (b.outcome, b.steps) == (a.outcome, a.steps)
@@ -119,11 +119,11 @@ def test_engines_stop_the_same_half(halve_at: float) -> None:
     rules = [*random_rules(6, seed=2), replace(PRESETS["sgd"], lr=1e6)]
     plan = TrainingPlan(20, seed=0, batch_size=16, halve_at=halve_at)
     expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
-    found = train_batched(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
+    actual = train_batched(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
     outcomes = [r.outcome for r in expected]
     assert (outcomes.count("ok"), outcomes.count("stopped"), outcomes.count("diverged")) == (4, 2, 1)
     assert {r.steps for r in expected if r.outcome == "stopped"} == {plan.rung}
-    for a, b in zip(expected, found, strict=True):
+    for a, b in zip(expected, actual, strict=True):
         assert_same(a, b)
 
 
@@ -135,6 +135,6 @@ def test_batched_training_on_cuda_equals_the_plain_loop_there(name: str) -> None
     rules = [PRESETS["adam"], PRESETS["sgd"], PRESETS["rmsprop"]]
     plan = TrainingPlan(20, seed=3, batch_size=16)
     expected = train_sequential(task, data, rules, plan, "cuda", True, dtype=torch.float64)
-    found = train_batched(task, data, rules, plan, "cuda", True, dtype=torch.float64)
-    for a, b in zip(expected, found, strict=True):
+    actual = train_batched(task, data, rules, plan, "cuda", True, dtype=torch.float64)
+    for a, b in zip(expected, actual, strict=True):
         assert b.losses == pytest.approx(a.losses, rel=1e-6)

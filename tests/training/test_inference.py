@@ -73,11 +73,11 @@ def test_outputs_are_those_of_each_network_alone_in_float64(
     monkeypatch.setattr(inference, "_CACHE_BYTES", 10 * 28 * 28 * 40 * 8)
     models = population(make, 3).to("cpu", torch.float64)
     x = torch.randn(23, *shape, dtype=torch.float64)
-    found = Inference(models.architecture.model, models.architecture.layout, x)(models.weights)
+    actual = Inference(models.architecture.model, models.architecture.layout, x)(models.weights)
     with torch.no_grad():
         alone = torch.stack([models.member(k).eval()(x) for k in range(3)])
-    assert torch.allclose(found, alone, rtol=0, atol=1e-9)
-    assert torch.allclose(found, outputs(models, x), rtol=0, atol=1e-9)
+    assert torch.allclose(actual, alone, rtol=0, atol=1e-9)
+    assert torch.allclose(actual, outputs(models, x), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["mnist", "lenet", "mlp"])
@@ -109,8 +109,8 @@ def test_other_pooling_stays_what_it_is(pooling: nn.Module) -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 2), pooling, nn.ReLU(), nn.Flatten())
     models = ModelPopulation.from_models([model])
     x = torch.randn(4, 1, 8, 8)
-    found = Inference(model, models.architecture.layout, x)(models.weights)
-    assert torch.allclose(found[0], model(x), atol=1e-6)
+    actual = Inference(model, models.architecture.layout, x)(models.weights)
+    assert torch.allclose(actual[0], model(x), atol=1e-6)
 
 
 def test_the_model_given_stays_as_it_is() -> None:

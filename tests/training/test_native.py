@@ -82,11 +82,11 @@ def test_pooling_and_its_gradient_are_those_of_torch_ties_and_nan_included(
     out, undo = pooling.max_pool(layer, stacked(images))
     grad = torch.randn_like(expected)
     (wanted,) = torch.autograd.grad(expected, x, grad)
-    found = undo(stacked(grad.unflatten(0, (2, examples))))
+    actual = undo(stacked(grad.unflatten(0, (2, examples))))
     torch.testing.assert_close(
         out, stacked(expected.detach().unflatten(0, (2, examples))), rtol=0, atol=0, equal_nan=True
     )
-    torch.testing.assert_close(found, stacked(wanted.unflatten(0, (2, examples))), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(actual, stacked(wanted.unflatten(0, (2, examples))), rtol=1e-6, atol=1e-6)
 
 
 @settings(max_examples=80, deadline=None)
@@ -102,13 +102,13 @@ def test_linear_layers_and_their_gradients_are_those_of_torch(
     torch.manual_seed(seed)
     size = outputs * inputs
     # Weights and gradients lie in the middle of the rows of a matrix; nothing else may be touched.
-    rows, found = torch.randn(2, members, size + outputs + 6, dtype=dtype)
+    rows, actual = torch.randn(2, members, size + outputs + 6, dtype=dtype)
     weight, bias = rows[:, 3 : 3 + size].view(members, outputs, inputs), rows[:, 3 + size : -3]
-    around = found[:, [*range(3), *range(-3, 0)]].clone()
+    around = actual[:, [*range(3), *range(-3, 0)]].clone()
     a = torch.randn(1 if shared else members, inputs, examples, dtype=dtype)
     out = linear.forward(a, weight, bias if biased else None, relu)
     grad = torch.randn_like(out)
-    d_weight, d_bias = found[:, 3 : 3 + size].view(members, outputs, inputs), found[:, 3 + size : -3]
+    d_weight, d_bias = actual[:, 3 : 3 + size].view(members, outputs, inputs), actual[:, 3 + size : -3]
     dx = linear.backward(a, weight, grad, out if relu else None, d_weight, d_bias if biased else None, wanted)
     close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
     assert (dx is not None) == wanted
@@ -124,7 +124,7 @@ def test_linear_layers_and_their_gradients_are_those_of_torch(
             torch.testing.assert_close(dx[k].T, wish[0], **close)
         if biased:
             torch.testing.assert_close(d_bias[k], wish[2], **close)
-    assert torch.equal(found[:, [*range(3), *range(-3, 0)]], around)
+    assert torch.equal(actual[:, [*range(3), *range(-3, 0)]], around)
 
 
 def test_not_a_number_goes_through_linear_layers_and_relu() -> None:
@@ -150,10 +150,10 @@ def test_cross_entropy_and_its_gradient_are_those_of_torch(
     y = torch.randint(0, classes, (1 if shared else members, examples))
     expected = F.cross_entropy(outputs, y.expand(members, -1), reduction="none").mean(dim=1)
     (wanted,) = torch.autograd.grad(expected.sum(), outputs)
-    found = cross_entropy.losses_and_gradient(outputs.detach(), y)
-    assert found is not None
-    torch.testing.assert_close(found[0], expected.detach(), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found[1], wanted, rtol=1e-12, atol=1e-14)
+    actual = cross_entropy.losses_and_gradient(outputs.detach(), y)
+    assert actual is not None
+    torch.testing.assert_close(actual[0], expected.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(actual[1], wanted, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -170,9 +170,9 @@ def test_without_the_kernel_losses_are_the_same(shared: bool, monkeypatch: pytes
 def test_losses_of_outputs_that_are_no_numbers_are_none() -> None:
     outputs = torch.zeros(3, 4, 2)
     outputs[1, 2, 1], outputs[2, 0, 0] = torch.nan, torch.inf
-    found = cross_entropy.losses_and_gradient(outputs, torch.tensor([[0, 1]]))
-    assert found is not None
-    assert found[0].isnan().tolist() == [False, True, True]
+    actual = cross_entropy.losses_and_gradient(outputs, torch.tensor([[0, 1]]))
+    assert actual is not None
+    assert actual[0].isnan().tolist() == [False, True, True]
 
 
 def test_classes_that_the_outputs_do_not_have_are_an_error_as_in_torch() -> None:
@@ -201,30 +201,30 @@ def test_without_the_kernels_a_population_computes_the_same(monkeypatch: pytest.
     torch.manual_seed(0)
     population = ModelPopulation.from_models([model().double() for _ in range(3)])
     x = torch.randn(20, 1, 8, 8, dtype=torch.float64)
-    losses, found = gradients(population, x)
+    losses, actual = gradients(population, x)
     for kernels in (convolution, linear, pooling):
         monkeypatch.setattr(kernels, "suits", lambda layer, a: False)
     expected, wanted = gradients(population, x)
     torch.testing.assert_close(losses, expected, rtol=1e-11, atol=0)
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-11, atol=1e-11, msg=name)
+        torch.testing.assert_close(actual[name], tensor, rtol=1e-11, atol=1e-11, msg=name)
 
 
 def test_threads_and_company_change_no_bit() -> None:
     torch.manual_seed(0)
     population = ModelPopulation.from_models([model() for _ in range(5)])
     x, before = torch.randn(33, 1, 8, 8), torch.get_num_threads()
-    found = []
+    actual = []
     try:
         for threads, members in ((1, 5), (2, 5), (3, 5), (1, 2)):
             torch.set_num_threads(threads)
-            found.append(gradients(population.part(0, members), x)[1])
+            actual.append(gradients(population.part(0, members), x)[1])
     finally:
         torch.set_num_threads(before)
-    for name, expected in found[0].items():
-        assert torch.equal(found[1][name], expected)
-        assert torch.equal(found[2][name], expected)
-        assert torch.equal(found[3][name], expected[:2])
+    for name, expected in actual[0].items():
+        assert torch.equal(actual[1][name], expected)
+        assert torch.equal(actual[2][name], expected)
+        assert torch.equal(actual[3][name], expected[:2])
 
 
 def test_a_machine_without_compiler_gets_one_notice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

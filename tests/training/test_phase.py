@@ -60,22 +60,22 @@ def test_engines_do_what_the_plain_loop_does(name: str, seeds: tuple[int, ...], 
         losses = train_phase(task, train, members, plan, engine)
         reference = train_phase(task, train, expected, plan, "reference")
         torch.testing.assert_close(losses, reference, rtol=1e-9, atol=1e-9)
-    found, wanted = members.tensors(), expected.tensors()
+    actual, wanted = members.tensors(), expected.tensors()
     # A moment that no rule of the member reads is not kept by its own optimizer.
-    for name_, tensor in found.items():
+    for name_, tensor in actual.items():
         if name_ not in ("m", "v"):
             torch.testing.assert_close(tensor, wanted[name_], rtol=1e-9, atol=1e-9, msg=name_)
     for kind in ("m", "v"):
-        torch.testing.assert_close(found[kind][:2], wanted[kind][:2], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(actual[kind][:2], wanted[kind][:2], rtol=1e-9, atol=1e-9)
 
 
 def test_own_seeds_give_own_minibatches_and_one_seed_the_same() -> None:
     task, train, members = problem("mlp")
     alike = replace(members[[0, 0, 0]], rules=(PRESETS["adam"],) * 3)
-    shared, own = alike.copy(), alike.copy()
+    shared, separate = alike.copy(), alike.copy()
     train_phase(task, train, shared, PhasePlan(3, 8, (5,)))
-    train_phase(task, train, own, PhasePlan(3, 8, (5, 6, 5)))
-    weights = own.population.weights
+    train_phase(task, train, separate, PhasePlan(3, 8, (5, 6, 5)))
+    weights = separate.population.weights
     assert torch.equal(shared.population.weights[0], shared.population.weights[1])
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])

@@ -45,9 +45,9 @@ def test_outputs_are_those_of_the_members(models: list[nn.Module]) -> None:
     x = torch.randn(7, *shapes[type(models[0]).__name__], dtype=torch.float64)
     for way in WAYS:
         population = ModelPopulation.from_models([m.double() for m in models], way)
-        found = outputs(population, x)
+        actual = outputs(population, x)
         for i, model in enumerate(models):
-            torch.testing.assert_close(found[i], model.eval()(x), rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(actual[i], model.eval()(x), rtol=1e-10, atol=1e-12)
 
 
 def test_indexing_clones_members_which_then_change_independently(models: list[nn.Module]) -> None:
@@ -176,9 +176,9 @@ def test_every_member_may_have_its_own_dropout_rate(way: str) -> None:
     population = ModelPopulation.from_model(model, 3, way)
     population.rates["1"].copy_(torch.tensor([0.0, 0.25, 1.0]))
     uniform = torch.rand(4, 8)
-    found = outputs(population, torch.ones(4, 8, dtype=torch.float64), {"1.uniform": uniform})
+    actual = outputs(population, torch.ones(4, 8, dtype=torch.float64), {"1.uniform": uniform})
     expected = torch.stack([torch.ones(4, 8), (uniform >= 0.25) / 0.75, torch.zeros(4, 8)])
-    torch.testing.assert_close(found, expected.double())
+    torch.testing.assert_close(actual, expected.double())
 
 
 def test_evaluation_marks_members_with_non_finite_weights_only() -> None:

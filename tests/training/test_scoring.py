@@ -52,10 +52,10 @@ def test_networks_without_finite_outputs_have_no_fitness_and_harm_no_others() ->
     sound = scorer(models.weights)
     models.weights[1, 3] = math.inf
     models.weights[2, 100] = math.nan
-    found = scorer(models.weights)
-    assert found[0] == sound[0]
-    assert math.isnan(found[1])
-    assert math.isnan(found[2])
+    actual = scorer(models.weights)
+    assert actual[0] == sound[0]
+    assert math.isnan(actual[1])
+    assert math.isnan(actual[2])
     infinite = Scorer(models.member(0), examples(), lambda outputs, targets: math.inf)
     assert math.isnan(infinite(models.weights[:1])[0])
 

@@ -101,11 +101,11 @@ def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: 
 
     monkeypatch.setattr("evoopt.training.lockstep.losses_and_gradients", out_of_memory)
     with pytest.warns(UserWarning, match="could not be trained as one program"):
-        found = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
-    assert [(r.outcome, r.metric) for r in found if r.outcome == "ok"] == [
+        actual = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
+    assert [(r.outcome, r.metric) for r in actual if r.outcome == "ok"] == [
         (r.outcome, r.metric) for r in expected if r.outcome == "ok"
     ]
-    assert found[1].outcome == "diverged"
+    assert actual[1].outcome == "diverged"
 
 
 def test_a_large_population_is_trained_in_groups_that_fit_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +113,8 @@ def test_a_large_population_is_trained_in_groups_that_fit_the_cache(monkeypatch:
     rules = [replace(ADAM, lr=1e-3 * (1 + k)) for k in range(7)]
     expected = train_batched(task, data, rules, PLAN, keep_losses=True)
     monkeypatch.setattr("evoopt.training.batched.members_in_cache", lambda *sizes: 3)
-    found = train_batched(task, data, rules, PLAN, keep_losses=True)
-    assert [r.losses for r in found] == [r.losses for r in expected]
+    actual = train_batched(task, data, rules, PLAN, keep_losses=True)
+    assert [r.losses for r in actual] == [r.losses for r in expected]
 
 
 def test_the_test_split_stays_sealed_unless_opened(trainer) -> None:
@@ -173,9 +173,9 @@ def test_choosing_an_engine_names_one_and_says_what_was_measured() -> None:
 def test_every_engine_trains(engine: str) -> None:
     task, data = task_and_data("digits_cnn")
     expected = train_sequential(task, data, [ADAM, WILD], PLAN)
-    found = train(task, data, [ADAM, WILD], PLAN, engine=engine)
-    assert [r.outcome for r in found] == ["ok", "diverged"]
-    assert found[0].eval_loss == pytest.approx(expected[0].eval_loss, rel=1e-3)
+    actual = train(task, data, [ADAM, WILD], PLAN, engine=engine)
+    assert [r.outcome for r in actual] == ["ok", "diverged"]
+    assert actual[0].eval_loss == pytest.approx(expected[0].eval_loss, rel=1e-3)
 
 
 def test_reduced_precision_is_refused_on_a_cpu() -> None:

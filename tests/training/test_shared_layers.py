@@ -47,10 +47,10 @@ def test_outputs_and_gradients_are_those_of_the_model(make: object, shape: tuple
     population = ModelPopulation.from_models(models)
     assert population.architecture.way == way
     x, y = torch.randn(7, *shape, dtype=torch.float64), torch.arange(7) % 2
-    found = torch.empty_like(population.weights)
-    losses_and_gradients(population, nn.functional.cross_entropy, x, y, {}, found)
+    actual = torch.empty_like(population.weights)
+    losses_and_gradients(population, nn.functional.cross_entropy, x, y, {}, actual)
     for k, model in enumerate(models):
         assert torch.allclose(outputs(population, x)[k], model(x), atol=1e-12)
         nn.functional.cross_entropy(model(x), y).backward()
-        for name, view in population.architecture.layout.views(found).items():
+        for name, view in population.architecture.layout.views(actual).items():
             assert torch.allclose(view[k], model.get_parameter(name).grad, atol=1e-12)

@@ -1,12 +1,46 @@
-"""Addresses and strides that the compiled functions are called with."""
+"""Compiled functions, and the addresses and strides that they are called with."""
 
 from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from evoopt.training.native.build import library
+
 TYPES = {torch.float32: "float", torch.float64: "double"}
 """Suffix of a function's name by the type of its numbers."""
+
+POINTER, NUMBER, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+
+
+def numbers(names: str) -> list[tuple[str, type[ctypes.c_long]]]:
+    """Fields of a `ctypes.Structure` of numbers."""
+    return [(name, NUMBER) for name in names.split()]
+
+
+@cache
+def function(
+    source: str, name: str, dtype: torch.dtype, arguments: tuple[Any, ...], result: Any = None
+) -> Callable[..., Any]:
+    """A function of ``source.cpp``, which is known to compile, for numbers of a type.
+
+    Args:
+        source: Name of the file.
+        name: Of the function, without its suffix.
+        dtype: Type of the numbers.
+        arguments: Types of its arguments in C.
+        result: Type of its result.
+    """
+    compiled = library(source)
+    assert compiled is not None, "asked for by `suits`"
+    entry = getattr(compiled, f"{name}_{TYPES[dtype]}")
+    entry.argtypes, entry.restype = arguments, result
+    return entry  # type: ignore[no-any-return]
 
 
 def address(tensor: Tensor, member: int) -> int:

@@ -7,24 +7,22 @@ stride is 1.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from evoopt.training.native.arguments import TYPES, address, in_rows
+from evoopt.training.native.arguments import FLAG, NUMBER, POINTER, TYPES, address, function, in_rows, numbers
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_FIELDS = (
-    "members", "shared", "channels", "height", "width", "filters", "kh", "kw", "down", "right",
-    "out_height", "out_width", "examples",
-)  # fmt: skip
+_FORWARD = (POINTER, POINTER, POINTER, NUMBER, POINTER, NUMBER, POINTER, FLAG)
+_WEIGHTS = (POINTER, POINTER, POINTER, POINTER, NUMBER)
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in _FIELDS]
+    _fields_ = numbers(
+        "members shared channels height width filters kh kw down right out_height out_width examples"
+    )
 
 
 def suits(layer: nn.Conv2d, a: Tensor) -> bool:
@@ -54,17 +52,17 @@ def input_gradient(grad: Tensor, kernels: Tensor, padding: tuple[int, int]) -> T
 def kernel_gradient(a: Tensor, grad: Tensor, kernels: Tensor, padding: tuple[int, int]) -> Tensor:
     """Gradient of the kernels, of their shape."""
     a, grad = a.contiguous(), grad.contiguous()
-    found = kernels.new_empty(kernels.shape)
+    d_kernels = kernels.new_empty(kernels.shape)
     filters, channels = kernels.shape[1:3]
-    run = _function("weights", a.dtype)
+    run = function("convolution", "weights", a.dtype, _WEIGHTS)
 
     def members(start: int, stop: int) -> None:
         shape = _shape(a, kernels, filters, channels, padding, grad.shape[2:4], stop - start)
-        places = (address(tensor, start) for tensor in (a, grad, found))
-        run(ctypes.byref(shape), *places, found.stride(0))
+        addresses = (address(tensor, start) for tensor in (a, grad, d_kernels))
+        run(ctypes.byref(shape), *addresses, d_kernels.stride(0))
 
     over_members(len(kernels), members)
-    return found
+    return d_kernels
 
 
 def _forward(
@@ -78,7 +76,7 @@ def _forward(
     kh, kw = kernels.shape[3:]
     size = (a.shape[2] + 2 * padding[0] - kh + 1, a.shape[3] + 2 * padding[1] - kw + 1)
     out = a.new_empty(len(kernels), filters, *size, a.shape[-1])
-    run = _function("forward", a.dtype)
+    run = function("convolution", "forward", a.dtype, _FORWARD)
 
     def members(start: int, stop: int) -> None:
         shape = _shape(a, kernels, filters, channels, padding, size, stop - start)
@@ -106,17 +104,3 @@ def _shape(
     return _Shape(
         members, int(len(a) == 1), channels, height, width, filters, kh, kw, *padding, *out, examples
     )
-
-
-@cache
-def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    found = library("convolution")
-    assert found is not None, "asked for by `suits`"
-    function = getattr(found, f"{name}_{TYPES[dtype]}")
-    pointer, number = ctypes.c_void_p, ctypes.c_long
-    arguments = {
-        "forward": [pointer, pointer, pointer, number, pointer, number, pointer, ctypes.c_int],
-        "weights": [pointer, pointer, pointer, pointer, number],
-    }
-    function.argtypes, function.restype = arguments[name], None
-    return function  # type: ignore[no-any-return]

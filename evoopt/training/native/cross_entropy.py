@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from evoopt.training.native.arguments import TYPES, address, stride
+from evoopt.training.native.arguments import FLAG, POINTER, TYPES, address, function, numbers, stride
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ("members", "classes", "examples", "y_stride")]
+    _fields_ = numbers("members classes examples y_stride")
 
 
 def suits(outputs: Tensor, y: Tensor) -> bool:
@@ -37,21 +35,12 @@ def losses_and_gradient(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | N
     outputs, y = outputs.contiguous(), y.contiguous()
     members, classes, examples = outputs.shape
     losses, gradient = outputs.new_empty(members), torch.empty_like(outputs)
-    run, valid = _function(outputs.dtype), []
+    run, valid = function("cross_entropy", "cross_entropy", outputs.dtype, (POINTER,) * 5, FLAG), []
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(stop - start, classes, examples, stride(y))
-        places = (address(tensor, start) for tensor in (outputs, y, losses, gradient))
-        valid.append(run(ctypes.byref(shape), *places))
+        addresses = (address(tensor, start) for tensor in (outputs, y, losses, gradient))
+        valid.append(run(ctypes.byref(shape), *addresses))
 
     over_members(members, part)
     return (losses, gradient) if all(valid) else None
-
-
-@cache
-def _function(dtype: torch.dtype) -> Callable[..., int]:
-    found = library("cross_entropy")
-    assert found is not None, "asked for by `suits`"
-    function = getattr(found, f"cross_entropy_{TYPES[dtype]}")
-    function.argtypes, function.restype = [ctypes.c_void_p] * 5, ctypes.c_int
-    return function  # type: ignore[no-any-return]

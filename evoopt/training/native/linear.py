@@ -7,19 +7,30 @@ are read and gradients written where they lie, in the rows of a matrix.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from functools import cache
 
-import torch
 from torch import Tensor
 
-from evoopt.training.native.arguments import TYPES, address, in_rows, stride
+from evoopt.training.native.arguments import (
+    FLAG,
+    NUMBER,
+    POINTER,
+    TYPES,
+    address,
+    function,
+    in_rows,
+    numbers,
+    stride,
+)
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
+_MEMBERS = (POINTER, NUMBER)
+_FORWARD = (POINTER, *_MEMBERS * 3, POINTER, FLAG)
+_BACKWARD = (POINTER, *_MEMBERS * 2, POINTER, POINTER, *_MEMBERS * 2, POINTER)
+
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ("members", "inputs", "outputs", "examples")]
+    _fields_ = numbers("members inputs outputs examples")
 
 
 def suits(a: Tensor, weight: Tensor) -> bool:
@@ -33,7 +44,7 @@ def forward(a: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
     bias = None if bias is None else in_rows(bias)
     members, outputs, inputs = weight.shape
     out = a.new_empty(members, outputs, a.shape[-1])
-    run = _function("forward", a.dtype)
+    run = function("linear", "forward", a.dtype, _FORWARD)
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(stop - start, inputs, outputs, a.shape[-1])
@@ -72,7 +83,7 @@ def backward(
     a, weight, grad = a.contiguous(), in_rows(weight), grad.contiguous()
     members, outputs, inputs = weight.shape
     d_input = a.new_empty(members, *a.shape[1:]) if wanted else None
-    run = _function("backward", a.dtype)
+    run = function("linear", "backward", a.dtype, _BACKWARD)
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(stop - start, inputs, outputs, a.shape[-1])
@@ -89,18 +100,3 @@ def backward(
 
 def _rows(tensor: Tensor | None, start: int) -> tuple[int | None, int]:
     return (None, 0) if tensor is None else (address(tensor, start), stride(tensor))
-
-
-@cache
-def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    found = library("linear")
-    assert found is not None, "asked for by `suits`"
-    function = getattr(found, f"{name}_{TYPES[dtype]}")
-    pointer, number = ctypes.c_void_p, ctypes.c_long
-    rows = [pointer, number]
-    arguments = {
-        "forward": [pointer, *rows, *rows, *rows, pointer, ctypes.c_int],
-        "backward": [pointer, *rows, *rows, pointer, pointer, *rows, *rows, pointer],
-    }
-    function.argtypes, function.restype = arguments[name], None
-    return function  # type: ignore[no-any-return]

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from evoopt.training.native.arguments import TYPES
+from evoopt.training.native.arguments import POINTER, TYPES, function, numbers
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_FIELDS = (
-    "planes", "height", "width", "kh", "kw", "stride_down", "stride_right", "down", "right",
-    "out_height", "out_width", "examples",
-)  # fmt: skip
-
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in _FIELDS]
+    _fields_ = numbers(
+        "planes height width kh kw stride_down stride_right down right out_height out_width examples"
+    )
 
 
 def suits(layer: nn.Module, a: Tensor) -> bool:
@@ -40,34 +36,25 @@ def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor],
     stride, padding = _pair(layer.stride), _pair(layer.padding)
     size = ((height + 2 * padding[0] - kh) // stride[0] + 1, (width + 2 * padding[1] - kw) // stride[1] + 1)
     out = a.new_empty(members, channels, *size, examples)
-    place = torch.empty(out.shape, dtype=torch.uint8)
+    winners = torch.empty(out.shape, dtype=torch.uint8)
     about = (height, width, kh, kw, *stride, *padding, *size, examples)
 
     def run(name: str, first: Tensor, *others: Tensor) -> None:
-        function = _function(name, a.dtype)
+        pool = function("pooling", name, a.dtype, (POINTER,) * 4)
 
         def part(start: int, stop: int) -> None:
             shape = _Shape((stop - start) * channels, *about)
-            function(ctypes.byref(shape), *(t[start].data_ptr() for t in (first, *others)))
+            pool(ctypes.byref(shape), *(t[start].data_ptr() for t in (first, *others)))
 
         over_members(members, part)
 
     def back(grad: Tensor) -> Tensor:
-        found = torch.empty_like(a)
-        run("backward", grad.contiguous(), place, found)
-        return found
+        d_input = torch.empty_like(a)
+        run("backward", grad.contiguous(), winners, d_input)
+        return d_input
 
-    run("forward", a, out, place)
+    run("forward", a, out, winners)
     return out, back
-
-
-@cache
-def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    found = library("pooling")
-    assert found is not None, "asked for by `suits`"
-    function = getattr(found, f"{name}_{TYPES[dtype]}")
-    function.argtypes, function.restype = [ctypes.c_void_p] * 4, None
-    return function  # type: ignore[no-any-return]
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:

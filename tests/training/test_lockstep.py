@@ -1,0 +1,64 @@
+"""The engine: members that start now and members that live on make the same steps, whoever leaves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from evoopt.training.batched import train_batched
+from evoopt.training.lockstep import Lockstep
+from evoopt.training.members import Members
+from evoopt.training.plan import PhasePlan
+from evoopt.training.phase import train_phase
+from evoopt.training.plan import TrainingPlan
+from evoopt.training.population import ModelPopulation
+from evoopt.training.streams import initial_model
+from evoopt.training.update import BatchedUpdate
+
+from .examples import random_rules, task_and_data
+
+TASKS = ("mlp", "odd_convolutions", "residual")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_first_phase_of_fresh_members_is_a_training(name: str) -> None:
+    task, data = task_and_data(name)
+    rules = random_rules(5, seed=1)
+    results = train_batched(
+        task, data, rules, TrainingPlan(12, 3, 16, drop_last=False), keep_losses=True, dtype=torch.float64
+    )
+    model = initial_model(task, 3).double()
+    members = Members.fresh(ModelPopulation.from_model(model, len(rules)), rules)
+    losses = train_phase(task, data.train.to("cpu", torch.float64), members, PhasePlan(12, 16, (3,), False))
+    assert {result.outcome for result in results} == {"ok"}
+    expected = torch.tensor([result.losses for result in results], dtype=torch.float64).T
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seeds", [(4,), (4, 5, 6, 7)], ids=["shared", "separate"])
+@pytest.mark.parametrize("name", TASKS)
+def test_those_that_stay_go_on_with_their_own_data_when_others_leave(
+    name: str, seeds: tuple[int, ...]
+) -> None:
+    task, data = task_and_data(name)
+    train, rules = data.train.to("cpu", torch.float64), random_rules(4, seed=2)
+    plan = PhasePlan(8, 16, seeds)
+
+    def trained(dropped_at: int | None) -> tuple[list[int], Tensor, Tensor]:
+        population = ModelPopulation.from_seeds(task, range(4)).to("cpu", torch.float64)
+        update = BatchedUpdate(rules, plan.steps, population.weights)
+        lockstep = Lockstep(task, train, population, update, [plan.single(seed) for seed in seeds])
+        for step, batch in lockstep.minibatches():
+            if step == dropped_at:
+                lockstep.drop({0, 2})
+            lockstep.step(step, batch)
+        return lockstep.alive, lockstep.losses, lockstep.population.weights
+
+    everyone, expected, weights = trained(None)
+    alive, losses, stayed = trained(3)
+    assert (everyone, alive) == ([0, 1, 2, 3], [1, 3])
+    torch.testing.assert_close(losses[:, alive], expected[:, alive], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(stayed, weights[alive], rtol=1e-9, atol=1e-9)
+    assert losses[3:, [0, 2]].isnan().all()
+    assert torch.equal(losses[:3], expected[:3])
