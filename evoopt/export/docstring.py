@@ -8,7 +8,7 @@ import textwrap
 
 from evoopt.export.options import Option
 from evoopt.export.source import Provenance
-from evoopt.export.terms import corrects_m, corrects_v, nesterov_beta
+from evoopt.export.term_code import corrects_m, corrects_v, nesterov_beta
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import Term
 from evoopt.optim.terms import TERM_BY_NAME

@@ -12,7 +12,7 @@ from evoopt.export.docstring import class_docstring
 from evoopt.export.naming import check_class_name, function_name
 from evoopt.export.options import options
 from evoopt.export.source import Provenance, load_rule
-from evoopt.export.terms import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
+from evoopt.export.term_code import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
 from evoopt.optim.rule import UpdateRule
 from evoopt.version import __version__
 
