@@ -5,7 +5,6 @@ from __future__ import annotations
 from evoopt.compare.command import Report, compare
 from evoopt.compare.comparison import Place
 from evoopt.compare.protocol import Protocol
-from evoopt.compare.reproduce import reproduce
 from evoopt.compare.result import Comparison, load_comparison
 from evoopt.compare.short import ShortComparison, short_comparison
 
@@ -17,6 +16,5 @@ __all__ = [
     "ShortComparison",
     "compare",
     "load_comparison",
-    "reproduce",
     "short_comparison",
 ]

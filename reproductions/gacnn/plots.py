@@ -1,0 +1,82 @@
+"""Figures 12 to 16 of GACNN and two more: accuracy on a logarithmic axis of iterations, examples, seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evoopt.compare.plots import STYLE
+from reproductions.gacnn.results import AXES, ROWS, Found, TaskResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PICTURES: dict[str, tuple[str, ...]] = {
+    "figure_12_steady_state": ("steady_state", "steady_state_traditional"),
+    "figure_13_generational": ("generational", "generational_traditional"),
+    "figure_14_elitist": ("elitist", "elitist_traditional"),
+    "figure_15_schemes": ("steady_state", "generational", "elitist"),
+    "figure_16_gradients": ("elitist", "adam", "sgd"),
+    "matched_mutation": ("elitist_matched", "elitist_traditional_matched"),
+    "robust_settings": ("robust_adam", "robust", "robust_traditional", "adam"),
+}
+"""Rows by name of the file."""
+
+# Okabe and Ito (2008); Adam in black.
+_COLOURS = {
+    "elitist": "#D55E00", "elitist_traditional": "#0072B2", "steady_state": "#009E73",
+    "steady_state_traditional": "#0072B2", "generational": "#CC79A7", "generational_traditional": "#0072B2",
+    "adam": "black", "sgd": "#E69F00", "elitist_matched": "#D55E00", "elitist_traditional_matched": "#0072B2",
+    "robust": "#D55E00", "robust_traditional": "#0072B2", "robust_adam": "#009E73",
+}  # fmt: skip
+_GRID = 400
+
+
+def save_plots(found: Found, folder: Path) -> list[Path]:
+    """Draw what there are results for as PNG files into a folder; returns their paths."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    paths = []
+    with mpl.rc_context(STYLE):
+        for name, rows in PICTURES.items():
+            shown = [result for result in found.tasks if any(row in result.rows for row in rows)]
+            if shown:
+                figure = draw_rows(shown, rows)
+                FigureCanvasAgg(figure)
+                paths.append(folder / f"{name}.png")
+                figure.savefig(paths[-1], bbox_inches="tight")
+    return paths
+
+
+def draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure:
+    """Accuracy of the fittest of the population, mean and range over seeds: a line of panels per task."""
+    from matplotlib.figure import Figure as NewFigure
+
+    figure = NewFigure(figsize=(11, 0.6 + 2.7 * len(results)), layout="constrained")
+    panels = figure.subplots(len(results), len(AXES), squeeze=False, sharey="row")
+    for line, result in zip(panels, results, strict=True):
+        for axis, by in zip(line, AXES, strict=True):
+            _panel(axis, result, [row for row in rows if row in result.rows], by)
+        line[0].set(title=result.name, ylabel="accuracy on the examples")
+    handles = {label: handle for handle, label in zip(*panels[0][0].get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(rows))
+    return figure
+
+
+def _panel(axis: Axes, result: TaskResult, rows: Sequence[str], by: str) -> None:
+    extents = {row: result.extent(row, by) for row in rows}
+    first = min(low for low, _ in extents.values())
+    for row, (_, end) in extents.items():
+        grid = np.geomspace(first, max(end, first), _GRID)
+        table = result.curves(row, by, grid)
+        axis.plot(grid, table.mean(axis=0), color=_COLOURS[row], linewidth=1.6, label=ROWS[row])
+        if len(table) > 1:
+            low, high = table.min(axis=0), table.max(axis=0)
+            axis.fill_between(grid, low, high, color=_COLOURS[row], alpha=0.15, linewidth=0)
+    axis.set(xscale="log", xlabel=AXES[by])
+    axis.grid(alpha=0.25, linewidth=0.5)

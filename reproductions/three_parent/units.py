@@ -1,0 +1,111 @@
+"""The units of a reproduction of recombination: a search with one method, and its result on fresh seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evoopt.config import RecombinationConfig
+from evoopt.execution import Worker
+from reproductions.three_parent.budget import PARTS, Budget
+from reproductions.three_parent.work import Work, find_hyperparameters, find_schedule
+from reproductions.units import Unit
+
+SEARCHES: Mapping[str, Mapping[str, Any]] = {
+    "random": {"scheme": "random"},
+    "truncation": {"scheme": "truncation"},
+    "three_parent_paper": {
+        "scheme": "three_parent", "mutation_rate": 0.05, "initial": "mutants", "winsorise": 0.0,
+    },
+    "three_parent": {"scheme": "three_parent", "mutation_rate": 0.2, "initial": "random", "winsorise": 0.2},
+}  # fmt: skip
+"""Settings of a search by method; the last two are the published operators and robust ones."""
+
+METHODS = ("default", *SEARCHES)
+"""What is done in each part; ``default`` chooses nothing but when to stop."""
+
+_FRESH = 1_000_000
+
+
+@dataclass(frozen=True)
+class UnitSetup:
+    """What every worker needs.
+
+    Attributes:
+        searches: Folder for the run folders of the searches.
+        data_dir: Where data sets lie.
+        device: Where to train.
+        threads: Torch threads.
+    """
+
+    searches: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+
+def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS) -> list[Unit]:
+    """The units of a part."""
+    settings = {name: value for name, value in asdict(budget).items() if name != "seeds"}
+    return [Unit(part, method, seed, settings) for seed in range(budget.seeds) for method in methods]
+
+
+def configure(unit: Unit, setup: UnitSetup) -> RecombinationConfig:
+    """The configuration of a unit's search; that of ``default`` differs by its scheme alone."""
+    part, budget = PARTS[unit.part], Budget(**unit.settings)
+    config = part.config
+    on_cpu = setup.device == "cpu"
+    return config.override(
+        {
+            "recombination": {
+                "population": budget.population,
+                "generations": budget.generations,
+                "seed": unit.seed,
+                "target": budget.target,
+                "every": budget.every,
+                **SEARCHES.get(unit.method, {}),
+            },
+            "training": {
+                "steps": budget.steps,
+                "train_size": budget.train_size,
+                # One after another suits large networks on a CPU only.
+                "engine": config.training.engine if on_cpu and budget.narrower == 1 else "batched",
+                "threads_per_worker": setup.threads,
+            },
+            "execution": {
+                "executor": "serial",
+                "device": setup.device,
+                "data_dir": None if setup.data_dir is None else str(setup.data_dir),
+            },
+            "space": {name: _narrow(config.space[name], budget.narrower) for name in part.widths},
+        }
+    )
+
+
+def _narrow(locus: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    return {**locus, **{name: max(1, locus[name] // factor) for name in ("min", "max", "default")}}
+
+
+def fresh_seeds(seed: int, count: int) -> range:
+    """Seeds that no search has seen, others for each search."""
+    return range((seed + 1) * _FRESH, (seed + 1) * _FRESH + count)
+
+
+def make_unit_worker(setup: UnitSetup) -> Worker:
+    """Return the function that does units."""
+
+    def work(chunk: Any) -> dict[str, Any]:
+        unit: Unit = chunk
+        started = time.perf_counter()
+        config = configure(unit, setup)
+        folder = setup.searches / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
+        seeds = fresh_seeds(unit.seed, unit.settings["replays"])
+        asked = Work(config, None if unit.method == "default" else folder, seeds)
+        find = find_schedule if config.recombination.mode == "pbt" else find_hyperparameters
+        found = find(asked)
+        return {**found, "seconds": round(time.perf_counter() - started, 2)}
+
+    return work

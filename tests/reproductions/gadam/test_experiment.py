@@ -1,0 +1,133 @@
+"""A small reproduction: published numbers beside own ones, nothing done twice, missing data told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evoopt.compare import Place
+from evoopt.errors import EvooptError
+from reproductions.gadam.budget import PARTS, SMALL_FIGURES, Budget
+from reproductions.gadam.experiment import Reproduction, reproduce_gadam
+from reproductions.gadam.results import ROWS
+from tests.tasks.synthetic import write_yeast
+
+FIGURES = replace(
+    SMALL_FIGURES, budget=Budget(2, 2, 1, seeds=2), populations=(2, 3), sweep_generations=1, workers=()
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_forests() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, part in PARTS.items():
+            patch.setitem(PARTS, name, replace(part, small=replace(part.small, trees=5)))  # type: ignore[arg-type]
+        yield
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_yeast(folder)
+    return folder
+
+
+def small(out: Path, data_dir: Path, **changes: Any) -> Reproduction:
+    given: dict[str, Any] = {
+        "parts": ("yeast", "digits", "figures"), "population": 2, "generations": 1, "steps": 3, "seeds": 2,
+        "figures": FIGURES, "place": Place("serial", data_dir=data_dir), "out": out, **changes,
+    }  # fmt: skip
+    return reproduce_gadam(**given)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[Path, Reproduction]:
+    out = tmp_path_factory.mktemp("reproduction")
+    return out, small(out, data_dir)
+
+
+def test_the_report_sets_published_numbers_beside_own_ones(done: tuple[Path, Reproduction]) -> None:
+    out, found = done
+    text = (out / "reproduction.md").read_text()
+    assert text == found.text
+    yeast = next(part for part in found.found.parts if part.name == "yeast")
+    assert list(yeast.rows) == list(ROWS)
+    own = sum(yeast.accuracies("gadam_paper").values()) / 2
+    line = next(line for line in text.splitlines() if line.startswith("| GADAM as published | 12 |"))
+    assert f"| {100 * own:.2f} ± " in line
+    assert "| 63.70 |" in line
+    for expected in (
+        "| gcForest | - | not run | 63.45 |",
+        "| yeast | 2 | 1 | 3 | 6 | 12 | 32 | 2 |",
+        "Figure 5:",
+    ):
+        assert expected in text
+
+
+def test_files_hold_the_numbers_and_the_pictures(done: tuple[Path, Reproduction]) -> None:
+    out, found = done
+    data = json.loads((out / "reproduction.json").read_text())
+    assert data["parts"]["yeast"]["budget"]["steps"] == 3
+    assert data["parts"]["yeast"]["published"]["adam"] == {"accuracy": 62.05, "loss": None}
+    names = {path.name for path in found.plots}
+    assert names == {
+        f"{n}.png" for n in ("differences", "training_loss", "generations", "population", "adoption")
+    }
+    assert all((out / name).stat().st_size > 0 for name in names)
+    assert all(f"({name})" in found.text for name in names)
+
+
+def test_a_second_call_trains_nothing(
+    done: tuple[Path, Reproduction], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, first = done
+    monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
+    assert small(out, data_dir).text == first.text
+
+
+def test_fewer_seeds_use_what_is_there(
+    done: tuple[Path, Reproduction], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = done
+    monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
+    found = small(out, data_dir, seeds=1, parts=("digits",))
+    assert found.found.parts[0].accuracies("adam").keys() == {0}
+
+
+def test_missing_data_is_a_note(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVOOPT_DATA", raising=False)
+    found = small(tmp_path, data_dir, parts=("letter", "digits"), methods=("gadam", "knn"))
+    assert [part.name for part in found.found.parts] == ["digits"]
+    (note,) = found.found.notes
+    assert "letter" in note
+    assert f"- {note}" in found.text
+
+
+def test_a_failing_method_is_a_note_and_leaves_the_others(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reproductions.gadam.units.evolve", lambda bench, method: 1 / 0)
+    found = small(tmp_path, data_dir, parts=("digits",), methods=("gadam", "knn"), seeds=1)
+    assert list(found.found.parts[0].rows) == ["knn"]
+    assert "digits, gadam, seed 0 failed: ZeroDivisionError" in found.text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"parts": ("mnits",)}, "Did you mean 'mnist'"),
+        ({"methods": ("gadan",)}, "Did you mean 'gadam'"),
+        ({"population": 1}, "population must be at least 2, not 1"),
+        ({"scale": 0}, "scale must be above 0, not 0"),
+    ],
+)
+def test_wrong_wishes_are_refused_in_one_line(
+    given: dict[str, Any], message: str, tmp_path: Path, data_dir: Path
+) -> None:
+    with pytest.raises(EvooptError, match=message):
+        small(tmp_path, data_dir, **given)
