@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Scheduler, Workers, main
 from evoopt.cli.compare import OUT_HELP, names, place_of
 
+if TYPE_CHECKING:
+    from reproductions.publication import Publication
+
 app = typer.Typer(
     help="Repeat a publication's experiments and print its numbers beside our own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+Out = Annotated[Path | None, typer.Option(help=OUT_HELP, show_default="runs/NAME")]
+Paper = Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")]
+Generations = Annotated[int | None, typer.Option(help="Generations.")]
+Seeds = Annotated[int | None, typer.Option(help="Repetitions.")]
 
 
 @app.command()
@@ -31,30 +42,20 @@ def marfinetz2025(
     scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/marfinetz2025"),
+    out: Out = None,
     quiet: Quiet = False,
 ) -> None:
     """The evolved optimizer: the published comparison literally, then honestly, side by side."""
     from evoopt.compare import Protocol
-    from reproductions.marfinetz2025.experiment import reproduce
+    from reproductions.marfinetz2025.experiment import reproduce_marfinetz2025
 
     chosen = names(tasks)
     honest = Protocol(chosen, steps, trials, seeds=final_seeds) if trials else None
-    try:
-        place = place_of(workers, executor, scheduler, device, data_dir)
-        found = reproduce(
-            "marfinetz2025",
-            tasks=chosen,
-            steps=steps,
-            seeds=seeds,
-            honest=honest,
-            place=place,
-            out=out,
-            quiet=quiet,
-        )
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
+
+    def repeat(**given: Any) -> Any:
+        return reproduce_marfinetz2025(tasks=chosen, steps=steps, seeds=seeds, honest=honest, **given)
+
+    _run(repeat)
 
 
 @app.command()
@@ -63,32 +64,24 @@ def gadam(
         str | None,
         typer.Option(help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures."),
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")] = False,
+    paper: Paper = False,
     scale: Annotated[float, typer.Option(help="Factor of the steps of all training phases.")] = 1.0,
     population: Annotated[int | None, typer.Option(help="Unit models.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
+    generations: Generations = None,
     steps: Annotated[int | None, typer.Option(help="Steps per training phase.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    seeds: Seeds = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gadam"),
+    out: Out = None,
     quiet: Quiet = False,
 ) -> None:
     """Genetic-evolutionary Adam: tables 1, 3, 4 and figures 3 to 6, with Adam at equal compute."""
-    from reproductions.gadam.experiment import reproduce_gadam
+    from reproductions.gadam.experiment import GADAM
 
-    try:
-        found = reproduce_gadam(
-            parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
-            generations=generations, steps=steps, seeds=seeds, out=out, quiet=quiet,
-            place=place_of(workers, executor, scheduler, device, data_dir),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
+    _repeat(GADAM)
 
 
 @app.command()
@@ -97,30 +90,22 @@ def gacnn(
         str, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
     ] = "genetic_mnist,genetic_digits",
     population: Annotated[int | None, typer.Option(help="Networks.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
+    generations: Generations = None,
     examples: Annotated[int | None, typer.Option(help="Examples a network is scored on.")] = None,
     steps: Annotated[int | None, typer.Option(help="Minibatches of the gradient baselines.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    seeds: Seeds = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gacnn"),
+    out: Out = None,
     quiet: Quiet = False,
 ) -> None:
     """Genetic CNN training: figures 12 to 16, against generations, forward passes and time."""
-    from reproductions.gacnn.experiment import reproduce_gacnn
+    from reproductions.gacnn.experiment import GACNN
 
-    try:
-        found = reproduce_gacnn(
-            tasks=names(tasks), population=population, generations=generations, examples=examples,
-            steps=steps, seeds=seeds, out=out, quiet=quiet,
-            place=place_of(workers, executor, scheduler, device, data_dir),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
+    _repeat(GACNN)
 
 
 @app.command("three_parent")
@@ -129,39 +114,53 @@ def three_parent(
     parts: Annotated[
         str | None, typer.Option(help="Comma-separated: digits, lenet, nmt, resnet20, capsnet.")
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")] = False,
+    paper: Paper = False,
     scale: Annotated[float, typer.Option(help="Factor of the steps of all trainings.")] = 1.0,
     population: Annotated[int | None, typer.Option(help="Members per generation.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
+    generations: Generations = None,
     steps: Annotated[int | None, typer.Option(help="Steps per generation or training.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    seeds: Seeds = None,
     replays: Annotated[int | None, typer.Option(help="Fresh seeds of each replay.")] = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
     data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/recombination"),
+    out: Out = None,
     quiet: Quiet = False,
 ) -> None:
     """Three-parent recombination: table 4 and figures 9, 11, 13, with controls at equal budget."""
-    from reproductions.three_parent.experiment import reproduce_recombination
+    from reproductions.three_parent.experiment import THREE_PARENT
 
+    _repeat(THREE_PARENT)
+
+
+def _repeat(publication: Publication[Any]) -> None:
+    """Repeat a publication with the options of the command that runs."""
+    from reproductions.publication import reproduce
+
+    def repeat(**given: Any) -> Any:
+        chosen = given.pop(publication.parts_option)
+        return reproduce(publication, parts=names(chosen) if chosen else None, **given)
+
+    _run(repeat, click.get_current_context().params)
+
+
+def _run(repeat: Callable[..., Any], options: dict[str, Any] | None = None) -> None:
+    """Repeat where the command that runs says, and print the report."""
+    context = click.get_current_context()
+    where = {name: context.params[name] for name in _WHERE}
+    out = context.params["out"] or Path("runs") / str(context.info_name)
+    own = {name: value for name, value in (options or {}).items() if name not in (*_WHERE, "out", "quiet")}
     try:
-        found = reproduce_recombination(
-            parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
-            generations=generations, steps=steps, seeds=seeds, replays=replays, out=out, quiet=quiet,
-            place=place_of(workers, executor, scheduler, device, data_dir),
-        )  # fmt: skip
+        found = repeat(place=place_of(**where), out=out, quiet=context.params["quiet"], **own)
     except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
+        typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    typer.echo(found.text, nl=False)
 
 
-def _interrupted(out: Path) -> NoReturn:
-    typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
-    sys.exit(EXIT_INTERRUPTED)
-
+_WHERE = ("workers", "executor", "scheduler", "device", "data_dir")
 
 if __name__ == "__main__":
     main(app)

@@ -96,3 +96,10 @@ OPTIMIZERS: Mapping[str, MakeOptimizer] = {"adam": KERAS_ADAM, "sgd": partial(to
 
 METHODS = (*VARIANTS, *OPTIMIZERS)
 """All that is done; ``elitist`` and ``robust`` also give the rows ``elitist_adam`` and ``robust_adam``."""
+
+BUDGETS: Mapping[str, Budget] = {
+    "genetic_mnist": Budget(population=30, generations=20, examples=1000, steps=800, seeds=2),
+    "genetic_digits": Budget(population=50, generations=60, examples=None, steps=2000, seeds=3),
+    "genetic_cifar10": Budget(population=30, generations=20, examples=1000, steps=800, seeds=2),
+}
+"""A small budget for each task; about eight minutes on two cores without the last."""

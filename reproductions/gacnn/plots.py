@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evoopt.compare.plots import STYLE
-from reproductions.gacnn.results import AXES, ROWS, Found, TaskResult
+from reproductions.figures import band, panels
+from reproductions.gacnn.results import AXES, ROWS, TaskResult
+from reproductions.results import Found
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,34 +36,22 @@ _COLOURS = {
 _GRID = 400
 
 
-def save_plots(found: Found, folder: Path) -> list[Path]:
-    """Draw what there are results for as PNG files into a folder; returns their paths."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    paths = []
-    with mpl.rc_context(STYLE):
-        for name, rows in PICTURES.items():
-            shown = [result for result in found.tasks if any(row in result.rows for row in rows)]
-            if shown:
-                figure = draw_rows(shown, rows)
-                FigureCanvasAgg(figure)
-                paths.append(folder / f"{name}.png")
-                figure.savefig(paths[-1], bbox_inches="tight")
-    return paths
+def draw(found: Found[TaskResult]) -> dict[str, Figure | None]:
+    """Every picture there are results for."""
+    return {name: _draw_rows(found.parts, rows) for name, rows in PICTURES.items()}
 
 
-def draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure:
+def _draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure | None:
     """Accuracy of the fittest of the population, mean and range over seeds: a line of panels per task."""
-    from matplotlib.figure import Figure as NewFigure
-
-    figure = NewFigure(figsize=(11, 0.6 + 2.7 * len(results)), layout="constrained")
-    panels = figure.subplots(len(results), len(AXES), squeeze=False, sharey="row")
-    for line, result in zip(panels, results, strict=True):
+    results = [result for result in results if any(row in result.rows for row in rows)]
+    if not results:
+        return None
+    figure, axes = panels(len(results), len(AXES), 3.6, 2.9, sharey="row")
+    for line, result in zip(axes, results, strict=True):
         for axis, by in zip(line, AXES, strict=True):
             _panel(axis, result, [row for row in rows if row in result.rows], by)
         line[0].set(title=result.name, ylabel="accuracy on the examples")
-    handles = {label: handle for handle, label in zip(*panels[0][0].get_legend_handles_labels(), strict=True)}
+    handles = {label: handle for handle, label in zip(*axes[0][0].get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(rows))
     return figure
 
@@ -73,10 +61,5 @@ def _panel(axis: Axes, result: TaskResult, rows: Sequence[str], by: str) -> None
     first = min(low for low, _ in extents.values())
     for row, (_, end) in extents.items():
         grid = np.geomspace(first, max(end, first), _GRID)
-        table = result.curves(row, by, grid)
-        axis.plot(grid, table.mean(axis=0), color=_COLOURS[row], linewidth=1.6, label=ROWS[row])
-        if len(table) > 1:
-            low, high = table.min(axis=0), table.max(axis=0)
-            axis.fill_between(grid, low, high, color=_COLOURS[row], alpha=0.15, linewidth=0)
+        band(axis, grid, result.curves(row, by, grid), _COLOURS[row], ROWS[row])
     axis.set(xscale="log", xlabel=AXES[by])
-    axis.grid(alpha=0.25, linewidth=0.5)

@@ -1,13 +1,15 @@
-"""The report on a reproduction of GACNN as Markdown: what each claim comes to, and tables."""
+"""The report on a reproduction of GACNN: what each claim comes to, and tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
+from reproductions.claims import HOLDS, RULE, UNDECIDED, Claim, Finding, claims_table, compare
 from reproductions.gacnn.plots import PICTURES
-from reproductions.gacnn.results import AXES, ROWS, Finding, Found, TaskResult, compare_rows, lead
-from reproductions.gadam.results import spread_of
+from reproductions.gacnn.results import AXES, ROWS, TaskResult, lead
+from reproductions.markdown import picture, section, spread_of, table
+from reproductions.results import Found
 
 _HOW = """\
 Everyone learns from the same fixed examples of a task. Every seed has one initial population, with which
@@ -27,13 +29,38 @@ seconds start after the initial population is scored, which all methods need. Th
 fittest network that ever was, of Adam and SGD the last one; curves show the fittest of the current
 population. Test data decides nothing."""
 
+
+_BEHIND, _AHEAD = ("genetic_mnist", "genetic_digits"), ("genetic_cifar10",)
+_AT_LEAST = "at least as good as"
 _ENCODINGS = {
-    "steady state": ("steady_state", "steady_state_traditional"),
-    "generational": ("generational", "generational_traditional"),
-    "elitist": ("elitist", "elitist_traditional"),
-    "elitist, matched mutation": ("elitist_matched", "elitist_traditional_matched"),
-    "robust settings": ("robust", "robust_traditional"),
+    "steady_state": "steady_state_traditional",
+    "generational": "generational_traditional",
+    "elitist": "elitist_traditional",
+    "elitist_matched": "elitist_traditional_matched",
+    "robust": "robust_traditional",
 }
+_GRADIENTS = (("elitist", "adam"), ("elitist", "sgd"), ("robust", "adam"))
+_SEEN = {"accuracy": "on the examples", "test_accuracy": "on test data"}
+
+
+def _claims() -> Iterator[Claim]:
+    for accordion, traditional in _ENCODINGS.items():
+        for key, seen in _SEEN.items():
+            yield Claim(f"{_AT_LEAST} {{rival}}", seen, (accordion,), (traditional,), key)
+    best = ("steady_state", "generational")
+    yield Claim("the best scheme, against {rival}", _SEEN["accuracy"], ("elitist",), best, "accuracy")
+    for row, rival in _GRADIENTS:
+        for key, seen in _SEEN.items():
+            yield Claim("far ahead of {rival} in the end", seen, (rival,), (row,), key, _BEHIND)
+            yield Claim("tremendously better than {rival}", seen, (row,), (rival,), key, _AHEAD)
+    yield Claim(
+        "a head start over {rival}", _SEEN["test_accuracy"], ("elitist_adam", "robust_adam"), ("adam",)
+    )
+
+
+CLAIMS = tuple(_claims())
+"""Claims of the publication that two rows decide; "robust" and "matched" ask them of settings of ours."""
+
 _CAPTIONS = {
     "figure_12_steady_state": "Figure 12: steady state, both encodings",
     "figure_13_generational": "Figure 13: generational, both encodings",
@@ -45,110 +72,71 @@ _CAPTIONS = {
 }
 
 
-def markdown(found: Found) -> str:
-    """The whole report."""
-    lines = ["# Esfahanian and Akhavan (2019): GACNN repeated, with numbers", ""]
-    lines += [
-        "The publication prints curves without numbers, repetitions or counts of iterations. This is a small "
-        "budget of our own; few seeds detect large differences only.",
-        "",
-    ]
-    if found.notes:
-        lines += ["## Missing", "", *(f"- {note}" for note in found.notes), ""]
-    if not found.tasks:
-        return "\n".join(lines)
-    lines += ["## Which claims hold at this budget", ""]
-    lines += [
-        "Differences are in points of accuracy, paired by seed, with 95 % intervals by Student's t; a claim "
-        "holds, or its opposite does, where the interval excludes 0.",
-        "",
-    ]
-    for result in found.tasks:
-        lines += [f"### {result.name}", "", *(f"- {line}" for line in claims(result)), ""]
-    lines += ["## Budget", "", *_budget(found.tasks), "", _HOW, ""]
-    for result in found.tasks:
-        lines += [f"## {result.name}", "", *_table(result), ""]
-    lines += ["## Figures", "", "Mean over seeds, and their range; logarithmic horizontal axes.", ""]
+def report(found: Found[TaskResult]) -> list[str]:
+    """All sections but the head."""
+    if not found.parts:
+        return []
+    lines = section(
+        "Which claims hold at this budget", f"{RULE} Differences are in points of accuracy.", "",
+        *claims_table(CLAIMS, found.parts, ROWS, _judge),
+    )  # fmt: skip
+    for result in found.parts:
+        lines += section(result.name, *(f"- {line}" for line in courses(result)), level=3)
+    lines += section("Budget", *_budget(found.parts), "", _HOW)
+    for result in found.parts:
+        lines += section(result.name, *_table(result))
+    lines += section("Figures", "Mean over seeds, and their range; logarithmic horizontal axes.")
     for name, rows in PICTURES.items():
-        if any(row in result.rows for result in found.tasks for row in rows):
-            lines += [f"{_CAPTIONS[name]}:", "", f"![{_CAPTIONS[name]}]({name}.png)", ""]
-    return "\n".join(lines)
+        if any(row in result.rows for result in found.parts for row in rows):
+            lines += [f"{_CAPTIONS[name]}:", "", *picture(name)]
+    return lines
 
 
-def claims(result: TaskResult) -> Iterator[str]:
-    """A line for each claim that there are rows for."""
-    for where, (accordion, traditional) in _ENCODINGS.items():
-        finding = compare_rows(result, accordion, traditional)
-        if finding is not None:
-            test = compare_rows(result, accordion, traditional, "test_accuracy")
-            yield (
-                f'"Accordion is at least as good as traditional", {where}: {_at_least(finding)}: {finding}; '
-                f"on test data {_at_least(test)}: {test}."
-            )
-    yield from _slow(result)
-    if "generational" in result.rows:
-        yield f'"Generational oscillates": {_falls(result, "generational", wanted=True)}.'
-    if "elitist" in result.rows:
-        yield f'"Elitist never gets worse": {_falls(result, "elitist", wanted=False)}.'
-    for rival in ("steady_state", "generational"):
-        finding = compare_rows(result, "elitist", rival)
-        if finding is not None:
-            yield f'"Elitist is the best scheme", against {ROWS[rival]}: {finding.verdict}: {finding}.'
-    for rival in ("adam", "sgd"):
-        yield from _against_gradients(result, "elitist", rival)
-    yield from _against_gradients(result, "robust", "adam")
-    for row in ("elitist_adam", "robust_adam"):
-        finding = compare_rows(result, row, "adam", "test_accuracy")
-        if finding is not None:
-            yield (
-                f'Head start, "{ROWS[row]}" better than Adam alone on test data: {finding.verdict}: '
-                f"{finding}; it saw {_times(result, row)} as many examples."
-            )
+def find(result: TaskResult, row: str, rival: str, key: str = "accuracy") -> Finding | None:
+    """Compare two rows of a task."""
+    return compare(result.column(row, key), result.column(rival, key))
 
 
-def _slow(result: TaskResult) -> Iterator[str]:
-    if "steady_state" not in result.rows:
-        return
-    yield f'"Steady state never gets worse": {_falls(result, "steady_state", wanted=False)}.'
-    finding = compare_rows(result, "elitist", "steady_state")
+def _judge(result: TaskResult, claim: Claim, row: str, rival: str) -> str | None:
+    finding = find(result, row, rival, claim.key)
+    if finding is None:
+        return None
+    verdict = finding.verdict
+    if claim.text.startswith(_AT_LEAST) and verdict == UNDECIDED:
+        verdict = f"not refuted, {verdict}"
+    higher = f"higher in {finding.higher} of {finding.difference.pairs} seeds"
+    return f"**{verdict}**, {finding.told(digits=1)}, {higher}"
+
+
+def courses(result: TaskResult) -> Iterator[str]:
+    """A line for each claim about the way, rather than the end."""
+    for row, claim, wanted in (
+        ("steady_state", "Steady state never gets worse", False),
+        ("generational", "Generational oscillates", True),
+        ("elitist", "Elitist never gets worse", False),
+    ):
+        if row in result.rows:
+            falls, total = result.total(row, "falls"), result.total(row, "iterations")
+            told = f"the fittest got worse in {falls:,.0f} of {total:,.0f} iterations"
+            yield f'"{claim}": {_holds((falls > 0) == wanted)}: {told}.'
+    finding = find(result, "elitist", "steady_state")
     if finding is not None:
         place = _place(lead(result, "steady_state", "elitist", "examples").last, "examples")
         yield f'"Steady state is slow", elitist better after as many examples: {finding.verdict}; {place}.'
+    for row, rival in _GRADIENTS:
+        if {row, rival} <= result.rows.keys():
+            leads = {axis: lead(result, row, rival, axis) for axis in AXES}
+            told = "; ".join(
+                f"by {AXES[axis]} {_holds(own.early)}, {_place(own.last, axis)}"
+                for axis, own in leads.items()
+            )
+            times = result.total(row, "examples") / result.total(rival, "examples")
+            end = f"in the end it has seen {times:.3g} times as many examples"
+            yield f'"Faster than {ROWS[rival]} early", {ROWS[row]}: {told}; {end}.'
 
 
-def _against_gradients(result: TaskResult, row: str, rival: str) -> Iterator[str]:
-    """The publication: faster early, in the end far behind on MNIST and tremendously better on CIFAR-10."""
-    better = "cifar10" in result.name
-    first, second = (row, rival) if better else (rival, row)
-    finding = compare_rows(result, first, second)
-    if finding is None:
-        return
-    leads = {axis: lead(result, row, rival, axis) for axis in AXES}
-    places = [
-        f"by {AXES[axis]} {'holds' if it.early else 'does not hold'}, {_place(it.last, axis)}"
-        for axis, it in leads.items()
-    ]
-    yield f'"Faster than {ROWS[rival]} early", {ROWS[row]}: {"; ".join(places)}.'
-    claim = f"Tremendously better than {ROWS[rival]}" if better else f"Far behind {ROWS[rival]} in the end"
-    test = compare_rows(result, first, second, "test_accuracy")
-    yield (
-        f'"{claim}", {ROWS[row]}, with {_times(result, row, rival)} as many examples: {finding.verdict}: '
-        f"{ROWS[first]} {finding}; on test data {test}."
-    )
-
-
-def _at_least(finding: Finding | None) -> str:
-    """Whether the first is at least as good: a detectable loss refutes it, a detectable gain shows it."""
-    verdict = "-" if finding is None else finding.verdict
-    known = {"holds": "holds", "no detectable difference": "not refuted, no detectable difference"}
-    return known.get(verdict, verdict)
-
-
-def _falls(result: TaskResult, row: str, wanted: bool) -> str:
-    falls = sum(result.values(row, "falls"))
-    total = sum(result.values(row, "iterations"))
-    verdict = "holds" if (falls > 0) == wanted else "does not hold"
-    return f"{verdict}: the fittest got worse in {falls:,.0f} of {total:,.0f} iterations"
+def _holds(yes: bool) -> str:
+    return HOLDS if yes else "does not hold"
 
 
 def _place(limit: float | None, axis: str) -> str:
@@ -159,41 +147,37 @@ def _place(limit: float | None, axis: str) -> str:
     return f"last ahead at {limit:.3g} s" if axis == "seconds" else f"last ahead at {limit:,.0f}"
 
 
-def _times(result: TaskResult, row: str, rival: str = "adam") -> str:
-    ratio = sum(result.values(row, "examples")) / sum(result.values(rival, "examples"))
-    return f"{ratio:.3g} times"
-
-
 def _budget(results: Sequence[TaskResult]) -> list[str]:
-    lines = [
-        "| task | networks | generations | examples | minibatches | seeds |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for result in results:
         b = result.budget
-        lines.append(
-            f"| {result.name} | {b.population} | {b.generations} | {result.examples:,} | {b.steps:,} "
-            f"| {b.seeds} |"
+        examples = "all" if b.examples is None else f"{b.examples:,}"
+        rows.append(
+            [result.name, str(b.population), str(b.generations), examples, f"{b.steps:,}", str(b.seeds)]
         )
-    return lines
+    return table(["task", "networks", "generations", "examples", "minibatches", "seeds"], rows)
 
 
 def _table(result: TaskResult) -> list[str]:
-    lines = [
-        "| method | test accuracy % | accuracy % on the examples | iterations | examples seen | seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in result.rows:
-        told = [spread_of(result.values(row, key), 100, 2) for key in ("test_accuracy", "accuracy")]
-        counts = [f"{result.values(row, key)[0]:,.0f}" for key in ("iterations", "examples")]
-        seconds = spread_of(result.values(row, "seconds"), 1, 1)
-        lines.append(f"| {ROWS[row]} | {' | '.join([*told, *counts, seconds])} |")
+    rows = []
+    for row, by_seed in result.rows.items():
+        told = [spread_of(result.column(row, key).values(), 100, 2) for key in ("test_accuracy", "accuracy")]
+        first = next(iter(by_seed.values()))
+        counts = [f"{first[key]:,.0f}" for key in ("iterations", "examples")]
+        rows.append([ROWS[row], *told, *counts, spread_of(result.column(row, "seconds").values(), 1, 1)])
+    header = (
+        "method",
+        "test accuracy %",
+        "accuracy % on the examples",
+        "iterations",
+        "examples seen",
+        "seconds",
+    )
     starts = {
-        round(scores["curve"]["accuracy"][0], 6)
-        for row, by_seed in result.rows.items() if not row.startswith("robust")
-        for seed, scores in by_seed.items() if seed == 0
-    }  # fmt: skip
-    if starts:
-        same = ", ".join(f"{100 * start:.2f} %" for start in sorted(starts))
-        lines += ["", f"Accuracy of the fittest initial network, seed 0, in every method: {same}."]
-    return lines
+        round(by_seed[0]["curve"]["accuracy"][0], 6)
+        for row, by_seed in result.rows.items()
+        if not row.startswith("robust") and 0 in by_seed
+    }
+    same = ", ".join(f"{100 * start:.2f} %" for start in sorted(starts))
+    told = ["", f"Accuracy of the fittest initial network, seed 0, in every method: {same}."]
+    return [*table(header, rows), *(told if starts else [])]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from evoopt.training.phase import PhaseEngine
 
@@ -95,17 +96,19 @@ PARTS: Mapping[str, Part] = {
 """Data sets by name."""
 
 FIGURES = "figures"
+SUBJECTS = ("gadam_paper", "gadam")
+"""Variants that claims and figures are about."""
+
 DEFAULT_PARTS = ("mnist", "orl5", "yeast", "adult", "letter", FIGURES)
 PAPER_PARTS = ("mnist", "orl5", "orl7", "orl9", "yeast", "adult", "letter", FIGURES)
 
 
-@dataclass(frozen=True)
-class FiguresBudget:
-    """What figures 3 to 6 are drawn from.
+@dataclass(frozen=True, kw_only=True)
+class FiguresBudget(Budget):
+    """What figures 3 to 6 are drawn from; the inherited numbers are those of figures 3 and 5.
 
     Attributes:
         part: Data set and network.
-        budget: Of figures 3 and 5; the sweep of populations has ``sweep_generations``.
         populations: Population sizes of figures 4 and 5.
         sweep_generations: Generations of that sweep.
         timed_part: Data set and network of figure 6.
@@ -113,18 +116,32 @@ class FiguresBudget:
         workers: Numbers of workers it is timed with.
     """
 
+    fixed: ClassVar[tuple[str, ...]] = ("population", "generations")
+
     part: str
-    budget: Budget
     populations: tuple[int, ...]
     sweep_generations: int
     timed_part: str
     timed: Budget
     workers: tuple[int, ...]
 
+    def of_run(self, **changes: int) -> Budget:
+        """The budget of one of the runs."""
+        return Budget(**{**{own.name: getattr(self, own.name) for own in fields(Budget)}, **changes})
+
 
 SMALL_FIGURES = FiguresBudget(
-    "digits", Budget(10, 10, 30), (2, 4, 6, 8, 12, 16, 20), 3, "mnist", Budget(10, 1, 15), (1, 2)
-)
+    10, 10, 30, part="digits", populations=(2, 4, 6, 8, 12, 16, 20), sweep_generations=3,
+    timed_part="mnist", timed=Budget(10, 1, 15), workers=(1, 2),
+)  # fmt: skip
 PAPER_FIGURES = FiguresBudget(
-    "mnist", Budget(10, 10, 5000), tuple(range(2, 21, 2)), 5, "mnist", Budget(10, 1, 5000), (1, 2, 4, 8, 10)
-)
+    10, 10, 5000, part="mnist", populations=tuple(range(2, 21, 2)), sweep_generations=5,
+    timed_part="mnist", timed=Budget(10, 1, 5000), workers=(1, 2, 4, 8, 10),
+)  # fmt: skip
+
+
+def budget_of(part: str, paper: bool) -> Budget:
+    """The small or the published budget of a part or of the figures."""
+    if part == FIGURES:
+        return PAPER_FIGURES if paper else SMALL_FIGURES
+    return PARTS[part].paper if paper else PARTS[part].small

@@ -1,18 +1,29 @@
-"""The report on a reproduction of GADAM, as Markdown."""
+"""The report on a reproduction of GADAM: what each claim comes to, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from evoopt.tasks import get_task
+from reproductions.claims import RULE, Claim, bold, claims_table
 from reproductions.gadam.baselines import LEARNING_RATES
-from reproductions.gadam.budget import PARTS
-from reproductions.gadam.claims import CLAIMS, Finding, find, judged, saying
+from reproductions.gadam.budget import PARTS, SUBJECTS
 from reproductions.gadam.figures_text import figures_text
 from reproductions.gadam.published import NOT_RUN, PUBLISHED, REMARKS
-from reproductions.gadam.results import ROWS, Found, PartResult, spread_of
+from reproductions.gadam.results import ROWS, TableResult, figures, tables
+from reproductions.markdown import picture, section, spread_of, table
+from reproductions.results import Found, PartResult
 
-_SUBJECTS = ("gadam_paper", "gadam")
+EQUAL_COMPUTE = ("adam_long", "adam_tuned", "adam_best", "adam_ensemble")
+_TABLES = "tables 1, 3 and 4"
+
+CLAIMS = (
+    Claim("better than {rival} with the steps of a lineage", _TABLES, SUBJECTS, ("adam",)),
+    Claim("better than {rival}", "table 1", SUBJECTS, ("sgd", "rmsprop", "adagrad", "adadelta")),
+    Claim("better than {rival}", _TABLES, SUBJECTS, ("random_forest", "svm", "knn")),
+    Claim("better than {rival}", "not examined in the paper", SUBJECTS, EQUAL_COMPUTE),
+    Claim("better than {rival}", "implied by figure 2", SUBJECTS, ("gadam_reinitialised",)),
+)
 
 _HOW = f"""\
 Every method of a data set sees the same division into training, validation and test examples, and by seed the
@@ -31,144 +42,70 @@ each child gets new initial weights, a control for what inheritance is worth. Cl
 training and validation examples, normalised as for the networks."""
 
 
-def markdown(found: Found) -> str:
-    """The whole report."""
-    scale = (
-        "the published scale where it is given" if found.paper else "a small budget, not the published one"
-    )
-    lines = ["# Zhang and Gouza (2018): GADAM repeated, and held against equal compute", ""]
-    lines += [
-        f"arXiv 1805.07500. Trained with {scale}; numbers are mean ± standard deviation over seeds.",
-        "",
-    ]
-    if found.notes:
-        lines += ["## Missing", "", *(f"- {note}" for note in found.notes), ""]
-    if found.parts:
-        lines += ["## What holds at this budget", "", *_verdicts(found.parts), ""]
-        lines += ["![differences](differences.png)", ""]
-        lines += ["## Budget", "", *_budget(found.parts), "", _HOW, ""]
-    for part in found.parts:
-        lines += _part(part)
-    if any(part.curves for part in found.parts):
-        lines += _curves()
-    if found.figures is not None:
-        lines += figures_text(found.figures, found.file)
-    return "\n".join(lines)
+def report(found: Found[PartResult]) -> list[str]:
+    """All sections but the head."""
+    parts, drawn = tables(found), figures(found)
+    lines: list[str] = []
+    if parts:
+        lines += section(
+            "What holds at this budget", f"{RULE} Differences are in points of test accuracy.", "",
+            *claims_table(CLAIMS, parts, ROWS, _judge),
+        )  # fmt: skip
+        lines += [*picture("differences"), *section("Budget", *_budget(parts), "", _HOW)]
+    for part in parts:
+        lines += section(PARTS[part.name].title, *_part(part))
+    if any(part.curves for part in parts):
+        lines += section(
+            "Training loss (the plot that the paper calls table 2)", *picture("training_loss", _CURVES)
+        )
+    return lines if drawn is None else lines + figures_text(drawn)
 
 
-def _verdicts(parts: Sequence[PartResult]) -> list[str]:
-    lines = [
-        "By the 95 % interval (Student's t) of the difference in test accuracy, paired by seed; few seeds "
-        "detect only large differences, and one in 20 comparisons of equals shows one by chance.",
-        "",
-    ]
-    for claim in CLAIMS:
-        for subject in claim.subjects:
-            found = judged(claim, parts, subject)
-            if not found:
-                continue
-            lines.append(f"- *{ROWS[subject]} is {claim.text}* ({claim.source}):")
-            for verdict, findings in found.items():
-                where = _where(findings, len(claim.rivals) == 1)
-                lines.append(f"  - **{saying(verdict)}** {where}")
-    return lines
+_CURVES = (
+    "GADAM's curve is the lineage of the final winner: its own losses since its crossover, before that those "
+    "of its fitter parent, and so on; dots mark crossovers. Left by the steps of the lineage, right by the "
+    "steps of the whole population."
+)
 
 
-def _where(findings: Sequence[Finding], all_alike: bool) -> str:
-    """One rival: parts with numbers; several: who on which parts."""
-    if all_alike:
-        return ", ".join(f"on {finding.part} by {finding.points}" for finding in findings)
-    by_rival: dict[str, list[str]] = {}
-    for finding in findings:
-        by_rival.setdefault(finding.rival, []).append(finding.part)
-    return "; ".join(f"{ROWS[rival]} ({', '.join(parts)})" for rival, parts in by_rival.items())
+def _judge(part: TableResult, claim: Claim, subject: str, rival: str) -> str | None:
+    finding = part.find(subject, rival)
+    return None if finding is None else bold(finding, finding.told())
 
 
-def _budget(parts: Sequence[PartResult]) -> list[str]:
-    lines = [
-        "| part | g | K | E | a lineage's steps 2KE | the population's 2gKE | batch | seeds | published "
-        "| minutes of a worker |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+def _budget(parts: Sequence[TableResult]) -> list[str]:
+    rows = []
     for part in parts:
         b, paper = part.budget, PARTS[part.name].paper
         told = f"g = {paper.population}, E = {paper.steps:,}" if part.name == "mnist" else "not given"
-        told = "-" if part.name not in PUBLISHED else told
+        told = told if part.name in PUBLISHED else "-"
         batch = get_task(PARTS[part.name].task).batch_size
-        lines.append(
-            f"| {part.name} | {b.population} | {b.generations} | {b.steps:,} | {b.lineage_steps:,} "
-            f"| {b.all_steps:,} | {batch} | {b.seeds} | {told} "
-            f"| {part.seconds / 60:.1f} |"
-        )
-    return lines
+        counts = [b.population, b.generations, b.steps, b.lineage_steps, b.all_steps, batch, b.seeds]
+        rows.append([part.name, *(f"{count:,}" for count in counts), told, f"{part.seconds / 60:.1f}"])
+    header = ["part", "g", "K", "E", "a lineage's steps 2KE", "the population's 2gKE", "batch", "seeds"]
+    return table([*header, "published", "minutes of a worker"], rows)
 
 
-def _part(part: PartResult) -> list[str]:
-    published = PUBLISHED.get(part.name, {})
-    lines = [
-        f"## {PARTS[part.name].title}",
-        "",
-        "| method | steps | test accuracy % | published | test loss | published |",
-        "|---|---|---|---|---|---|",
-    ]
+def _part(part: TableResult) -> list[str]:
+    published, rows = PUBLISHED.get(part.name, {}), []
     for row, by_seed in part.rows.items():
-        steps = next(iter(by_seed.values())).get("steps")
-        told = published.get(row)
-        accuracy = _spread(part.accuracies(row), 100, 2)
-        loss = _spread(part.losses(row), 1, 4) if steps else "-"
-        theirs = ("-", "-") if told is None else (f"{told.accuracy:.2f}", _loss(told.loss))
-        count = f"{steps:,}" if steps else _examples(by_seed)
-        lines.append(f"| {ROWS[row]} | {count} | {accuracy} | {theirs[0]} | {loss} | {theirs[1]} |")
+        first, told = next(iter(by_seed.values())), published.get(row)
+        steps = first.get("steps")
+        count = f"{steps:,}" if steps else f"{first['examples']:,} examples"
+        accuracy = spread_of(part.column(row, "test_accuracy").values(), 100, 2)
+        loss = spread_of(part.column(row, "test_loss").values()) if steps else "-"
+        theirs = ["-", "-"] if told is None else [f"{told.accuracy:.2f}", _loss(told.loss)]
+        rows.append([ROWS[row], count, accuracy, theirs[0], loss, theirs[1]])
     for row, number in published.items():
         if row not in part.rows:
             name = NOT_RUN.get(row) or ROWS[row]
-            lines.append(f"| {name} | - | not run | {number.accuracy:.2f} | - | {_loss(number.loss)} |")
-    if part.name in REMARKS:
-        lines += ["", REMARKS[part.name]]
-    return [*lines, "", *_differences(part), ""]
-
-
-def _differences(part: PartResult) -> list[str]:
-    """Differences of both kinds of GADAM from everyone else."""
-    subjects = [row for row in _SUBJECTS if row in part.rows]
-    rivals = [row for row in part.rows if row not in _SUBJECTS]
-    if not subjects or not rivals:
-        return []
-    lines = [
-        f"| points of accuracy above | {' | '.join(ROWS[row] for row in subjects)} |",
-        f"|---|{'---|' * len(subjects)}",
-    ]
-    for rival in rivals:
-        found = [find(part, subject, rival) for subject in subjects]
-        told = ["-" if f is None else f"{f.points}{_star(f)}" for f in found]
-        lines.append(f"| {ROWS[rival]} | {' | '.join(told)} |")
-    return [*lines, "", "Paired by seed, with 95 % intervals; * where the interval excludes 0."]
-
-
-def _star(finding: Finding) -> str:
-    return " *" if finding.verdict in ("holds", "reversed") else ""
-
-
-def _curves() -> list[str]:
+            rows.append([name, "-", "not run", f"{number.accuracy:.2f}", "-", _loss(number.loss)])
+    remark = ["", REMARKS[part.name]] if part.name in REMARKS else []
     return [
-        "## Training loss (the plot that the paper calls table 2)",
-        "",
-        "![training loss](training_loss.png)",
-        "",
-        "GADAM's curve is the lineage of the final winner: its own losses since its crossover, before that "
-        "those of its fitter parent, and so on; dots mark crossovers. Left by the steps of the lineage, "
-        "right by the steps of the whole population.",
-        "",
+        *table(["method", "steps", "test accuracy %", "published", "test loss", "published"], rows),
+        *remark,
     ]
-
-
-def _spread(by_seed: Mapping[int, float], factor: float, digits: int) -> str:
-    return spread_of(list(by_seed.values()), factor, digits)
 
 
 def _loss(loss: float | None) -> str:
     return "-" if loss is None else f"{loss:.4f}"
-
-
-def _examples(by_seed: Mapping[int, Mapping[str, int]]) -> str:
-    return f"{next(iter(by_seed.values()))['examples']:,} examples"

@@ -1,14 +1,19 @@
-"""What a reproduction of GADAM found: scores by part, row and seed."""
+"""What a reproduction of GADAM found: scores and training losses by part, runs that the figures show."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reproductions.gadam.budget import Budget, FiguresBudget
+import numpy as np
+from numpy.typing import NDArray
+
+from reproductions.claims import Finding, compare
+from reproductions.gadam.budget import SUBJECTS, FiguresBudget
+from reproductions.gadam.figures import generation_units, population_units, timing_units
+from reproductions.gadam.units import DETERMINISTIC
+from reproductions.results import Found, PartResult, Rows, collect, numbers
 from reproductions.units import Unit, UnitFile
 
 ROWS = {
@@ -32,75 +37,117 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class PartResult:
-    """Everything finished of one part.
+class TableResult(PartResult):
+    """Everything finished of one data set; rows are as from `Bench.row`, shares in [0, 1].
 
     Attributes:
-        name: Part.
-        budget: What each method could spend.
-        rows: By row and seed: ``test_accuracy``, ``test_loss``, ``steps``, ... in [0, 1]; see `Bench.row`.
         curves: By method and seed: training losses, as from `thinned`, and ``crossovers`` of GADAM's.
         seconds: What all units took in their workers.
     """
 
-    name: str
-    budget: Budget
-    rows: dict[str, dict[int, dict[str, Any]]]
-    curves: dict[str, dict[int, dict[str, Any]]]
+    curves: Rows
     seconds: float
 
     @classmethod
-    def collect(cls, name: str, budget: Budget, units: Sequence[Unit], file: UnitFile) -> PartResult:
-        """Read the finished units of a part."""
-        rows: dict[str, dict[int, dict[str, Any]]] = {}
+    def of(cls, name: str, budget: Any, units: Sequence[Unit], file: UnitFile) -> TableResult:
+        """Read the finished units of a data set."""
+        done = [(unit, file[unit]) for unit in units if unit in file]
         curves: dict[str, dict[int, dict[str, Any]]] = {}
-        results = [(unit, file[unit]) for unit in units if unit in file]
-        for unit, result in results:
-            for row, scores in result["rows"].items():
-                rows.setdefault(row, {})[unit.seed] = scores
+        for unit, result in done:
             if "curve" in result:
                 curve = {**result["curve"], "crossovers": result.get("crossovers", [])}
                 curves.setdefault(unit.method, {})[unit.seed] = curve
-        in_order = {row: rows[row] for row in ROWS if row in rows}
-        return cls(name, budget, in_order, curves, sum(result["seconds"] for _, result in results))
+        seconds = sum(result["seconds"] for _, result in done)
+        return cls(name, budget, collect(units, file, ROWS), curves, seconds)
 
-    def accuracies(self, row: str) -> dict[int, float]:
-        """Test accuracy by seed; NaN for a training that diverged."""
-        return self._column(row, "test_accuracy")
+    def find(self, subject: str, rival: str) -> Finding | None:
+        """Compare test accuracies of two rows; None if one is missing.
 
-    def losses(self, row: str) -> dict[int, float]:
-        """Test loss by seed; NaN for a training that diverged or a method without."""
-        return self._column(row, "test_loss")
-
-    def _column(self, row: str, name: str) -> dict[int, float]:
-        found = self.rows.get(row, {})
-        return {seed: math.nan if (v := scores.get(name)) is None else v for seed, scores in found.items()}
+        The one score of a method without randomness meets every seed.
+        """
+        ours, theirs = (self.column(row, "test_accuracy") for row in (subject, rival))
+        if rival in DETERMINISTIC and ours and theirs:
+            theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+        return compare(ours, theirs)
 
 
 @dataclass(frozen=True)
-class Found:
-    """A whole reproduction.
+class Course:
+    """One GADAM run as figures see it, an entry per generation.
 
     Attributes:
-        parts: Results by data set, in order.
-        figures: What the figures are drawn from; None if they were not asked for.
-        file: Finished units.
-        notes: What is missing, and why.
-        paper: Whether the budget is the published one.
+        loss: Mean loss of the trained ``"parents"`` and ``"children"`` on the validation batch.
+        metric: Mean accuracy likewise.
+        adopted: Share of children among the survivors.
+        best: Lowest loss among the survivors.
     """
 
-    parts: tuple[PartResult, ...]
-    figures: FiguresBudget | None
-    file: UnitFile
-    notes: tuple[str, ...]
-    paper: bool
+    loss: Mapping[str, NDArray[np.float64]]
+    metric: Mapping[str, NDArray[np.float64]]
+    adopted: NDArray[np.float64]
+    best: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Course:
+        """Read the result of a unit."""
+        history = result["history"]
+        loss, metric = (
+            {kind: np.array([_mean(record[kind][name]) for record in history]) for kind in KINDS}
+            for name in ("loss", "metric")
+        )
+        adopted, best = (
+            np.array(numbers(record[name] for record in history)) for name in ("adopted", "best")
+        )
+        return cls(loss, metric, adopted, best)
 
 
-def spread_of(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:
-    """Mean ± standard deviation of numbers times a factor; NaN counts as diverged."""
-    good = [factor * value for value in values if math.isfinite(value)]
-    if not good:
-        return "diverged"
-    spread = f" ± {statistics.stdev(good):.{digits}f}" if len(good) > 1 else ""
-    lost = f", {len(values) - len(good)} diverged" if len(good) < len(values) else ""
-    return f"{statistics.fmean(good):.{digits}f}{spread}{lost}"
+KINDS = ("parents", "children")
+
+
+@dataclass(frozen=True)
+class FiguresResult(PartResult):
+    """What figures 3 to 6 are drawn from.
+
+    Attributes:
+        runs: By variant of GADAM.
+        sweep: By variant and population size.
+        times: Seconds of generations by number of workers.
+    """
+
+    runs: Mapping[str, Sequence[Course]]
+    sweep: Mapping[str, Mapping[int, Sequence[Course]]]
+    times: Mapping[int, Sequence[float]]
+
+    @classmethod
+    def of(cls, name: str, budget: FiguresBudget, file: UnitFile) -> FiguresResult:
+        """Read the finished units of the figures."""
+        runs = {variant: _courses(generation_units(budget), file, variant) for variant in SUBJECTS}
+        sweep = {
+            variant: {
+                size: own
+                for size, units in population_units(budget).items()
+                if (own := _courses(units, file, variant))
+            }
+            for variant in SUBJECTS
+        }
+        times = {n: file[unit]["seconds"] for n, unit in timing_units(budget).items() if unit in file}
+        return cls(name, budget, {}, {v: own for v, own in runs.items() if own}, sweep, times)
+
+
+def tables(found: Found[PartResult]) -> list[TableResult]:
+    """Results of the data sets."""
+    return [part for part in found.parts if isinstance(part, TableResult)]
+
+
+def figures(found: Found[PartResult]) -> FiguresResult | None:
+    """What the figures are drawn from; None if they were not asked for."""
+    return next((part for part in found.parts if isinstance(part, FiguresResult)), None)
+
+
+def _courses(units: Sequence[Unit], file: UnitFile, variant: str) -> list[Course]:
+    return [Course.of(file[unit]) for unit in units if unit.method == variant and unit in file]
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    finite = [value for value in values if value is not None]
+    return float(np.mean(finite)) if finite else float("nan")

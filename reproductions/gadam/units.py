@@ -41,7 +41,7 @@ _BASELINES: Mapping[str, Callable[[Bench, Members], dict[str, Any]]] = {
     **{name: partial(plain, name=name) for name in OPTIMIZERS},
 }
 _CLASSICAL = ("random_forest", "svm", "knn")
-_DETERMINISTIC = ("svm", "knn")
+DETERMINISTIC = ("svm", "knn")
 METHODS = (*VARIANTS, *_BASELINES, *_CLASSICAL)
 """What is done to each data set; ``restarts`` gives the rows adam, adam_best and adam_ensemble."""
 
@@ -72,7 +72,7 @@ def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS, label:
     units = [
         Unit(label or part, method, seed, settings) for seed in range(budget.seeds) for method in methods
     ]
-    return [unit for unit in units if unit.seed == 0 or unit.method not in _DETERMINISTIC]
+    return [unit for unit in units if unit.seed == 0 or unit.method not in DETERMINISTIC]
 
 
 def make_unit_worker(setup: UnitSetup) -> Worker:

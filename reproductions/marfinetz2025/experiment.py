@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from evoopt.compare.command import Report, compare
 from evoopt.compare.comparison import Place
 from evoopt.compare.protocol import Protocol
-from evoopt.compare.result import without_nan
-from evoopt.errors import unknown_name
 from reproductions.marfinetz2025.published import (
     CLAIMS,
     EVOLVED,
@@ -28,23 +24,27 @@ from reproductions.marfinetz2025.published import (
     relative_gain,
     train_literally,
 )
+from reproductions.markdown import picture, section, spread_of, table
+from reproductions.publication import command_line, head, write_files
 
-PUBLICATIONS = ("marfinetz2025",)
+NAME = "marfinetz2025"
 PUBLISHED_TASKS = ("fashion_mnist", "cifar10", "mnist")
 HONEST_BASELINES = ("adam", "adamw", "sgd", "rmsprop")
-REPORT_FILE = "reproduction.md"
+_TABLES = {"README": README, "notebook": NOTEBOOK}
 
 
 @dataclass(frozen=True)
-class Reproduction:
+class Comparisons:
     """Both comparisons.
 
     Attributes:
+        command: What repeats them.
         steps: Steps per training of the literal one.
         literal: Scores by the published protocol.
         honest: The comparison with tuned baselines; None if it was not asked for.
     """
 
+    command: str
     steps: int
     literal: LiteralScores
     honest: Report | None
@@ -52,24 +52,22 @@ class Reproduction:
     @property
     def text(self) -> str:
         """The report as Markdown."""
-        return _markdown(self)
+        return "\n".join(_report(self)).rstrip("\n") + "\n"
 
 
-def reproduce(
-    publication: str = "marfinetz2025",
+def reproduce_marfinetz2025(
     *,
     tasks: Sequence[str] = PUBLISHED_TASKS,
     steps: int = STEPS,
     seeds: int = SEEDS,
     honest: Protocol | None = None,
     place: Place | None = None,
-    out: Path = Path("runs/marfinetz2025"),
+    out: Path = Path("runs") / NAME,
     quiet: bool = True,
-) -> Reproduction:
+) -> Comparisons:
     """Repeat the published comparison and hold the published genome against tuned baselines.
 
     Args:
-        publication: ``"marfinetz2025"``.
         tasks: Tasks of the literal comparison.
         steps: Steps per training of the literal comparison.
         seeds: Seeds of the literal comparison, from 0.
@@ -80,116 +78,80 @@ def reproduce(
         quiet: Show no progress bar.
 
     Raises:
-        EvooptError: Another publication, an unknown task, or missing data.
+        EvooptError: An unknown task, or missing data.
     """
-    if publication not in PUBLICATIONS:
-        raise unknown_name("publication", publication, PUBLICATIONS)
     out.mkdir(parents=True, exist_ok=True)
     literal = train_literally(tasks, steps, seeds, place, out / "literal.jsonl")
     report = None
     if honest is not None:
         report = compare(
-            [publication],
-            baselines=HONEST_BASELINES,
-            protocol=replace(honest, allow_seen_test=True),
-            place=place or Place(),
-            out=out,
-            quiet=quiet,
-        )
-    found = Reproduction(steps, literal, report)
+            [NAME], baselines=HONEST_BASELINES, protocol=replace(honest, allow_seen_test=True),
+            place=place or Place(), out=out, quiet=quiet,
+        )  # fmt: skip
+    tuning = {"trials": honest.trials, "final_seeds": honest.seeds} if honest else {"trials": 0}
+    command = command_line(NAME, tasks=tasks, steps=steps, seeds=seeds, **tuning)
+    found = Comparisons(command, steps, literal, report)
     body = {
-        "kind": "reproduction",
-        "version": 1,
-        "publication": publication,
         "steps": steps,
         "literal": {t: {n: asdict(s) for n, s in own.items()} for t, own in literal.items()},
         "published": {"readme": README, "notebook": NOTEBOOK},
         "verdict": report.verdict.splitlines() if report else [],
     }
-    (out / "reproduction.json").write_text(json.dumps(without_nan(body), indent=1) + "\n", encoding="utf-8")
-    (out / REPORT_FILE).write_text(found.text, encoding="utf-8")
+    write_files(out, NAME, command, body, found.text)
     return found
 
 
-def _markdown(found: Reproduction) -> str:
+def _report(found: Comparisons) -> list[str]:
     seeds = len(next(iter(next(iter(found.literal.values())).values())).fitness)
     reduced = "" if (found.steps, seeds) == (STEPS, SEEDS) else f" (published: {STEPS} steps, {SEEDS} seeds)"
-    lines = [
-        "# Marfinetz (2025): the published comparison and an honest one",
-        "",
-        "## The published protocol, literally",
-        "",
+    protocol = (
         f"{found.steps} steps, {seeds} seeds{reduced}, no tuning, fitness = test accuracy + 0.05*max(0, 1 - "
         f"training loss of the last 50 steps). Image sets are cut to {TRAIN_SIZE:,} training images. Mean ± "
         "standard deviation over seeds; published numbers as in the README of the published code and in its "
-        "notebook's output.",
-        "",
+        "notebook's output."
+    )
+    title, intro = "Marfinetz (2025): the published comparison and an honest one", "arXiv 2512.11853."
+    lines = [
+        *head(title, intro, found.command),
+        *section("The published protocol, literally", protocol),
     ]
     for task, scores in found.literal.items():
-        lines += _literal_table(task, scores)
+        lines += section(task, *_literal_table(task, scores), level=3)
     lines += [*_overall_table(found.literal), f"For comparison, {CLAIMS}.", ""]
     if found.honest is not None:
-        lines += ["## The honest comparison", ""]
-        lines += [f"- {sentence}" for sentence in found.honest.verdict.splitlines()]
-        lines += ["", "```text", found.honest.text, "```", ""]
-        lines += ["![differences](differences.png)", "", "![curves](curves.png)", ""]
-    return "\n".join(lines)
+        sentences = (f"- {sentence}" for sentence in found.honest.verdict.splitlines())
+        lines += section("The honest comparison", *sentences, "", "```text", found.honest.text, "```")
+        lines += [*picture("differences"), *picture("curves")]
+    return lines
 
 
 def _literal_table(task: str, scores: Mapping[str, LiteralScore]) -> list[str]:
-    lines = [
-        f"### {task}",
-        "",
-        "| optimizer | fitness here | test accuracy here | published README | published notebook |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for name in RULES:
-        published = [_published(table, name, task) for table in (README, NOTEBOOK)]
-        own = [_spread(scores[name].fitness), _spread(scores[name].accuracy)]
-        lines.append(f"| {name} | {' | '.join([*own, *published])} |")
+        published = [f"{own[name][task]:.4f}" if task in own[name] else "-" for own in _TABLES.values()]
+        rows.append([name, spread_of(scores[name].fitness), spread_of(scores[name].accuracy), *published])
+    header = ["optimizer", "fitness here", "test accuracy here", "published README", "published notebook"]
+    told = ", ".join(
+        f"{label} {100 * (own[EVOLVED][task] / own['Adam'][task] - 1):+.2f}%"
+        for label, own in _TABLES.items()
+        if task in own[EVOLVED]
+    )
+    theirs = f"Published: {told}." if told else "The publication has no number for this task."
     gain = relative_gain(scores)
-    told = [
-        f"{label} {100 * (table[EVOLVED][task] / table['Adam'][task] - 1):+.2f}%"
-        for label, table in (("README", README), ("notebook", NOTEBOOK))
-        if task in table[EVOLVED]
-    ]
-    lines += ["", f"Evolved over untuned Adam here: {_percent(gain)}. {_told(told)}", ""]
-    return lines
+    return [*table(header, rows), "", f"Evolved over untuned Adam here: {_percent(gain)}. {theirs}"]
 
 
 def _overall_table(literal: LiteralScores) -> list[str]:
     if not set(PUBLISHED_TASKS) <= set(literal):
         return [f"No overall fitness: it is the mean over {', '.join(PUBLISHED_TASKS)}.", ""]
-    lines = [
-        "### overall",
-        "",
-        "| optimizer | fitness here | published README | published notebook |",
-        "|---|---|---|---|",
-    ]
+    rows = []
     for name in RULES:
-        own = sum(literal[task][name].mean for task in PUBLISHED_TASKS) / len(PUBLISHED_TASKS)
-        lines.append(
-            f"| {name} | {own:.4f} | {README[name]['overall']:.4f} | {NOTEBOOK[name]['overall']:.4f} |"
-        )
-    return [*lines, ""]
-
-
-def _published(table: Mapping[str, Mapping[str, float]], name: str, task: str) -> str:
-    return f"{table[name][task]:.4f}" if task in table[name] else "-"
-
-
-def _spread(values: Sequence[float]) -> str:
-    good = [value for value in values if math.isfinite(value)]
-    if not good:
-        return "diverged"
-    spread = f" ± {statistics.stdev(good):.4f}" if len(good) > 1 else ""
-    return f"{statistics.fmean(good):.4f}{spread}"
+        here = fmean(literal[task][name].mean for task in PUBLISHED_TASKS)
+        rows.append([name, *(f"{v:.4f}" for v in (here, README[name]["overall"], NOTEBOOK[name]["overall"]))])
+    header = ["optimizer", "fitness here", "published README", "published notebook"]
+    return section("overall", *table(header, rows), level=3)
 
 
 def _percent(gain: Sequence[float]) -> str:
-    spread = f" ± {100 * statistics.stdev(gain):.2f}" if len(gain) > 1 else ""
-    return f"{100 * statistics.fmean(gain):+.2f}%{spread}"
-
-
-def _told(told: Sequence[str]) -> str:
-    return f"Published: {', '.join(told)}." if told else "The publication has no number for this task."
+    mean, _, spread = spread_of(gain, 100, 2).partition(" ± ")
+    return f"{float(mean):+.2f}%" + (f" ± {spread}" if spread else "")

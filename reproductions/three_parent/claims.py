@@ -1,85 +1,70 @@
-"""Which claims hold at the budget given, by the 95 % interval of a difference paired by search."""
+"""Which claims about three parents hold at the budget given."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from reproductions.claims import RULE, Claim, bold, claims_table, from_zero
+from reproductions.markdown import table
 from reproductions.three_parent.published import DRIFTS, PUBLISHED
-from reproductions.three_parent.results import (
-    FEWEST,
-    NAMES,
-    SUBJECTS,
-    PartResult,
-    compare,
-    drift,
-    one_by_one,
-    verdict_of,
-)
-from reproductions.three_parent.tables import percent
+from reproductions.three_parent.results import NAMES, SUBJECTS, SearchResult
 
 CLAIMS = (
-    ("better than the default hyperparameters (the paper's table 4)", "default"),
-    ("better than truncation PBT at equal cost (claimed in the paper, not measured)", "truncation"),
-    ("better than random search at equal cost (not examined in the paper)", "random"),
+    Claim("better than the {rival}", "table 4", SUBJECTS, ("default",)),
+    Claim(
+        "better than {rival} at equal cost", "claimed in the paper, not measured", SUBJECTS, ("truncation",)
+    ),
+    Claim("better than {rival} at equal cost", "not examined in the paper", SUBJECTS, ("random",)),
+    Claim("better than the {rival}", "control", ("truncation", "random"), ("default",)),
 )
-"""Claims about three parents, and the rival of each."""
 
 
-def verdicts(parts: Sequence[PartResult]) -> list[str]:
-    """A table of claims by part, and what it rests on."""
-    rows = [
-        (f"{NAMES[subject]}: {claim}", [_against(part, subject, rival) for part in parts])
-        for claim, rival in CLAIMS
+def verdicts(parts: Sequence[SearchResult]) -> list[str]:
+    """Claims by part, searches one by one, and whether schedules move as published."""
+    counts = [
+        [f"{NAMES[subject]}: searches by verdict", *(_counted(part, subject) for part in parts)]
         for subject in SUBJECTS
-    ]
-    alone = "what one search found is better than the defaults (the paper's comparison), searches by verdict"
-    rows += [
-        (f"{NAMES[subject]}: {alone}", [_counted(part, subject) for part in parts]) for subject in SUBJECTS
-    ]
-    control = "better than the default hyperparameters"
-    rows += [
-        (f"control, {NAMES[method]}: {control}", [_against(part, method, "default") for part in parts])
-        for method in ("truncation", "random")
+        if any(part.one_by_one(subject) for part in parts)
     ]
     return [
-        f"| claim | {' | '.join(part.name for part in parts)} |",
-        f"|---|{'---|' * len(parts)}",
-        *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows if set(cells) != {"-"}),
+        f"{RULE} Percentages are how much lower test results on fresh seeds are than the rival's.",
         "",
-        "Percentages are how much lower test results on fresh seeds are than the rival's, with 95 % "
-        f"intervals. Below {FEWEST} pairs an interval covers less than it says, so there is no verdict.",
+        *claims_table(CLAIMS, parts, NAMES, _judge),
         "",
-        *_drifts(parts),
+        "What one search found is better than the defaults, by its own fresh seeds, as the paper compares:",
+        "",
+        *table(["", *(part.name for part in parts)], counts),
+        "",
+        *(line for part in parts for line in _drifts(part)),
     ]
 
 
-def _against(part: PartResult, subject: str, rival: str) -> str:
-    finding = compare(part, subject, rival)
-    return "-" if finding is None else f"**{verdict_of(finding.difference)}**, {percent(finding.relative)}"
+def percent(part: SearchResult, subject: str, rival: str = "default") -> str:
+    """How many percent lower, with its interval."""
+    finding = part.share_lower(subject, rival)
+    return "-" if finding is None else finding.told(digits=1, unit=" %")
 
 
-def _counted(part: PartResult, subject: str) -> str:
-    counts = one_by_one(part, subject)
-    return ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items())) or "-"
+def _judge(part: SearchResult, claim: Claim, subject: str, rival: str) -> str | None:
+    finding = part.lower(subject, rival)
+    return None if finding is None else bold(finding, percent(part, subject, rival))
 
 
-def _drifts(parts: Sequence[PartResult]) -> list[str]:
-    """Whether schedules move as published."""
+def _counted(part: SearchResult, subject: str) -> str:
+    return ", ".join(f"{verdict}: {n}" for verdict, n in sorted(part.one_by_one(subject).items())) or "-"
+
+
+def _drifts(part: SearchResult) -> list[str]:
+    source = "the paper's text" if part.name in PUBLISHED else "ResNet-20's in the paper"
     lines = []
-    for part in parts:
-        source = "the paper's text" if part.name in PUBLISHED else "ResNet-20's in the paper"
-        for name, direction in DRIFTS.get(part.name, {}).items():
-            told = []
-            for subject in SUBJECTS:
-                d = drift(part, subject, name)
-                if d is None:
-                    continue
-                interval = f" ({d.low:+.2f} to {d.high:+.2f})" if math.isfinite(d.low) else ""
-                told.append(
-                    f"{NAMES[subject]}: **{verdict_of(d, direction)}**, {d.mean:+.2f}{interval} powers of ten"
-                )
-            if told:
-                way = "grows" if direction > 0 else "falls"
-                lines.append(f"- {part.name}: {name} {way} along schedules ({source}): {'; '.join(told)}.")
+    for name, direction in DRIFTS.get(part.name, {}).items():
+        told = []
+        for subject in SUBJECTS:
+            grown = part.drift(subject, name)
+            finding, moved = from_zero(grown), from_zero([direction * value for value in grown])
+            if finding is not None and moved is not None:
+                told.append(f"{NAMES[subject]}: **{moved.verdict}**, {finding.told(1)} powers of ten")
+        if told:
+            way = "grows" if direction > 0 else "falls"
+            lines.append(f"- {part.name}: {name} {way} along schedules ({source}): {'; '.join(told)}.")
     return lines

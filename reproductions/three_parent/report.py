@@ -1,15 +1,16 @@
-"""The report on a reproduction of recombination as Markdown: verdicts, published and own numbers."""
+"""The report on a reproduction of Vose et al.: verdicts, published and own numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reproductions.markdown import picture, section, spread_of, table
+from reproductions.results import Found
 from reproductions.three_parent.budget import PARTS
-from reproductions.three_parent.claims import verdicts
-from reproductions.three_parent.plots import DIFFERENCES, SEARCHES, schedule_picture
-from reproductions.three_parent.published import PUBLISHED, REMARKS
-from reproductions.three_parent.results import NAMES, SUBJECTS, Found, PartResult, compare
-from reproductions.three_parent.tables import measure_of, percent, schedules_table, spread, trials_table
+from reproductions.three_parent.claims import percent, verdicts
+from reproductions.three_parent.published import PUBLISHED, REMARKS, Number
+from reproductions.three_parent.results import NAMES, SUBJECTS, SearchResult
+from reproductions.three_parent.tables import measure_of, scale, schedules_table, trials_table
 
 _HOW = """\
 A search starts from one seed, which decides the division into training and validation examples too. What it
@@ -30,107 +31,78 @@ draw parents a and b, whose hyperparameters are crossed and mutated, and alpha, 
 on with, in proportion to fitness with sigma = 10."""
 
 
-def markdown(found: Found) -> str:
-    """The whole report."""
-    scale = (
-        "the published scale as far as it is given"
-        if found.paper
-        else "a small budget, not the published one"
-    )
-    lines = [
-        "# Vose et al. (2019): recombination repeated, and held against controls of equal cost",
-        "",
-    ]
-    lines += [f"arXiv 1901.03900. Searched and trained with {scale}.", ""]
-    if found.notes:
-        lines += ["## Missing", "", *(f"- {note}" for note in found.notes), ""]
-    if found.parts:
-        lines += ["## What holds at this budget", "", *verdicts(found.parts), ""]
-        lines += [f"![differences]({DIFFERENCES}.png)", ""]
-    lines += ["## Table 4", "", *_table_4(found.parts), ""]
-    if found.parts:
-        lines += ["## Budget", "", *_budget(found.parts), "", _HOW, ""]
-        lines += [f"![searches]({SEARCHES}.png)", ""]
-        lines += [
-            "Best so far on validation data by generation: means between the smallest and the largest.",
-            "",
-        ]
-    for part in found.parts:
+def report(found: Found[SearchResult]) -> list[str]:
+    """All sections but the head."""
+    lines, parts = [], found.parts
+    if parts:
+        lines += [*section("What holds at this budget", *verdicts(parts)), *picture("differences")]
+    lines += section("Table 4", *_table_4(parts))
+    if parts:
+        lines += section("Budget", *_budget(parts), "", _HOW)
+        lines += picture("searches", _SEARCHES)
+    for part in parts:
         lines += _part(part)
-    return "\n".join(lines)
+    return lines
 
 
-def _table_4(parts: Sequence[PartResult]) -> list[str]:
+_SEARCHES = "Best so far on validation data by generation: means between the smallest and the largest."
+_SCHEDULES = (
+    "Left: trainings on fresh seeds, means between the smallest and the largest. Right: schedules along the "
+    "winners' weight lineages, likewise over searches; black: the defaults."
+)
+
+
+def _table_4(parts: Sequence[SearchResult]) -> list[str]:
     """Published and own improvements side by side."""
-    methods = [m for m in NAMES if m != "default" and any(m in part.found for part in parts)]
-    lines = [
+    methods = [m for m in NAMES if m != "default" and any(m in part.rows for part in parts)]
+    own, rows = {part.name: part for part in parts}, []
+    for name in dict.fromkeys([*own, *PUBLISHED]):
+        number, part = PUBLISHED.get(name), own.get(name)
+        title, told = (
+            (name, ["not in the paper", "-", "-"]) if number is None else (number.title, _told(number))
+        )
+        here = ["-"] * (2 + len(methods))
+        if part is not None:
+            default = spread_of(part.means("default").values(), *scale(part.measure))
+            here = [f"test {measure_of(part)}", default, *(percent(part, method) for method in methods)]
+        rows.append([title, *told, *here])
+    slips, rest = (
+        "; ".join(f"{n.title}: {n.note}" for n in PUBLISHED.values() if n.note and n.slipped is slipped)
+        for slipped in (True, False)
+    )
+    header = ["", "published results", "printed", "follows", "measured here", "default here"]
+    return [
         "Improvement over the default hyperparameters: as printed, as it follows from the published results, "
         "and here on fresh seeds, the mean over searches with its 95 % interval.",
         "",
-        "| "
-        + " | ".join(
-            ["", "published results", "printed", "follows", "measured here", "default here"]
-            + [NAMES[method] for method in methods]
-        )
-        + " |",
-        f"|---|---|---|---|---|---|{'---|' * len(methods)}",
+        *table([*header, *(NAMES[method] for method in methods)], rows),
+        "",
+        f"Slips of the publication: {slips}. Further: {rest}.",
     ]
-    own = {part.name: part for part in parts}
-    for name in dict.fromkeys([*own, *PUBLISHED]):
-        number, part = PUBLISHED.get(name), own.get(name)
-        told = ["not in the paper", "-", "-"]
-        if number is not None:
-            slip = " (slip)" if number.slipped else ""
-            told = [
-                f"{number.default:g} to {number.evolved:g} {number.unit}",
-                f"{number.printed:.1f} %{slip}",
-                f"{number.improvement:.1f} %",
-            ]
-        here = ["-"] * (2 + len(methods))
-        if part is not None:
-            found = [compare(part, method, "default") for method in methods]
-            here = [
-                f"test {measure_of(part)}",
-                spread(part.means("default").values(), part),
-                *("-" if f is None else percent(f.relative) for f in found),
-            ]
-        title = number.title if number is not None else name
-        lines.append(f"| {title} | {' | '.join([*told, *here])} |")
-    slips = [f"{number.title}: {number.note}" for number in PUBLISHED.values() if number.slipped]
-    rest = [
-        f"{number.title}: {number.note}"
-        for number in PUBLISHED.values()
-        if number.note and not number.slipped
-    ]
-    return [*lines, "", f"Slips of the publication: {'; '.join(slips)}. Further: {'; '.join(rest)}."]
 
 
-def _budget(parts: Sequence[PartResult]) -> list[str]:
-    lines = [
-        "| part | members | generations | steps | examples | searches by method | fresh seeds | published |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def _told(number: Number) -> list[str]:
+    slip = " (slip)" if number.slipped else ""
+    results = f"{number.default:g} to {number.evolved:g} {number.unit}"
+    return [results, f"{number.printed:.1f} %{slip}", f"{number.improvement:.1f} %"]
+
+
+def _budget(parts: Sequence[SearchResult]) -> list[str]:
+    rows = []
     for part in parts:
-        b, p = part.budget, PARTS[part.name].paper
-        told = "-" if part.name not in PUBLISHED else f"{p.population} members"
+        b, members = part.budget, PARTS[part.name].paper.population
+        told = f"{members} members" if part.name in PUBLISHED else "-"
         steps = f"at most {b.steps} a training" if part.measure == "steps" else f"{b.steps} a generation"
-        lines.append(
-            f"| {part.name} | {b.population} | {b.generations} | {steps} | {b.train_size or 'all'} "
-            f"| {b.seeds} | {b.replays} a search | {told} |"
-        )
-    return lines
+        counts = [b.population, b.generations, steps, b.train_size or "all", b.seeds, f"{b.replays} a search"]
+        rows.append([part.name, *map(str, counts), told])
+    header = ["part", "members", "generations", "steps", "examples", "searches by method", "fresh seeds"]
+    return table([*header, "published"], rows)
 
 
-def _part(part: PartResult) -> list[str]:
-    lines = [f"## {PARTS[part.name].title}", ""]
-    if part.name in REMARKS:
-        lines += [REMARKS[part.name], ""]
-    lines += trials_table(part) if part.measure == "steps" else schedules_table(part)
-    if part.measure != "steps" and any(part.schedules(method) for method in SUBJECTS):
-        lines += [f"![schedules]({schedule_picture(part.name)}.png)", ""]
-        lines += [
-            "Left: trainings on fresh seeds, means between the smallest and the largest. Right: schedules "
-            "along the winners' weight lineages, likewise over searches; black: the defaults.",
-            "",
-        ]
-    return lines
+def _part(part: SearchResult) -> list[str]:
+    remark = [REMARKS[part.name], ""] if part.name in REMARKS else []
+    if part.measure == "steps":
+        return section(PARTS[part.name].title, *remark, *trials_table(part))
+    lines = section(PARTS[part.name].title, *remark, *schedules_table(part))
+    drawn = any(part.schedules(method) for method in SUBJECTS)
+    return lines + (picture(f"schedules_{part.name}", _SCHEDULES) if drawn else [])

@@ -12,13 +12,16 @@ import pytest
 
 from evoopt.compare import Place
 from evoopt.errors import EvooptError
-from reproductions.gadam.budget import PARTS, SMALL_FIGURES, Budget
-from reproductions.gadam.experiment import Reproduction, reproduce_gadam
-from reproductions.gadam.results import ROWS
+from reproductions.gadam import budget
+from reproductions.gadam.budget import PARTS, SMALL_FIGURES
+from reproductions.gadam.experiment import GADAM
+from reproductions.gadam.results import ROWS, tables
+from reproductions.publication import Reproduction, reproduce
+from reproductions.results import PartResult
 from tests.tasks.synthetic import write_yeast
 
 FIGURES = replace(
-    SMALL_FIGURES, budget=Budget(2, 2, 1, seeds=2), populations=(2, 3), sweep_generations=1, workers=()
+    SMALL_FIGURES, generations=2, population=2, populations=(2, 3), sweep_generations=1, workers=()
 )
 
 
@@ -27,6 +30,7 @@ def small_forests() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, part in PARTS.items():
             patch.setitem(PARTS, name, replace(part, small=replace(part.small, trees=5)))  # type: ignore[arg-type]
+        patch.setattr(budget, "SMALL_FIGURES", FIGURES)
         yield
 
 
@@ -37,27 +41,29 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def small(out: Path, data_dir: Path, **changes: Any) -> Reproduction:
+def small(out: Path, data_dir: Path, **changes: Any) -> Reproduction[PartResult]:
     given: dict[str, Any] = {
         "parts": ("yeast", "digits", "figures"), "population": 2, "generations": 1, "steps": 3, "seeds": 2,
-        "figures": FIGURES, "place": Place("serial", data_dir=data_dir), "out": out, **changes,
+        "place": Place("serial", data_dir=data_dir), "out": out, **changes,
     }  # fmt: skip
-    return reproduce_gadam(**given)
+    return reproduce(GADAM, **given)
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[Path, Reproduction]:
+def done(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[Path, Reproduction[PartResult]]:
     out = tmp_path_factory.mktemp("reproduction")
     return out, small(out, data_dir)
 
 
-def test_the_report_sets_published_numbers_beside_own_ones(done: tuple[Path, Reproduction]) -> None:
+def test_the_report_sets_published_numbers_beside_own_ones(
+    done: tuple[Path, Reproduction[PartResult]],
+) -> None:
     out, found = done
     text = (out / "reproduction.md").read_text()
     assert text == found.text
-    yeast = next(part for part in found.found.parts if part.name == "yeast")
+    yeast = next(part for part in tables(found.found) if part.name == "yeast")
     assert list(yeast.rows) == list(ROWS)
-    own = sum(yeast.accuracies("gadam_paper").values()) / 2
+    own = sum(yeast.column("gadam_paper", "test_accuracy").values()) / 2
     line = next(line for line in text.splitlines() if line.startswith("| GADAM as published | 12 |"))
     assert f"| {100 * own:.2f} ± " in line
     assert "| 63.70 |" in line
@@ -69,7 +75,7 @@ def test_the_report_sets_published_numbers_beside_own_ones(done: tuple[Path, Rep
         assert expected in text
 
 
-def test_files_hold_the_numbers_and_the_pictures(done: tuple[Path, Reproduction]) -> None:
+def test_files_hold_the_numbers_and_the_pictures(done: tuple[Path, Reproduction[PartResult]]) -> None:
     out, found = done
     data = json.loads((out / "reproduction.json").read_text())
     assert data["parts"]["yeast"]["budget"]["steps"] == 3
@@ -83,7 +89,7 @@ def test_files_hold_the_numbers_and_the_pictures(done: tuple[Path, Reproduction]
 
 
 def test_a_second_call_trains_nothing(
-    done: tuple[Path, Reproduction], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Reproduction[PartResult]], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, first = done
     monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
@@ -91,12 +97,12 @@ def test_a_second_call_trains_nothing(
 
 
 def test_fewer_seeds_use_what_is_there(
-    done: tuple[Path, Reproduction], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Reproduction[PartResult]], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, _ = done
     monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
     found = small(out, data_dir, seeds=1, parts=("digits",))
-    assert found.found.parts[0].accuracies("adam").keys() == {0}
+    assert found.found.parts[0].column("adam", "test_accuracy").keys() == {0}
 
 
 def test_missing_data_is_a_note(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

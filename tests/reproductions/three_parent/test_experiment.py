@@ -14,16 +14,11 @@ from evoopt.compare import Place
 from evoopt.errors import EvooptError
 from evoopt.evolution.schedule import Schedule
 from evoopt.runs.run import Run
+from reproductions.publication import Reproduction, reproduce
 from reproductions.three_parent.budget import DEFAULT_PARTS, PAPER_PARTS, PARTS, Budget
-from reproductions.three_parent.experiment import Reproduction, reproduce_recombination
+from reproductions.three_parent.experiment import THREE_PARENT
 from reproductions.three_parent.published import DRIFTS, LENET_OPTIMUM, PUBLISHED
-from reproductions.three_parent.results import (
-    PartResult,
-    compare,
-    drift,
-    one_by_one,
-    verdict_of,
-)
+from reproductions.three_parent.results import SearchResult
 from reproductions.three_parent.units import METHODS, UnitSetup, configure, fresh_seeds, units_of
 from reproductions.three_parent.work import search
 
@@ -37,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Reproduction:
-    return reproduce_recombination(parts=["digits"], **TINY, place=SERIAL, out=folder)
+def found(folder: Path) -> Reproduction[SearchResult]:
+    return reproduce(THREE_PARENT, parts=["digits"], **TINY, place=SERIAL, out=folder)
 
 
 def test_the_published_improvements_slip_where_the_paper_does() -> None:
@@ -83,7 +78,7 @@ def test_fresh_seeds_differ_from_search_to_search() -> None:
 
 
 def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
-    found: Reproduction, folder: Path, monkeypatch: pytest.MonkeyPatch
+    found: Reproduction[SearchResult], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = (folder / "units.jsonl").read_text().splitlines()
     assert len(lines) == 2 * len(METHODS)
@@ -91,30 +86,30 @@ def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
     assert all(path.stat().st_size > 5000 for path in found.plots)
     assert (folder / "reproduction.md").read_text() == found.text
     body = json.loads((folder / "reproduction.json").read_text())
-    assert set(body["parts"]["digits"]["methods"]) == set(METHODS)
+    assert set(body["parts"]["digits"]["rows"]) == set(METHODS)
     [part] = found.found.parts
     assert f"{100 * np.mean(list(part.means('default').values())):.2f} ±" in found.text
     assert "| LeNet, MNIST | 164.5 to 32.4 s to 98.6 % | 83.5 % (slip) | 80.3 % |" in found.text
 
     monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("a unit is done again"))
-    again = reproduce_recombination(parts=["digits"], **TINY, place=SERIAL, out=folder)
+    again = reproduce(THREE_PARENT, parts=["digits"], **TINY, place=SERIAL, out=folder)
     assert again.text == found.text
     assert (folder / "units.jsonl").read_text().splitlines() == lines
 
 
 def test_every_method_costs_the_same_and_shares_its_fresh_seeds_with_the_defaults(
-    found: Reproduction,
+    found: Reproduction[SearchResult],
 ) -> None:
     [part] = found.found.parts
-    steps = {method: own[0]["steps"] for method, own in part.found.items()}
+    steps = {method: own[0]["steps"] for method, own in part.rows.items()}
     assert steps == {**dict.fromkeys(METHODS, 3 * 2 * 2), "default": 2 * 2}
     for seed in (0, 1):
-        used = {tuple(own[seed]["replay"]["seeds"]) for own in part.found.values()}
+        used = {tuple(own[seed]["replay"]["seeds"]) for own in part.rows.values()}
         assert used == {tuple(fresh_seeds(seed, 2))}
     for method in METHODS:
         for seed, schedule in part.schedules(method).items():
-            assert len(schedule) == part.found[method][seed]["born"] + 1
-            assert len(part.found[method][seed]["replay"]["metrics"]) == len(schedule)
+            assert len(schedule) == part.rows[method][seed]["born"] + 1
+            assert len(part.rows[method][seed]["replay"]["metrics"]) == len(schedule)
     constant = part.schedules("default")[0]
     assert all(own == PARTS["digits"].config.loci().default().values() for own in constant.values)
 
@@ -130,24 +125,24 @@ def test_trainings_to_a_target_are_judged_on_test_images(tmp_path: Path) -> None
         )
     }
     np.savez(tmp_path / "mnist.npz", **arrays)
-    found = reproduce_recombination(
-        parts=["lenet"], methods=["default", "random"], population=2, generations=1, steps=2, seeds=1,
+    found = reproduce(
+        THREE_PARENT, parts=["lenet"], methods=["default", "random"], population=2, generations=1, steps=2, seeds=1,
         replays=1, place=Place("serial", data_dir=tmp_path), out=tmp_path / "out",
     )  # fmt: skip
     [part] = found.found.parts
-    default = part.found["default"][0]
+    default = part.rows["default"][0]
     assert default["replay"]["reached"] == [False]
     assert 2 < default["replay"]["steps"][0] <= 4  # 2 steps, times 2 - accuracy
     assert default["parameters"] == 13_514
-    assert part.found["random"][0]["trainings"] == 2
+    assert part.rows["random"][0]["trainings"] == 2
     assert "| dense | 1024 | 64 |" in found.text
 
 
 def test_missing_data_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVOOPT_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = reproduce_recombination(
-        parts=["nmt"], **TINY, place=Place("serial", data_dir=tmp_path), out=tmp_path / "out"
+    found = reproduce(
+        THREE_PARENT, parts=["nmt"], **TINY, place=Place("serial", data_dir=tmp_path), out=tmp_path / "out"
     )
     assert found.found.parts == ()
     assert "iwslt15" in found.text.split("## Missing")[1].split("##")[0]
@@ -168,7 +163,7 @@ def test_mistakes_are_told_before_anything_is_done(
     wrong: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EvooptError, match=message.replace("?", r"\?")):
-        reproduce_recombination(**wrong, place=SERIAL, out=tmp_path / "out")
+        reproduce(THREE_PARENT, **wrong, place=SERIAL, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -187,7 +182,7 @@ def test_a_search_whose_folder_was_left_behind_begins_anew(tmp_path: Path) -> No
         assert len(run.generations) == 2
 
 
-def _part(errors: dict[str, list[list[float]]], schedules: list[list[float]] | None = None) -> PartResult:
+def _part(errors: dict[str, list[list[float]]], schedules: list[list[float]] | None = None) -> SearchResult:
     """A part with test errors by method, search and fresh seed."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for method, by_seed in errors.items():
@@ -197,7 +192,7 @@ def _part(errors: dict[str, list[list[float]]], schedules: list[list[float]] | N
                 "schedule": Schedule(tuple({"lr": value} for value in values), 1, 1).to_json(),
                 "replay": {"test_losses": [1.0] * len(own), "test_metrics": [1 - error for error in own]},
             }
-    return PartResult("digits", Budget(2, 2), found)
+    return SearchResult("digits", Budget(2, 2), found)
 
 
 def test_lower_errors_are_a_positive_difference() -> None:
@@ -207,26 +202,20 @@ def test_lower_errors_are_a_positive_difference() -> None:
             "default": [[0.2, 0.4], [0.3, 0.5], [0.2, 0.4], [0.3, 0.3], [0.3, 0.3]],
         }
     )
-    finding = compare(part, "three_parent", "default")
-    assert finding is not None
-    assert finding.difference.mean == pytest.approx(np.mean([0.15, 0.25, 0.15, 0.15, 0.15]))
-    assert finding.relative.mean == pytest.approx(np.mean([0.5, 0.625, 0.5, 0.5, 0.5]))
-    assert verdict_of(finding.difference) == "holds"
-    reverse = compare(part, "default", "three_parent")
+    lower, share = part.lower("three_parent"), part.share_lower("three_parent")
+    assert lower is not None
+    assert share is not None
+    assert lower.difference.mean == pytest.approx(np.mean([0.15, 0.25, 0.15, 0.15, 0.15]))
+    assert share.difference.mean == pytest.approx(np.mean([0.5, 0.625, 0.5, 0.5, 0.5]))
+    assert lower.verdict == "holds"
+    reverse = part.lower("default", "three_parent")
     assert reverse is not None
-    assert verdict_of(reverse.difference) == "the opposite holds"
-
-
-def test_four_pairs_are_too_few_for_a_verdict() -> None:
-    part = _part({"three_parent": [[0.1]] * 4, "default": [[0.2]] * 4})
-    finding = compare(part, "three_parent", "default")
-    assert finding is not None
-    assert verdict_of(finding.difference) == "too few for a verdict"
+    assert reverse.verdict == "the opposite holds"
 
 
 def test_a_diverged_training_takes_its_search_out_of_the_means() -> None:
     part = _part({"three_parent": [[0.1, math.nan], [0.1, 0.1]], "default": [[0.2, 0.2]] * 2})
-    finding = compare(part, "three_parent", "default")
+    finding = part.lower("three_parent")
     assert finding is not None
     assert (finding.difference.pairs, finding.difference.compared) == (2, 1)
 
@@ -234,13 +223,11 @@ def test_a_diverged_training_takes_its_search_out_of_the_means() -> None:
 def test_searches_are_counted_one_by_one_by_their_own_fresh_seeds() -> None:
     better, same = [0.1, 0.11, 0.12, 0.1, 0.11], [0.3, 0.31, 0.29, 0.3, 0.31]
     part = _part({"three_parent": [better, same], "default": [[0.3, 0.3, 0.3, 0.3, 0.31]] * 2})
-    assert one_by_one(part, "three_parent") == {"holds": 1, "no detectable difference": 1}
+    assert part.one_by_one("three_parent") == {"holds": 1, "no detectable difference": 1}
 
 
 def test_a_falling_schedule_has_a_negative_drift() -> None:
     schedules = [[1e-2, 1e-3, 1e-4], [1e-1, 1e-2, 1e-3], [1e-2, 1e-3, 1e-4]]
     part = _part({"three_parent": [[0.1]] * 3}, schedules)
-    found = drift(part, "three_parent", "lr")
-    assert found is not None
-    assert found.mean == pytest.approx(-2)
-    assert drift(_part({"three_parent": [[0.1]] * 3}), "three_parent", "lr") is None
+    assert part.drift("three_parent", "lr") == pytest.approx([-2] * 3)
+    assert _part({"three_parent": [[0.1]] * 3}).drift("three_parent", "lr") == []
