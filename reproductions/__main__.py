@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Scheduler, Workers, main
@@ -32,6 +32,7 @@ Seeds = Annotated[int | None, typer.Option(help="Repetitions.")]
 
 @app.command()
 def marfinetz2025(
+    ctx: typer.Context,
     tasks: Annotated[str, typer.Option(help="Comma-separated.")] = "fashion_mnist,cifar10,mnist",
     steps: Annotated[int, typer.Option(help="Steps per training.")] = 1000,
     seeds: Annotated[int, typer.Option(help="Seeds of the literal comparison.")] = 3,
@@ -52,14 +53,12 @@ def marfinetz2025(
     chosen = names(tasks)
     honest = Protocol(chosen, steps, trials, seeds=final_seeds) if trials else None
 
-    def repeat(**given: Any) -> Any:
-        return reproduce_marfinetz2025(tasks=chosen, steps=steps, seeds=seeds, honest=honest, **given)
-
-    _run(repeat)
+    _run(partial(reproduce_marfinetz2025, tasks=chosen, steps=steps, seeds=seeds, honest=honest), ctx)
 
 
 @app.command()
 def gadam(
+    ctx: typer.Context,
     parts: Annotated[
         str | None,
         typer.Option(help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures."),
@@ -81,11 +80,12 @@ def gadam(
     """Genetic-evolutionary Adam: tables 1, 3, 4 and figures 3 to 6, with Adam at equal compute."""
     from reproductions.gadam.experiment import GADAM
 
-    _repeat(GADAM)
+    _repeat(GADAM, ctx)
 
 
 @app.command()
 def gacnn(
+    ctx: typer.Context,
     tasks: Annotated[
         str, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
     ] = "genetic_mnist,genetic_digits",
@@ -105,12 +105,13 @@ def gacnn(
     """Genetic CNN training: figures 12 to 16, against generations, forward passes and time."""
     from reproductions.gacnn.experiment import GACNN
 
-    _repeat(GACNN)
+    _repeat(GACNN, ctx)
 
 
 @app.command("three_parent")
 @app.command("recombination", hidden=True)
 def three_parent(
+    ctx: typer.Context,
     parts: Annotated[
         str | None, typer.Option(help="Comma-separated: digits, lenet, nmt, resnet20, capsnet.")
     ] = None,
@@ -132,28 +133,24 @@ def three_parent(
     """Three-parent recombination: table 4 and figures 9, 11, 13, with controls at equal budget."""
     from reproductions.three_parent.experiment import THREE_PARENT
 
-    _repeat(THREE_PARENT)
+    _repeat(THREE_PARENT, ctx)
 
 
-def _repeat(publication: Publication[Any]) -> None:
-    """Repeat a publication with the options of the command that runs."""
+def _repeat(publication: Publication[Any], ctx: typer.Context) -> None:
+    """Repeat a publication with the options of its command."""
     from reproductions.publication import reproduce
 
-    def repeat(**given: Any) -> Any:
-        chosen = given.pop(publication.parts_option)
-        return reproduce(publication, parts=names(chosen) if chosen else None, **given)
-
-    _run(repeat, click.get_current_context().params)
+    own = {name: value for name, value in ctx.params.items() if name not in (*_WHERE, "out", "quiet")}
+    chosen = own.pop(publication.parts_option)
+    _run(partial(reproduce, publication, parts=names(chosen) if chosen else None, **own), ctx)
 
 
-def _run(repeat: Callable[..., Any], options: dict[str, Any] | None = None) -> None:
-    """Repeat where the command that runs says, and print the report."""
-    context = click.get_current_context()
-    where = {name: context.params[name] for name in _WHERE}
-    out = context.params["out"] or Path("runs") / str(context.info_name)
-    own = {name: value for name, value in (options or {}).items() if name not in (*_WHERE, "out", "quiet")}
+def _run(repeat: Callable[..., Any], ctx: typer.Context) -> None:
+    """Repeat where the command says, and print the report."""
+    out = ctx.params["out"] or Path("runs") / str(ctx.info_name)
     try:
-        found = repeat(place=place_of(**where), out=out, quiet=context.params["quiet"], **own)
+        place = place_of(**{name: ctx.params[name] for name in _WHERE})
+        found = repeat(place=place, out=out, quiet=ctx.params["quiet"])
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
         sys.exit(EXIT_INTERRUPTED)

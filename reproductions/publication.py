@@ -15,7 +15,7 @@ from evoopt.execution.executor import WorkerFactory
 from reproductions.figures import save_figures
 from reproductions.markdown import section
 from reproductions.results import Found, Result
-from reproductions.units import Unit, UnitFile, do_units
+from reproductions.units import Setup, Unit, UnitFile, do_units
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,16 +46,16 @@ class Publication(Generic[Result]):
     Attributes:
         name: As on the command line.
         title: Of the report.
-        intro: What stands below the title, given whether the scale is the published one.
+        intro: What stands below the title.
         parts: Names of all parts.
-        chosen: Those done unless others are asked for, given whether the scale is the published one.
+        small_parts: Those done with a small budget unless others are asked for.
+        paper_parts: Those done at the published scale.
         methods: What is done in each part.
         budget: Of a part, given whether the scale is the published one.
         prepare: Completes a budget that may lack what only the data tell; an `EvooptError` says that they are
             missing.
         units: Of a part with a budget and some of the methods.
         worker: Makes the function that does units.
-        setup: What that needs, given the place and the folder.
         collect: Result of a part from its units.
         report: Sections of the report.
         draw: Pictures by name.
@@ -67,15 +67,15 @@ class Publication(Generic[Result]):
 
     name: str
     title: str
-    intro: Callable[[bool], str]
+    intro: str
     parts: Sequence[str]
-    chosen: Callable[[bool], Sequence[str]]
+    small_parts: Sequence[str]
+    paper_parts: Sequence[str]
     methods: Sequence[str]
     budget: Callable[[str, bool], Any]
-    prepare: Callable[[str, Any, Any], Any]
+    prepare: Callable[[str, Any, Setup], Any]
     units: Callable[[str, Any, Sequence[str]], list[Unit]]
     worker: WorkerFactory
-    setup: Callable[[Place, Path], Any]
     collect: Callable[[str, Any, Sequence[Unit], UnitFile], Result]
     report: Callable[[Found[Result]], list[str]]
     draw: Callable[[Found[Result]], Mapping[str, Figure | None]]
@@ -117,10 +117,10 @@ def reproduce(
     """
     place, out = place or Place(), out or Path("runs") / publication.name
     given = {name: value for name, value in numbers.items() if value is not None}
-    wanted = tuple(dict.fromkeys(parts or publication.chosen(paper)))
+    wanted = tuple(dict.fromkeys(parts or (publication.paper_parts if paper else publication.small_parts)))
     methods = methods or publication.methods
     _check(publication, wanted, methods, given, scale)
-    setup = publication.setup(place, out)
+    setup = Setup(out, place.data_dir, place.device, place.threads_per_worker)
     budgets, notes = {}, []
     for name in wanted:
         budget = publication.budget(name, paper)
@@ -159,7 +159,12 @@ def reproduce(
 def write(publication: Publication[Result], found: Found[Result], out: Path) -> Reproduction[Result]:
     """Write report, result file and pictures into a folder."""
     plots = save_figures(lambda: publication.draw(found), out)
-    intro = publication.intro(found.paper)
+    scale = (
+        "the published scale as far as it is given"
+        if found.paper
+        else "a small budget, not the published one"
+    )
+    intro = f"{publication.intro} Trained with {scale}."
     lines = [*head(publication.title, intro, found.command, found.notes), *publication.report(found)]
     text = "\n".join(lines).rstrip("\n") + "\n"
     body = {

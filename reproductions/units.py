@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,29 @@ class Unit:
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What every worker needs.
+
+    Attributes:
+        folder: Of the reproduction, for what units leave behind.
+        data_dir: Where data sets lie.
+        device: Where to train.
+        threads: Torch threads.
+    """
+
+    folder: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+
+def units_of(part: str, budget: Any, methods: Sequence[str], **more: Any) -> list[Unit]:
+    """A unit for each seed and method; the rest of the budget, and more, decides its result."""
+    settings = {**more, **{name: value for name, value in asdict(budget).items() if name != "seeds"}}
+    return [Unit(part, method, seed, settings) for seed in range(budget.seeds) for method in methods]
+
+
 class UnitFile:
     """Results of finished units, one JSON line each.
 
@@ -66,13 +89,8 @@ class UnitFile:
     def keep(self, unit: Unit, result: Mapping[str, Any]) -> None:
         """Add the result of a unit; numbers that are not finite become null."""
         body = without_nan(dict(result))
-        record = {
-            "part": unit.part,
-            "method": unit.method,
-            "seed": unit.seed,
-            "key": unit.key,
-            "result": body,
-        }
+        about = {"part": unit.part, "method": unit.method, "seed": unit.seed}
+        record = {**about, "key": unit.key, "result": body}
         line = json.dumps(record) + "\n"
         torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
         with self._path.open("a", encoding="utf-8") as file:
@@ -81,11 +99,7 @@ class UnitFile:
 
 
 def do_units(
-    units: Sequence[Unit],
-    file: UnitFile,
-    executor: Callable[[], Executor],
-    describe: str,
-    quiet: bool = True,
+    units: Sequence[Unit], file: UnitFile, executor: Callable[[], Executor], describe: str, quiet: bool = True
 ) -> list[str]:
     """Do what has not been done yet.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PICTURES: dict[str, tuple[str, ...]] = {
-    "figure_12_steady_state": ("steady_state", "steady_state_traditional"),
-    "figure_13_generational": ("generational", "generational_traditional"),
-    "figure_14_elitist": ("elitist", "elitist_traditional"),
-    "figure_15_schemes": ("steady_state", "generational", "elitist"),
-    "figure_16_gradients": ("elitist", "adam", "sgd"),
-    "matched_mutation": ("elitist_matched", "elitist_traditional_matched"),
-    "robust_settings": ("robust_adam", "robust", "robust_traditional", "adam"),
-}
-"""Rows by name of the file."""
+PICTURES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "figure_12_steady_state": (
+        "Figure 12: steady state, both encodings", ("steady_state", "steady_state_traditional")
+    ),
+    "figure_13_generational": (
+        "Figure 13: generational, both encodings", ("generational", "generational_traditional")
+    ),
+    "figure_14_elitist": ("Figure 14: elitist, both encodings", ("elitist", "elitist_traditional")),
+    "figure_15_schemes": (
+        "Figure 15: the three schemes, accordion", ("steady_state", "generational", "elitist")
+    ),
+    "figure_16_gradients": (
+        "Figure 16: elitist accordion, Adam and SGD from the fittest initial network",
+        ("elitist", "adam", "sgd"),
+    ),
+    "matched_mutation": (
+        "Both encodings at matched mutation strength, elitist",
+        ("elitist_matched", "elitist_traditional_matched"),
+    ),
+    "robust_settings": (
+        "Robust settings, and Adam after them", ("robust_adam", "robust", "robust_traditional", "adam")
+    ),
+}  # fmt: skip
+"""Captions and rows by name of the file."""
 
 # Okabe and Ito (2008); Adam in black.
 _COLOURS = {
@@ -38,7 +52,7 @@ _GRID = 400
 
 def draw(found: Found[TaskResult]) -> dict[str, Figure | None]:
     """Every picture there are results for."""
-    return {name: _draw_rows(found.parts, rows) for name, rows in PICTURES.items()}
+    return {name: _draw_rows(found.parts, rows) for name, (_, rows) in PICTURES.items()}
 
 
 def _draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure | None:

@@ -61,16 +61,6 @@ def _claims() -> Iterator[Claim]:
 CLAIMS = tuple(_claims())
 """Claims of the publication that two rows decide; "robust" and "matched" ask them of settings of ours."""
 
-_CAPTIONS = {
-    "figure_12_steady_state": "Figure 12: steady state, both encodings",
-    "figure_13_generational": "Figure 13: generational, both encodings",
-    "figure_14_elitist": "Figure 14: elitist, both encodings",
-    "figure_15_schemes": "Figure 15: the three schemes, accordion",
-    "figure_16_gradients": "Figure 16: elitist accordion, Adam and SGD from the fittest initial network",
-    "matched_mutation": "Both encodings at matched mutation strength, elitist",
-    "robust_settings": "Robust settings, and Adam after them",
-}
-
 
 def report(found: Found[TaskResult]) -> list[str]:
     """All sections but the head."""
@@ -86,9 +76,9 @@ def report(found: Found[TaskResult]) -> list[str]:
     for result in found.parts:
         lines += section(result.name, *_table(result))
     lines += section("Figures", "Mean over seeds, and their range; logarithmic horizontal axes.")
-    for name, rows in PICTURES.items():
+    for name, (caption, rows) in PICTURES.items():
         if any(row in result.rows for result in found.parts for row in rows):
-            lines += [f"{_CAPTIONS[name]}:", "", *picture(name)]
+            lines += [f"{caption}:", "", *picture(name)]
     return lines
 
 

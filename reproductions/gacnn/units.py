@@ -1,10 +1,10 @@
-"""The units of a reproduction of GACNN: which there are, and how a worker does one."""
+"""How a worker does a unit of a reproduction of GACNN."""
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,45 +25,31 @@ from evoopt.training.plan import TrainingPlan, derive_seed
 from evoopt.training.population import ModelPopulation
 from evoopt.training.scoring import Scorer
 from evoopt.training.streams import minibatches
-from reproductions.gacnn.methods import METHODS, OPTIMIZERS, VARIANTS, Budget
-from reproductions.units import Unit
+from reproductions.gacnn.methods import OPTIMIZERS, VARIANTS, Budget
+from reproductions.units import Setup, Unit
 
 BATCH = 32
 _MINIBATCHES = 521
 _POINTS = 60
 
 
-@dataclass(frozen=True)
-class UnitSetup:
-    """What every worker needs."""
-
-    data_dir: Path | None
-    device: str
-
-
-def data_options(budget: Budget, data_dir: Path | None) -> DataOptions:
+def data_options(examples: int | None, data_dir: Path | None) -> DataOptions:
     """The same examples for every seed and method; nothing is held out, since nothing is chosen by it."""
-    return DataOptions(data_dir, train_size=budget.examples, validation_fraction=0)
+    return DataOptions(data_dir, train_size=examples, validation_fraction=0)
 
 
-def units_of(task: str, budget: Budget, methods: Sequence[str] = METHODS) -> list[Unit]:
-    """The units of a task."""
-    settings = {name: value for name, value in asdict(budget).items() if name != "seeds"}
-    return [Unit(task, method, seed, settings) for seed in range(budget.seeds) for method in methods]
-
-
-def make_unit_worker(setup: UnitSetup) -> Worker:
+def make_unit_worker(setup: Setup) -> Worker:
     """Return the function that does units; data sets are loaded when they are needed, and kept."""
-    loaded: dict[tuple[str, int | None], tuple[Task, TaskData]] = {}
+
+    @functools.cache
+    def load(name: str, examples: int | None) -> tuple[Task, TaskData]:
+        task = get_task(name)
+        return task, load_task_data(task, data_options(examples, setup.data_dir))
 
     def work(chunk: Any) -> dict[str, Any]:
         unit: Unit = chunk
         budget = Budget(**unit.settings, seeds=1)
-        name = unit.part, budget.examples
-        if name not in loaded:
-            task = get_task(unit.part)
-            loaded[name] = task, load_task_data(task, data_options(budget, setup.data_dir))
-        bench = Bench(*loaded[name], budget, unit.seed, setup.device)
+        bench = Bench(*load(unit.part, budget.examples), budget, unit.seed, setup.device)
         if unit.method in VARIANTS:
             return {"rows": evolve(bench, unit.method)}
         course = Course()
@@ -76,21 +62,23 @@ def make_unit_worker(setup: UnitSetup) -> Worker:
 class Course:
     """How far a training has come, by iterations (1 at the start), examples seen and seconds (0 there)."""
 
-    def __init__(self) -> None:
-        self.columns: dict[str, list[float]] = {
-            name: [] for name in ("iterations", "examples", "seconds", "accuracy")
-        }
+    def __init__(self, points: Iterable[tuple[float, ...]] = ()) -> None:
+        self.points = list(points)
 
     def add(self, *point: float) -> None:
         """Add iterations, examples, seconds and accuracy on the examples learned from."""
-        for column, value in zip(self.columns.values(), point, strict=True):
-            column.append(value)
+        self.points.append(point)
 
     @property
-    def end(self) -> tuple[float, float, float]:
+    def end(self) -> tuple[float, ...]:
         """Iterations, examples and seconds so far; (1, 0, 0) before the first point."""
-        iterations, examples, seconds, _ = self.columns.values()
-        return (iterations[-1], examples[-1], seconds[-1]) if iterations else (1, 0, 0)
+        return self.points[-1][:3] if self.points else (1, 0, 0)
+
+    @property
+    def columns(self) -> dict[str, list[float]]:
+        """Points by what they say."""
+        names = ("iterations", "examples", "seconds", "accuracy")
+        return {name: [point[k] for point in self.points] for k, name in enumerate(names)}
 
 
 class Bench:
@@ -124,7 +112,7 @@ class Bench:
         model = model.to(self.device).train()
         optimizer, looks = make_optimizer(model.parameters()), _looks(steps)
         (iterations, examples, seconds), seen = course.end, 0
-        if not course.columns["iterations"]:
+        if not course.points:
             course.add(iterations, examples, seconds, self._accuracy_of(model))
         for step, index in enumerate(minibatches(len(train), plan), 1):
             started = time.perf_counter()
@@ -187,8 +175,7 @@ def evolve(bench: Bench, method: str) -> dict[str, dict[str, Any]]:
     winner = scheme.best_model()
     rows = {method: bench.row(winner, course, falls=falls)}
     if variant.head_start:
-        whole = Course()
-        whole.columns = {name: list(column) for name, column in course.columns.items()}
+        whole = Course(course.points)
         rows[f"{method}_adam"] = bench.row(bench.descend(winner, KERAS_ADAM, whole), whole)
     return rows
 

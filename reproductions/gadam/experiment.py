@@ -22,18 +22,13 @@ from reproductions.gadam.plots import draw
 from reproductions.gadam.published import PUBLISHED
 from reproductions.gadam.report import report
 from reproductions.gadam.results import FiguresResult, TableResult
-from reproductions.gadam.units import METHODS, UnitSetup, data_options, make_unit_worker, units_of
+from reproductions.gadam.units import METHODS, data_options, make_unit_worker, units_of
 from reproductions.publication import Publication
 from reproductions.results import PartResult
-from reproductions.units import Unit, UnitFile
+from reproductions.units import Setup, Unit, UnitFile
 
 
-def _intro(paper: bool) -> str:
-    scale = "the published scale where it is given" if paper else "a small budget, not the published one"
-    return f"arXiv 1805.07500. Trained with {scale}; numbers are mean ± standard deviation over seeds."
-
-
-def _prepare(name: str, budget: Budget, setup: UnitSetup) -> Budget:
+def _prepare(name: str, budget: Budget, setup: Setup) -> Budget:
     part = PARTS[budget.part if isinstance(budget, FiguresBudget) else name]
     load_task_data(get_task(part.task), data_options(part, setup.data_dir))
     if not isinstance(budget, FiguresBudget):
@@ -63,15 +58,15 @@ def _extra(part: PartResult | None) -> Mapping[str, Any]:
 GADAM = Publication(
     name="gadam",
     title="Zhang and Gouza (2018): GADAM repeated, and held against equal compute",
-    intro=_intro,
+    intro="arXiv 1805.07500. Numbers are mean ± standard deviation over seeds.",
     parts=(*PARTS, FIGURES),
-    chosen=lambda paper: PAPER_PARTS if paper else DEFAULT_PARTS,
+    small_parts=DEFAULT_PARTS,
+    paper_parts=PAPER_PARTS,
     methods=METHODS,
     budget=budget_of,
     prepare=_prepare,
     units=_units,
     worker=make_unit_worker,
-    setup=lambda place, out: UnitSetup(place.data_dir, place.device),
     collect=_collect,
     report=report,
     draw=draw,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from evoopt.training.members import Members
 from reproductions.gadam.baselines import OPTIMIZERS, Bench, classical, longer, plain, restarts, tuned
 from reproductions.gadam.budget import PARTS, Budget, Part
 from reproductions.gadam.lineage import LineageTrainer, thinned
-from reproductions.units import Unit
+from reproductions.units import Setup, Unit
+from reproductions.units import units_of as listed
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "gadam": {},
@@ -46,14 +47,6 @@ METHODS = (*VARIANTS, *_BASELINES, *_CLASSICAL)
 """What is done to each data set; ``restarts`` gives the rows adam, adam_best and adam_ensemble."""
 
 
-@dataclass(frozen=True)
-class UnitSetup:
-    """What every worker needs."""
-
-    data_dir: Path | None
-    device: str
-
-
 def data_options(part: Part, data_dir: Path | None) -> DataOptions:
     """The same division for every seed and method."""
     return DataOptions(data_dir, validation_fraction=part.validation_fraction)
@@ -68,28 +61,25 @@ def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS, label:
         methods: Which of `METHODS`.
         label: What to call the part, its name by default.
     """
-    settings = {"data": part, **{name: value for name, value in asdict(budget).items() if name != "seeds"}}
-    units = [
-        Unit(label or part, method, seed, settings) for seed in range(budget.seeds) for method in methods
-    ]
+    units = listed(label or part, budget, methods, data=part)
     return [unit for unit in units if unit.seed == 0 or unit.method not in DETERMINISTIC]
 
 
-def make_unit_worker(setup: UnitSetup) -> Worker:
+def make_unit_worker(setup: Setup) -> Worker:
     """Return the function that does units; data sets are loaded when they are needed, and kept."""
-    loaded: dict[str, tuple[Task, TaskData]] = {}
+
+    @functools.cache
+    def load(name: str) -> tuple[Task, TaskData]:
+        task = get_task(PARTS[name].task)
+        return task, load_task_data(task, data_options(PARTS[name], setup.data_dir))
 
     def work(chunk: Any) -> dict[str, Any]:
         unit: Unit = chunk
         name = str(unit.settings["data"])
-        part = PARTS[name]
-        if name not in loaded:
-            task = get_task(part.task)
-            loaded[name] = task, load_task_data(task, data_options(part, setup.data_dir))
         budget = Budget(**{key: value for key, value in unit.settings.items() if key != "data"})
         # One after another suits large networks on a CPU only.
-        engine = part.engine if setup.device == "cpu" else "batched"
-        bench = Bench(*loaded[name], budget, unit.seed, engine, setup.device)
+        engine = PARTS[name].engine if setup.device == "cpu" else "batched"
+        bench = Bench(*load(name), budget, unit.seed, engine, setup.device)
         started = time.perf_counter()
         found = _do(bench, unit.method)
         if "losses" in found:

@@ -111,10 +111,7 @@ def _report(found: Comparisons) -> list[str]:
         "notebook's output."
     )
     title, intro = "Marfinetz (2025): the published comparison and an honest one", "arXiv 2512.11853."
-    lines = [
-        *head(title, intro, found.command),
-        *section("The published protocol, literally", protocol),
-    ]
+    lines = [*head(title, intro, found.command), *section("The published protocol, literally", protocol)]
     for task, scores in found.literal.items():
         lines += section(task, *_literal_table(task, scores), level=3)
     lines += [*_overall_table(found.literal), f"For comparison, {CLAIMS}.", ""]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from evoopt.compare.comparison import Place
 from evoopt.systems.living_models import phase_setup
 from reproductions.publication import Publication
 from reproductions.results import collect
@@ -16,22 +14,13 @@ from reproductions.three_parent.plots import draw
 from reproductions.three_parent.published import PUBLISHED
 from reproductions.three_parent.report import report
 from reproductions.three_parent.results import NAMES, SearchResult
-from reproductions.three_parent.units import METHODS, UnitSetup, configure, make_unit_worker, units_of
-from reproductions.units import Unit, UnitFile
+from reproductions.three_parent.units import METHODS, configure, make_unit_worker
+from reproductions.units import Setup, Unit, UnitFile, units_of
 
 
-def _intro(paper: bool) -> str:
-    scale = "the published scale as far as it is given" if paper else "a small budget, not the published one"
-    return f"arXiv 1901.03900. Searched and trained with {scale}."
-
-
-def _setup(place: Place, out: Path) -> UnitSetup:
-    return UnitSetup(out / "searches", place.data_dir, place.device, place.threads_per_worker)
-
-
-def _prepare(part: str, budget: Budget, setup: UnitSetup) -> Budget:
+def _prepare(part: str, budget: Budget, setup: Setup) -> Budget:
     """The budget with a number of steps: the data tell the length of an epoch."""
-    task, data = phase_setup(configure(units_of(part, budget)[0], setup)).load()
+    task, data = phase_setup(configure(units_of(part, budget, METHODS)[0], setup)).load()
     return replace(budget, steps=budget.steps or len(data.train) // task.batch_size)
 
 
@@ -48,15 +37,15 @@ def _extra(part: SearchResult | None) -> Mapping[str, Any]:
 THREE_PARENT = Publication(
     name="three_parent",
     title="Vose et al. (2019): three parents repeated, and held against controls of equal cost",
-    intro=_intro,
+    intro="arXiv 1901.03900.",
     parts=tuple(PARTS),
-    chosen=lambda paper: PAPER_PARTS if paper else DEFAULT_PARTS,
+    small_parts=DEFAULT_PARTS,
+    paper_parts=PAPER_PARTS,
     methods=METHODS,
     budget=lambda part, paper: PARTS[part].paper if paper else PARTS[part].small,
     prepare=_prepare,
     units=units_of,
     worker=make_unit_worker,
-    setup=_setup,
     collect=_collect,
     report=report,
     draw=draw,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from evoopt.config import RecombinationConfig
 from evoopt.execution import Worker
 from reproductions.three_parent.budget import PARTS, Budget
 from reproductions.three_parent.work import Work, find_hyperparameters, find_schedule
-from reproductions.units import Unit
+from reproductions.units import Setup, Unit
 
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "random": {"scheme": "random"},
@@ -30,30 +28,7 @@ METHODS = ("default", *SEARCHES)
 _FRESH = 1_000_000
 
 
-@dataclass(frozen=True)
-class UnitSetup:
-    """What every worker needs.
-
-    Attributes:
-        searches: Folder for the run folders of the searches.
-        data_dir: Where data sets lie.
-        device: Where to train.
-        threads: Torch threads.
-    """
-
-    searches: Path
-    data_dir: Path | None = None
-    device: str = "cpu"
-    threads: int = 1
-
-
-def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS) -> list[Unit]:
-    """The units of a part."""
-    settings = {name: value for name, value in asdict(budget).items() if name != "seeds"}
-    return [Unit(part, method, seed, settings) for seed in range(budget.seeds) for method in methods]
-
-
-def configure(unit: Unit, setup: UnitSetup) -> RecombinationConfig:
+def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
     """The configuration of a unit's search; that of ``default`` differs by its scheme alone."""
     part, budget = PARTS[unit.part], Budget(**unit.settings)
     config = part.config
@@ -94,14 +69,14 @@ def fresh_seeds(seed: int, count: int) -> range:
     return range((seed + 1) * _FRESH, (seed + 1) * _FRESH + count)
 
 
-def make_unit_worker(setup: UnitSetup) -> Worker:
+def make_unit_worker(setup: Setup) -> Worker:
     """Return the function that does units."""
 
     def work(chunk: Any) -> dict[str, Any]:
         unit: Unit = chunk
         started = time.perf_counter()
         config = configure(unit, setup)
-        folder = setup.searches / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
+        folder = setup.folder / "searches" / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
         seeds = fresh_seeds(unit.seed, unit.settings["replays"])
         asked = Work(config, None if unit.method == "default" else folder, seeds)
         find = find_schedule if config.recombination.mode == "pbt" else find_hyperparameters

@@ -19,8 +19,9 @@ from reproductions.three_parent.budget import DEFAULT_PARTS, PAPER_PARTS, PARTS,
 from reproductions.three_parent.experiment import THREE_PARENT
 from reproductions.three_parent.published import DRIFTS, LENET_OPTIMUM, PUBLISHED
 from reproductions.three_parent.results import SearchResult
-from reproductions.three_parent.units import METHODS, UnitSetup, configure, fresh_seeds, units_of
+from reproductions.three_parent.units import METHODS, configure, fresh_seeds
 from reproductions.three_parent.work import search
+from reproductions.units import Setup, units_of
 
 SERIAL = Place("serial")
 TINY: dict[str, Any] = {"population": 3, "generations": 2, "steps": 2, "seeds": 2, "replays": 2}
@@ -46,8 +47,8 @@ def test_the_published_improvements_slip_where_the_paper_does() -> None:
 @pytest.mark.parametrize("scale", ["small", "paper"])
 def test_every_search_of_every_part_has_a_sound_configuration(part: str, scale: str) -> None:
     budget: Budget = getattr(PARTS[part], scale)
-    setup = UnitSetup(Path("unused"))
-    configs = [configure(unit, setup) for unit in units_of(part, budget)[: len(METHODS)]]
+    setup = Setup(Path("unused"))
+    configs = [configure(unit, setup) for unit in units_of(part, budget, METHODS)[: len(METHODS)]]
     schemes = [config.recombination.scheme for config in configs]
     assert schemes == ["three_parent", "random", "truncation", "three_parent", "three_parent"]
     for config in configs:
@@ -66,7 +67,7 @@ def test_the_default_parts_need_little_and_the_paper_parts_are_published() -> No
 
 def test_a_narrower_network_has_divided_widths_and_the_published_rest() -> None:
     [unit] = units_of("lenet", Budget(2, 1, 1, seeds=1, target=0.9, narrower=4), ["random"])
-    narrow, published = configure(unit, UnitSetup(Path("unused"))).space, PARTS["lenet"].config.space
+    narrow, published = configure(unit, Setup(Path("unused"))).space, PARTS["lenet"].config.space
     assert narrow["dense"] == {**published["dense"], "min": 16, "max": 1024, "default": 256}
     assert narrow["lr"] == published["lr"]
 
@@ -126,8 +127,8 @@ def test_trainings_to_a_target_are_judged_on_test_images(tmp_path: Path) -> None
     }
     np.savez(tmp_path / "mnist.npz", **arrays)
     found = reproduce(
-        THREE_PARENT, parts=["lenet"], methods=["default", "random"], population=2, generations=1, steps=2, seeds=1,
-        replays=1, place=Place("serial", data_dir=tmp_path), out=tmp_path / "out",
+        THREE_PARENT, parts=["lenet"], methods=["default", "random"], population=2, generations=1, steps=2,
+        seeds=1, replays=1, place=Place("serial", data_dir=tmp_path), out=tmp_path / "out",
     )  # fmt: skip
     [part] = found.found.parts
     default = part.rows["default"][0]
@@ -169,7 +170,7 @@ def test_mistakes_are_told_before_anything_is_done(
 
 def test_a_search_whose_folder_was_left_behind_begins_anew(tmp_path: Path) -> None:
     [unit] = units_of("digits", Budget(3, 2, 2, seeds=1), ["random"])
-    config = configure(unit, UnitSetup(tmp_path))
+    config = configure(unit, Setup(tmp_path))
     folder = tmp_path / "search"
     folder.mkdir()
     (folder / "run.sqlite").write_bytes(b"half a file")
