@@ -16,7 +16,7 @@ from reproductions.gadam.budget import (
     Budget,
     FiguresBudget,
     budget_of,
-)
+)  # fmt: skip
 from reproductions.gadam.figures import generation_units, measure_times, population_units
 from reproductions.gadam.plots import draw
 from reproductions.gadam.published import PUBLISHED

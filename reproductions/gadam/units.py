@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def units_of(part: str, budget: Budget, methods: Sequence[str] = METHODS, label:
 def make_unit_worker(setup: Setup) -> Worker:
     """Return the function that does units; data sets are loaded when they are needed, and kept."""
 
-    @functools.cache
+    @cache
     def load(name: str) -> tuple[Task, TaskData]:
         task = get_task(PARTS[name].task)
         return task, load_task_data(task, data_options(PARTS[name], setup.data_dir))
@@ -102,12 +101,9 @@ def make_scheme(bench: Bench, variant: str) -> tuple[GadamScheme, LineageTrainer
     """A GADAM run; its initial models depend on the seed alone, and every other method starts from them."""
     budget, task, data = bench.budget, bench.task, bench.data
     section = GadamSection(
-        population=budget.population,
-        generations=budget.generations,
-        seed=bench.seed,
-        validation_size=budget.validation_size,
-        **VARIANTS[variant],
-    )
+        population=budget.population, generations=budget.generations, seed=bench.seed,
+        validation_size=budget.validation_size, **VARIANTS[variant],
+    )  # fmt: skip
     work = make_phase_worker(PhaseSetup(task, data, bench.device))
     trainer = LineageTrainer(lambda chunks: [work(chunk) for chunk in chunks], CHUNK, bench.engine)
     toolbox = gadam_toolbox(section)

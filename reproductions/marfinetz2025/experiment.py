@@ -23,7 +23,7 @@ from reproductions.marfinetz2025.published import (
     LiteralScores,
     relative_gain,
     train_literally,
-)
+)  # fmt: skip
 from reproductions.markdown import picture, section, spread_of, table
 from reproductions.publication import command_line, head, write_files
 

@@ -9,7 +9,7 @@ from typing import Any
 from evoopt.config import RecombinationConfig
 from evoopt.execution import Worker
 from reproductions.three_parent.budget import PARTS, Budget
-from reproductions.three_parent.work import Work, find_hyperparameters, find_schedule
+from reproductions.three_parent.work import find_hyperparameters, find_schedule
 from reproductions.units import Setup, Unit
 
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
@@ -78,9 +78,8 @@ def make_unit_worker(setup: Setup) -> Worker:
         config = configure(unit, setup)
         folder = setup.folder / "searches" / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
         seeds = fresh_seeds(unit.seed, unit.settings["replays"])
-        asked = Work(config, None if unit.method == "default" else folder, seeds)
         find = find_schedule if config.recombination.mode == "pbt" else find_hyperparameters
-        found = find(asked)
+        found = find(config, None if unit.method == "default" else folder, seeds)
         return {**found, "seconds": round(time.perf_counter() - started, 2)}
 
     return work

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,6 @@ from evoopt.systems.living_models import phase_setup
 from evoopt.tasks.task import Split, TaskData
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is wanted.
-
-    Attributes:
-        config: Of the search.
-        folder: Its run folder; None keeps the defaults, and chooses nothing but when to stop.
-        seeds: Fresh seeds for what was found.
-    """
-
-    config: RecombinationConfig
-    folder: Path | None
-    seeds: Sequence[int]
-
-
 def search(config: RecombinationConfig, folder: Path) -> Run:
     """Search in a run folder, or go on there; returns the finished run, which keeps no checkpoint."""
     if not (folder / CONFIG_FILE).exists():
@@ -50,110 +35,91 @@ def search(config: RecombinationConfig, folder: Path) -> Run:
     return Run(folder)
 
 
-def find_schedule(work: Work) -> dict[str, Any]:
-    """Population-based training: the winner's network, and its schedule repeated on fresh seeds."""
-    config, setup = work.config, phase_setup(work.config)
-    training = config.training
+def find_schedule(config: RecombinationConfig, folder: Path | None, seeds: Sequence[int]) -> dict[str, Any]:
+    """Population-based training: the winner's network, and its schedule repeated on fresh seeds.
+
+    Args:
+        config: Of the search.
+        folder: Its run folder; None keeps the defaults, and chooses nothing but when to stop.
+        seeds: Fresh seeds for what was found.
+    """
+    setup, training, section = phase_setup(config), config.training, config.recombination
     task, data = setup.load()
     opened = TaskData(data.train, data.validation, data.test.unsealed())
     trainer = PhaseTrainer.here(replace(setup, task=task, data=opened), training.chunk_size, training.engine)
-    if work.folder is None:
+    if folder is None:
         steps = training.steps or max(1, len(data.train) // task.batch_size)
         defaults = config.loci().default().values()
-        constant = Schedule.constant(
-            defaults, config.recombination.generations, steps, task.batch_size, config.recombination.optimizer
-        )
-        found = _stopped_in_time(constant, config, lambda: replay(constant, [config.seed], task, trainer))
+        constant = Schedule.constant(defaults, section.generations, steps, task.batch_size, section.optimizer)
+        found = _stopped_in_time(constant, section.fom, replay(constant, [config.seed], task, trainer))
     else:
-        with search(config, work.folder) as run:
-            winner, records = run.winner, run.generations
-        found = {
-            **{name: winner[name] for name in ("fom", "born", "steps", "schedule")},
-            "by_generation": [record["best"] for record in records],
-            "network": winner["test"],
-        }
-    repeated = replay(Schedule.from_json(found["schedule"]), work.seeds, task, trainer)
+        with search(config, folder) as run:
+            found = {**_found(run, "schedule"), "network": run.winner["test"]}
+    repeated = replay(Schedule.from_json(found["schedule"]), seeds, task, trainer)
     [(losses, metrics)] = trainer.score(repeated.members, [Examples("test")])
     again = {
-        "seeds": list(work.seeds),
-        "losses": [list(row) for row in repeated.losses],
-        "metrics": [list(row) for row in repeated.metrics],
-        "test_losses": losses,
-        "test_metrics": metrics,
-    }
+        "seeds": list(seeds), "losses": [list(row) for row in repeated.losses],
+        "metrics": [list(row) for row in repeated.metrics], "test_losses": losses, "test_metrics": metrics,
+    }  # fmt: skip
     return {**found, "replay": again}
 
 
-def _stopped_in_time(
-    constant: Schedule, config: RecombinationConfig, train: Callable[[], Replay]
-) -> dict[str, Any]:
+def _found(run: Run, *more: str) -> dict[str, Any]:
+    winner, best = run.winner, [record["best"] for record in run.generations]
+    return {**{name: winner[name] for name in ("fom", "born", "steps", *more)}, "by_generation": best}
+
+
+def _stopped_in_time(constant: Schedule, fom: str, trained: Replay) -> dict[str, Any]:
     """A constant schedule up to the generation that is best on the search's own seed."""
-    trained = train()
-    foms = [
-        figure_of_merit(config.recombination.fom, loss, metric)
-        for (loss,), (metric,) in zip(trained.losses, trained.metrics, strict=True)
-    ]
+    pairs = zip(trained.losses, trained.metrics, strict=True)
+    foms = [figure_of_merit(fom, loss, metric) for (loss,), (metric,) in pairs]
     sound = [k for k, fom in enumerate(foms) if math.isfinite(fom)]
     if not sound:
         raise EvooptError("the training with the default hyperparameters diverged")
     born = min(sound, key=foms.__getitem__)
+    schedule = replace(constant, values=constant.values[: born + 1]).to_json()
     return {
-        "fom": foms[born],
-        "born": born,
-        "steps": len(constant) * constant.steps,
-        "schedule": replace(constant, values=constant.values[: born + 1]).to_json(),
-        "by_generation": foms,
-        "network": None,
-    }
+        "fom": foms[born], "born": born, "steps": len(constant) * constant.steps, "schedule": schedule,
+        "by_generation": foms, "network": None,
+    }  # fmt: skip
 
 
-def find_hyperparameters(work: Work) -> dict[str, Any]:
+def find_hyperparameters(
+    config: RecombinationConfig, folder: Path | None, seeds: Sequence[int]
+) -> dict[str, Any]:
     """Search for hyperparameters: the winner's, and trainings to the target with them on fresh seeds.
 
-    Those are judged on the first test images, as many as there are validation images.
+    Those are judged on the first test images, as many as there are validation images. Arguments are those of
+    `find_schedule`.
     """
-    config, setup = work.config, phase_setup(work.config)
+    setup = phase_setup(config)
     task, data = setup.load()
     plan = _plan(config, task.batch_size)
 
     def train(values: Mapping[str, Value], seed: int, judged: Split) -> Trial:
         parts = TaskData(data.train, judged, data.test)
-        [trial] = TrialRunner.here(TrialSetup(replace(setup, task=task, data=parts), plan)).run(
-            [values], seed
-        )
-        return trial
+        runner = TrialRunner.here(TrialSetup(replace(setup, task=task, data=parts), plan))
+        return runner.run([values], seed)[0]
 
-    if work.folder is None:
+    if folder is None:
         values = config.loci().default().values()
         trial = train(values, config.seed, data.validation)
-        found = {
-            "fom": trial.fom,
-            "born": 0,
-            "steps": trial.steps,
-            "trainings": 1,
-            "by_generation": [trial.fom],
-        }
+        own = {"fom": trial.fom, "born": 0, "steps": trial.steps, "by_generation": [trial.fom]}
+        found = {**own, "trainings": 1}
     else:
-        with search(config, work.folder) as run:
-            winner, records = run.winner, run.generations
-        values = winner["hyperparameters"]
-        found = {
-            **{name: winner[name] for name in ("fom", "born", "steps")},
-            "trainings": winner["evaluations"],
-            "by_generation": [record["best"] for record in records],
-        }
+        with search(config, folder) as run:
+            values = run.winner["hyperparameters"]
+            found = {**_found(run), "trainings": run.winner["evaluations"]}
     test, count = data.test.unsealed().open(), len(data.validation)
     judged, repeated, seconds = Split(test.x[:count], test.y[:count]), [], []
-    for seed in work.seeds:
+    for seed in seeds:
         started = time.perf_counter()
         repeated.append(train(values, seed, judged))
         seconds.append(round(time.perf_counter() - started, 2))
     again = {
-        "seeds": list(work.seeds),
-        "steps": [trial.fom for trial in repeated],
-        "reached": [bool(trial.reached) for trial in repeated],
-        "seconds": seconds,
-    }
+        "seeds": list(seeds), "steps": [trial.fom for trial in repeated],
+        "reached": [bool(trial.reached) for trial in repeated], "seconds": seconds,
+    }  # fmt: skip
     network = make_network(task, None, values, config.seed)
     parameters = sum(p.numel() for p in network.parameters())
     return {**found, "hyperparameters": values, "parameters": parameters, "replay": again}
