@@ -159,11 +159,7 @@ def reproduce(
 def write(publication: Publication[Result], found: Found[Result], out: Path) -> Reproduction[Result]:
     """Write report, result file and pictures into a folder."""
     plots = save_figures(lambda: publication.draw(found), out)
-    scale = (
-        "the published scale as far as it is given"
-        if found.paper
-        else "a small budget, not the published one"
-    )
+    scale = "the published scale as far as it is given" if found.paper else "a small budget of our own"
     intro = f"{publication.intro} Trained with {scale}."
     lines = [*head(publication.title, intro, found.command, found.notes), *publication.report(found)]
     text = "\n".join(lines).rstrip("\n") + "\n"
