@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from evoopt.tasks import get_task, load_task_data
 from reproductions.gacnn.methods import BUDGETS, METHODS, Budget
@@ -24,6 +25,16 @@ def _collect(task: str, budget: Budget, units: Sequence[Unit], file: UnitFile) -
     return TaskResult(task, budget, collect(units, file, ROWS))
 
 
+def _extra(result: TaskResult | None) -> Mapping[str, Any]:
+    """Rows without their curves, which are most of them."""
+    rows = {} if result is None else result.rows
+    short = {
+        row: {seed: {name: v for name, v in own.items() if name != "curve"} for seed, own in by_seed.items()}
+        for row, by_seed in rows.items()
+    }
+    return {"rows": short} if short else {}
+
+
 GACNN = Publication(
     name="gacnn",
     title="Esfahanian and Akhavan (2019): GACNN repeated, with numbers",
@@ -39,6 +50,7 @@ GACNN = Publication(
     collect=_collect,
     report=report,
     draw=draw,
+    extra=_extra,
     parts_option="tasks",
     least={"population": 2, "generations": 2},
 )

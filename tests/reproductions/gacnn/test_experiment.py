@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from evoopt.compare.comparison import Place
-from evoopt.errors import EvooptError
-from reproductions import publication
 from reproductions.gacnn.experiment import GACNN
 from reproductions.gacnn.methods import VARIANTS, Budget
 from reproductions.gacnn.plots import PICTURES
@@ -49,6 +47,7 @@ def test_it_gives_every_row_and_picture_and_both_files(found: Reproduction[TaskR
     kept = json.loads((folder / "reproduction.json").read_text(encoding="utf-8"))
     told = kept["parts"][TASK]["rows"]["elitist"]["0"]["test_accuracy"]
     assert told == result.rows["elitist"][0]["test_accuracy"]
+    assert "curve" not in kept["parts"][TASK]["rows"]["elitist"]["0"]
     for title in ROWS.values():
         assert f"| {title} |" in found.text
 
@@ -88,37 +87,6 @@ def test_schemes_that_keep_their_best_never_fall(found: Reproduction[TaskResult]
     (result,) = found.found.parts
     keeping = [row for row, variant in VARIANTS.items() if variant.scheme != "generational"]
     assert all(result.rows[row][seed]["falls"] == 0 for row in keeping for seed in (0, 1))
-
-
-def test_an_interrupted_reproduction_goes_on_from_its_units(
-    found: Reproduction[TaskResult], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("everything is finished")
-
-    monkeypatch.setattr(Place, "start", refuse)
-    monkeypatch.setattr(publication, "save_figures", lambda *_: ())  # drawn before, and slow
-    assert small(folder).text == found.text
-
-
-def test_missing_data_is_a_note_and_the_rest_is_done(tmp_path: Path) -> None:
-    place = Place("serial", data_dir=tmp_path / "empty")
-    done = small(tmp_path, parts=("genetic_mnist", TASK), methods=("adam",), seeds=1, place=place)
-    assert [result.name for result in done.found.parts] == [TASK]
-    assert "genetic_mnist" in done.text.split("## Missing")[1].split("##")[0]
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"parts": ("mnist",)}, "unknown task 'mnist'"),
-        ({"methods": ("lion",)}, "lion"),
-        ({"population": 1}, "population"),
-    ],
-)
-def test_what_cannot_be_done_is_named(tmp_path: Path, changes: dict[str, object], named: str) -> None:
-    with pytest.raises(EvooptError, match=named):
-        small(tmp_path, **changes)
 
 
 def result_of(**rows: dict[int, list[float]]) -> TaskResult:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from evoopt.compare import Place
-from evoopt.errors import EvooptError
 from reproductions.gadam import budget
 from reproductions.gadam.budget import PARTS, SMALL_FIGURES
 from reproductions.gadam.experiment import GADAM
@@ -94,46 +93,3 @@ def test_a_second_call_trains_nothing(
     out, first = done
     monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
     assert small(out, data_dir).text == first.text
-
-
-def test_fewer_seeds_use_what_is_there(
-    done: tuple[Path, Reproduction[PartResult]], data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, _ = done
-    monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("nothing is left to do"))
-    found = small(out, data_dir, seeds=1, parts=("digits",))
-    assert found.found.parts[0].column("adam", "test_accuracy").keys() == {0}
-
-
-def test_missing_data_is_a_note(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EVOOPT_DATA", raising=False)
-    found = small(tmp_path, data_dir, parts=("letter", "digits"), methods=("gadam", "knn"))
-    assert [part.name for part in found.found.parts] == ["digits"]
-    (note,) = found.found.notes
-    assert "letter" in note
-    assert f"- {note}" in found.text
-
-
-def test_a_failing_method_is_a_note_and_leaves_the_others(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reproductions.gadam.units.evolve", lambda bench, method: 1 / 0)
-    found = small(tmp_path, data_dir, parts=("digits",), methods=("gadam", "knn"), seeds=1)
-    assert list(found.found.parts[0].rows) == ["knn"]
-    assert "digits, gadam, seed 0 failed: ZeroDivisionError" in found.text
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"parts": ("mnits",)}, "Did you mean 'mnist'"),
-        ({"methods": ("gadan",)}, "Did you mean 'gadam'"),
-        ({"population": 1}, "population must be at least 2, not 1"),
-        ({"scale": 0}, "scale must be above 0, not 0"),
-    ],
-)
-def test_wrong_wishes_are_refused_in_one_line(
-    given: dict[str, Any], message: str, tmp_path: Path, data_dir: Path
-) -> None:
-    with pytest.raises(EvooptError, match=message):
-        small(tmp_path, data_dir, **given)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from evoopt.compare import Place
-from evoopt.errors import EvooptError
 from evoopt.evolution.schedule import Schedule
 from evoopt.runs.run import Run
 from reproductions.publication import Reproduction, reproduce
@@ -148,24 +147,6 @@ def test_missing_data_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.found.parts == ()
     assert "iwslt15" in found.text.split("## Missing")[1].split("##")[0]
     assert "28 to 26 perplexity" in found.text
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"parts": ["digit"]}, "unknown part 'digit'. Did you mean 'digits'"),
-        ({"methods": ["ray"]}, "unknown method 'ray'"),
-        ({"population": 1}, "population must be at least 2"),
-        ({"replays": 0}, "replays must be at least 1"),
-        ({"scale": 0}, "scale must be above 0"),
-    ],
-)
-def test_mistakes_are_told_before_anything_is_done(
-    wrong: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(EvooptError, match=message.replace("?", r"\?")):
-        reproduce(THREE_PARENT, **wrong, place=SERIAL, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_search_whose_folder_was_left_behind_begins_anew(tmp_path: Path) -> None:
