@@ -66,12 +66,12 @@ def _options(
     pass
 
 
-def main() -> NoReturn:
+def main(commands: typer.Typer = app) -> NoReturn:
     """Entry point: known errors become one line on standard error and exit code 2."""
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: _raise_interrupt())
     try:
-        app(standalone_mode=True)
+        commands(standalone_mode=True)
     except EvooptError as error:
         _fail(str(error))
     except KeyboardInterrupt:

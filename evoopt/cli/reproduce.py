@@ -1,159 +1,19 @@
-"""`evoopt reproduce`: published results beside our own."""
+"""`evoopt reproduce`: where the publications' experiments are."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Scheduler, Workers, app
-from evoopt.cli.compare import OUT_HELP, names, place_of
-
-reproduce = typer.Typer(
-    help="Repeat a publication's experiments and print its numbers beside our own.", no_args_is_help=True
-)
-app.add_typer(reproduce, name="reproduce")
+from evoopt.cli.app import app
+from evoopt.errors import EvooptError
 
 
-@reproduce.command()
-def marfinetz2025(
-    tasks: Annotated[str, typer.Option(help="Comma-separated.")] = "fashion_mnist,cifar10,mnist",
-    steps: Annotated[int, typer.Option(help="Steps per training.")] = 1000,
-    seeds: Annotated[int, typer.Option(help="Seeds of the literal comparison.")] = 3,
-    trials: Annotated[int, typer.Option(help="Tuning trials of the honest one; 0 leaves it out.")] = 24,
-    final_seeds: Annotated[int, typer.Option(help="Fresh seeds of the honest comparison.")] = 10,
-    workers: Workers = None,
-    executor: Executor = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/marfinetz2025"),
-    quiet: Quiet = False,
-) -> None:
-    """The evolved optimizer: the published comparison literally, then honestly, side by side."""
-    from evoopt import compare as room
-
-    chosen = names(tasks)
-    honest = room.Protocol(chosen, steps, trials, seeds=final_seeds) if trials else None
-    try:
-        place = place_of(workers, executor, scheduler, device, data_dir)
-        found = room.reproduce(
-            "marfinetz2025",
-            tasks=chosen,
-            steps=steps,
-            seeds=seeds,
-            honest=honest,
-            place=place,
-            out=out,
-            quiet=quiet,
-        )
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
-
-
-@reproduce.command()
-def gadam(
-    parts: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures."),
-    ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")] = False,
-    scale: Annotated[float, typer.Option(help="Factor of the steps of all training phases.")] = 1.0,
-    population: Annotated[int | None, typer.Option(help="Unit models.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps per training phase.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
-    workers: Workers = None,
-    executor: Executor = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gadam"),
-    quiet: Quiet = False,
-) -> None:
-    """Genetic-evolutionary Adam: tables 1, 3, 4 and figures 3 to 6, with Adam at equal compute."""
-    from evoopt.reproduce.gadam import reproduce_gadam
-
-    try:
-        found = reproduce_gadam(
-            parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
-            generations=generations, steps=steps, seeds=seeds, out=out, quiet=quiet,
-            place=place_of(workers, executor, scheduler, device, data_dir),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
-
-
-@reproduce.command()
-def gacnn(
-    tasks: Annotated[
-        str, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
-    ] = "genetic_mnist,genetic_digits",
-    population: Annotated[int | None, typer.Option(help="Networks.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
-    examples: Annotated[int | None, typer.Option(help="Examples a network is scored on.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Minibatches of the gradient baselines.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
-    workers: Workers = None,
-    executor: Executor = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/gacnn"),
-    quiet: Quiet = False,
-) -> None:
-    """Genetic CNN training: figures 12 to 16, against generations, forward passes and time."""
-    from evoopt.reproduce.gacnn import reproduce_gacnn
-
-    try:
-        found = reproduce_gacnn(
-            tasks=names(tasks), population=population, generations=generations, examples=examples,
-            steps=steps, seeds=seeds, out=out, quiet=quiet,
-            place=place_of(workers, executor, scheduler, device, data_dir),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
-
-
-@reproduce.command()
-def recombination(
-    parts: Annotated[
-        str | None, typer.Option(help="Comma-separated: digits, lenet, nmt, resnet20, capsnet.")
-    ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")] = False,
-    scale: Annotated[float, typer.Option(help="Factor of the steps of all trainings.")] = 1.0,
-    population: Annotated[int | None, typer.Option(help="Members per generation.")] = None,
-    generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps per generation or training.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
-    replays: Annotated[int | None, typer.Option(help="Fresh seeds of each replay.")] = None,
-    workers: Workers = None,
-    executor: Executor = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("runs/recombination"),
-    quiet: Quiet = False,
-) -> None:
-    """Three-parent recombination: table 4 and figures 9, 11, 13, with controls at equal budget."""
-    from evoopt.reproduce.recombination import reproduce_recombination
-
-    try:
-        found = reproduce_recombination(
-            parts=names(parts) if parts else None, paper=paper, scale=scale, population=population,
-            generations=generations, steps=steps, seeds=seeds, replays=replays, out=out, quiet=quiet,
-            place=place_of(workers, executor, scheduler, device, data_dir),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        _interrupted(out)
-    typer.echo(found.text)
-
-
-def _interrupted(out: Path) -> NoReturn:
-    typer.echo(f"stopped; the same command with --out {out} goes on from here", err=True)
-    sys.exit(EXIT_INTERRUPTED)
+@app.command(context_settings={"ignore_unknown_options": True})
+def reproduce(
+    wanted: Annotated[list[str] | None, typer.Argument(metavar="[NAME] [OPTIONS]", help="Unused.")] = None,
+) -> NoReturn:
+    """Say where to repeat a publication's experiments: beside the package, in its checkout."""
+    command = " ".join(["python -m reproductions", *(wanted or ["NAME ..."])])
+    raise EvooptError(f"a checkout is needed: {command}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from evoopt.compare.command import Report, compare
 from evoopt.compare.protocol import Protocol
-from evoopt.compare.reproduce import reproduce
 from evoopt.compare.result import Comparison, load_comparison
 from evoopt.execution import Place
 
@@ -15,5 +14,4 @@ __all__ = [
     "Report",
     "compare",
     "load_comparison",
-    "reproduce",
 ]

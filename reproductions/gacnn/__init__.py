@@ -1,0 +1,1 @@
+"""Esfahanian and Akhavan (2019): training convolutional networks genetically."""

@@ -1,0 +1,1 @@
+"""Zhang and Gouza (2018): genetic-evolutionary Adam."""

@@ -1,0 +1,1 @@
+"""Marfinetz (2025): an evolved optimizer."""

@@ -1,0 +1,154 @@
+"""The published comparison literally, then the honest one beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from evoopt.compare.command import Report, compare
+from evoopt.compare.protocol import Protocol
+from evoopt.execution import Place
+from reproductions.marfinetz2025.published import (
+    CLAIMS,
+    EVOLVED,
+    NOTEBOOK,
+    README,
+    RULES,
+    SEEDS,
+    STEPS,
+    TRAIN_SIZE,
+    LiteralScore,
+    LiteralScores,
+    relative_gain,
+    train_literally,
+)  # fmt: skip
+from reproductions.markdown import picture, section, spread_of, table
+from reproductions.publication import command_line, head, write_files
+
+NAME = "marfinetz2025"
+PUBLISHED_TASKS = ("fashion_mnist", "cifar10", "mnist")
+HONEST_BASELINES = ("adam", "adamw", "sgd", "rmsprop")
+_TABLES = {"README": README, "notebook": NOTEBOOK}
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Both comparisons.
+
+    Attributes:
+        command: What repeats them.
+        steps: Steps per training of the literal one.
+        literal: Scores by the published protocol.
+        honest: The comparison with tuned baselines; None if it was not asked for.
+    """
+
+    command: str
+    steps: int
+    literal: LiteralScores
+    honest: Report | None
+
+    @property
+    def text(self) -> str:
+        """The report as Markdown."""
+        return "\n".join(_report(self)).rstrip("\n") + "\n"
+
+
+def reproduce_marfinetz2025(
+    *,
+    tasks: Sequence[str] = PUBLISHED_TASKS,
+    steps: int = STEPS,
+    seeds: int = SEEDS,
+    honest: Protocol | None = None,
+    place: Place | None = None,
+    out: Path = Path("runs") / NAME,
+    quiet: bool = True,
+) -> Comparisons:
+    """Repeat the published comparison and hold the published genome against tuned baselines.
+
+    Args:
+        tasks: Tasks of the literal comparison.
+        steps: Steps per training of the literal comparison.
+        seeds: Seeds of the literal comparison, from 0.
+        honest: Protocol of the honest comparison; None leaves it out. Its task list counts, not ``tasks``.
+        place: Where to train.
+        out: Folder for ``reproduction.md``, ``reproduction.json`` and the honest comparison's files. Finished
+            trainings are kept there, so that an interrupted reproduction goes on.
+        quiet: Show no progress bar.
+
+    Raises:
+        EvooptError: An unknown task, or missing data.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    literal = train_literally(tasks, steps, seeds, place, out / "literal.jsonl")
+    report = None
+    if honest is not None:
+        report = compare(
+            [NAME], baselines=HONEST_BASELINES, protocol=replace(honest, allow_seen_test=True),
+            place=place or Place(), out=out, quiet=quiet,
+        )  # fmt: skip
+    tuning = {"trials": honest.trials, "final_seeds": honest.seeds} if honest else {"trials": 0}
+    command = command_line(NAME, tasks=tasks, steps=steps, seeds=seeds, **tuning)
+    found = Comparisons(command, steps, literal, report)
+    body = {
+        "steps": steps,
+        "literal": {t: {n: asdict(s) for n, s in own.items()} for t, own in literal.items()},
+        "published": {"readme": README, "notebook": NOTEBOOK},
+        "verdict": report.verdict.splitlines() if report else [],
+    }
+    write_files(out, NAME, command, body, found.text)
+    return found
+
+
+def _report(found: Comparisons) -> list[str]:
+    seeds = len(next(iter(next(iter(found.literal.values())).values())).fitness)
+    reduced = "" if (found.steps, seeds) == (STEPS, SEEDS) else f" (published: {STEPS} steps, {SEEDS} seeds)"
+    protocol = (
+        f"{found.steps} steps, {seeds} seeds{reduced}, no tuning, fitness = test accuracy + 0.05*max(0, 1 - "
+        f"training loss of the last 50 steps). Image sets are cut to {TRAIN_SIZE:,} training images. Mean ± "
+        "standard deviation over seeds; published numbers as in the README of the published code and in its "
+        "notebook's output."
+    )
+    title, intro = "Marfinetz (2025): the published comparison and an honest one", "arXiv 2512.11853."
+    lines = [*head(title, intro, found.command), *section("The published protocol, literally", protocol)]
+    for task, scores in found.literal.items():
+        lines += section(task, *_literal_table(task, scores), level=3)
+    lines += [*_overall_table(found.literal), f"For comparison, {CLAIMS}.", ""]
+    if found.honest is not None:
+        sentences = (f"- {sentence}" for sentence in found.honest.verdict.splitlines())
+        lines += section("The honest comparison", *sentences, "", "```text", found.honest.text, "```")
+        lines += [*picture("differences"), *picture("curves")]
+    return lines
+
+
+def _literal_table(task: str, scores: Mapping[str, LiteralScore]) -> list[str]:
+    rows = []
+    for name in RULES:
+        published = [f"{own[name][task]:.4f}" if task in own[name] else "-" for own in _TABLES.values()]
+        rows.append([name, spread_of(scores[name].fitness), spread_of(scores[name].accuracy), *published])
+    header = ["optimizer", "fitness here", "test accuracy here", "published README", "published notebook"]
+    told = ", ".join(
+        f"{label} {100 * (own[EVOLVED][task] / own['Adam'][task] - 1):+.2f}%"
+        for label, own in _TABLES.items()
+        if task in own[EVOLVED]
+    )
+    theirs = f"Published: {told}." if told else "The publication has no number for this task."
+    gain = relative_gain(scores)
+    return [*table(header, rows), "", f"Evolved over untuned Adam here: {_percent(gain)}. {theirs}"]
+
+
+def _overall_table(literal: LiteralScores) -> list[str]:
+    if not set(PUBLISHED_TASKS) <= set(literal):
+        return [f"No overall fitness: it is the mean over {', '.join(PUBLISHED_TASKS)}.", ""]
+    rows = []
+    for name in RULES:
+        here = fmean(literal[task][name].mean for task in PUBLISHED_TASKS)
+        rows.append([name, *(f"{v:.4f}" for v in (here, README[name]["overall"], NOTEBOOK[name]["overall"]))])
+    header = ["optimizer", "fitness here", "published README", "published notebook"]
+    return section("overall", *table(header, rows), level=3)
+
+
+def _percent(gain: Sequence[float]) -> str:
+    mean, _, spread = spread_of(gain, 100, 2).partition(" ± ")
+    return f"{float(mean):+.2f}%" + (f" ± {spread}" if spread else "")

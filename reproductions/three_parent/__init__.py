@@ -1,0 +1,1 @@
+"""Vose et al. (2019): three-parent recombination of hyperparameters."""

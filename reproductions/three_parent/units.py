@@ -1,0 +1,89 @@
+"""The units of a reproduction of recombination: a search with one method, and its result on fresh seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from evoopt.execution import Worker
+from evoopt.systems.hyperparameters.config import HpoConfig, PbtConfig, RecombinationConfig
+from reproductions.three_parent.budget import PARTS, Budget
+from reproductions.three_parent.work import find_hyperparameters, find_schedule
+from reproductions.units import Setup, Unit
+
+SEARCHES: Mapping[str, Mapping[str, Any]] = {
+    "random": {"scheme": "random"},
+    "truncation": {"scheme": "truncation"},
+    "three_parent_paper": {
+        "scheme": "three_parent", "mutation_rate": 0.05, "initial": "mutants", "winsorise": 0.0,
+    },
+    "three_parent": {"scheme": "three_parent", "mutation_rate": 0.2, "initial": "random", "winsorise": 0.2},
+}  # fmt: skip
+"""Settings of a search by method; the last two are the published operators and robust ones."""
+
+METHODS = ("default", *SEARCHES)
+"""What is done in each part; ``default`` chooses nothing but when to stop."""
+
+_FRESH = 1_000_000
+
+
+def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
+    """The configuration of a unit's search; that of ``default`` differs by its scheme alone."""
+    part, budget = PARTS[unit.part], Budget(**unit.settings)
+    config = part.config
+    on_cpu = setup.device == "cpu"
+    return config.override(
+        {
+            "recombination": {
+                "population": budget.population,
+                "generations": budget.generations,
+                "seed": unit.seed,
+                "target": budget.target,
+                "every": budget.every,
+                **SEARCHES.get(unit.method, {}),
+            },
+            "training": {
+                "steps": budget.steps,
+                "train_size": budget.train_size,
+                # One after another suits large networks on a CPU only.
+                "engine": config.training.engine if on_cpu and budget.narrower == 1 else "batched",
+                "threads_per_worker": setup.threads,
+            },
+            "execution": {
+                "executor": "serial",
+                "device": setup.device,
+                "data_dir": None if setup.data_dir is None else str(setup.data_dir),
+            },
+            "space": {name: _narrow(config.space[name], budget.narrower) for name in part.widths},
+        }
+    )
+
+
+def _narrow(locus: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    return {**locus, **{name: max(1, locus[name] // factor) for name in ("min", "max", "default")}}
+
+
+def fresh_seeds(seed: int, count: int) -> range:
+    """Seeds that no search has seen, others for each search."""
+    return range((seed + 1) * _FRESH, (seed + 1) * _FRESH + count)
+
+
+def make_unit_worker(setup: Setup) -> Worker:
+    """Return the function that does units."""
+
+    def work(chunk: Any) -> dict[str, Any]:
+        unit: Unit = chunk
+        started = time.perf_counter()
+        config = configure(unit, setup)
+        folder = setup.folder / "searches" / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
+        seeds = fresh_seeds(unit.seed, unit.settings["replays"])
+        where = None if unit.method == "default" else folder
+        if isinstance(config, HpoConfig):
+            found = find_hyperparameters(config, where, seeds)
+        else:
+            assert isinstance(config, PbtConfig), "there are two types"
+            found = find_schedule(config, where, seeds)
+        return {**found, "seconds": round(time.perf_counter() - started, 2)}
+
+    return work

@@ -1,0 +1,134 @@
+"""Work cut into units, each of which is done once: what is finished stays in a file of JSON lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from evoopt.compare.result import without_nan
+from evoopt.execution import Executor
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One repetition of one method.
+
+    Attributes:
+        part: Part of the reproduction.
+        method: What is done.
+        seed: Of all its randomness.
+        settings: Everything else that decides its result, as JSON.
+    """
+
+    part: str
+    method: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Hash by which a finished unit is found again."""
+        body = json.dumps([self.part, self.method, self.seed, self.settings], sort_keys=True)
+        return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every worker needs.
+
+    Attributes:
+        folder: Of the reproduction, for what units leave behind.
+        data_dir: Where data sets lie.
+        device: Where to train.
+        threads: Torch threads.
+    """
+
+    folder: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+
+def units_of(part: str, budget: Any, methods: Sequence[str], **more: Any) -> list[Unit]:
+    """A unit for each seed and method; the rest of the budget, and more, decides its result."""
+    settings = {**more, **{name: value for name, value in asdict(budget).items() if name != "seeds"}}
+    return [Unit(part, method, seed, settings) for seed in range(budget.seeds) for method in methods]
+
+
+class UnitFile:
+    """Results of finished units, one JSON line each.
+
+    Args:
+        path: The file; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                    self._known[record["key"]] = record["result"]
+                except (ValueError, KeyError, TypeError):  # a line that an interruption cut short
+                    continue
+
+    def __contains__(self, unit: Unit) -> bool:
+        return unit.key in self._known
+
+    def __getitem__(self, unit: Unit) -> dict[str, Any]:
+        return self._known[unit.key]
+
+    def keep(self, unit: Unit, result: Mapping[str, Any]) -> None:
+        """Add the result of a unit; numbers that are not finite become null."""
+        body = without_nan(dict(result))
+        about = {"part": unit.part, "method": unit.method, "seed": unit.seed}
+        record = {**about, "key": unit.key, "result": body}
+        line = json.dumps(record) + "\n"
+        torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("\n" + line if torn else line)
+        self._known[unit.key] = body
+
+
+def do_units(
+    units: Sequence[Unit], file: UnitFile, executor: Callable[[], Executor], describe: str, quiet: bool = True
+) -> list[str]:
+    """Do what has not been done yet.
+
+    Args:
+        units: What is wanted.
+        file: Where results are kept, each as soon as it is there.
+        executor: Makes the executor, if there is anything to do.
+        describe: Title of the progress bar.
+        quiet: Show no progress bar.
+
+    Returns:
+        A line for each unit that failed; it is not kept, so that the next attempt tries it again.
+    """
+    todo = [unit for unit in units if unit not in file]
+    failed: list[str] = []
+    if not todo:
+        return failed
+    with (
+        tqdm(
+            total=len(units), initial=len(units) - len(todo), unit="unit", desc=describe,
+            disable=True if quiet else None, file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
+        ) as bar,
+        executor() as pool,
+    ):  # fmt: skip
+        for answer in pool.run(todo):
+            unit = todo[answer.index]
+            if answer.value is None:
+                failed.append(f"{unit.part}, {unit.method}, seed {unit.seed} failed: {answer.error}")
+            else:
+                file.keep(unit, answer.value)
+            bar.update()
+    return failed

@@ -1,0 +1,72 @@
+"""The command line of the reproductions, and what the package's own says about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from evoopt.cli import app as package
+from evoopt.errors import EvooptError
+from reproductions.__main__ import app
+from reproductions.publication import command_line
+
+COMMANDS = ("marfinetz2025", "gadam", "gacnn", "three_parent")
+TINY = "--parts digits --population 2 --generations 1 --steps 2 --seeds 1 --replays 1"
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_help_fits_80_columns_and_says_something_about_everything(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "…" not in result.output
+
+
+def test_recombination_is_another_name_of_three_parent_with_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["recombination", *TINY.split(), "--executor", "serial", "-q"])
+    assert result.exit_code == 0, result.output
+    report = (tmp_path / "runs" / "recombination" / "reproduction.md").read_text()
+    assert result.output == report
+    assert f"`python -m reproductions three_parent {TINY}`" in report
+
+
+def test_marfinetz2025_takes_its_options(tmp_path: Path) -> None:
+    options = "--tasks digits --steps 3 --seeds 1 --trials 0 --executor serial -q"
+    result = CliRunner().invoke(app, ["marfinetz2025", *options.split(), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "3 steps, 1 seeds" in result.output
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reproductions.publication.reproduce", interrupted)
+    result = CliRunner().invoke(app, ["gadam", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert f"the same command with --out {tmp_path} goes on from here" in result.output
+
+
+def test_another_publication_is_refused() -> None:
+    result = CliRunner().invoke(app, ["marfinetz2024"])
+    assert result.exit_code == 2
+    assert "marfinetz2024" in result.output
+
+
+def test_a_command_line_names_what_was_asked_for_and_nothing_else() -> None:
+    assert command_line(
+        "gadam", parts=("digits", "yeast"), paper=True, scale=0.5, final_seeds=3, steps=None
+    ) == ("python -m reproductions gadam --parts digits,yeast --paper --scale 0.5 --final-seeds 3")
+
+
+def test_the_package_says_that_a_checkout_is_needed() -> None:
+    result = CliRunner().invoke(package, ["reproduce", "gadam", "--paper"])
+    assert isinstance(result.exception, EvooptError)  # which `main` turns into a line and exit code 2
+    assert str(result.exception) == "a checkout is needed: python -m reproductions gadam --paper"
+    assert set(COMMANDS) < set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
