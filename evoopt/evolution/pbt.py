@@ -22,7 +22,12 @@ from evoopt.evolution.stages import Stage, State
 from evoopt.evolution.trial import figure_of_merit
 from evoopt.genomes.hyperparameters import HyperparameterSpace
 from evoopt.tasks.task import Task
-from evoopt.training.hyperparameters import RULE_NAMES, set_hyperparameters, update_rule, without_meaning
+from evoopt.training.member_hyperparameters import (
+    RULE_NAMES,
+    set_hyperparameters,
+    update_rule,
+    without_meaning,
+)
 from evoopt.training.members import Members
 from evoopt.training.phase import PhasePlan
 from evoopt.training.population import ModelPopulation

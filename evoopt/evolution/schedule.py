@@ -11,7 +11,7 @@ from evoopt.evolution.phase_trainer import Examples, PhaseTrainer
 from evoopt.genomes.loci import Value
 from evoopt.optim.rule import check_header
 from evoopt.tasks.task import Task
-from evoopt.training.hyperparameters import set_hyperparameters, update_rule
+from evoopt.training.member_hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhasePlan
 from evoopt.training.plan import derive_seed

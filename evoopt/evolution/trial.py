@@ -14,7 +14,7 @@ from evoopt.evolution.schedule import data_seed
 from evoopt.genomes.loci import Value
 from evoopt.tasks.task import Split, Task
 from evoopt.training.forward import evaluate_population
-from evoopt.training.hyperparameters import set_hyperparameters, update_rule
+from evoopt.training.member_hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
 from evoopt.training.population import ModelPopulation

@@ -19,7 +19,7 @@ from evoopt.execution.executor import one_line, ordered
 from evoopt.genomes.loci import Value
 from evoopt.tasks import get_task
 from evoopt.tasks.task import Task
-from evoopt.training.hyperparameters import without_meaning
+from evoopt.training.member_hyperparameters import without_meaning
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
 

@@ -25,7 +25,7 @@ from evoopt.systems.three_parent_ga import ThreeParentGA
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.forward import evaluate_population
-from evoopt.training.hyperparameters import update_rule
+from evoopt.training.member_hyperparameters import update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhasePlan, train_phase
 from evoopt.training.plan import derive_seed

@@ -24,7 +24,7 @@ from evoopt.genomes.hyperparameters import Hyperparameters, HyperparameterSpace
 from evoopt.systems.population_based_training import PopulationBasedTraining
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Split, Task
-from evoopt.training.hyperparameters import set_hyperparameters, update_rule
+from evoopt.training.member_hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, PhasePlan, train_phase
 from evoopt.training.population import ModelPopulation

@@ -1,7 +1,7 @@
 // The update of a population: every member moves by its own rule.
 //
-// The same operations as `run_program` in evoopt/training/update.py. Terms of weight zero, whose values it adds as
-// zeros, are left out.
+// The same operations as `run_program` in evoopt/training/batched_update.py. Terms of weight zero, whose
+// values it adds as zeros, are left out.
 
 #include <cmath>
 #include <type_traits>
