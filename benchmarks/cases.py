@@ -32,10 +32,10 @@ from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
 from evoopt.optim import UpdateRule
 from evoopt.tasks import DataOptions
 from evoopt.training.batched import EngineOptions, seconds_per_step
+from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.forward import losses_and_gradients
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
-from evoopt.training.update import BatchedUpdate
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def compile_time() -> Outcome:
     script = """
 import time, torch
 from benchmarks.problems import random_rules
-from evoopt.training.update import BatchedUpdate
+from evoopt.training.batched_update import BatchedUpdate
 w = torch.zeros(12, 1000)
 update = BatchedUpdate(random_rules(12), 100, w, "always")
 started = time.perf_counter()

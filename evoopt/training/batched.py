@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
+from evoopt.training.batched_update import BatchedUpdate, Compile
 from evoopt.training.forward import evaluate_population
 from evoopt.training.halving import STOPPED, better_half
 from evoopt.training.lockstep import Lockstep
@@ -27,7 +28,6 @@ from evoopt.training.population import ModelPopulation, Way
 from evoopt.training.precision import Precision, computing_in
 from evoopt.training.sequential import NOT_FINITE, bad_loss, tail_mean, train_sequential
 from evoopt.training.streams import initial_model
-from evoopt.training.update import BatchedUpdate, Compile
 
 
 @dataclass(frozen=True)

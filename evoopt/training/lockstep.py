@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from evoopt.tasks.task import Split, Task
+from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import losses_and_gradients
 from evoopt.training.memory import members_at_once
 from evoopt.training.minibatches import Minibatch, load_minibatches
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
-from evoopt.training.update import BatchedUpdate
 
 
 class _Part(NamedTuple):

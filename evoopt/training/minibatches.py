@@ -48,17 +48,19 @@ def load_minibatches(
     drawn = [minibatches(len(train), plan) for plan in plans]
     if not drawn[0]:
         return
+    shared, lengths = len(plans) == 1, [len(batch) for batch in drawn[0]]
     order = torch.stack([torch.cat(batches) for batches in drawn]).to(train.x.device)
     augmenting, dropping = ([generator(plan, stream) for plan in plans] for stream in (AUGMENTATION, DROPOUT))
     draws = DropoutDraws(model)
-    for index in torch.split(order, [len(batch) for batch in drawn[0]], dim=1):
+    for index in torch.split(order[0] if shared else order, lengths, dim=-1):
         x, y = train.x[index], train.y[index]
+        each = [x] if shared else list(x)
         if task.augment is not None:
-            augmented = [task.augment(one, source) for one, source in zip(x, augmenting, strict=True)]
-            x = augmented[0].unsqueeze(0) if len(plans) == 1 else torch.stack(augmented)
-        uniform = [draws.draw(one, source) for one, source in zip(x, dropping, strict=True)]
-        if len(plans) == 1:
-            yield Minibatch(x[0], y[0], uniform[0])
+            each = [task.augment(one, source) for one, source in zip(each, augmenting, strict=True)]
+            x = each[0] if shared else torch.stack(each)
+        uniform = [draws.draw(one, source) for one, source in zip(each, dropping, strict=True)]
+        if shared:
+            yield Minibatch(x, y, uniform[0])
         else:
             yield Minibatch(x, y, {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]})
 

@@ -13,6 +13,7 @@ from evoopt.errors import EvooptError
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task
+from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.lockstep import Lockstep
 from evoopt.training.members import Members
@@ -20,7 +21,6 @@ from evoopt.training.minibatches import load_minibatches
 from evoopt.training.plan import PhasePlan as PhasePlan
 from evoopt.training.population import Architecture, ModelPopulation
 from evoopt.training.sequential import plain_loop
-from evoopt.training.update import BatchedUpdate
 
 PhaseEngine = Literal["batched", "sequential", "reference"]
 """``batched``: all members as one program; ``sequential``: one member after another at every step, which

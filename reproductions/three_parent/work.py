@@ -22,7 +22,7 @@ from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, figure_of_mer
 from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_network
 from evoopt.systems.model_runs import phase_setup
 from evoopt.tasks.task import Split, TaskData
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 
 
 def search(config: RecombinationConfig, folder: Path) -> Run:

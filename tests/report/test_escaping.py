@@ -16,7 +16,7 @@ from evoopt.runs.checkpoints import Checkpoints
 from evoopt.systems.hyperparameters.config import HpoConfig
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.trial import Trial
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 from tests.report.pages import parse
 from tests.report.runs import compare, search_optimizer
 

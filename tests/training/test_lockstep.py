@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from evoopt.training.batched import train_batched
+from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.lockstep import Lockstep
 from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, TrainingPlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
-from evoopt.training.update import BatchedUpdate
 
 from .examples import random_rules, task_and_data
 

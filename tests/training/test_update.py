@@ -13,6 +13,10 @@ from evoopt.training import update
 from evoopt.training.coefficients import Program
 from evoopt.training.update import BatchedUpdate, Compile
 from tests.optim.scalar_reference import train_scalar
+from evoopt.optim.scalar import train_scalar
+from evoopt.training import batched_update
+from evoopt.training.batched_update import BatchedUpdate, Compile
+from evoopt.training.coefficients import Program
 
 from .examples import random_rules
 
@@ -31,7 +35,7 @@ def run(rules: list[UpdateRule], weights: torch.Tensor, grads: list[torch.Tensor
     weights = weights.clone()
     with pytest.MonkeyPatch.context() as patch:
         if way == "torch":
-            patch.setattr(update.native, "suits", lambda weights, terms: False)
+            patch.setattr(batched_update.native, "suits", lambda weights, terms: False)
         batched = BatchedUpdate(rules, STEPS, weights, "never" if way == "uncompiled" else "always")
     for step, grad in enumerate(grads):
         batched.step(weights, grad.clone(), step)
@@ -58,7 +62,7 @@ def test_every_rule_moves_a_weight_as_the_scalar_definition_does(way: str, size:
 
 @pytest.mark.parametrize("rows", ["short", "long"])
 def test_uncompiled_update_equals_the_optimizer_class(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(update, "_SHORT_ROW", 0 if rows == "long" else 10**6)
+    monkeypatch.setattr(batched_update, "_SHORT_ROW", 0 if rows == "long" else 10**6)
     rules = random_rules(12, seed=1)
     weights = torch.randn(len(rules), 7, dtype=torch.float64)
     grads = gradients(len(rules), 7, torch.float64)
@@ -125,8 +129,8 @@ def test_overflowing_gradients_of_one_term_do_not_reach_members_without_it(compi
 
 def test_the_kernel_knows_every_term_and_leaves_others_to_torch() -> None:
     names = [term.name for term in TERMS]
-    assert update.native.suits(torch.zeros(1, 1), names)
-    assert not update.native.suits(torch.zeros(1, 1), [*names, "without_cpp"])
+    assert batched_update.native.suits(torch.zeros(1, 1), names)
+    assert not batched_update.native.suits(torch.zeros(1, 1), [*names, "without_cpp"])
 
 
 def test_mixed_populations_share_a_small_family_of_programs() -> None:
@@ -140,8 +144,8 @@ def test_without_a_compiler_updates_run_uncompiled_after_one_notice(monkeypatch:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(torch, "compile", broken)
-    update._compiler_works.cache_clear()
-    update.compiled_kernel.cache_clear()
+    batched_update._compiler_works.cache_clear()
+    batched_update.compiled_kernel.cache_clear()
     rules = random_rules(4, seed=6)
     weights, grads = torch.randn(4, 3, dtype=torch.float64), gradients(4, 3, torch.float64)
     try:
@@ -151,8 +155,8 @@ def test_without_a_compiler_updates_run_uncompiled_after_one_notice(monkeypatch:
             warnings.simplefilter("error")
             second = run(rules, weights, grads, "torch")
     finally:
-        update._compiler_works.cache_clear()
-        update.compiled_kernel.cache_clear()
+        batched_update._compiler_works.cache_clear()
+        batched_update.compiled_kernel.cache_clear()
     assert torch.equal(first, run(rules, weights, grads, "uncompiled"))
     assert torch.equal(first, second)
 

@@ -12,7 +12,7 @@ from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.trial import Trial
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 from evoopt.training.plan import derive_seed
 
 _TRIALS = 421

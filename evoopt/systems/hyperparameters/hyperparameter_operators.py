@@ -12,7 +12,7 @@ import numpy as np
 
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
 from evoopt.systems.hyperparameters.loci import CategoricalLocus, Locus, NumberLocus
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 
 Way = Callable[[Locus, Value, np.random.Generator], Value]
 """How a locus varies: maps its value to another one."""

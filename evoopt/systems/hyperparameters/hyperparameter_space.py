@@ -15,7 +15,7 @@ import numpy as np
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.rule import check_header, is_number
 from evoopt.systems.hyperparameters.loci import CategoricalLocus, Locus, NumberLocus
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 
 HYPERPARAMETERS_VERSION = 1
 

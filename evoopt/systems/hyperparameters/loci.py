@@ -10,7 +10,7 @@ import numpy as np
 
 from evoopt.errors import EvooptError
 from evoopt.optim.rule import is_number
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,12 @@ from evoopt.systems.hyperparameters.schedules import Schedule, data_seed, initia
 from evoopt.systems.hyperparameters.trial import figure_of_merit
 from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.task import Task
-from evoopt.training.hyperparameters import RULE_NAMES, set_hyperparameters, update_rule, without_meaning
+from evoopt.training.member_hyperparameters import (
+    RULE_NAMES,
+    set_hyperparameters,
+    update_rule,
+    without_meaning,
+)
 from evoopt.training.members import Members
 from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation

@@ -13,7 +13,7 @@ from evoopt.systems.hyperparameters.config import HpoConfig
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.trial import Trial
-from evoopt.training.hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value
 
 Objective = Callable[[dict[str, Value]], float]
 

@@ -20,7 +20,8 @@ from evoopt.systems.hyperparameters.schedules import initial_seed
 from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, run_trials
 from evoopt.tasks import get_task
 from evoopt.tasks.task import Task
-from evoopt.training.hyperparameters import Value, without_meaning
+from evoopt.training.member_hyperparameters import Value, without_meaning
+from evoopt.training.member_hyperparameters import without_meaning
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
 

@@ -1,6 +1,6 @@
 // The update of a population: every member moves by its own rule.
 //
-// The same operations as `run_program` in evoopt/training/update.py. Terms of weight zero, whose values it adds as
+// The same operations as `run_program` in evoopt/training/batched_update.py. Terms of weight zero, whose values it adds as
 // zeros, are left out. evoopt/training/native/update.py writes two lists before this file:
 // EVOOPT_CONSTANTS, of CONSTANT(name): what a table of coefficients begins with;
 // EVOOPT_TERMS, of TERM(place among the weights, whether it reads v, expression): what follows.

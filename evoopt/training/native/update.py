@@ -33,7 +33,7 @@ def suits(weights: Tensor, terms: Sequence[str]) -> bool:
 def step(
     terms: Sequence[str], w: Tensor, g: Tensor, m: Tensor | None, v: Tensor | None, coefficients: Tensor
 ) -> None:
-    """One step of all members; arguments are those of `evoopt.training.update.run_program`.
+    """One step of all members; arguments are those of `evoopt.training.batched_update.run_program`.
 
     Of a matrix ``[P, D]`` every row is contiguous; ``coefficients`` ``[rows, P]`` may be some columns of a
     contiguous table.

@@ -32,7 +32,8 @@ from evoopt.systems.hyperparameters.trial_runner import (
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.forward import evaluate_population
-from evoopt.training.hyperparameters import Value, update_rule
+from evoopt.training.member_hyperparameters import Value, update_rule
+from evoopt.training.member_hyperparameters import update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, derive_seed

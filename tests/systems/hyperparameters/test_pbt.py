@@ -25,7 +25,7 @@ from evoopt.systems.hyperparameters.schedules import Schedule, replay
 from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Split, Task
-from evoopt.training.hyperparameters import set_hyperparameters, update_rule
+from evoopt.training.member_hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, train_phase
 from evoopt.training.plan import PhasePlan
