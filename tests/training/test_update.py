@@ -9,14 +9,10 @@ import pytest
 import torch
 
 from evoopt.optim import PRESETS, TERMS, EvolvedOptimizer, UpdateRule
-from evoopt.training import update
-from evoopt.training.coefficients import Program
-from evoopt.training.update import BatchedUpdate, Compile
-from tests.optim.scalar_reference import train_scalar
-from evoopt.optim.scalar import train_scalar
 from evoopt.training import batched_update
 from evoopt.training.batched_update import BatchedUpdate, Compile
 from evoopt.training.coefficients import Program
+from tests.optim.scalar_reference import train_scalar
 
 from .examples import random_rules
 

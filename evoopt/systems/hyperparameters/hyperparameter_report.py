@@ -14,7 +14,6 @@ from evoopt.report.models import Fact, score_facts, task_name, verdict_of_models
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters import hyperparameter_figures as draw
 from evoopt.training.member_hyperparameters import update_rule
-from evoopt.training.member_hyperparameters import update_rule
 
 FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,

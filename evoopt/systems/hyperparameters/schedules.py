@@ -12,7 +12,6 @@ from evoopt.jobs.phase_worker import Examples
 from evoopt.optim.rule import check_header
 from evoopt.tasks.task import Task
 from evoopt.training.member_hyperparameters import Value, set_hyperparameters, update_rule
-from evoopt.training.member_hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
 from evoopt.training.plan import PhasePlan, derive_seed
 from evoopt.training.population import ModelPopulation

@@ -14,7 +14,6 @@ from evoopt.systems.hyperparameters.schedules import data_seed
 from evoopt.tasks.task import Split, Task
 from evoopt.training.forward import evaluate_population
 from evoopt.training.member_hyperparameters import Value, set_hyperparameters, update_rule
-from evoopt.training.member_hyperparameters import set_hyperparameters, update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, train_phase
 from evoopt.training.plan import PhasePlan

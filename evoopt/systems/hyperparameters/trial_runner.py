@@ -21,7 +21,6 @@ from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, run_trials
 from evoopt.tasks import get_task
 from evoopt.tasks.task import Task
 from evoopt.training.member_hyperparameters import Value, without_meaning
-from evoopt.training.member_hyperparameters import without_meaning
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from evoopt.config import list_spaces, load_space
 from evoopt.errors import EvooptError
 from evoopt.evolution.scored import ScoredScheme
 from evoopt.execution import make_executor
 from evoopt.jobs.phase_worker import PhaseSetup
-from evoopt.systems.hyperparameters.config import HpoSection
+from evoopt.systems.hyperparameters.config import HpoConfig, HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
@@ -29,11 +30,11 @@ from evoopt.systems.hyperparameters.trial_runner import (
     make_network,
     make_trial_worker,
 )
+from evoopt.tasks import get_task
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.forward import evaluate_population
 from evoopt.training.member_hyperparameters import Value, update_rule
-from evoopt.training.member_hyperparameters import update_rule
 from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, derive_seed
@@ -249,3 +250,15 @@ def test_an_objective_of_ones_own() -> None:
         ThreeParentGA(space, lambda v: math.nan, population=4, generations=2).run()
     with pytest.raises(EvooptError, match=r"ThreeParentGA: recombination.population"):
         ThreeParentGA(space, bowl, population=1)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, config in list_spaces().items() if config.individual == "hpo"]
+)
+def test_a_shipped_space_names_what_its_network_takes(name: str) -> None:
+    config = load_space(name)
+    assert isinstance(config, HpoConfig)
+    values = config.loci().default().values()
+    network = make_network(get_task(config.training.task), None, values, 0)
+    plain = get_task(config.training.task).make_model()
+    assert [p.shape for p in network.parameters()] == [p.shape for p in plain.parameters()]
