@@ -35,7 +35,7 @@ class PopulationBasedTraining:
         model_fn: Makes a fresh model; its randomness in training must come from `nn.Dropout` modules.
         space: A `HyperparameterSpace`, or one table per hyperparameter: ``min``, ``max``, ``default`` and
             optionally ``scale="log"``, ``type="integer"``; or ``choices`` and ``default``. What it may name:
-            ``lr``, ``momentum`` and so on (see `evoopt.training.member_hyperparameters`), ``dropout``, and buffers.
+            ``lr`` and so on (see `evoopt.training.member_hyperparameters`), ``dropout``, and buffers.
         loss_fn: Mean loss of ``(outputs, targets)``.
         metric: Score of ``(outputs, targets)`` in [0, 1]; accuracy where targets are classes.
         population: Models that train beside each other.
