@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.training.flat import FlatLayout
 from evoopt.training.layers import plain_sequential, prepare_layers
+from evoopt.training.native.pooling import pair
 
 # Activations of a batch in its largest layer; measured, with a flat optimum.
 _CACHE_BYTES = 8 * 2**20
@@ -166,17 +167,13 @@ def _halves(layer: nn.Module) -> bool:
     if type(layer) is not nn.MaxPool2d or layer.return_indices or layer.ceil_mode:
         return False
     settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    return [_pair(value) for value in settings] == [(2, 2), (2, 2), (0, 0), (1, 1)]
+    return [pair(value) for value in settings] == [(2, 2), (2, 2), (0, 0), (1, 1)]
 
 
 def _narrow(layer: nn.Module) -> bool:
     if type(layer) is not nn.Conv2d or layer.groups > 1 or layer.dilation != (1, 1):
         return False
     return layer.padding_mode == "zeros" and layer.weight[0].numel() <= _MOST_COLUMNS
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

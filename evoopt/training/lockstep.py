@@ -21,20 +21,12 @@ from evoopt.training.population import ModelPopulation
 
 
 class _Part(NamedTuple):
-    """Some members that go through forward and backward pass at once.
-
-    Attributes:
-        start: First of them among those still in training.
-        stop: Member after the last one.
-        columns: Which they are among all that began.
-        population: The members, sharing memory with the whole population.
-        gradients: Memory for their gradients.
-    """
+    """Members ``start`` to ``stop - 1`` of those still in training, which go through a step at once."""
 
     start: int
     stop: int
-    columns: slice | Tensor
-    population: ModelPopulation
+    columns: slice | Tensor  # which they are among all that began
+    population: ModelPopulation  # shares memory with the whole one
     gradients: Tensor
 
 

@@ -23,8 +23,8 @@ def suits(layer: nn.Module, a: Tensor) -> bool:
     """Whether the compiled kernel can run this layer on these activations."""
     if type(layer) is not nn.MaxPool2d or a.device.type != "cpu" or a.dtype not in TYPES:
         return False
-    kh, kw = _pair(layer.kernel_size)
-    plain = not layer.ceil_mode and not layer.return_indices and _pair(layer.dilation) == (1, 1)
+    kh, kw = pair(layer.kernel_size)
+    plain = not layer.ceil_mode and not layer.return_indices and pair(layer.dilation) == (1, 1)
     return plain and kh * kw <= 255 and library("pooling") is not None
 
 
@@ -32,8 +32,8 @@ def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor],
     """The pooled activations, and the function that maps their gradient to that of ``a``."""
     a = a.contiguous()
     members, channels, height, width, examples = a.shape
-    kh, kw = _pair(layer.kernel_size)
-    stride, padding = _pair(layer.stride), _pair(layer.padding)
+    kh, kw = pair(layer.kernel_size)
+    stride, padding = pair(layer.stride), pair(layer.padding)
     size = ((height + 2 * padding[0] - kh) // stride[0] + 1, (width + 2 * padding[1] - kw) // stride[1] + 1)
     out = a.new_empty(members, channels, *size, examples)
     winners = torch.empty(out.shape, dtype=torch.uint8)
@@ -57,5 +57,6 @@ def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor],
     return out, back
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    """A setting of a layer for both axes of an image."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
