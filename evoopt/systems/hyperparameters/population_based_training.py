@@ -36,11 +36,7 @@ class PopulationBasedTraining:
         model_fn: Makes a fresh model; its randomness in training must come from `nn.Dropout` modules.
         space: A `HyperparameterSpace`, or one table per hyperparameter: ``min``, ``max``, ``default`` and
             optionally ``scale="log"``, ``type="integer"``; or ``choices`` and ``default``. What it may name:
-<<<<<<< HEAD:evoopt/systems/hyperparameters/population_based_training.py
             ``lr``, ``momentum`` and so on (`evoopt.training.member_hyperparameters`), ``dropout``, buffers.
-=======
-            ``lr`` and so on (see `evoopt.training.member_hyperparameters`), ``dropout``, and buffers.
->>>>>>> engine:evoopt/systems/population_based_training.py
         loss_fn: Mean loss of ``(outputs, targets)``.
         metric: Score of ``(outputs, targets)`` in [0, 1]; accuracy where targets are classes.
         population: Models that train beside each other.
