@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection, only_task
+from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection
 from evoopt.evolution.selection import SELECTIONS
 from evoopt.systems.genetic.succession import SCHEMES
 
@@ -63,21 +63,8 @@ class GeneticConfig(RunConfig):
         "generations": "genetic.generations",
         "seed": "genetic.seed",
     }
+    tasks_setting = "scoring.task"
 
     individual: Literal["genetic"] = "genetic"
     genetic: GeneticSection = GeneticSection()
     scoring: ScoringSection = ScoringSection()
-
-    @property
-    def seed(self) -> int:
-        """Root of all randomness of the run."""
-        return self.genetic.seed
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Name of the task."""
-        return (self.scoring.task,)
-
-    def with_tasks(self, names: tuple[str, ...]) -> Self:
-        """The same on another task."""
-        return self.override({"scoring": {"task": only_task(names, self.individual)}})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import RunConfig, Section, TrainingSection, only_task
+from evoopt.config.sections import OneOf, RunConfig, Section, TrainingSection
 from evoopt.errors import EvooptError
+from evoopt.systems.hyperparameters.breeding import SCHEMES
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 
 
@@ -18,7 +19,7 @@ class RecombinationSection(Section):
     inherits: ClassVar[bool]
     """Whether members train on and children inherit weights."""
 
-    scheme: Literal["three_parent", "truncation", "random"] = Field(
+    scheme: Annotated[str, OneOf(SCHEMES)] = Field(
         "three_parent",
         description="parents a, b and alpha; the exploit and explore of Ray Tune; or a control",
     )
@@ -129,20 +130,6 @@ class RecombinationConfig(RunConfig):
     recombination: RecombinationSection
     training: TrainingSection
     space: dict[str, dict[str, Any]] = Field(default_factory=dict, description="one table per hyperparameter")
-
-    @property
-    def seed(self) -> int:
-        """Root of all randomness of the run."""
-        return self.recombination.seed
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Name of the task."""
-        return (self.training.task,)
-
-    def with_tasks(self, names: tuple[str, ...]) -> Self:
-        """The same on another task."""
-        return self.override({"training": {"task": only_task(names, self.individual)}})
 
     def loci(self) -> HyperparameterSpace:
         """The space of hyperparameters.

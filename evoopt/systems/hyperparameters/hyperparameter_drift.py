@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from evoopt.report.noise_runs import Drift, Measures, drift, sizes
-from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 
 
 def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift:
@@ -21,7 +21,7 @@ def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift
 
     def noise_run(seed: int) -> Iterable[Measures]:
         drawn = section.model_copy(update={"seed": seed, "population": population})
-        members = make_generations(drawn, config.loci())
+        members = HyperparameterGenerations.of(drawn, config.loci())
         rng = np.random.default_rng(seed)
         for generation in range(generations):
             yield hyperparameter_measures([ind.genome.values() for ind in members.population])

@@ -15,9 +15,9 @@ from evoopt.evolution.scored import newest
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples
-from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import PbtSection
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.schedules import Schedule, data_seed, initial_seed
 from evoopt.systems.hyperparameters.trial import figure_of_merit
@@ -64,7 +64,7 @@ class PbtScheme:
     ) -> None:
         self._section, self._sizes, self._trainer = section, sizes, trainer
         self._steps = steps or max(1, sizes.train // sizes.batch)
-        self._generations = make_generations(section, space, breeder)
+        self._generations = HyperparameterGenerations.of(section, space, breeder)
         population = ModelPopulation.from_seeds(task, [initial_seed(section.seed)])
         _check_names(space, population)
         self.members = Members.fresh(
