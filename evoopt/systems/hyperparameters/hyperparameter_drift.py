@@ -34,12 +34,17 @@ def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift
 
 def hyperparameter_measures(members: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Median of each number, and share of each choice, among the members of a generation."""
-    found: dict[str, float] = {}
+    measures: dict[str, float] = {}
     for name, first in members[0].items():
-        values = [own[name] for own in members]
-        if isinstance(first, int | float) and not isinstance(first, bool):
-            found[name] = float(np.median(np.array(values, np.float64)))
+        values = [hyperparameters[name] for hyperparameters in members]
+        if is_number(first):
+            measures[name] = float(np.median(np.array(values, np.float64)))
         else:
             counts = Counter(map(str, values))
-            found.update({f"{name} = {choice}": n / len(values) for choice, n in counts.items()})
-    return found
+            measures.update({f"{name} = {choice}": n / len(values) for choice, n in counts.items()})
+    return measures
+
+
+def is_number(value: object) -> bool:
+    """Whether a hyperparameter is a number, and not a choice."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
