@@ -72,8 +72,8 @@ class Encoding:
         blocks: list[Tensor] = []
         for layer, module, parameters in _trained(model):
             first = layers[-1].genes.stop if layers else 0
-            own, count = _genes(name, parameters)
-            blocks.append(first + own)
+            owners, count = _genes(name, parameters)
+            blocks.append(first + owners)
             section: Section = "features" if isinstance(module, nn.Conv2d) else "classifier"
             std = glorot_std(module.weight.shape)
             layers.append(GeneLayer(layer, section, range(first, first + count), std))
@@ -140,15 +140,15 @@ def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear, lis
     """Layers with their trained parameters in the order of `named_parameters`: shared ones once."""
     seen: set[Tensor] = set()
     for name, module in model.named_modules():
-        own = {
+        direct = {
             key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad and p not in seen
         }
-        seen.update(own.values())
-        if not own:
+        seen.update(direct.values())
+        if not direct:
             continue
-        if not isinstance(module, (nn.Conv2d, nn.Linear)) or set(own) - {"weight", "bias"}:
+        if not isinstance(module, (nn.Conv2d, nn.Linear)) or set(direct) - {"weight", "bias"}:
             raise EvooptError(
                 f"layer {name or 'itself'!r} ({type(module).__name__}) has no encoding: a chromosome holds "
                 "Conv2d and Linear layers; replace it, or freeze its parameters with requires_grad_(False)"
             )
-        yield name, module, list(own.values())
+        yield name, module, list(direct.values())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection
-from evoopt.evolution.selection import SELECTIONS
-from evoopt.systems.genetic.succession import SCHEMES
+from evoopt.evolution.selection import SELECTIONS, tournament
+from evoopt.systems.genetic.succession import SCHEMES, Scheme, make_scheme
 
 
 class GeneticSection(Section):
@@ -44,6 +45,15 @@ class GeneticSection(Section):
     )
     fitness: Literal["accuracy", "cross_entropy"] = Field("accuracy", description="what is maximised")
     head_start: int = Field(0, ge=0, description="minibatches of Adam for the best network in the end")
+
+    def make_scheme(self) -> Scheme:
+        """Who has children with whom, and who survives."""
+        select = SELECTIONS[self.selection]
+        if self.selection == "tournament":
+            select = partial(tournament, tournsize=self.tournament)
+        if self.scheme == "steady_state":
+            return make_scheme(self.scheme, select=select, replace_if_better=self.replace_if_better)
+        return make_scheme(self.scheme, select=select, p_mutate=self.p_mutate)
 
 
 class ScoringSection(WorkSection):

@@ -92,8 +92,8 @@ def perturb(
 
     def move(locus: Locus, value: Value, rng: np.random.Generator) -> Value:
         if isinstance(locus, CategoricalLocus):
-            place = locus.choices.index(value) + int(rng.choice([-1, 1]))
-            return locus.choices[min(max(place, 0), len(locus.choices) - 1)]
+            index = locus.choices.index(value) + int(rng.choice([-1, 1]))
+            return locus.choices[min(max(index, 0), len(locus.choices) - 1)]
         return float(value) * float(rng.choice(factors))
 
     hits = rng.random(len(space.loci)) < resample

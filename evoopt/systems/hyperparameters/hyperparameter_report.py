@@ -137,13 +137,13 @@ def _members(run: Run) -> list[Block]:
     rows: dict[str, tuple[Any, ...]] = {}
     for record in records if search else records[-1:]:
         trials = record.get("trials") or [{}] * len(record["fom"])
-        for number, fom, own, trial in zip(
+        for number, fom, values, trial in zip(
             record["ids"], record["fom"], record["hyperparameters"], trials, strict=True
         ):
             # Equal genomes are trained once.
-            key = json.dumps(own, sort_keys=True) if search else str(number)
+            key = json.dumps(values, sort_keys=True) if search else str(number)
             about = (trial.get("metric"), trial.get("steps")) if search else ()
-            rows.setdefault(key, (number, fom, *about, *own.values()))
+            rows.setdefault(key, (number, fom, *about, *values.values()))
     kept = sorted(rows.values(), key=lambda row: (row[1] is None, row[1]))[:MOST_MEMBERS]
     columns = [Column("individual", "d"), Column(draw.config_of(run).recombination.fom, ".4g")]
     columns += [Column("metric", ".4f"), Column("steps", ",d")] if search else []

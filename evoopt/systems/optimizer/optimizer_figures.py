@@ -14,8 +14,7 @@ from evoopt.report.pedigree import Ancestor, Pedigree, drawn, fitter, load_pedig
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
-from evoopt.systems.optimizer.genes import genes_by_generation
-from evoopt.systems.optimizer.optimizer_drift import optimizer_drift, term_shares
+from evoopt.systems.optimizer.optimizer_drift import genes_by_generation, optimizer_drift, term_shares
 from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS
 
 _SCORES = f"""

@@ -128,10 +128,10 @@ def _finalists(run: Run) -> list[Block]:
     )  # fmt: skip
     rows = [
         (
-            own["id"], own["formula"], own["search_fitness"], own["search_replicates"],
-            own["final"]["score"], own["final"]["unfinished_rate"],
+            one["id"], one["formula"], one["search_fitness"], one["search_replicates"],
+            one["final"]["score"], one["final"]["unfinished_rate"],
         )
-        for own in finalists
+        for one in finalists
     ]  # fmt: skip
     by_task = (
         Column("task"),
