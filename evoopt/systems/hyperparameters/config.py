@@ -100,19 +100,11 @@ class HpoSection(RecombinationSection):
             raise EvooptError(f"{source}: fom {self.fom!r} needs a target, the accuracy to reach")
 
 
-class PbtTraining(TrainingSection):
+class RecombinationTraining(TrainingSection):
     """How the models are trained."""
 
     steps: int | None = Field(  # type: ignore[assignment]
-        None, ge=1, description="optimizer steps per generation, one epoch by default"
-    )
-
-
-class HpoTraining(TrainingSection):
-    """How the models are trained."""
-
-    steps: int | None = Field(  # type: ignore[assignment]
-        None, ge=1, description="most optimizer steps of a training"
+        None, ge=1, description="pbt: optimizer steps per generation, one epoch by default; hpo: most steps"
     )
 
 
@@ -128,7 +120,7 @@ class RecombinationConfig(RunConfig):
     }
 
     recombination: RecombinationSection
-    training: TrainingSection
+    training: RecombinationTraining = RecombinationTraining()
     space: dict[str, dict[str, Any]] = Field(default_factory=dict, description="one table per hyperparameter")
 
     def loci(self) -> HyperparameterSpace:
@@ -152,7 +144,6 @@ class PbtConfig(RecombinationConfig):
 
     individual: Literal["pbt"] = "pbt"
     recombination: PbtSection = PbtSection()
-    training: PbtTraining = PbtTraining()
 
 
 class HpoConfig(RecombinationConfig):
@@ -160,7 +151,6 @@ class HpoConfig(RecombinationConfig):
 
     individual: Literal["hpo"] = "hpo"
     recombination: HpoSection = HpoSection()
-    training: HpoTraining = HpoTraining()
 
     def cross_check(self, source: str) -> None:
         """See `RecombinationConfig.cross_check`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from evoopt.optim.rule import is_number
 from evoopt.report.noise_runs import Drift, Measures, drift, sizes
 from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
@@ -43,8 +44,3 @@ def hyperparameter_measures(members: Sequence[Mapping[str, object]]) -> dict[str
             counts = Counter(map(str, values))
             measures.update({f"{name} = {choice}": n / len(values) for choice, n in counts.items()})
     return measures
-
-
-def is_number(value: object) -> bool:
-    """Whether a hyperparameter is a number, and not a choice."""
-    return isinstance(value, int | float) and not isinstance(value, bool)

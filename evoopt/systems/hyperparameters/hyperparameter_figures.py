@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from evoopt.errors import EvooptError
+from evoopt.optim.rule import is_number
 from evoopt.report.common import Record, values, values_x
 from evoopt.report.evolution import beside_noise, middle_half
 from evoopt.report.figures import Lines, Panel, Series, Tree
@@ -16,7 +17,6 @@ from evoopt.systems.hyperparameters.config import RecombinationConfig
 from evoopt.systems.hyperparameters.hyperparameter_drift import (
     hyperparameter_drift,
     hyperparameter_measures,
-    is_number,
 )
 
 

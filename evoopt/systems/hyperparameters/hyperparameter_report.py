@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evoopt.optim.rule import is_number
 from evoopt.report.against import against, curves, differences
 from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
 from evoopt.report.common import Draw, Figured, generations_table, unless_zero
@@ -14,7 +15,6 @@ from evoopt.report.formula import formulas
 from evoopt.report.models import Fact, score_facts, task_name, verdict_of_models, winner_code
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters import hyperparameter_figures as draw
-from evoopt.systems.hyperparameters.hyperparameter_drift import is_number
 from evoopt.training.hyperparameters import update_rule
 
 FIGURES: Mapping[str, Draw] = {

@@ -11,7 +11,6 @@ from deap import base, tools
 
 from evoopt.evolution.elitist import Elitism, ElitistGenerations
 from evoopt.evolution.individual import Fitness
-from evoopt.evolution.scored import ScoredScheme
 from evoopt.evolution.selection import sel_tournament_distinct
 from evoopt.systems.optimizer.best_rule import portrait
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -134,11 +133,6 @@ class RuleJudge:
             "terms": dict(sorted(terms.items())),
             "mean_length": float(np.mean([len(ind.genome.terms) for ind in population])),
         }
-
-
-def optimizer_scheme(config: OptimizerConfig, judge: RuleJudge) -> ScoredScheme[RuleGenerations]:
-    """The whole search, not begun."""
-    return ScoredScheme(rule_generations(config), config.search.generations, judge)
 
 
 def _same_rule(a: OptimizerIndividual, b: OptimizerIndividual) -> bool:
