@@ -100,29 +100,6 @@ class Encoding:
         """Initial standard deviation of each gene's weights, float64 ``[len(self)]``."""
         return torch.tensor([x.std for x in self.layers], dtype=torch.float64)[self.layer]
 
-    def encode(self, row: Tensor) -> tuple[Tensor, ...]:
-        """Genes of a row of weights ``[D]``, each as a vector: a unit's weights, then its bias."""
-        return torch.split(row[self._order.to(row.device)], self._sizes)
-
-    def decode(self, genes: Sequence[Tensor]) -> Tensor:
-        """The row of weights ``[D]`` of such genes.
-
-        Raises:
-            EvooptError: Another number of genes, or genes of other lengths, than the model has.
-        """
-        if [len(gene) for gene in genes] != self._sizes:
-            raise EvooptError(f"these are not the {len(self)} genes of the model's {self.name} chromosome")
-        joined = torch.cat(list(genes))
-        return torch.empty_like(joined).index_copy_(0, self._order.to(joined.device), joined)
-
-    @cached_property
-    def _order(self) -> Tensor:
-        return torch.argsort(self.gene, stable=True)
-
-    @cached_property
-    def _sizes(self) -> list[int]:
-        return torch.bincount(self.gene).tolist()
-
 
 def _genes(name: EncodingName, parameters: Sequence[Tensor]) -> tuple[Tensor, int]:
     """Gene of each number in a layer's parameters, counted from 0, and how many there are."""
