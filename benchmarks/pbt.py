@@ -19,7 +19,6 @@ from evoopt.execution import make_executor
 from evoopt.execution.process_setup import usable_cores
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
-from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
@@ -81,7 +80,7 @@ class FilePool:
 
     def run(self, section: PbtSection) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            generations: HyperparameterGenerations = make_generations(section, SPACE)
+            generations = HyperparameterGenerations.of(section, SPACE)
             sources = [""] * section.population
             for number in range(section.generations):
                 targets = [str(Path(folder) / f"{ind.id}.pt") for ind in generations.population]

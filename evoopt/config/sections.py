@@ -98,7 +98,10 @@ class RunConfig(Section):
     """
 
     options: ClassVar[Mapping[str, str]] = {}
-    """Settings that the command line offers by name, as ``section.setting``."""
+    """Settings that the command line offers by name, as ``section.setting``; ``seed`` is among them."""
+
+    tasks_setting: ClassVar[str] = "training.task"
+    """The setting that names the task, or the tasks."""
 
     version: Literal[1] = 1
     individual: str
@@ -109,12 +112,13 @@ class RunConfig(Section):
     @property
     def seed(self) -> int:
         """Root of all randomness of the run."""
-        raise NotImplementedError
+        return int(self.option("seed"))
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks the run trains on."""
-        raise NotImplementedError
+        names = self._setting(self.tasks_setting)
+        return (names,) if isinstance(names, str) else tuple(names)
 
     @property
     def selects_on_test(self) -> bool:
@@ -127,7 +131,9 @@ class RunConfig(Section):
         Raises:
             EvooptError: More tasks than this individual type takes.
         """
-        raise NotImplementedError
+        section, _, setting = self.tasks_setting.partition(".")
+        one = isinstance(self._setting(self.tasks_setting), str)
+        return self.override({section: {setting: only_task(names, self.individual) if one else names}})
 
     def random_search(self, trainings: int) -> Self:
         """The same search without selection, at the cost of so many trainings: a control.
@@ -174,8 +180,7 @@ class RunConfig(Section):
 
     def option(self, name: str) -> Any:
         """A setting by its name on the command line."""
-        section, _, setting = self.options[name].partition(".")
-        return getattr(getattr(self, section), setting)
+        return self._setting(self.options[name])
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Replace settings by their names on the command line; None means no change.
@@ -208,10 +213,10 @@ class RunConfig(Section):
         Raises:
             EvooptError: An unknown setting or a bad value; the message names the place.
         """
-        found = data.get("version", CONFIG_VERSION)
-        if found != CONFIG_VERSION:
+        version = data.get("version", CONFIG_VERSION)
+        if version != CONFIG_VERSION:
             raise EvooptError(
-                f"{source} has configuration version {found!r}, this evoopt reads version {CONFIG_VERSION}"
+                f"{source} has configuration version {version!r}, this evoopt reads version {CONFIG_VERSION}"
             )
         try:
             json.dumps(data, ensure_ascii=False, skipkeys=True, default=str).encode()
@@ -221,12 +226,16 @@ class RunConfig(Section):
             config = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
+            setting = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
-                raise unknown_name(f"setting in {source}:", place, _settings(cls)) from None
-            raise EvooptError(f"{source}: {place}: {first['msg']} (found {first['input']!r})") from None
+                raise unknown_name(f"setting in {source}:", setting, _settings(cls)) from None
+            raise EvooptError(f"{source}: {setting}: {first['msg']} (found {first['input']!r})") from None
         config.cross_check(source)
         return config
+
+    def _setting(self, path: str) -> Any:
+        section, _, setting = path.partition(".")
+        return getattr(getattr(self, section), setting)
 
 
 def only_task(names: tuple[str, ...], individual: str) -> str:

@@ -19,8 +19,6 @@ from evoopt.training.members import Members, joined
 from evoopt.training.phase import PhaseEngine
 from evoopt.training.plan import PhasePlan
 
-__all__ = ["Examples", "PhaseSetup", "PhaseTrainer", "Scores", "make_phase_worker"]
-
 Scores = list[tuple[list[float], list[float]]]
 
 

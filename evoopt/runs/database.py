@@ -194,6 +194,6 @@ class Database:
         self._db.close()
 
     def _check_pages(self) -> None:
-        found = self.execute("PRAGMA integrity_check(1)")
-        if found != [("ok",)]:
-            raise self.damage(str(found[0][0]))
+        report = self.execute("PRAGMA integrity_check(1)")
+        if report != [("ok",)]:
+            raise self.damage(str(report[0][0]))

@@ -159,9 +159,9 @@ class Run:
         digest = hashlib.sha256()
         count = 0
         for row in self.store.evaluations():
-            *place, result = (getattr(row, name) for name in row.__dataclass_fields__)
+            *job, result = (getattr(row, name) for name in row.__dataclass_fields__)
             values = [None if isinstance(x, float) and math.isnan(x) else x for x in astuple(result)[:6]]
-            digest.update(json.dumps([*place, *values]).encode())
+            digest.update(json.dumps([*job, *values]).encode())
             count += 1
         body = {
             "name": self.config.name,

@@ -34,7 +34,7 @@ CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
 _TABLES = ("meta", "individuals", "evaluations", "generations", "checkpoint")
-_PLACE = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
+_JOB = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
 
 class RunStore:
@@ -72,11 +72,11 @@ class RunStore:
                     for statement in _SCHEMA.strip().split(";\n"):
                         self._db.execute(statement)
                     self._db.insert("meta", [("version", str(STORE_VERSION))])
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'version'")
-            if found != [(str(STORE_VERSION),)]:
+            version = self._db.execute("SELECT value FROM meta WHERE key = 'version'")
+            if version != [(str(STORE_VERSION),)]:
                 raise EvooptError(
                     f"{path.parent} was written by another version of evoopt (run format "
-                    f"{found[0][0] if found else 'unknown'}, this one reads {STORE_VERSION})"
+                    f"{version[0][0] if version else 'unknown'}, this one reads {STORE_VERSION})"
                 )
             if not (create or readonly):
                 self._refuse_older_than_backup()
@@ -124,7 +124,7 @@ class RunStore:
         for row in self._db.rows("evaluations", rest, parameters):
             train_loss, eval_loss, metric = (math.nan if x is None else x for x in row[12:15])
             result = TrainingResult(row[9], row[10], row[11], train_loss, eval_loss, metric, row[15])
-            yield Evaluation(**dict(zip(_PLACE, row, strict=False)), result=result)
+            yield Evaluation(**dict(zip(_JOB, row, strict=False)), result=result)
 
     def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
         """Keep the rows of one chunk, all or none."""
@@ -174,10 +174,10 @@ class RunStore:
         Raises:
             EvooptError: No such individual.
         """
-        found = self.individuals([number])
-        if not found:
+        individuals = self.individuals([number])
+        if not individuals:
             raise EvooptError(f"{self._path.parent} has no individual {number}")
-        return found[0]
+        return individuals[0]
 
     def individuals(self, numbers: Sequence[int]) -> list[Individual[Any]]:
         """Individuals as they were created, by number; unknown ones are left out."""
@@ -215,8 +215,8 @@ class RunStore:
 
     def meta(self, key: str) -> Any:
         """A named value, None if it was never set."""
-        found = list(self._db.rows("meta", "WHERE key = ?", [key]))
-        return self._json(found[0][1]) if found else None
+        rows = list(self._db.rows("meta", "WHERE key = ?", [key]))
+        return self._json(rows[0][1]) if rows else None
 
     def set_meta(self, key: str, value: Any) -> None:
         """Set a named value."""
@@ -247,8 +247,8 @@ def _json(database: Database, text: str) -> Any:
 
 
 def _checkpoint(database: Database) -> dict[str, Any] | None:
-    found = [_json(database, state) for _, state in database.rows("checkpoint")]
-    return found[0] if found else None
+    states = [_json(database, state) for _, state in database.rows("checkpoint")]
+    return states[0] if states else None
 
 
 def _individual_row(ind: Individual[Any]) -> Row:
@@ -259,9 +259,9 @@ def _individual_row(ind: Individual[Any]) -> Row:
 def _evaluation_row(row: Evaluation) -> Row:
     result = row.result
     reason = result.reason.encode("utf-8", "replace").decode()
-    place = (getattr(row, name) for name in _PLACE)
+    job = (getattr(row, name) for name in _JOB)
     losses = (_real(x) for x in (result.train_loss, result.eval_loss, result.metric))
-    return (*place, result.outcome, reason, result.steps, *losses, _real(result.seconds))
+    return (*job, result.outcome, reason, result.steps, *losses, _real(result.seconds))
 
 
 def _real(x: float) -> float | None:

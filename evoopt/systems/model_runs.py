@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from evoopt.config import RunConfig, TrainingSection, WorkSection
 from evoopt.jobs.phase_trainer import PhaseTrainer
@@ -75,9 +75,19 @@ def name_winner(run: Run, model: nn.Module, about: dict[str, Any], task: Task, d
 
 def scores(model: nn.Module, task: Task, data: TaskData) -> dict[str, dict[str, Any]]:
     """Loss and metric of a model on validation and test data, as JSON."""
-    found = {}
+    by_part = {}
     for name, split in (("validation", data.validation), ("test", data.test.unsealed().open())):
         pair = evaluate(task, model, split) if len(split) else (math.nan, math.nan)
-        loss, metric = (value if math.isfinite(value) else None for value in pair)
-        found[name] = {"loss": loss, "metric": metric, "examples": len(split)}
-    return found
+        loss, metric = map(if_finite, pair)
+        by_part[name] = {"loss": loss, "metric": metric, "examples": len(split)}
+    return by_part
+
+
+def if_finite(value: float) -> float | None:
+    """A number as JSON has it."""
+    return value if math.isfinite(value) else None
+
+
+def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of a checkpoint's tensors whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

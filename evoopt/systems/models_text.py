@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ def describe_result(run: Run, criterion: str) -> str:
 def describe_run(run: Run, criterion: str, columns: Columns) -> str:
     """State, winner, and a line per generation."""
     records = run.generations
-    state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
     lines = [
-        f"run      {run.folder} ({state})",
+        state(run),
         f"space    {run.config.name}: individuals of type {run.config.individual}, seed {run.config.seed}",
         f"task     {', '.join(run.config.tasks)}",
     ]
@@ -32,7 +31,13 @@ def describe_run(run: Run, criterion: str, columns: Columns) -> str:
         lines += _winner_lines(run.folder / MODEL_FILE, run.winner, criterion)
     if not records:
         return "\n".join([*lines, "no generation is finished yet"])
-    return "\n".join([*lines, "", *_table(records, columns)])
+    return "\n".join([*lines, "", *table(records, columns)])
+
+
+def state(run: Run) -> str:
+    """Where a run lies, and how to go on with it."""
+    state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
+    return f"run      {run.folder} ({state})"
 
 
 def _winner_lines(path: Path, winner: Mapping[str, Any], criterion: str) -> list[str]:
@@ -74,19 +79,15 @@ def _budget(winner: Mapping[str, Any]) -> str:
     return ", ".join(f"{winner[name]:,} {text}" for name, text in known.items() if name in winner)
 
 
-def _table(records: list[dict[str, Any]], columns: Columns) -> list[str]:
+def table(records: Sequence[Mapping[str, Any]], columns: Columns, narrowest: int = 9) -> list[str]:
+    """A heading, and a line per generation."""
     shown = {key: heading for key, heading in columns.items() if key in records[0]}
-    widths = {key: max(9, len(heading)) for key, (heading, _) in shown.items()}
+    widths = {key: max(narrowest, len(heading)) for key, (heading, _) in shown.items()}
     header = " ".join([" gen", *(f"{heading:>{widths[key]}}" for key, (heading, _) in shown.items())])
-    rows = [
-        " ".join(
-            [
-                f"{record['generation']:>4}",
-                *(f"{_figure(record[key], form):>{widths[key]}}" for key, (_, form) in shown.items()),
-            ]
-        )
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        figures = (f"{_figure(record[key], form):>{widths[key]}}" for key, (_, form) in shown.items())
+        rows.append(" ".join([f"{record['generation']:>4}", *figures]))
     return [header, *rows]
 
 

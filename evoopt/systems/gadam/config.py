@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import RunConfig, Section, TrainingSection, only_task
+from evoopt.config.sections import RunConfig, Section, TrainingSection
 from evoopt.errors import EvooptError
 
 
@@ -64,20 +64,6 @@ class GadamConfig(RunConfig):
     individual: Literal["gadam"] = "gadam"
     gadam: GadamSection = GadamSection()
     training: TrainingSection = TrainingSection()
-
-    @property
-    def seed(self) -> int:
-        """Root of all randomness of the run."""
-        return self.gadam.seed
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Name of the task."""
-        return (self.training.task,)
-
-    def with_tasks(self, names: tuple[str, ...]) -> Self:
-        """The same on another task."""
-        return self.override({"training": {"task": only_task(names, self.individual)}})
 
     def cross_check(self, source: str) -> None:
         """Check settings against each other."""

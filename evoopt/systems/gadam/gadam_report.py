@@ -9,17 +9,17 @@ from scipy import stats
 
 from evoopt.optim.rule import UpdateRule
 from evoopt.report.against import against, curves, differences
-from evoopt.report.blocks import Block, Cell, Column, Facts, Formulas, Section, Shown, Table, Text
+from evoopt.report.blocks import Block, Column, Facts, Formulas, Section, Shown, Text
 from evoopt.report.common import (
     Draw,
     Figured,
     Record,
     generations_table,
-    quartiles,
     unless_zero,
     values,
     values_x,
 )
+from evoopt.report.evolution import basis, genealogy_section, middle_half, origin
 from evoopt.report.figures import Lines, Panel, Series, Tree
 from evoopt.report.formula import formulas
 from evoopt.report.mathml import typeset
@@ -167,23 +167,11 @@ def _result(run: Run) -> list[Block]:
 def _genealogy_section(run: Run) -> Section:
     pedigree, about = _pedigree(run)
     columns = (
-        Column("model", "d"), Column("generation", "d"), Column("origin"),
         Column("from the first parent", ".1%"), Column("mutated scalars", ".2%"),
         Column("loss when selected", ".4f"),
     )  # fmt: skip
-    rows: list[Sequence[Cell]] = [
-        (
-            number, one.born, _origin(one), *about[number][:3],
-        )
-        for number in pedigree.main_line
-        for one in [pedigree.members[number]]
-    ]  # fmt: skip
-    return Section(
-        "Genealogy",
-        [
-            Shown("genealogy", "Ancestors of the best model", _tree(pedigree, about)),
-            Table(columns, rows, "The main line", folded=True),
-        ],
+    return genealogy_section(
+        _tree(pedigree, about), pedigree, "model", columns, lambda k: about[k][:3], winner="the best model"
     )
 
 
@@ -191,22 +179,13 @@ def _basis(run: Run) -> Section:
     config = _config(run)
     gadam, training = config.gadam, config.training
     from_ = "a held-out part of the training data" if gadam.validation == "held_out" else "the training data"
-    return Section(
-        "What this rests on",
-        [
-            Text(
-                f"Budget: {gadam.population} models of {task_name(run)}, {len(run.generations)} of at most "
-                f"{gadam.generations} generations with two phases of {training.steps:,} Adam steps each."
-            ),
-            Text(
-                f"Seeds: root {gadam.seed}. Survivors are chosen on batches of {gadam.validation_size:,} "
-                f"examples of {from_}; test data was opened once, at the end, for one model."
-            ),
-            Text(
-                "This is one run. How much its result differs between root seeds, and what as many gradient "
-                "steps would do for a single model or for the best of several restarts, was not measured."
-            ),
-        ],
+    return basis(
+        f"Budget: {gadam.population} models of {task_name(run)}, {len(run.generations)} of at most "
+        f"{gadam.generations} generations with two phases of {training.steps:,} Adam steps each.",
+        f"Seeds: root {gadam.seed}. Survivors are chosen on batches of {gadam.validation_size:,} "
+        f"examples of {from_}; test data was opened once, at the end, for one model.",
+        unmeasured="How much its result differs between root seeds, and what as many gradient steps would do "
+        "for a single model or for the best of several restarts, was not measured.",
     )
 
 
@@ -226,21 +205,13 @@ def _pedigree(run: Run) -> tuple[Pedigree, About]:
 def _tree(pedigree: Pedigree, about: About) -> Tree:
     def describe(one: Ancestor) -> str:
         loss = about[one.id][2]
-        return f"model {one.id}, {_origin(one)}" + ("" if loss is None else f", loss {loss:.4f}")
+        return f"model {one.id}, {origin(one)}" + ("" if loss is None else f", loss {loss:.4f}")
 
     return tree(pedigree, describe, "from each model to the parent that gave more of its weights")
 
 
-def _origin(one: Ancestor) -> str:
-    return f"{one.operation} of {' and '.join(map(str, one.parents))}" if one.parents else "initial"
-
-
 def _groups(records: Sequence[Record], what: str) -> list[Series]:
-    found = []
-    for group in ("parents", "children"):
-        low, middle, high = quartiles([record[group][what] for record in records])
-        found.append(Series(group, middle, low, high))
-    return found
+    return [middle_half(group, [r[group][what] for r in records]) for group in ("parents", "children")]
 
 
 def _missing(losses: Sequence[float | None]) -> float:

@@ -22,7 +22,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.systems.gadam import unit_model
 from evoopt.systems.gadam.config import GadamSection
 from evoopt.systems.gadam.unit_model import UnitModel
-from evoopt.systems.model_runs import Sizes
+from evoopt.systems.model_runs import Sizes, if_finite, named
 from evoopt.tasks.task import Task
 from evoopt.training.members import Members, joined
 from evoopt.training.plan import PhasePlan, derive_seed
@@ -102,7 +102,7 @@ class GadamScheme:
         best = self._best()
         return {
             "id": self._ids[best],
-            "loss": _number(self._losses[best]),
+            "loss": if_finite(self._losses[best]),
             "generations": self.generation,
             "steps": self._steps_done,
         }
@@ -116,7 +116,7 @@ class GadamScheme:
             "next_id": self._next_id,
             "steps": self._steps_done,
             "sum_of_losses": self._sum_of_losses,
-            "losses": [_number(loss) for loss in self._losses],
+            "losses": [if_finite(loss) for loss in self._losses],
             "trained": self._trained is not None,
         }
         tensors = {f"members.{name}": t for name, t in self.members.tensors().items()}
@@ -131,10 +131,10 @@ class GadamScheme:
         self._sum_of_losses, self._born = state["sum_of_losses"], []
         self._losses = [math.nan if loss is None else loss for loss in state["losses"]]
         like = self.members
-        self.members = like.with_tensors(_named(tensors, "members."), self._rules)
+        self.members = like.with_tensors(named(tensors, "members."), self._rules)
         self._trained = None
         if state["trained"]:
-            self._trained = like.with_tensors(_named(tensors, "trained."), self._rules)
+            self._trained = like.with_tensors(named(tensors, "trained."), self._rules)
 
     def _breed(self, trained: Members) -> Stage:
         section, k = self._section, self.generation
@@ -157,7 +157,7 @@ class GadamScheme:
         for i, ind in enumerate(born, start=len(trained)):
             genome = ind.genome
             ind.genome = UnitModel(
-                genome.p_inherit, genome.mutation_rate, _number(after[i]), adopted=i in chosen
+                genome.p_inherit, genome.mutation_rate, if_finite(after[i]), adopted=i in chosen
             )
         self.members, self._trained = pool[chosen], None
         self._ids, self._losses = [ids[i] for i in chosen], [after[i] for i in chosen]
@@ -169,11 +169,11 @@ class GadamScheme:
         self.finished = stopped or self.generation == section.generations
         record = {
             "generation": k,
-            "best": _number(self._losses[0]),
+            "best": if_finite(self._losses[0]),
             "median": _statistic(np.median, self._losses),
             "mean": _statistic(np.mean, self._losses),
             "best_id": self._ids[0],
-            "metric": _number(metrics[chosen[0]]),
+            "metric": if_finite(metrics[chosen[0]]),
             "parents": _facts(after[: len(trained)], metrics[: len(trained)]),
             "children": _facts(
                 after[len(trained) : 2 * len(trained)], metrics[len(trained) : 2 * len(trained)]
@@ -256,16 +256,8 @@ class GadamScheme:
         return np.random.default_rng(self._seed(*path))
 
 
-def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
 def _sortable(loss: float) -> float:
     return loss if math.isfinite(loss) else math.inf
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _statistic(function: Any, values: Sequence[float]) -> float | None:
@@ -275,6 +267,6 @@ def _statistic(function: Any, values: Sequence[float]) -> float | None:
 
 def _facts(losses: Sequence[float], metrics: Sequence[float]) -> dict[str, Any]:
     return {
-        "loss": [_number(loss) for loss in losses],
-        "metric": [_number(metric) for metric in metrics],
+        "loss": [if_finite(loss) for loss in losses],
+        "metric": [if_finite(metric) for metric in metrics],
     }

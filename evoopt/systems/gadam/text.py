@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from evoopt.runs.run import Run
+from functools import partial
+
 from evoopt.systems import models_text
 
+_COLUMNS = {
+    "best": ("best loss", ".4f"),
+    "median": ("median", ".4f"),
+    "metric": ("best's metric", ".4f"),
+    "adopted": ("children", ".0%"),
+    "untrained": ("untrained", ".0%"),
+    "steps": ("steps", ",d"),
+}
 
-def describe_result(run: Run) -> str:
-    """The outcome of a finished run in a few lines."""
-    return models_text.describe_result(run, "loss")
-
-
-def describe_run(run: Run) -> str:
-    """State, winner and a line per generation."""
-    columns = {
-        "best": ("best loss", ".4f"),
-        "median": ("median", ".4f"),
-        "metric": ("best's metric", ".4f"),
-        "adopted": ("children", ".0%"),
-        "untrained": ("untrained", ".0%"),
-        "steps": ("steps", ",d"),
-    }
-    return models_text.describe_run(run, "loss", columns)
+describe_result = partial(models_text.describe_result, criterion="loss")
+describe_run = partial(models_text.describe_run, criterion="loss", columns=_COLUMNS)

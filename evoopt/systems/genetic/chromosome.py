@@ -72,8 +72,8 @@ class Encoding:
         blocks: list[Tensor] = []
         for layer, module, parameters in _trained(model):
             first = layers[-1].genes.stop if layers else 0
-            own, count = _genes(name, parameters)
-            blocks.append(first + own)
+            owners, count = _genes(name, parameters)
+            blocks.append(first + owners)
             section: Section = "features" if isinstance(module, nn.Conv2d) else "classifier"
             std = glorot_std(module.weight.shape)
             layers.append(GeneLayer(layer, section, range(first, first + count), std))
@@ -100,29 +100,6 @@ class Encoding:
         """Initial standard deviation of each gene's weights, float64 ``[len(self)]``."""
         return torch.tensor([x.std for x in self.layers], dtype=torch.float64)[self.layer]
 
-    def encode(self, row: Tensor) -> tuple[Tensor, ...]:
-        """Genes of a row of weights ``[D]``, each as a vector: a unit's weights, then its bias."""
-        return torch.split(row[self._order.to(row.device)], self._sizes)
-
-    def decode(self, genes: Sequence[Tensor]) -> Tensor:
-        """The row of weights ``[D]`` of such genes.
-
-        Raises:
-            EvooptError: Another number of genes, or genes of other lengths, than the model has.
-        """
-        if [len(gene) for gene in genes] != self._sizes:
-            raise EvooptError(f"these are not the {len(self)} genes of the model's {self.name} chromosome")
-        joined = torch.cat(list(genes))
-        return torch.empty_like(joined).index_copy_(0, self._order.to(joined.device), joined)
-
-    @cached_property
-    def _order(self) -> Tensor:
-        return torch.argsort(self.gene, stable=True)
-
-    @cached_property
-    def _sizes(self) -> list[int]:
-        return torch.bincount(self.gene).tolist()
-
 
 def _genes(name: EncodingName, parameters: Sequence[Tensor]) -> tuple[Tensor, int]:
     """Gene of each number in a layer's parameters, counted from 0, and how many there are."""
@@ -140,15 +117,15 @@ def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear, lis
     """Layers with their trained parameters in the order of `named_parameters`: shared ones once."""
     seen: set[Tensor] = set()
     for name, module in model.named_modules():
-        own = {
+        direct = {
             key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad and p not in seen
         }
-        seen.update(own.values())
-        if not own:
+        seen.update(direct.values())
+        if not direct:
             continue
-        if not isinstance(module, (nn.Conv2d, nn.Linear)) or set(own) - {"weight", "bias"}:
+        if not isinstance(module, (nn.Conv2d, nn.Linear)) or set(direct) - {"weight", "bias"}:
             raise EvooptError(
                 f"layer {name or 'itself'!r} ({type(module).__name__}) has no encoding: a chromosome holds "
                 "Conv2d and Linear layers; replace it, or freeze its parameters with requires_grad_(False)"
             )
-        yield name, module, list(own.values())
+        yield name, module, list(direct.values())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection, only_task
-from evoopt.evolution.selection import SELECTIONS
-from evoopt.systems.genetic.succession import SCHEMES
+from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection
+from evoopt.evolution.selection import SELECTIONS, tournament
+from evoopt.systems.genetic.succession import SCHEMES, Scheme, make_scheme
 
 
 class GeneticSection(Section):
@@ -45,6 +46,15 @@ class GeneticSection(Section):
     fitness: Literal["accuracy", "cross_entropy"] = Field("accuracy", description="what is maximised")
     head_start: int = Field(0, ge=0, description="minibatches of Adam for the best network in the end")
 
+    def make_scheme(self) -> Scheme:
+        """Who has children with whom, and who survives."""
+        select = SELECTIONS[self.selection]
+        if self.selection == "tournament":
+            select = partial(tournament, tournsize=self.tournament)
+        if self.scheme == "steady_state":
+            return make_scheme(self.scheme, select=select, replace_if_better=self.replace_if_better)
+        return make_scheme(self.scheme, select=select, p_mutate=self.p_mutate)
+
 
 class ScoringSection(WorkSection):
     """What networks are scored on; nothing is chosen by what is held out."""
@@ -63,21 +73,8 @@ class GeneticConfig(RunConfig):
         "generations": "genetic.generations",
         "seed": "genetic.seed",
     }
+    tasks_setting = "scoring.task"
 
     individual: Literal["genetic"] = "genetic"
     genetic: GeneticSection = GeneticSection()
     scoring: ScoringSection = ScoringSection()
-
-    @property
-    def seed(self) -> int:
-        """Root of all randomness of the run."""
-        return self.genetic.seed
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Name of the task."""
-        return (self.scoring.task,)
-
-    def with_tasks(self, names: tuple[str, ...]) -> Self:
-        """The same on another task."""
-        return self.override({"scoring": {"task": only_task(names, self.individual)}})

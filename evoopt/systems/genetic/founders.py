@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evoopt.evolution.selection import get_selection
 from evoopt.report.blocks import Column, Table
 from evoopt.report.common import Record
 from evoopt.report.figures import Lines, Panel, Series
 from evoopt.report.pedigree import Pedigree
 from evoopt.runs.run import Run
 from evoopt.systems.genetic.config import GeneticConfig
-from evoopt.systems.genetic.succession import Scheme, make_scheme
+from evoopt.systems.genetic.succession import Scheme
 from evoopt.training.plan import derive_seed
 
 BIRTHS = 40_000
@@ -36,19 +35,15 @@ Shares = NDArray[np.float32]
 def founders(run: Run) -> Lines:
     """Effective number of founders of each generation's newborns, beside noise runs."""
     section = cast(GeneticConfig, run.config).genetic
-    settings: dict[str, Any] = {"select": get_selection(section.selection)}
-    if section.scheme == "steady_state":
-        settings["replace_if_better"] = section.replace_if_better
     rows = run.store.select("SELECT id, born, parents FROM individuals ORDER BY id LIMIT ?", BIRTHS)
     shares = founder_shares(rows, section.population)
-    own = [effective(shares[born]) for born in sorted(shares)]
-    scheme = make_scheme(section.scheme, **settings)
-    noise = noise_runs(scheme, run.generations, section.population, section.seed)
-    count = max(len(own), len(noise[0]))
+    of_run = [effective(shares[born]) for born in sorted(shares)]
+    noise = noise_runs(section.make_scheme(), run.generations, section.population, section.seed)
+    count = max(len(of_run), len(noise[0]))
     low, middle, high = (_padded(np.percentile(np.array(noise), q, axis=0), count) for q in (5, 50, 95))
     series = (
         Series("noise runs", middle, low, high, "reference"),
-        Series("this run", _padded(np.array(own), count)),
+        Series("this run", _padded(np.array(of_run), count)),
     )
     return Lines(
         (Panel([float(k) for k in range(count)], series, y_label="founders", log=True),),
@@ -126,7 +121,7 @@ def _noise_run(
 ) -> list[float]:
     shares: Shares = np.eye(population, dtype=np.float32)
     fitness = _draw(records[0])(rng, population)
-    found = [effective(shares)]
+    effective_numbers = [effective(shares)]
     for record in records[1:]:
         draw, born = _draw(record), []
         for _ in range(scheme.broods(population)):
@@ -137,8 +132,8 @@ def _noise_run(
             shares = np.concatenate([shares, rows])[alive]
             fitness = np.concatenate([fitness, scores])[alive]
             born.append(rows)
-        found.append(effective(np.concatenate(born)))
-    return found
+        effective_numbers.append(effective(np.concatenate(born)))
+    return effective_numbers
 
 
 def _draw(record: Record) -> Callable[[np.random.Generator, int], NDArray[np.float64]]:

@@ -10,8 +10,9 @@ import torch
 
 from evoopt.errors import EvooptError
 from evoopt.report.against import against, curves, differences
-from evoopt.report.blocks import Block, Cell, Column, Facts, Formulas, Section, Shown, Table, Text
+from evoopt.report.blocks import Block, Column, Facts, Formulas, Section, Shown, Text
 from evoopt.report.common import Draw, Figured, generations_table, not_measured, values, values_x
+from evoopt.report.evolution import around_mean, basis, genealogy_section, origin
 from evoopt.report.figures import HeatMap, Lines, Panel, Series, Tree
 from evoopt.report.mathml import typeset
 from evoopt.report.models import score_facts, task_name, verdict_of_models, winner_code
@@ -40,15 +41,10 @@ MOST_CELLS = 256
 def fitness(run: Run) -> Lines:
     """Best, median and spread by generation."""
     records = run.generations
-    mean, spread = values(records, "mean"), values(records, "std")
-    low, high = (
-        [None if m is None or s is None else m + sign * s for m, s in zip(mean, spread, strict=True)]
-        for sign in (-1, 1)
-    )
     series = (
         Series("best", values(records, "best")),
         Series("median", values(records, "median")),
-        Series("mean ± standard deviation", mean, low, high),
+        around_mean(records),
         Series("best ever", values(records, "best_ever"), role="extra"),
         Series("worst", values(records, "worst"), role="extra"),
     )
@@ -159,21 +155,13 @@ def _result(run: Run) -> list[Block]:
 
 def _genealogy_section(run: Run) -> Section:
     pedigree, known = _pedigree(run)
-    columns = (
-        Column("network", "d"), Column("generation", "d"), Column("origin"), Column("fitness", ".4f"),
-    )  # fmt: skip
-    rows: list[Sequence[Cell]] = []
-    for number in pedigree.main_line:
-        one = pedigree.members[number]
-        rows.append((number, one.born, _origin(one), known.get(number)))
-    return Section(
-        "Genealogy",
-        [
-            Shown("genealogy", "Ancestors of the winner", _tree(pedigree, known)),
-            Table(columns, rows, "The main line", folded=True),
-            Shown("founders", "Founders by generation", founders(run)),
-            founders_of(pedigree, known),
-        ],
+    more: list[Block] = [
+        Shown("founders", "Founders by generation", founders(run)),
+        founders_of(pedigree, known),
+    ]
+    columns = [Column("fitness", ".4f")]
+    return genealogy_section(
+        _tree(pedigree, known), pedigree, "network", columns, lambda k: [known.get(k)], more=more
     )
 
 
@@ -181,20 +169,12 @@ def _basis(run: Run) -> Section:
     config = _config(run)
     genetic, last = config.genetic, run.generations[-1]
     scored = last["forward_samples"] // max(1, last["evaluations"])
-    return Section(
-        "What this rests on",
-        [
-            Text(
-                f"Budget: {genetic.population} networks for {task_name(run)}, {len(run.generations)} of "
-                f"{genetic.generations} generations, scheme {genetic.scheme}, selection "
-                f"{genetic.selection}; every network was scored on the same {scored:,} training examples."
-            ),
-            Text(
-                f"Seeds: root {genetic.seed}. Nothing was chosen by validation or test data; test data was "
-                "opened once, at the end, for one network."
-            ),
-            Text("This is one run. How much its result differs between root seeds was not measured."),
-        ],
+    return basis(
+        f"Budget: {genetic.population} networks for {task_name(run)}, {len(run.generations)} of "
+        f"{genetic.generations} generations, scheme {genetic.scheme}, selection "
+        f"{genetic.selection}; every network was scored on the same {scored:,} training examples.",
+        f"Seeds: root {genetic.seed}. Nothing was chosen by validation or test data; test data was "
+        "opened once, at the end, for one network.",
     )
 
 
@@ -206,13 +186,9 @@ def _pedigree(run: Run) -> tuple[Pedigree, dict[int, float]]:
 
 def _tree(pedigree: Pedigree, known: Mapping[int, float]) -> Tree:
     def describe(one: Ancestor) -> str:
-        return f"network {one.id}, {_origin(one)}, fitness {_figure(known.get(one.id))}"
+        return f"network {one.id}, {origin(one)}, fitness {_figure(known.get(one.id))}"
 
     return tree(pedigree, describe, "from each network to the fitter one of its parents")
-
-
-def _origin(one: Ancestor) -> str:
-    return f"{one.operation} of {' and '.join(map(str, one.parents))}" if one.parents else "initial"
 
 
 def _figure(value: float | None) -> str:

@@ -6,13 +6,12 @@ For people's own code there is `evoopt.systems.genetic.genetic_trainer.GeneticTr
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
-from evoopt.evolution.selection import get_selection, tournament
 from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
@@ -21,7 +20,6 @@ from evoopt.runs.run import Run
 from evoopt.systems.genetic.chromosome import Encoding
 from evoopt.systems.genetic.config import GeneticConfig
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
-from evoopt.systems.genetic.succession import make_scheme
 from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
 from evoopt.systems.model_runs import name_winner, phase_setup, scores
 from evoopt.systems.progress import Progress
@@ -47,14 +45,6 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         section.mutation_per_weight,
         section.mutation_matched,
     )
-    select = get_selection(section.selection)
-    if section.selection == "tournament":
-        select = partial(tournament, tournsize=section.tournament)
-    settings: dict[str, Any] = {"select": select}
-    if section.scheme == "steady_state":
-        settings["replace_if_better"] = section.replace_if_better
-    else:
-        settings["p_mutate"] = section.p_mutate
     operators = WeightOperators(Encoding.of(model, section.encoding), mutation)
     workers = ScoringSetup(model, partial(task_examples, setup, examples), section.fitness, setup.device)
     checkpoints = Checkpoints(run)
@@ -65,7 +55,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         scheme = GeneticScheme(
             initial,
             operators,
-            make_scheme(section.scheme, **settings),
+            section.make_scheme(),
             score_on(executor, scoring.chunk_size),
             generations=section.generations,
             seed=section.seed,

@@ -21,6 +21,7 @@ from evoopt.jobs.weight_scoring import Score
 from evoopt.systems.genetic.succession import Child, Scheme
 from evoopt.systems.genetic.weight_genome import WeightGenome
 from evoopt.systems.genetic.weight_operators import WeightOperators
+from evoopt.systems.model_runs import if_finite
 from evoopt.training.plan import derive_seed
 from evoopt.training.population import ModelPopulation
 
@@ -91,7 +92,7 @@ class GeneticScheme:
         created: list[Individual[WeightGenome]] = []
         if self.generation == 0:
             self.fitness = self._scored(self.weights, self._ids)
-            created = [Individual(k, WeightGenome(_number(f))) for k, f in enumerate(self.fitness.tolist())]
+            created = [Individual(k, WeightGenome(if_finite(f))) for k, f in enumerate(self.fitness.tolist())]
         else:
             for brood in range(self._scheme.broods(len(self.weights))):
                 created += self._breed(brood)
@@ -113,7 +114,7 @@ class GeneticScheme:
         """Id and fitness of `best_model`, and the work done, as JSON."""
         return {
             "id": self._best_id,
-            "fitness": _number(self._best_fitness),
+            "fitness": if_finite(self._best_fitness),
             "generations": self.generation,
             "evaluations": self._evaluations,
             "forward_samples": self._evaluations * self._examples,
@@ -157,7 +158,7 @@ class GeneticScheme:
         born = [
             Individual(
                 ids[k],
-                WeightGenome(_number(float(scores[k]))),
+                WeightGenome(if_finite(float(scores[k]))),
                 born=self.generation,
                 parents=tuple(self._ids[i] for i in dict.fromkeys(child.parents)),
                 operation=child.operation,
@@ -165,9 +166,9 @@ class GeneticScheme:
             for k, child in enumerate(children)
         ]
         n, alive = len(self.weights), self._scheme.survivors(self.fitness, scores)
-        moved = [place for place, index in enumerate(alive) if index != place]
+        moved = [row for row, index in enumerate(alive) if index != row]
         if moved:
-            sources = [alive[place] for place in moved]
+            sources = [alive[row] for row in moved]
             self.weights[moved] = torch.stack([rows[i - n] if i >= n else self.weights[i] for i in sources])
         self.fitness = np.concatenate([self.fitness, scores])[alive]
         self._ids = [(self._ids + ids)[i] for i in alive]
@@ -205,13 +206,9 @@ class GeneticScheme:
         return {
             "generation": self.generation - 1,
             **{name: float(f(known)) if len(known) else None for name, f in functions.items()},
-            "best_ever": _number(self._best_fitness),
+            "best_ever": if_finite(self._best_fitness),
             "best_id": self._best_id,
             "without_fitness": len(self.fitness) - len(known),
             "evaluations": self._evaluations,
             "forward_samples": self._evaluations * self._examples,
         }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from evoopt.runs.run import Run
+from functools import partial
+
 from evoopt.systems import models_text
 
+_COLUMNS = {
+    "best": ("best", ".4f"),
+    "median": ("median", ".4f"),
+    "mean": ("mean", ".4f"),
+    "std": ("std", ".4f"),
+    "worst": ("worst", ".4f"),
+    "evaluations": ("networks scored", ",d"),
+}
 
-def describe_result(run: Run) -> str:
-    """The outcome of a finished run in a few lines."""
-    return models_text.describe_result(run, "fitness")
-
-
-def describe_run(run: Run) -> str:
-    """State, winner and a line per generation."""
-    columns = {
-        "best": ("best", ".4f"),
-        "median": ("median", ".4f"),
-        "mean": ("mean", ".4f"),
-        "std": ("std", ".4f"),
-        "worst": ("worst", ".4f"),
-        "evaluations": ("networks scored", ",d"),
-    }
-    return models_text.describe_run(run, "fitness", columns)
+describe_result = partial(models_text.describe_result, criterion="fitness")
+describe_run = partial(models_text.describe_run, criterion="fitness", columns=_COLUMNS)

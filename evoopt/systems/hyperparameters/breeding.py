@@ -6,9 +6,9 @@ A breeder is a frozen record with pure functions; `generations` keeps the popula
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from deap import base
@@ -16,7 +16,9 @@ from deap import base
 from evoopt.evolution.selection import choose_proportional
 from evoopt.systems.hyperparameters import hyperparameter_operators as recombination
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
-from evoopt.systems.hyperparameters.merit import gaussian_fitness
+
+if TYPE_CHECKING:
+    from evoopt.systems.hyperparameters.config import RecombinationSection
 
 
 @dataclass(frozen=True)
@@ -69,37 +71,20 @@ class Breeder(Protocol):
         """Make the generation that follows ``pool``, in which at least one has not failed."""
 
 
-def recombination_toolbox(
-    space: HyperparameterSpace,
-    *,
-    crossover_rate: float = 0.33,
-    run_length: bool = False,
-    mutation_rate: float = 0.05,
-    initial_mutations: int | None = 3,
-    sigma: float = 10.0,
-    winsorise: float = 0.0,
-) -> base.Toolbox:
-    """Register what `ThreeParent` does: ``initial``, ``fitness``, ``select``, ``mate`` and ``mutate``.
-
-    Args:
-        space: Hyperparameters.
-        crossover_rate: Probability of a swap, by locus.
-        run_length: Whether a swap is of a locus and all that follow.
-        mutation_rate: Probability of a mutation, by locus.
-        initial_mutations: How often every locus of the first generation's mutants is mutated; None draws
-            that generation at random.
-        sigma: Selection pressure.
-        winsorise: See `gaussian_fitness`.
-    """
+def recombination_toolbox(space: HyperparameterSpace, section: RecombinationSection) -> base.Toolbox:
+    """Register what `ThreeParent` does: ``initial``, ``fitness``, ``select``, ``mate`` and ``mutate``."""
     toolbox = base.Toolbox()
-    if initial_mutations is None:
+    if section.initial == "random":
         toolbox.register("initial", recombination.random_population, space)
     else:
-        toolbox.register("initial", recombination.initial_population, space, mutations=initial_mutations)
-    toolbox.register("fitness", gaussian_fitness, sigma=sigma, winsorise=winsorise)
+        mutations = section.initial_mutations
+        toolbox.register("initial", recombination.initial_population, space, mutations=mutations)
+    fitness = recombination.gaussian_fitness
+    toolbox.register("fitness", fitness, sigma=section.sigma, winsorise=section.winsorise)
     toolbox.register("select", choose_proportional)
-    toolbox.register("mate", recombination.crossover, rate=crossover_rate, run_length=run_length)
-    toolbox.register("mutate", recombination.mutate, space=space, rate=mutation_rate)
+    run_length = section.crossover == "run_length"
+    toolbox.register("mate", recombination.crossover, rate=section.crossover_rate, run_length=run_length)
+    toolbox.register("mutate", recombination.mutate, space=space, rate=section.mutation_rate)
     return toolbox
 
 
@@ -130,8 +115,8 @@ class ThreeParent:
         births: list[Birth] = []
         while len(births) < size:
             a, b, alpha = (parents[self.toolbox.select(fitness, rng)] for _ in range(3))
-            found = self.toolbox.mate(a.genome, b.genome, rng)
-            recombinants = [(found.first, found.swapped), (found.second, [not s for s in found.swapped])]
+            first, second, swapped = self.toolbox.mate(a.genome, b.genome, rng)
+            recombinants = [(first, swapped), (second, [not s for s in swapped])]
             if not self.both:
                 recombinants = [recombinants[int(rng.integers(2))]]
             for k, (crossed, from_b) in enumerate(recombinants):
@@ -208,6 +193,18 @@ class RandomSearch:
         if self.inherit:
             return [Birth(parent.genome, (parent.position,) * 3, "continue") for parent in pool]
         return [Birth(self.space.draw(rng), (), "random") for _ in range(size)]
+
+
+SCHEMES: dict[str, Callable[[RecombinationSection, HyperparameterSpace], Breeder]] = {
+    "three_parent": lambda section, space: ThreeParent(
+        recombination_toolbox(space, section), both=section.recombinants == "both"
+    ),
+    "truncation": lambda section, space: Truncation(
+        space, section.quantile, section.resample, section.factors
+    ),
+    "random": lambda section, space: RandomSearch(space, section.inherits),
+}
+"""Makes the scheme of each name."""
 
 
 def _viable(pool: Sequence[Parent]) -> list[Parent]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import RunConfig, Section, TrainingSection, only_task
+from evoopt.config.sections import OneOf, RunConfig, Section, TrainingSection
 from evoopt.errors import EvooptError
+from evoopt.systems.hyperparameters.breeding import SCHEMES
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 
 
@@ -18,7 +19,7 @@ class RecombinationSection(Section):
     inherits: ClassVar[bool]
     """Whether members train on and children inherit weights."""
 
-    scheme: Literal["three_parent", "truncation", "random"] = Field(
+    scheme: Annotated[str, OneOf(SCHEMES)] = Field(
         "three_parent",
         description="parents a, b and alpha; the exploit and explore of Ray Tune; or a control",
     )
@@ -99,19 +100,11 @@ class HpoSection(RecombinationSection):
             raise EvooptError(f"{source}: fom {self.fom!r} needs a target, the accuracy to reach")
 
 
-class PbtTraining(TrainingSection):
+class RecombinationTraining(TrainingSection):
     """How the models are trained."""
 
     steps: int | None = Field(  # type: ignore[assignment]
-        None, ge=1, description="optimizer steps per generation, one epoch by default"
-    )
-
-
-class HpoTraining(TrainingSection):
-    """How the models are trained."""
-
-    steps: int | None = Field(  # type: ignore[assignment]
-        None, ge=1, description="most optimizer steps of a training"
+        None, ge=1, description="pbt: optimizer steps per generation, one epoch by default; hpo: most steps"
     )
 
 
@@ -127,22 +120,8 @@ class RecombinationConfig(RunConfig):
     }
 
     recombination: RecombinationSection
-    training: TrainingSection
+    training: RecombinationTraining = RecombinationTraining()
     space: dict[str, dict[str, Any]] = Field(default_factory=dict, description="one table per hyperparameter")
-
-    @property
-    def seed(self) -> int:
-        """Root of all randomness of the run."""
-        return self.recombination.seed
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Name of the task."""
-        return (self.training.task,)
-
-    def with_tasks(self, names: tuple[str, ...]) -> Self:
-        """The same on another task."""
-        return self.override({"training": {"task": only_task(names, self.individual)}})
 
     def loci(self) -> HyperparameterSpace:
         """The space of hyperparameters.
@@ -165,7 +144,6 @@ class PbtConfig(RecombinationConfig):
 
     individual: Literal["pbt"] = "pbt"
     recombination: PbtSection = PbtSection()
-    training: PbtTraining = PbtTraining()
 
 
 class HpoConfig(RecombinationConfig):
@@ -173,7 +151,6 @@ class HpoConfig(RecombinationConfig):
 
     individual: Literal["hpo"] = "hpo"
     recombination: HpoSection = HpoSection()
-    training: HpoTraining = HpoTraining()
 
     def cross_check(self, source: str) -> None:
         """See `RecombinationConfig.cross_check`."""

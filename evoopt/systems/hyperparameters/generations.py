@@ -12,9 +12,9 @@ import numpy as np
 from evoopt.errors import EvooptError
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.individual import Individual
-from evoopt.systems.hyperparameters.ancestry import Ancestry
-from evoopt.systems.hyperparameters.breeding import Breeder, Parent
-from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters
+from evoopt.systems.hyperparameters.breeding import SCHEMES, Breeder, Parent
+from evoopt.systems.hyperparameters.config import RecombinationSection
+from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
 from evoopt.training.plan import derive_seed
 
 _FIRST, _BREEDING = 401, 402
@@ -76,7 +76,7 @@ class HyperparameterGenerations:
         self.generation = 0
         self.best: Best | None = None
         self._foms: list[float] = []
-        self._ancestry = Ancestry()
+        self._ancestry: dict[int, tuple[int | None, Hyperparameters]] = {}  # by id: alpha and genome
         genomes = breeder.first(size, self._rng(_FIRST))
         self.population: list[Member] = [
             Individual(k, genome, operation="initial" if k else "default") for k, genome in enumerate(genomes)
@@ -85,6 +85,25 @@ class HyperparameterGenerations:
         self._litters = list(range(size))
         self._next_id = size
         self._note(self.population)
+
+    @classmethod
+    def of(
+        cls, section: RecombinationSection, space: HyperparameterSpace, breeder: Breeder | None = None
+    ) -> HyperparameterGenerations:
+        """Those that the settings describe.
+
+        Args:
+            section: Sizes, scheme and demes.
+            space: Hyperparameters.
+            breeder: A scheme of one's own.
+
+        Raises:
+            EvooptError: Settings that do not fit each other.
+        """
+        section.check()
+        demes = Demes(section.demes, section.topology, section.migration_interval, section.migrants)
+        breeder = breeder or SCHEMES[section.scheme](section, space)
+        return cls(breeder, section.population, section.seed, demes, section.inherits)
 
     def score(self, foms: Sequence[float]) -> bool:
         """Take the figures of merit of the current generation.
@@ -153,7 +172,13 @@ class HyperparameterGenerations:
 
     def lineage(self, number: int) -> list[tuple[int, Hyperparameters]]:
         """Ids and hyperparameters of all whose weights a living individual or the best has, oldest first."""
-        return self._ancestry.path(number)
+        lineage: list[tuple[int, Hyperparameters]] = []
+        current: int | None = number
+        while current is not None:
+            alpha, genome = self._ancestry[current]
+            lineage.append((current, genome))
+            current = alpha
+        return lineage[::-1]
 
     def record(self) -> dict[str, Any]:
         """Statistics of the current generation, which has been scored, as JSON; None for what failed."""
@@ -181,7 +206,7 @@ class HyperparameterGenerations:
             "litters": self._litters,
             "population": [ind.to_json() for ind in self.population],
             "best": None if self.best is None else self.best.to_json(),
-            "ancestry": self._ancestry.to_json(),
+            "ancestry": [[k, alpha, genome.to_json()] for k, (alpha, genome) in self._ancestry.items()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -192,14 +217,17 @@ class HyperparameterGenerations:
             Individual.from_json(row, Hyperparameters.from_json) for row in state["population"]
         ]
         self.best = None if state["best"] is None else Best.from_json(state["best"])
-        self._ancestry = Ancestry.from_json(state["ancestry"])
+        self._ancestry = {
+            number: (alpha, Hyperparameters.from_json(genome)) for number, alpha, genome in state["ancestry"]
+        }
 
     def _note(self, created: Sequence[Member]) -> None:
         for ind in created:
             alpha = ind.parents[-1] if ind.parents and self._inherit else None
-            self._ancestry.add(ind.id, alpha, ind.genome)
-        kept = [ind.id for ind in self.population]
-        self._ancestry.forget_all_but(kept if self.best is None else [*kept, self.best.id])
+            self._ancestry[ind.id] = (alpha, ind.genome)
+        living = [ind.id for ind in self.population] + ([] if self.best is None else [self.best.id])
+        kept = {number for one in living for number, _ in self.lineage(one)}
+        self._ancestry = {number: entry for number, entry in self._ancestry.items() if number in kept}
 
     def _rng(self, *path: int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._seed, *path))

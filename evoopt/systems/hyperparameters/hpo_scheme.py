@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evoopt.evolution.scored import ScoredScheme
-from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
@@ -92,4 +91,4 @@ def hpo_scheme(
     Raises:
         EvooptError: Settings that do not fit each other.
     """
-    return ScoredScheme(make_generations(section, space, breeder), section.generations, trials)
+    return ScoredScheme(HyperparameterGenerations.of(section, space, breeder), section.generations, trials)

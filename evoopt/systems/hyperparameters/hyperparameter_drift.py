@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from evoopt.optim.rule import is_number
 from evoopt.report.noise_runs import Drift, Measures, drift, sizes
-from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 
 
 def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift:
@@ -21,7 +22,7 @@ def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift
 
     def noise_run(seed: int) -> Iterable[Measures]:
         drawn = section.model_copy(update={"seed": seed, "population": population})
-        members = make_generations(drawn, config.loci())
+        members = HyperparameterGenerations.of(drawn, config.loci())
         rng = np.random.default_rng(seed)
         for generation in range(generations):
             yield hyperparameter_measures([ind.genome.values() for ind in members.population])
@@ -34,12 +35,12 @@ def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift
 
 def hyperparameter_measures(members: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Median of each number, and share of each choice, among the members of a generation."""
-    found: dict[str, float] = {}
+    measures: dict[str, float] = {}
     for name, first in members[0].items():
-        values = [own[name] for own in members]
-        if isinstance(first, int | float) and not isinstance(first, bool):
-            found[name] = float(np.median(np.array(values, np.float64)))
+        values = [hyperparameters[name] for hyperparameters in members]
+        if is_number(first):
+            measures[name] = float(np.median(np.array(values, np.float64)))
         else:
             counts = Counter(map(str, values))
-            found.update({f"{name} = {choice}": n / len(values) for choice, n in counts.items()})
-    return found
+            measures.update({f"{name} = {choice}": n / len(values) for choice, n in counts.items()})
+    return measures

@@ -7,21 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from evoopt.errors import EvooptError
-from evoopt.report.common import Record, quartiles, values, values_x
+from evoopt.optim.rule import is_number
+from evoopt.report.common import Record, values, values_x
+from evoopt.report.evolution import beside_noise, middle_half
 from evoopt.report.figures import Lines, Panel, Series, Tree
 from evoopt.report.pedigree import Ancestor, Pedigree, load_pedigree, tree
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters.config import RecombinationConfig
-from evoopt.systems.hyperparameters.hyperparameter_drift import hyperparameter_drift, hyperparameter_measures
+from evoopt.systems.hyperparameters.hyperparameter_drift import (
+    hyperparameter_drift,
+    hyperparameter_measures,
+)
 
 
 def fitness(run: Run) -> Lines:
     """Figure of merit: best, median, and the middle half."""
     records = run.generations
-    low, middle, high = quartiles([record["fom"] for record in records])
     series = (
         Series("best", values(records, "best")),
-        Series("median and middle half", middle, low, high),
+        middle_half("median and middle half", [record["fom"] for record in records]),
         Series("best ever", values(records, "best_ever"), role="extra"),
     )
     panel = Panel(values_x(records), series, y_label=config_of(run).recombination.fom, log=True)
@@ -46,14 +50,12 @@ def schedule(run: Run) -> Lines:
     path = _weight_lineage(records, _best_id(records))
     panels = []
     for name, first in records[0]["hyperparameters"][0].items():
-        if not _is_number(first):
+        if not is_number(first):
             continue
-        low, middle, high = quartiles([[own[name] for own in r["hyperparameters"]] for r in records])
-        own: list[float | None] = [
-            path[r["generation"]][name] if r["generation"] in path else None for r in records
-        ]
-        series = (Series("population", middle, low, high, "reference"), Series("winner", own))
-        panels.append(Panel(values_x(records), series, name, log=_is_wide([*own, *low, *high])))
+        rows = [[values[name] for values in record["hyperparameters"]] for record in records]
+        of_winner = [path[r["generation"]][name] if r["generation"] in path else None for r in records]
+        series = (middle_half("population", rows, "reference"), Series("winner", of_winner))
+        panels.append(Panel(values_x(records), series, name, log=_is_wide(series)))
     return Lines(
         tuple(panels),
         "What the winner's weights went through, generation by generation, up to its own. Grey: median and "
@@ -67,16 +69,12 @@ def hyperparameters(run: Run) -> Lines:
     drift = hyperparameter_drift(config, len(records))
     measured = [hyperparameter_measures(record["hyperparameters"]) for record in records]
     panels = []
-    for name in dict.fromkeys(name for own in measured for name in own):
+    for name in dict.fromkeys(name for measures in measured for name in measures):
         share = " = " in name
-        y = [own.get(name, 0.0 if share else math.nan) for own in measured]
-        series, band = [Series("this run", y)], drift.bands.get(name)
-        if band is not None:
-            series.insert(0, Series("noise runs", band.middle, band.low, band.high, "reference"))
-        edges = [*y, *band.low, *band.high] if band else y
-        panels.append(
-            Panel(values_x(records), tuple(series), name, log=not share and _is_wide(edges), percent=share)
-        )
+        y = [measures.get(name, 0.0 if share else math.nan) for measures in measured]
+        series = beside_noise(drift, name, y)
+        log = not share and _is_wide(series)
+        panels.append(Panel(values_x(records), series, name, log=log, percent=share))
     text = drift.describe(config.recombination.population)
     return Lines(tuple(panels), f"Median of a number, share of a choice, among the members. {text}")
 
@@ -90,16 +88,16 @@ def genealogy(run: Run) -> Tree:
 def has_schedule(run: Run) -> bool:
     """Whether members train on, and some of their hyperparameters are numbers."""
     first = run.generations[0]["hyperparameters"][0]
-    return config_of(run).recombination.inherits and any(map(_is_number, first.values()))
+    return config_of(run).recombination.inherits and any(map(is_number, first.values()))
 
 
 def best_values(run: Run) -> dict[str, Any]:
     """Hyperparameters of the best ever."""
     number = _best_id(run.generations)
     return next(
-        dict(own)
+        dict(values)
         for record in run.generations
-        for one, own in zip(record["ids"], record["hyperparameters"], strict=True)
+        for one, values in zip(record["ids"], record["hyperparameters"], strict=True)
         if one == number
     )
 
@@ -162,22 +160,19 @@ def _best_id(records: Sequence[Record]) -> int:
 
 def _weight_lineage(records: Sequence[Record], number: int) -> dict[int, Mapping[str, Any]]:
     """Hyperparameters, by generation, of an individual and those whose weights it goes back to."""
-    found: dict[int, Mapping[str, Any]] = {}
+    lineage: dict[int, Mapping[str, Any]] = {}
     for record in reversed(records):
         if number not in record["ids"]:
             continue
-        place = record["ids"].index(number)
-        found[record["generation"]] = record["hyperparameters"][place]
-        *parents, _ = record["lineage"][place]
+        position = record["ids"].index(number)
+        lineage[record["generation"]] = record["hyperparameters"][position]
+        *parents, _ = record["lineage"][position]
         number = parents[-1] if parents else -1
-    return found
+    return lineage
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_wide(numbers: Sequence[float | None]) -> bool:
+def _is_wide(lines: Sequence[Series]) -> bool:
     """Whether a logarithmic axis shows them better."""
+    numbers = (x for line in lines for x in (*line.y, *(line.low or ()), *(line.high or ())))
     known = [x for x in numbers if x is not None and math.isfinite(x)]
     return bool(known) and min(known) > 0 and max(known) > 10 * min(known)

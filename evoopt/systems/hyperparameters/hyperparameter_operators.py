@@ -5,10 +5,12 @@ Vose et al. (2019), *Recombination of Artificial Neural Networks*, section 6.1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
 from evoopt.systems.hyperparameters.loci import CategoricalLocus, Locus, NumberLocus
@@ -90,8 +92,8 @@ def perturb(
 
     def move(locus: Locus, value: Value, rng: np.random.Generator) -> Value:
         if isinstance(locus, CategoricalLocus):
-            place = locus.choices.index(value) + int(rng.choice([-1, 1]))
-            return locus.choices[min(max(place, 0), len(locus.choices) - 1)]
+            index = locus.choices.index(value) + int(rng.choice([-1, 1]))
+            return locus.choices[min(max(index, 0), len(locus.choices) - 1)]
         return float(value) * float(rng.choice(factors))
 
     hits = rng.random(len(space.loci)) < resample
@@ -147,3 +149,31 @@ def _varied(
             value = locus.clip(float(value)) if isinstance(locus, NumberLocus) else value
         genotype.append((name, value))
     return Hyperparameters(tuple(genotype), genome.integers)
+
+
+def gaussian_fitness(
+    foms: Sequence[float], sigma: float = 10.0, winsorise: float = 0.0
+) -> NDArray[np.float64]:
+    """Fitness ``exp(-sigma * ((fom - min) / (max - min))**2)`` of each figure of merit.
+
+    Vose et al. (2019), with the square and the sigma of their released library. All are equally fit if the
+    best equals the worst. A figure that is not finite, of a member that failed, has fitness 0 and does not
+    count for min and max.
+
+    Args:
+        foms: Figures of merit ``[n]``, lower is better.
+        sigma: Selection pressure; 10 is that of the released library (crayai 0.4.0), the paper prints none.
+        winsorise: This share of them, the worst, counts as the worst of the others, so that an outlier does
+            not make all others equally fit; 0 for the published fitness, else at least one of three.
+    """
+    values = np.asarray(foms, np.float64)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(len(values))
+    ranked = np.sort(values[finite])
+    outliers = min(max(1, int(winsorise * len(ranked))), len(ranked) - 2) if winsorise > 0 else 0
+    low, high = ranked[0], ranked[len(ranked) - 1 - max(0, outliers)]
+    if high == low:
+        return np.where(finite & (values <= high), 1.0, math.exp(-sigma) * finite)
+    scaled = (np.clip(np.where(finite, values, high), low, high) - low) / (high - low)
+    return np.where(finite, np.exp(-sigma * scaled**2), 0.0)

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evoopt.optim.rule import is_number
 from evoopt.report.against import against, curves, differences
 from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
 from evoopt.report.common import Draw, Figured, generations_table, unless_zero
+from evoopt.report.evolution import basis, genealogy_section
 from evoopt.report.formula import formulas
 from evoopt.report.models import Fact, score_facts, task_name, verdict_of_models, winner_code
 from evoopt.runs.run import Run
@@ -118,11 +120,11 @@ def _result(run: Run) -> list[Block]:
 
 
 def _code(run: Run) -> list[Block]:
-    found = run.winner.get("schedule")
-    if found:
-        values = ",\n".join(f"    {own!r}" for own in found["values"])
+    schedule = run.winner.get("schedule")
+    if schedule:
+        stretches = ",\n".join(f"    {values!r}" for values in schedule["values"])
         text = _SCHEDULE.format(
-            optimizer=found["optimizer"], steps=found["steps"], schedule=f"[\n{values},\n]"
+            optimizer=schedule["optimizer"], steps=schedule["steps"], schedule=f"[\n{stretches},\n]"
         )
         return [Code("The schedule as Python", text), *winner_code(run)]
     return [Code("The winner as JSON", json.dumps(run.winner["hyperparameters"], indent=2))]
@@ -135,40 +137,26 @@ def _members(run: Run) -> list[Block]:
     rows: dict[str, tuple[Any, ...]] = {}
     for record in records if search else records[-1:]:
         trials = record.get("trials") or [{}] * len(record["fom"])
-        for number, fom, own, trial in zip(
+        for number, fom, values, trial in zip(
             record["ids"], record["fom"], record["hyperparameters"], trials, strict=True
         ):
             # Equal genomes are trained once.
-            key = json.dumps(own, sort_keys=True) if search else str(number)
+            key = json.dumps(values, sort_keys=True) if search else str(number)
             about = (trial.get("metric"), trial.get("steps")) if search else ()
-            rows.setdefault(key, (number, fom, *about, *own.values()))
+            rows.setdefault(key, (number, fom, *about, *values.values()))
     kept = sorted(rows.values(), key=lambda row: (row[1] is None, row[1]))[:MOST_MEMBERS]
     columns = [Column("individual", "d"), Column(draw.config_of(run).recombination.fom, ".4g")]
     columns += [Column("metric", ".4f"), Column("steps", ",d")] if search else []
     for name, value in records[0]["hyperparameters"][0].items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        columns.append(Column(name, ".4g" if number else None))
+        columns.append(Column(name, ".4g" if is_number(value) else None))
     of = f"The best {len(kept)} of {len(rows)} genomes" if search else "Members of the newest generation"
     return [Table(columns, [[_plain(value) for value in row] for row in kept], of, folded=True)]
 
 
 def _genealogy(run: Run) -> Section:
     pedigree, known = draw.pedigree_of(run)
-    columns = (
-        Column("individual", "d"), Column("generation", "d"), Column("origin"),
-        Column("figure of merit", ".4g"),
-    )  # fmt: skip
-    rows: list[Sequence[Cell]] = []
-    for number in pedigree.main_line:
-        one = pedigree.members[number]
-        rows.append((number, one.born, draw.origin(one), known.get(number)))
-    return Section(
-        "Genealogy",
-        [
-            Shown("genealogy", "Ancestors of the winner", draw.tree_of(run, pedigree, known)),
-            Table(columns, rows, "The main line", folded=True),
-        ],
-    )
+    columns, figure = [Column("figure of merit", ".4g")], draw.tree_of(run, pedigree, known)
+    return genealogy_section(figure, pedigree, "individual", columns, lambda k: [known.get(k)], draw.origin)
 
 
 def _basis(run: Run) -> Section:
@@ -176,19 +164,11 @@ def _basis(run: Run) -> Section:
     section = config.recombination
     each = f"{config.training.steps:,} steps" if config.training.steps else "an epoch"
     kind = "members that train on" if section.inherits else "genomes, each trained afresh"
-    return Section(
-        "What this rests on",
-        [
-            Text(
-                f"Budget: {section.population} {kind}, on {task_name(run)}; {len(run.generations)} of "
-                f"{section.generations} generations, {each} each; scheme {section.scheme}."
-            ),
-            Text(
-                f"Seeds: root {section.seed}; all members see the same minibatches. The validation data "
-                "that selects was looked at in every generation, so the winner's figure there is flattered."
-            ),
-            Text("This is one run. How much its result differs between root seeds was not measured."),
-        ],
+    return basis(
+        f"Budget: {section.population} {kind}, on {task_name(run)}; {len(run.generations)} of "
+        f"{section.generations} generations, {each} each; scheme {section.scheme}.",
+        f"Seeds: root {section.seed}; all members see the same minibatches. The validation data "
+        "that selects was looked at in every generation, so the winner's figure there is flattered.",
     )
 
 

@@ -132,12 +132,12 @@ class HyperparameterSpace:
         for name in values:
             if name not in self.names:
                 raise unknown_name("hyperparameter", name, self.names)
-        found: list[tuple[str, Value]] = []
+        genotype: list[tuple[str, Value]] = []
         for locus in self.loci:
             value = values.get(locus.name, locus.default)
             number = isinstance(locus, NumberLocus)
-            found.append((locus.name, locus.clip(float(value)) if number else value))  # type: ignore[union-attr]
-        return self._of(found)
+            genotype.append((locus.name, locus.clip(float(value)) if number else value))  # type: ignore[union-attr]
+        return self._of(genotype)
 
     def default(self) -> Hyperparameters:
         """The genome of all defaults."""

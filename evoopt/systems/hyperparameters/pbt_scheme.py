@@ -15,13 +15,13 @@ from evoopt.evolution.scored import newest
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples
-from evoopt.systems.hyperparameters.assembly import make_generations
 from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import PbtSection
+from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.schedules import Schedule, data_seed, initial_seed
 from evoopt.systems.hyperparameters.trial import figure_of_merit
-from evoopt.systems.model_runs import Sizes
+from evoopt.systems.model_runs import Sizes, named
 from evoopt.tasks.task import Task
 from evoopt.training.member_hyperparameters import (
     RULE_NAMES,
@@ -69,7 +69,7 @@ class PbtScheme:
     ) -> None:
         self._section, self._sizes, self._trainer = section, sizes, trainer
         self._steps = steps or max(1, sizes.train // sizes.batch)
-        self._generations = make_generations(section, space, breeder)
+        self._generations = HyperparameterGenerations.of(section, space, breeder)
         population = ModelPopulation.from_seeds(task, [initial_seed(section.seed)])
         _check_names(space, population)
         self.members = Members.fresh(
@@ -148,7 +148,7 @@ class PbtScheme:
             "created": len(self._generations.created),
         }
         parts = {"members": self.members, "best": self._best}
-        tensors = {f"{part}.{name}": t for part, own in parts.items() for name, t in own.tensors().items()}
+        tensors = {f"{part}.{name}": t for part, kept in parts.items() for name, t in kept.tensors().items()}
         return state, tensors
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -156,12 +156,8 @@ class PbtScheme:
         self._generations.restore(state["generations"])
         self.finished, self._steps_done = state["finished"], state["steps"]
         self._generations.created = newest(self._generations.population, state["created"])
-        own = {
-            part: {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
-            for part in ("members", "best")
-        }
         self.members, self._best = (
-            like.with_tensors(own[part], like.rules)
+            like.with_tensors(named(tensors, f"{part}."), like.rules)
             for part, like in (("members", self.members), ("best", self._best))
         )
 

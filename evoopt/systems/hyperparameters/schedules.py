@@ -51,7 +51,7 @@ class Schedule:
     optimizer: str = "adam"
 
     def __post_init__(self) -> None:
-        if not self.values or any(set(own) != set(self.values[0]) for own in self.values):
+        if not self.values or any(set(one) != set(self.values[0]) for one in self.values):
             raise EvooptError("a schedule needs the same hyperparameters in each of its generations")
 
     @classmethod
@@ -77,7 +77,7 @@ class Schedule:
             "optimizer": self.optimizer,
             "steps": self.steps,
             "batch_size": self.batch_size,
-            "values": [dict(own) for own in self.values],
+            "values": [dict(one) for one in self.values],
         }
 
     @classmethod
@@ -89,7 +89,7 @@ class Schedule:
         """
         body = check_header(data, "schedule", SCHEDULE_VERSION)
         try:
-            values = tuple(dict(own) for own in body["values"])
+            values = tuple(dict(one) for one in body["values"])
             return cls(values, int(body["steps"]), int(body["batch_size"]), str(body["optimizer"]))
         except (KeyError, TypeError, ValueError):
             raise EvooptError(

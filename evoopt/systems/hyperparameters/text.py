@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from evoopt.runs.run import Run
+from functools import partial
+
 from evoopt.systems import models_text
 
+_COLUMNS = {
+    "best": ("best", ".4f"),
+    "median": ("median", ".4f"),
+    "mean": ("mean", ".4f"),
+    "failed": ("failed", "d"),
+    "best_ever": ("best ever", ".4f"),
+    "steps": ("steps", ",d"),
+    "evaluations": ("trainings", ",d"),
+}
 
-def describe_result(run: Run) -> str:
-    """The outcome of a finished run in a few lines."""
-    return models_text.describe_result(run, "figure of merit")
-
-
-def describe_run(run: Run) -> str:
-    """State, winner and a line per generation."""
-    columns = {
-        "best": ("best", ".4f"),
-        "median": ("median", ".4f"),
-        "mean": ("mean", ".4f"),
-        "failed": ("failed", "d"),
-        "best_ever": ("best ever", ".4f"),
-        "steps": ("steps", ",d"),
-        "evaluations": ("trainings", ",d"),
-    }
-    return models_text.describe_run(run, "figure of merit", columns)
+describe_result = partial(models_text.describe_result, criterion="figure of merit")
+describe_run = partial(models_text.describe_run, criterion="figure of merit", columns=_COLUMNS)

@@ -81,7 +81,7 @@ class ThreeParentGA:
         """
 
         def evaluate(values: Sequence[Mapping[str, Value]], seed: int) -> list[Trial]:
-            foms = self._map(self._objective, [dict(own) for own in values])
+            foms = self._map(self._objective, [dict(genome) for genome in values])
             return [Trial(float(fom), math.nan, math.nan, 0) for fom in foms]
 
         trials = Trials(evaluate, self._section.seed)

@@ -157,8 +157,8 @@ def _to_target(
             elif steps == plan.steps:
                 limit = float(steps) if plan.fom == "steps" else seconds
                 done[k] = Trial(limit * (2 - best[k]), loss, metric, steps, reached=False)
-        kept = [place for place, k in enumerate(active) if k not in done]
-        active = [active[place] for place in kept]
+        kept = [row for row, k in enumerate(active) if k not in done]
+        active = [active[row] for row in kept]
         if len(kept) < len(members) and kept:
             members = members[kept]
     return [done[k] for k in range(len(done))]

@@ -96,6 +96,7 @@ class OptimizerConfig(RunConfig):
         "steps": "evaluation.steps",
         "engine": "evaluation.engine",
     }
+    tasks_setting = "evaluation.tasks"
 
     individual: Literal["optimizer"] = "optimizer"
     search: SearchSection = SearchSection()
@@ -103,23 +104,9 @@ class OptimizerConfig(RunConfig):
     genome: GenomeSection = GenomeSection()
 
     @property
-    def seed(self) -> int:
-        """Root of all randomness of the run."""
-        return self.search.seed
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks a rule is scored on."""
-        return self.evaluation.tasks
-
-    @property
     def selects_on_test(self) -> bool:
         """As in the published search."""
         return self.evaluation.fitness == "paper"
-
-    def with_tasks(self, names: tuple[str, ...]) -> Self:
-        """The same search on other tasks."""
-        return self.override({"evaluation": {"tasks": names}})
 
     def random_search(self, trainings: int) -> Self:
         """All individuals in one generation; the same space, seeds, tasks and re-scoring of finalists."""

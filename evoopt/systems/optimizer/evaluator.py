@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
 from evoopt.jobs.rule_worker import Chunk, EngineName
 from evoopt.jobs.training_jobs import TrainingJob, faster_engine, run_trainings
 from evoopt.optim.rule import UpdateRule
+from evoopt.runs.store import RunStore
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.scores import fitness_values
@@ -43,25 +44,6 @@ class _Rows:
 _Job = TrainingJob[Chunk, _Rows]
 
 
-class Archive(Protocol):
-    """Where evaluations are kept; `evoopt.runs` has one on disk."""
-
-    def evaluations_of(self, keys: Collection[str]) -> Iterable[Evaluation]:
-        """Evaluations of some rules so far, in the order they were made."""
-
-    def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
-        """Keep the rows of one chunk, all or none."""
-
-    def discard(self, generation: int, task: str) -> None:
-        """Forget what a generation's trainings on a task gave."""
-
-    def engines(self) -> dict[str, str]:
-        """Training engine chosen per task so far; kept, because engines round differently."""
-
-    def save_engines(self, engines: dict[str, str]) -> None:
-        """Keep the training engines chosen so far."""
-
-
 class Evaluator:
     """Gives individuals their fitness; what was trained once is never trained again.
 
@@ -76,7 +58,7 @@ class Evaluator:
         self,
         config: OptimizerConfig,
         executor: Executor,
-        archive: Archive,
+        archive: RunStore,
         on_chunk: Callable[[int, int], None] = lambda done, left: None,
     ) -> None:
         self._config = config
@@ -210,7 +192,7 @@ class _Evaluations:
         by_key: By key of the rule, then by run.
     """
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: RunStore) -> None:
         self._archive = archive
         self.by_key: dict[str, dict[_Run, Evaluation]] = {}
 

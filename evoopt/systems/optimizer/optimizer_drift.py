@@ -1,16 +1,19 @@
-"""Noise runs of an optimizer search: terms and genes where random numbers select."""
+"""Frequencies of terms and genes in an optimizer search, and in noise runs of it."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from evoopt.report.noise_runs import Drift, Measures, drift, sizes
+from evoopt.runs.run import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
-from evoopt.systems.optimizer.genes import gene_measures
-from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS, OptimizerGenome
 from evoopt.systems.optimizer.scheme import rule_generations
 
 
@@ -48,3 +51,24 @@ def optimizer_measures(
     """Shares of terms in a population; genes of those born for it."""
     shares = term_shares(Counter(name for genome in population for name in genome.terms))
     return {**shares, **gene_measures([vars(genome) for genome in created])}
+
+
+def gene_measures(genomes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean number of terms, share that has each switch on, median of each number.
+
+    Silent genes count too: they are inherited like the others.
+    """
+    return {
+        "number of terms": float(np.mean([len(genome["terms"]) for genome in genomes])),
+        **{name: float(np.mean([genome[name] for genome in genomes])) for name in FLAGS},
+        **{name: float(np.median([genome[name] for genome in genomes])) for name in CONSTANTS},
+    }
+
+
+def genes_by_generation(run: Run) -> dict[int, dict[str, float]]:
+    """Measures of the individuals born for each generation."""
+    rows = run.store.select("SELECT born, genome FROM individuals ORDER BY born, id")
+    return {
+        generation: gene_measures([json.loads(text) for _, text in individuals])
+        for generation, individuals in groupby(rows, key=lambda row: int(row[0]))
+    }

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.report.common import values, values_x
+from evoopt.report.evolution import around_mean, beside_noise, origin
 from evoopt.report.figures import Lines, Panel, Series, Tree
 from evoopt.report.noise_runs import Drift
 from evoopt.report.pedigree import Ancestor, Pedigree, drawn, fitter, load_pedigree, tree
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
-from evoopt.systems.optimizer.genes import genes_by_generation
-from evoopt.systems.optimizer.optimizer_drift import optimizer_drift, term_shares
+from evoopt.systems.optimizer.optimizer_drift import genes_by_generation, optimizer_drift, term_shares
 from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS
 
 _SCORES = f"""
@@ -28,15 +28,10 @@ GROUP BY individuals.id
 def fitness(run: Run) -> Lines:
     """Best, median and spread by generation."""
     records = run.generations
-    mean, spread = (values(records, key) for key in ("mean", "std"))
-    low, high = (
-        [None if m is None or s is None else m + sign * s for m, s in zip(mean, spread, strict=True)]
-        for sign in (-1, 1)
-    )
     series = (
         Series("best", values(records, "best")),
         Series("median", values(records, "median")),
-        Series("mean ± standard deviation", mean, low, high),
+        around_mean(records),
         Series("worst", values(records, "min"), role="extra"),
     )
     return Lines(
@@ -79,9 +74,14 @@ def terms(run: Run, drift: Drift | None = None) -> Lines:
     """Share of each term among all places, beside the noise runs."""
     drift, records = drift or drift_of(run), run.generations
     shares = [term_shares(record["terms"]) for record in records]
-    names = sorted({name for own in shares for name in own}, key=lambda name: -shares[-1].get(name, 0.0))
+    names = sorted({name for row in shares for name in row}, key=lambda name: -shares[-1].get(name, 0.0))
     panels = [
-        _with_drift(drift, name, values_x(records), [own.get(name, 0.0) for own in shares], percent=True)
+        Panel(
+            values_x(records),
+            beside_noise(drift, name, [row.get(name, 0.0) for row in shares]),
+            name.removeprefix("term "),
+            percent=True,
+        )
         for name in names
     ]
     text = f"Share of the places in all genomes of a generation. {drift.describe(_population(run))}"
@@ -90,10 +90,10 @@ def terms(run: Run, drift: Drift | None = None) -> Lines:
 
 def genes(run: Run, drift: Drift | None = None) -> Lines:
     """Switches and numbers of the individuals born for each generation, beside the noise runs."""
-    drift, found = drift or drift_of(run), genes_by_generation(run)
-    x = [float(g) for g in range(len(run.generations)) if g in found]
+    drift, measures = drift or drift_of(run), genes_by_generation(run)
+    x = [float(g) for g in range(len(run.generations)) if g in measures]
     panels = [
-        _with_drift(drift, name, x, [found[int(g)][name] for g in x], percent=name in FLAGS)
+        Panel(x, beside_noise(drift, name, [measures[int(g)][name] for g in x]), name, percent=name in FLAGS)
         for name in ("number of terms", *FLAGS, *CONSTANTS)
     ]
     return Lines(
@@ -108,26 +108,26 @@ def scores(run: Run) -> dict[int, float]:
     return dict(run.store.select(_SCORES))
 
 
-def pedigree_of(run: Run, found: dict[int, float]) -> Pedigree:
+def pedigree_of(run: Run, known: dict[int, float]) -> Pedigree:
     """Ancestry of the winner, or of the best so far."""
     best = best_of(run)
     assert best is not None, "a generation is finished"
-    return load_pedigree(run, best["id"], fitter(found))
+    return load_pedigree(run, best["id"], fitter(known))
 
 
 def genealogy(run: Run) -> Tree:
     """Ancestors of the winner."""
-    found = scores(run)
-    return draw_genealogy(run, pedigree_of(run, found), found)
+    known = scores(run)
+    return draw_genealogy(run, pedigree_of(run, known), known)
 
 
-def draw_genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Tree:
+def draw_genealogy(run: Run, pedigree: Pedigree, known: dict[int, float]) -> Tree:
     """The tree of a pedigree that is at hand already."""
     formula = formulas_of(run, drawn(pedigree))
 
     def describe(one: Ancestor) -> str:
-        score = f"metric {found[one.id]:.4f}" if one.id in found else "no score"
-        return f"{one.id}, generation {one.born}, {origin(one)}, {score}: {formula[one.id]}"
+        score = f"metric {known[one.id]:.4f}" if one.id in known else "no score"
+        return f"{one.id}, generation {one.born}, {origin(one, one.operation)}, {score}: {formula[one.id]}"
 
     return tree(pedigree, describe, "from each individual to the fitter one of its parents")
 
@@ -136,21 +136,6 @@ def formulas_of(run: Run, numbers: Iterable[int]) -> dict[int, str]:
     """Canonical rules of individuals, in plain text."""
     individuals = run.store.individuals(list(numbers))
     return {ind.id: ind.genome.rule().canonical().formula(3) for ind in individuals}
-
-
-def origin(one: Ancestor) -> str:
-    """How an individual came to be."""
-    return f"{one.operation} of {' and '.join(map(str, one.parents))}" if one.parents else one.operation
-
-
-def _with_drift(drift: Drift, name: str, x: Sequence[float], y: Sequence[float], percent: bool) -> Panel:
-    series = [Series("this run", y)]
-    band = drift.bands.get(name)
-    if band is not None:
-        n = len(x)
-        low, middle, high = (edge[:n] for edge in (band.low, band.middle, band.high))
-        series.insert(0, Series("noise runs", middle, low, high, "reference"))
-    return Panel(x, tuple(series), name.removeprefix("term "), percent=percent)
 
 
 def _population(run: Run) -> int:

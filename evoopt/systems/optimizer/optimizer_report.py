@@ -13,6 +13,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.report.against import against, curves, differences, verdict_texts
 from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
 from evoopt.report.common import Draw, Figured, generations_table, unless_zero
+from evoopt.report.evolution import basis, genealogy_section, origin
 from evoopt.report.formula import formulas
 from evoopt.report.noise_runs import Drift
 from evoopt.report.pedigree import Pedigree
@@ -52,14 +53,14 @@ _FITNESS = {
 
 def sections(run: Run) -> list[Section]:
     """The page, part by part."""
-    drift, found = draw.drift_of(run), draw.scores(run)
-    pedigree = draw.pedigree_of(run, found)
+    drift, known = draw.drift_of(run), draw.scores(run)
+    pedigree = draw.pedigree_of(run, known)
     return [
         Section("Result", _result(run)),
         *against(run),
         _search(run),
         _frequencies(run, drift),
-        _genealogy(run, pedigree, found),
+        _genealogy(run, pedigree, known),
         cost_section(run),
         _basis(run),
     ]
@@ -100,8 +101,8 @@ def _in_words(rule: UpdateRule) -> str:
 def _code(run: Run, rule: UpdateRule) -> str:
     if not run.finished:
         return render(rule, "EvolvedOptimizer", Provenance(f"unfinished run {run.folder.resolve().name}"))
-    found, provenance = load_rule(run.folder)
-    return render(found, "EvolvedOptimizer", provenance)
+    exported, provenance = load_rule(run.folder)
+    return render(exported, "EvolvedOptimizer", provenance)
 
 
 def _search(run: Run) -> Section:
@@ -127,10 +128,10 @@ def _finalists(run: Run) -> list[Block]:
     )  # fmt: skip
     rows = [
         (
-            own["id"], own["formula"], own["search_fitness"], own["search_replicates"],
-            own["final"]["score"], own["final"]["unfinished_rate"],
+            one["id"], one["formula"], one["search_fitness"], one["search_replicates"],
+            one["final"]["score"], one["final"]["unfinished_rate"],
         )
-        for own in finalists
+        for one in finalists
     ]  # fmt: skip
     by_task = (
         Column("task"),
@@ -147,14 +148,14 @@ def _finalists(run: Run) -> list[Block]:
 def _winner_by_task(run: Run) -> list[Sequence[Cell]]:
     rows: list[Sequence[Cell]] = []
     for task in dict.fromkeys(config_of(run).evaluation.tasks):
-        found = run.store.select(
+        trainings = run.store.select(
             "SELECT metric, outcome FROM evaluations WHERE key = ? AND task = ? AND replicate >= ?",
             run.winner["key"], task, FINAL_REPLICATE,
         )  # fmt: skip
-        good = [metric for metric, outcome in found if outcome == "ok"]
+        good = [metric for metric, outcome in trainings if outcome == "ok"]
         mean = float(np.mean(good)) if good else None
         deviation = float(np.std(good, ddof=1)) if len(good) > 1 else None
-        rows.append((Path(task).name, mean, deviation, f"{len(good)} of {len(found)}"))
+        rows.append((Path(task).name, mean, deviation, f"{len(good)} of {len(trainings)}"))
     return rows
 
 
@@ -166,14 +167,14 @@ def _frequencies(run: Run, drift: Drift) -> Section:
         if (band := drift.bands.get(f"term {panel.title}"))
         and not band.low[-1] <= (panel.series[-1].y[-1] or 0.0) <= band.high[-1]
     ]
-    found = (
+    leaving = (
         f"In the end {', '.join(outside)} {'lies' if len(outside) == 1 else 'lie'} outside of the band"
         if outside
         else "In the end no term lies outside of the band"
     )
     text = (
         "Terms and genes become frequent or rare by chance alone, because all descend from few. Only what "
-        f"leaves the grey band may owe it to selection. {found}; by chance alone, one in ten would."
+        f"leaves the grey band may owe it to selection. {leaving}; by chance alone, one in ten would."
     )
     return Section(
         "Terms and genes",
@@ -185,22 +186,16 @@ def _frequencies(run: Run, drift: Drift) -> Section:
     )
 
 
-def _genealogy(run: Run, pedigree: Pedigree, found: dict[int, float]) -> Section:
-    columns = (
-        Column("individual", "d"), Column("generation", "d"), Column("origin"),
-        Column("metric in the search", ".4f"), Column("rule"),
-    )  # fmt: skip
-    formula = draw.formulas_of(run, pedigree.main_line)
-    rows: list[Sequence[Cell]] = []
-    for number in pedigree.main_line:
-        one = pedigree.members[number]
-        rows.append((number, one.born, draw.origin(one), found.get(number), formula[number]))
-    return Section(
-        "Genealogy",
-        [
-            Shown("genealogy", "Ancestors of the winner", draw.draw_genealogy(run, pedigree, found)),
-            Table(columns, rows, "The main line", folded=True),
-        ],
+def _genealogy(run: Run, pedigree: Pedigree, known: dict[int, float]) -> Section:
+    formula, figure = draw.formulas_of(run, pedigree.main_line), draw.draw_genealogy(run, pedigree, known)
+    columns = (Column("metric in the search", ".4f"), Column("rule"))
+    return genealogy_section(
+        figure,
+        pedigree,
+        "individual",
+        columns,
+        lambda k: (known.get(k), formula[k]),
+        lambda one: origin(one, one.operation),
     )
 
 
@@ -213,14 +208,12 @@ def _basis(run: Run) -> Section:
         if evaluation.fitness == "paper"
         else "The search never opened the test data; fitness is measured on a validation split."
     )
-    texts = [
+    return basis(
         f"Budget: {search.population} individuals, {len(run.generations)} of {search.generations} "
         f"generations; every training has {evaluation.steps:,} steps on {names}.",
         f"Seeds: root {search.seed}; a new individual is scored on {evaluation.replicates} per task, an "
         f"elite on up to {max(search.max_replicates, evaluation.replicates)}, finalists on "
         f"{search.final_replicates} fresh ones.",
         sealed,
-        "This is one run: another root seed gives another winner, and how much winners differ was not "
-        "measured.",
-    ]
-    return Section("What this rests on", [Text(text) for text in texts])
+        unmeasured="Another root seed gives another winner, and how much winners differ was not measured.",
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from evoopt.config import RunConfig
+from evoopt.evolution.scored import ScoredScheme
 from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import Executor
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
@@ -15,7 +16,7 @@ from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
-from evoopt.systems.optimizer.scheme import RuleJudge, optimizer_scheme
+from evoopt.systems.optimizer.scheme import RuleJudge, rule_generations
 from evoopt.systems.progress import Progress
 from evoopt.tasks import DataOptions
 
@@ -69,7 +70,8 @@ def evolve_rules(
         on_stage: Told of every generation.
     """
     judge = RuleJudge(config, evaluator)
-    evolve(optimizer_scheme(config, judge), Checkpoints(run), on_stage)
+    scheme = ScoredScheme(rule_generations(config), config.search.generations, judge)
+    evolve(scheme, Checkpoints(run), on_stage)
     run.store.save_winner(judge.winner())
 
 

@@ -7,19 +7,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from deap import tools
+from deap import base, tools
 
 from evoopt.evolution.elitist import Elitism, ElitistGenerations
 from evoopt.evolution.individual import Fitness
-from evoopt.evolution.scored import ScoredScheme
+from evoopt.evolution.selection import sel_tournament_distinct
 from evoopt.systems.optimizer.best_rule import portrait
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator, OptimizerIndividual
+from evoopt.systems.optimizer.literal import LiteralOperators
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.systems.optimizer.optimizer_toolbox import optimizer_toolbox
+from evoopt.systems.optimizer.robust import RobustOperators
 from evoopt.systems.optimizer.scores import task_scores
 
 RuleGenerations = ElitistGenerations[OptimizerGenome]
+
+
+def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[OptimizerGenome, ...]]:
+    """Register random, mate, mutate and select for optimizer genomes.
+
+    Returns:
+        The toolbox, and the genomes that the first generation starts with.
+    """
+    space = config.genome.space()
+    literal = config.genome.operators == "literal"
+    operators = LiteralOperators(space) if literal else RobustOperators(space, config.genome.initial)
+    toolbox = base.Toolbox()
+    toolbox.register("random", operators.random)
+    toolbox.register("mate", operators.mate)
+    toolbox.register("mutate", operators.mutate)
+    toolbox.register(
+        "select",
+        sel_tournament_distinct if literal else tools.selTournament,
+        tournsize=config.search.tournament,
+    )
+    return toolbox, operators.seeds()
 
 
 def rule_generations(config: OptimizerConfig) -> RuleGenerations:
@@ -111,11 +133,6 @@ class RuleJudge:
             "terms": dict(sorted(terms.items())),
             "mean_length": float(np.mean([len(ind.genome.terms) for ind in population])),
         }
-
-
-def optimizer_scheme(config: OptimizerConfig, judge: RuleJudge) -> ScoredScheme[RuleGenerations]:
-    """The whole search, not begun."""
-    return ScoredScheme(rule_generations(config), config.search.generations, judge)
 
 
 def _same_rule(a: OptimizerIndividual, b: OptimizerIndividual) -> bool:

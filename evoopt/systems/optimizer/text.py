@@ -6,8 +6,18 @@ from typing import Any
 
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
+from evoopt.systems.models_text import Columns, state, table
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
+
+_COLUMNS: Columns = {
+    "best": ("best", ".4f"),
+    "median": ("median", ".4f"),
+    "mean": ("mean", ".4f"),
+    "diverged": (" diverged", ".0%"),
+    "stopped": ("stopped", ".0%"),
+    "trainings": (" trainings", "d"),
+}
 
 
 def describe_result(run: Run) -> str:
@@ -27,9 +37,8 @@ def describe_run(run: Run) -> str:
     """Everything `evoopt show` prints: state, best rule, generations, term counts, lineage."""
     search = config_of(run).search
     records = run.generations
-    state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
     lines = [
-        f"run      {run.folder} ({state})",
+        state(run),
         f"space    {run.config.name}: population {search.population}, "
         f"generations {len(records)} of {search.generations}, seed {search.seed}",
         f"tasks    {', '.join(config_of(run).evaluation.tasks)}",
@@ -39,8 +48,7 @@ def describe_run(run: Run) -> str:
     if best is None:
         return "\n".join([*lines, "no generation is finished yet"])
     lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_verdict(run), ""]
-    lines += [*_generation_table(records), ""]
-    lines += [*_term_table(records), ""]
+    lines += _tables(records)
     lines += _lineage(run, best["id"])
     return "\n".join(lines)
 
@@ -86,27 +94,16 @@ def _budget(run: Run) -> str:
     return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'})"
 
 
-def _generation_table(records: list[dict[str, Any]]) -> list[str]:
-    header = (
-        f"{'gen':>4} {'best':>8} {'median':>8} {'mean':>8} {'diverged':>9} {'stopped':>8} {'trainings':>10}"
-    )
-    rows = [
-        f"{r['generation']:>4} {r['best']:>8.4f} {r['median']:>8.4f} {r['mean']:>8.4f} "
-        f"{r['outcomes'].get('diverged', 0.0):>9.0%} {r['outcomes'].get('stopped', 0.0):>8.0%} "
-        f"{r['trainings']:>10}"
-        for r in records
-    ]
-    return [header, *rows]
-
-
-def _term_table(records: list[dict[str, Any]]) -> list[str]:
+def _tables(records: list[dict[str, Any]]) -> list[str]:
+    absent = {"diverged": 0.0, "stopped": 0.0}
+    generations = [{**record, **absent, **record["outcomes"]} for record in records]
     names = sorted({name for record in records for name in record["terms"]})
-    header = "terms by generation\n" + f"{'gen':>4} " + " ".join(f"{name:>{len(name)}}" for name in names)
-    rows = [
-        f"{r['generation']:>4} " + " ".join(f"{r['terms'].get(name, 0):>{len(name)}}" for name in names)
-        for r in records
+    terms = [
+        {**dict.fromkeys(names, 0), **record["terms"], "generation": record["generation"]}
+        for record in records
     ]
-    return [header, *rows]
+    columns = {name: (name, "d") for name in names}
+    return [*table(generations, _COLUMNS, 8), "", "terms by generation", *table(terms, columns, 0), ""]
 
 
 def _lineage(run: Run, number: int, most: int = 12) -> list[str]:

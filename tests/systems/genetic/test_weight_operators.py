@@ -16,6 +16,7 @@ from evoopt.systems.genetic.chromosome import SECTIONS, Encoding, EncodingName
 from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
 from evoopt.tasks.genetic_models import GeneticDigitsNet, GeneticLeNet, GeneticMNISTNet
 from evoopt.tasks.models.glorot import truncated_normal
+from tests.systems.genetic.genes import encode
 
 ENCODINGS: tuple[EncodingName, ...] = ("accordion", "traditional")
 
@@ -87,7 +88,7 @@ def test_filters_get_independent_noise_and_neurons_one_number_for_all_weights() 
     encoding = Encoding.of(GeneticLeNet())
     operators = WeightOperators(encoding, Mutation(ratio=1.0))
     mutated = operators.mutate(torch.zeros(1, 291_870), rngs(5))
-    genes = encoding.encode(mutated[0])
+    genes = encode(encoding, mutated[0])
     features = torch.cat([genes[k] for k in encoding.genes_of("features")])
     assert features.std().item() == pytest.approx(0.5, rel=0.02)
     assert abs(features.mean().item()) < 0.01
@@ -104,7 +105,7 @@ def test_per_weight_draws_a_number_for_each_link() -> None:
     mutated = WeightOperators(encoding, Mutation(per_weight=True)).mutate(torch.zeros(1, 291_870), rngs(5))
     layer = encoding.layers[3]
     changed = [
-        gene for gene in encoding.encode(mutated[0])[layer.genes.start : layer.genes.stop] if gene.any()
+        gene for gene in encode(encoding, mutated[0])[layer.genes.start : layer.genes.stop] if gene.any()
     ]
     assert all(len(gene.unique()) > 1900 for gene in changed)
     assert torch.cat(changed).std().item() == pytest.approx(layer.std, rel=0.05)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples, PhaseSetup
-from evoopt.systems.hyperparameters.breeding import Birth, Parent, ThreeParent, recombination_toolbox
+from evoopt.systems.hyperparameters.breeding import SCHEMES, Birth, Parent
 from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
 from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
@@ -119,7 +119,8 @@ class Spying:
         return list(self.genomes)
 
     def breed(self, pool: Sequence[Parent], size: int, rng: np.random.Generator) -> list[Birth]:
-        self.births = ThreeParent(recombination_toolbox(SPACE, sigma=0.1)).breed(pool, size, rng)
+        section = PbtSection(sigma=0.1, winsorise=0.0)
+        self.births = SCHEMES["three_parent"](section, SPACE).breed(pool, size, rng)
         return self.births
 
 
@@ -261,7 +262,7 @@ def test_every_individual_is_created_once_and_the_best_is_not_lost() -> None:
 def test_a_diverged_member_is_no_parent_and_the_others_go_on() -> None:
     wild = HyperparameterSpace.parse({"lr": {"min": 1e-4, "max": 1e30, "default": 1e-2}})
     spy = Spying([wild.genome({"lr": 1e30 if k in (1, 4) else 1e-2}) for k in range(6)])
-    spy.breed = lambda pool, size, rng: ThreeParent(recombination_toolbox(wild)).breed(pool, size, rng)  # type: ignore[method-assign]
+    spy.breed = SCHEMES["three_parent"](PbtSection(), wild).breed  # type: ignore[method-assign]
     scheme = scheme_of(space=wild, breeder=spy, optimizer="sgd")
     record = scheme.advance().record
     assert record is not None

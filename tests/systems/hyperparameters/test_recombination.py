@@ -16,8 +16,8 @@ from evoopt.config import parse_config
 from evoopt.errors import EvooptError
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.selection import choose_proportional
-from evoopt.systems.hyperparameters.assembly import make_breeder, make_generations
 from evoopt.systems.hyperparameters.breeding import (
+    SCHEMES,
     Parent,
     RandomSearch,
     ThreeParent,
@@ -32,13 +32,13 @@ from evoopt.systems.hyperparameters.config import (
     RecombinationSection,
 )
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
+from evoopt.systems.hyperparameters.hyperparameter_operators import gaussian_fitness
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
-from evoopt.systems.hyperparameters.merit import gaussian_fitness
 
 SPACE = HyperparameterSpace.parse(
     {name: {"min": 1e-6, "max": 1e6, "default": 1.0} for name in ("lr", "decay", "q")}
 )
-STILL = recombination_toolbox(SPACE, mutation_rate=0.0)
+STILL = recombination_toolbox(SPACE, PbtSection(mutation_rate=0.0, winsorise=0.0))
 LOGGED = [
     (0.051227, 1.0), (0.693713, 0.000045), (0.692677, 0.000047), (0.330986, 0.150166),
     (0.689294, 0.000052), (0.488709, 0.009691), (0.315066, 0.185194), (0.574136, 0.001328),
@@ -117,7 +117,7 @@ def test_a_single_fit_parent_without_mutation_is_copied() -> None:
 
 @pytest.mark.parametrize("scheme", ["three_parent", "truncation"])
 def test_nobody_takes_weights_of_a_member_that_has_none(scheme: Any) -> None:
-    breeder = make_breeder(PbtSection(scheme=scheme), SPACE)
+    breeder = SCHEMES[scheme](PbtSection(scheme=scheme), SPACE)
     foms = [math.nan, 0.1, 0.9, math.nan, 0.5, math.inf, 0.4, math.nan]
     for seed in range(50):
         births = breeder.breed(pool(foms), len(foms), np.random.default_rng(seed))
@@ -228,20 +228,20 @@ def test_state_goes_on_exactly(scheme: Any, kind: type[RecombinationSection]) ->
             found.append((generations.record(), generations.breed()))
         return found
 
-    whole, cut = make_generations(section, SPACE), make_generations(section, SPACE)
+    whole, cut = HyperparameterGenerations.of(section, SPACE), HyperparameterGenerations.of(section, SPACE)
     expected = play(6, whole)
     state = json.loads(json.dumps((play(3, cut), cut.to_json())))[1]
-    again = make_generations(section, SPACE)
+    again = HyperparameterGenerations.of(section, SPACE)
     again.restore(state)
     assert play(3, again) == expected[3:]
     assert json.dumps(again.to_json()) == json.dumps(whole.to_json())
     assert again.best == whole.best
-    other = make_generations(section.model_copy(update={"seed": 7}), SPACE)
+    other = HyperparameterGenerations.of(section.model_copy(update={"seed": 7}), SPACE)
     assert play(6, other) != expected
 
 
 def test_lineage_follows_alpha_and_the_best_ever_is_kept() -> None:
-    generations = HyperparameterGenerations(ThreeParent(recombination_toolbox(SPACE)), 10, seed=3)
+    generations = HyperparameterGenerations(SCHEMES["three_parent"](PbtSection(), SPACE), 10, seed=3)
     parents: dict[int, tuple[int, ...]] = {ind.id: () for ind in generations.population}
     genomes = {ind.id: ind.genome for ind in generations.population}
     lowest = math.inf
@@ -266,7 +266,7 @@ def test_lineage_follows_alpha_and_the_best_ever_is_kept() -> None:
 def test_selection_finds_what_random_search_does_not() -> None:
     def best(scheme: Any) -> float:
         section = HpoSection(scheme=scheme, population=20)
-        generations = make_generations(section, SPACE)
+        generations = HyperparameterGenerations.of(section, SPACE)
         for _ in range(30):
             generations.score(fom_of(generations))
             generations.breed()
@@ -280,7 +280,7 @@ def test_the_first_generation_is_as_the_settings_say() -> None:
     spread = {}
     for initial, size in (("mutants", 3), ("random", 3), ("mutants", 0)):
         section = PbtSection(initial=initial, initial_mutations=size)  # type: ignore[arg-type]
-        default, *rest = (ind.genome for ind in make_generations(section, SPACE).population)
+        default, *rest = (ind.genome for ind in HyperparameterGenerations.of(section, SPACE).population)
         assert default == SPACE.default()
         spread[initial, size] = max(abs(math.log(float(v))) for g in rest for v in g.values().values())
     assert spread["mutants", 0] == 0 < spread["mutants", 3] < 3 * math.log(1.25) < spread["random", 3]
@@ -292,7 +292,7 @@ def test_when_all_fail_weights_end_the_run_and_fresh_networks_do_not() -> None:
         inheriting.score([math.nan] * 4)
     for scheme in ("three_parent", "truncation", "random"):
         section = HpoSection(scheme=scheme, population=4)  # type: ignore[arg-type]
-        fresh = make_generations(section, SPACE)
+        fresh = HyperparameterGenerations.of(section, SPACE)
         fresh.score([math.inf] * 4)
         assert fresh.record()["best"] is None
         fresh.breed()
