@@ -26,12 +26,12 @@ def schedule(
     from evoopt.systems.hyperparameters.pbt_search import winning_schedule
 
     with Run(run) as opened:
-        found = winning_schedule(opened)
+        winner = winning_schedule(opened)
     if plot is not None:
         from evoopt.report import save_plot
 
         save_plot(run, "schedule", plot)
-    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else _table(found))
+    typer.echo(json.dumps(winner.to_json(), indent=1) if as_json else _table(winner))
 
 
 @app.command()
@@ -45,20 +45,22 @@ def replay(
     from evoopt.systems.hyperparameters.pbt_search import replay_run
 
     with Run(run) as opened:
-        found, constant = replay_run(opened, range(first, first + seeds))
-    for name, own in (("schedule", found), ("defaults", constant)):
-        typer.echo(f"{name}  loss {_spread(own.losses[-1])}, metric {_spread(own.metrics[-1])}")
+        scheduled, constant = replay_run(opened, range(first, first + seeds))
+    for name, result in (("schedule", scheduled), ("defaults", constant)):
+        typer.echo(f"{name}  loss {_spread(result.losses[-1])}, metric {_spread(result.metrics[-1])}")
     typer.echo(f"on validation data, {seeds} seeds, mean ± standard deviation")
 
 
-def _table(found: Schedule) -> str:
-    names = list(found.values[0])
+def _table(schedule: Schedule) -> str:
+    names = list(schedule.values[0])
     widths = [max(10, len(name)) for name in names]
     lines = [f"{'generation':>10} " + " ".join(f"{n:>{w}}" for n, w in zip(names, widths, strict=True))]
-    for k, own in enumerate(found.values):
-        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in own.values()]
+    for k, values in enumerate(schedule.values):
+        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values.values()]
         lines.append(f"{k:>10} " + " ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)))
-    lines.append(f"{found.optimizer}, {found.steps} steps of {found.batch_size} examples per generation")
+    lines.append(
+        f"{schedule.optimizer}, {schedule.steps} steps of {schedule.batch_size} examples per generation"
+    )
     return "\n".join(lines)
 
 

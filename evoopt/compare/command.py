@@ -13,13 +13,13 @@ from evoopt.compare.contender import Contender, with_unique_names
 from evoopt.compare.controls import BEST_OF_N, best_of_n, check_controls, control_contenders
 from evoopt.compare.plots import save_plots
 from evoopt.compare.protocol import Protocol, check_trials, refuse_seen_tests
-from evoopt.compare.result import COMPARISON_FILE, Comparison, without_nan
+from evoopt.compare.result import Comparison, without_nan
 from evoopt.compare.sources import BASELINES, contender
 from evoopt.compare.table import describe_comparison, to_csv, to_csv_seeds
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
-from evoopt.runs.run import CONFIG_FILE
+from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE
 from evoopt.tasks import get_task
 
 DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.compare.ablation import ablations
+from evoopt.compare.comparison import LOCAL
 from evoopt.compare.contender import Contender, RuleSubject
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import Comparison
@@ -100,7 +101,7 @@ def control_search(config: RunConfig, folder: Path) -> Run:
 
 
 def best_of_n(
-    comparison: Comparison, contender: Contender, protocol: Protocol, n: int = 20, place: Place | None = None
+    comparison: Comparison, contender: Contender, protocol: Protocol, n: int = 20, place: Place = LOCAL
 ) -> dict[str, dict[str, Any]]:
     """What picking the best of ``n`` trainings looks like when nothing but luck differs between them.
 
@@ -111,7 +112,6 @@ def best_of_n(
         By task: ``validation_best`` and ``validation_mean``, whose difference is the winner's curse, and
         ``test_of_best`` and ``test_mean``; ``diverged`` counts trainings without a score.
     """
-    place = place or Place()
     setup = WorkerSetup(protocol.tasks, protocol.data_options(place.data_dir), place.device)
     luck = {}
     with place.start(make_worker, setup) as executor:

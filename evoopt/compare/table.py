@@ -47,9 +47,9 @@ def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
     lines += _table(
         ["task", "contender", "setting"],
         [
-            [task, name, own.setting]
+            [task, name, tuned_to.setting]
             for task, tuned in comparison.tuning.items()
-            for name, own in tuned.items()
+            for name, tuned_to in tuned.items()
         ],
     )
     lines += _luck_lines(comparison)
@@ -69,8 +69,8 @@ def _luck_lines(comparison: Comparison) -> list[str]:
     header = ["task", "n", "validation: best", "mean", "test: of that one", "mean"]
     keys = ("validation_best", "validation_mean", "test_of_best", "test_mean")
     rows = [
-        [task, str(own["n"]), *(_number(100 * own.get(key, math.nan)) for key in keys)]
-        for task, own in control["tasks"].items()
+        [task, str(luck["n"]), *(_number(100 * luck.get(key, math.nan)) for key in keys)]
+        for task, luck in control["tasks"].items()
     ]
     return [*lines, *_table(header, rows)]
 
@@ -101,8 +101,8 @@ def to_csv_seeds(comparison: Comparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["task", "contender", "seed", "outcome", "metric", "eval_loss", "train_loss"])
     for task, by_name in comparison.scores.items():
-        for name, own in by_name.items():
-            columns = zip(own.outcomes, own.metric, own.eval_loss, own.train_loss, strict=True)
+        for name, scores in by_name.items():
+            columns = zip(scores.outcomes, scores.metric, scores.eval_loss, scores.train_loss, strict=True)
             for k, (outcome, *numbers) in enumerate(columns):
                 writer.writerow([task, name, k, outcome, *map(_plain, numbers)])
     return text.getvalue()

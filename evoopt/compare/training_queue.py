@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from evoopt.compare.contender import Member
 from evoopt.compare.contender_jobs import ContenderChunk, Cost, CostProbe
+from evoopt.compare.result import without_nan
 from evoopt.execution import Executor
 from evoopt.jobs.json_lines import JsonLines
 from evoopt.jobs.queue import in_chunks, run_jobs
@@ -151,18 +152,13 @@ class _Finished:
         """Keep the results of a job."""
         # A failure may be the machine's, so that the next attempt tries it again.
         lasting = all(result.outcome != "failed" for result in results)
-        self.remember(job.name, [_plain(result) for result in results], lasting)
+        self.remember(job.name, [without_nan(asdict(result)) for result in results], lasting)
 
     def remember(self, key: str, value: Any, lasting: bool = True) -> None:
         """Know a value from now on, and in later attempts if it is lasting."""
         self.known[key] = value
         if self._lines is not None and lasting:
             self._lines.append({"key": key, "value": value})
-
-
-def _plain(result: TrainingResult) -> dict[str, Any]:
-    fields = asdict(result)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
 
 
 def _result(fields: dict[str, Any]) -> TrainingResult:

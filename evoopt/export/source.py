@@ -76,7 +76,7 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
     if path.is_dir():
         return _from_run(path)
     if path.is_file():
-        return _from_json(_read_json(path), path)
+        return _from_json(read_json(path), path)
     if path.suffix or len(path.parts) > 1:
         raise EvooptError(
             f"{path} is neither a preset, nor a run folder, nor a JSON file of a rule or genome"
@@ -109,10 +109,15 @@ def _from_json(data: Any, path: Path) -> tuple[UpdateRule, Provenance]:
         raise EvooptError(f"{path}: {error}") from None
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        EvooptError: Unreadable, or no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise EvooptError(f"cannot read {path}: {error.strerror}") from None
+        raise EvooptError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise EvooptError(f"{path} is not a JSON file: {error}") from None

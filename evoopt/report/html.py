@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,12 @@ def render_page(page: Page) -> str:
         scripts=[Markup(script) for script in scripts],
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {hashes}",
         data={
-            shown.name: _line_data(shown.figure)
-            for shown in _figures(page)
-            if isinstance(shown.figure, Lines)
+            block.name: [_panel_data(thinned(panel)) for panel in block.figure.panels]
+            for section in page.sections
+            for block in section.blocks
+            if isinstance(block, Shown) and isinstance(block.figure, Lines)
         },
     )
-
-
-def _figures(page: Page) -> Iterator[Shown]:
-    for section in page.sections:
-        yield from (block for block in section.blocks if isinstance(block, Shown))
-
-
-def _line_data(figure: Lines) -> list[dict[str, Any]]:
-    return [_panel_data(thinned(panel)) for panel in figure.panels]
 
 
 def _panel_data(panel: Panel) -> dict[str, Any]:
@@ -61,19 +53,19 @@ def _panel_data(panel: Panel) -> dict[str, Any]:
         "percent": panel.percent,
         "series": [
             {
-                "label": own.label,
-                "role": own.role,
-                "y": _rounded(own.y),
-                **({"low": _rounded(own.low), "high": _rounded(own.high)} if own.low and own.high else {}),
+                "label": s.label,
+                "role": s.role,
+                "y": _rounded(s.y),
+                **({"low": _rounded(s.low), "high": _rounded(s.high)} if s.low and s.high else {}),
             }
-            for own in panel.series
+            for s in panel.series
         ],
     }
 
 
 def _is_wide(panel: Panel) -> bool:
     """Whether a logarithmic axis shows the values better."""
-    rows = [row for own in panel.series for row in (own.y, own.low, own.high) if row is not None]
+    rows = [row for s in panel.series for row in (s.y, s.low, s.high) if row is not None]
     known = [value for row in rows for value in row if value is not None and math.isfinite(value)]
     return bool(known) and min(known) > 0 and max(known) > 8 * min(known)
 

@@ -37,7 +37,7 @@ def read_columns(
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EvooptError(f"cannot read {path}; replace the file ({error})") from None
-    found = []
+    table = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(comment):
             continue
@@ -46,10 +46,10 @@ def read_columns(
             raise EvooptError(
                 f"{path}, line {number}: {len(row)} values instead of {columns}; replace the file"
             )
-        found.append(row)
-    if len(found) != rows:
-        raise EvooptError(f"{path} has {len(found):,} rows instead of {rows:,}; replace the file")
-    return list(zip(*found, strict=True))
+        table.append(row)
+    if len(table) != rows:
+        raise EvooptError(f"{path} has {len(table):,} rows instead of {rows:,}; replace the file")
+    return list(zip(*table, strict=True))
 
 
 def numbers(path: Path, values: Sequence[str]) -> NDArray[np.float64]:

@@ -80,8 +80,8 @@ def multitask_f1(outputs: Tensor, targets: Tensor) -> list[tuple[float, float]]:
     scores = []
     for logits, wanted in _heads(outputs, targets):
         labelled = wanted >= 0
-        truth, found = wanted[labelled].cpu().numpy(), logits[labelled].argmax(dim=-1).cpu().numpy()
-        macro, micro = (f1_score(truth, found, average=kind, zero_division=0) for kind in ("macro", "micro"))
+        truth, guess = wanted[labelled].cpu().numpy(), logits[labelled].argmax(dim=-1).cpu().numpy()
+        macro, micro = (f1_score(truth, guess, average=kind, zero_division=0) for kind in ("macro", "micro"))
         scores.append((float(macro), float(micro)))
     return scores
 
