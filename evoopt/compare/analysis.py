@@ -129,12 +129,13 @@ def analyse(comparison: Comparison) -> Analysis:
     }
     for pair in pairs:
         difference, p_adjusted = differences[pair], adjusted[pair]
+        direction: Finding = "better" if difference.direction > 0 else "worse"
         rows[pair] = replace(
             rows[pair],
             difference=difference,
             p_adjusted=p_adjusted,
             detectable=minimum_detectable_effect(difference.spread, difference.compared, ALPHA / len(pairs)),
-            finding=_finding(difference, p_adjusted),
+            finding=direction if p_adjusted < ALPHA else "no detectable difference",
         )
     pooled = {name: [t for task in comparison.tasks for t in times[task][name]] for name in comparison.names}
     areas = profile_score(pooled)
@@ -164,12 +165,6 @@ def _row(comparison: Comparison, task: str, name: str, times: Sequence[float]) -
         step_us=scores.step_us,
         state_per_weight=scores.state_bytes / facts.parameters,
     )
-
-
-def _finding(difference: PairedDifference, p_adjusted: float) -> Finding:
-    if p_adjusted >= ALPHA:
-        return "no detectable difference"
-    return "better" if difference.direction > 0 else "worse"
 
 
 def _error(scores: Scores, test_size: int) -> float:

@@ -97,10 +97,8 @@ class ClassSubject:
         """See `RuleSubject`, as for all that follows."""
         arguments: dict[str, Any] = dict(setting.values)
         if self.betas is not None:
-            arguments["betas"] = (
-                arguments.pop("beta1", self.betas[0]),
-                arguments.pop("beta2", self.betas[1]),
-            )
+            names = ("beta1", "beta2")
+            arguments["betas"] = tuple(map(arguments.pop, names, self.betas))
         with_own = setting.schedule == OWN
         if self.scheduled:
             arguments["schedule"] = with_own
@@ -151,14 +149,11 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
         about.setdefault("note", _default_note(name, space))
     else:
         space = declared_space(name, declared, lr, known | set(defaults))
-    steps = defaults.get("total_steps", inspect.Parameter.empty)
     subject = ClassSubject(
         source or f"{cls.__module__}:{cls.__qualname__}",
         betas,
         scheduled="schedule" in defaults and "total_steps" in defaults,
-        needs_steps="total_steps" in defaults
-        and "schedule" not in defaults
-        and steps is inspect.Parameter.empty,
+        needs_steps="schedule" not in defaults and defaults.get("total_steps") is inspect.Parameter.empty,
     )
     return Contender(name, subject, space, **about)
 

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -81,7 +80,10 @@ def find_class(source: str) -> type[Optimizer]:
     if origin.endswith(".py"):
         module = import_file(Path(origin).expanduser(), "evoopt_contender", once=True)
     else:
-        module = _import_module(source, origin)
+        try:
+            module = importlib.import_module(origin)
+        except Exception as error:  # a person's own code
+            raise EvooptError(f"cannot import {origin!r} of contender {source!r}: {error}") from error
     if name:
         cls = getattr(module, name, None)
         if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
@@ -102,10 +104,3 @@ def signature_defaults(cls: type[Optimizer]) -> Mapping[str, Any]:
     """Keyword arguments of a class's constructor with their defaults."""
     parameters = list(inspect.signature(cls).parameters.values())[1:]
     return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-
-
-def _import_module(source: str, origin: str) -> ModuleType:
-    try:
-        return importlib.import_module(origin)
-    except Exception as error:  # a person's own code
-        raise EvooptError(f"cannot import {origin!r} of contender {source!r}: {error}") from error

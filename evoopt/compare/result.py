@@ -149,7 +149,7 @@ class Comparison:
                     for p in data["participants"]
                 ),
                 tuning={
-                    t: {n: Tuned(**_nan(v, "metric")) for n, v in by_name.items()}
+                    t: {n: Tuned(**with_nan(v, "metric")) for n, v in by_name.items()}
                     for t, by_name in data["tuning"].items()
                 },
                 scores={
@@ -184,7 +184,8 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def _nan(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+def with_nan(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Put NaN back where `without_nan` put None, in the fields of these names."""
     return {**fields, **{name: math.nan if fields[name] is None else fields[name] for name in names}}
 
 
@@ -195,5 +196,5 @@ def _scores(fields: dict[str, Any]) -> Scores:
     }
     curves = tuple(tuple(curve) for curve in fields["curves"])
     return Scores(
-        **{**_nan(fields, "step_us"), **numbers, "outcomes": tuple(fields["outcomes"]), "curves": curves}
+        **{**with_nan(fields, "step_us"), **numbers, "outcomes": tuple(fields["outcomes"]), "curves": curves}
     )

@@ -10,8 +10,7 @@ from evoopt.compare.contender import Contender, class_contender, rule_contender
 from evoopt.compare.optimizer_classes import find_class
 from evoopt.compare.space import DECLARED
 from evoopt.errors import EvooptError, read_as_data, unknown_name
-from evoopt.export.source import read_json
-from evoopt.individuals import individual_type
+from evoopt.export.source import read_json, rule_from_json
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import CONFIG_FILE, Run
@@ -78,11 +77,8 @@ def run_contender(run: Run) -> Contender:
 def _read_rule(path: Path) -> UpdateRule:
     data = read_json(path)
     kind = data.get("kind") if isinstance(data, dict) else None
-    if kind == "optimizer_genome":
-        rule: UpdateRule = individual_type("optimizer").read_genome(data).rule()
-        return rule
-    if kind == "update_rule":
-        return UpdateRule.from_json(data)
+    if kind in ("optimizer_genome", "update_rule"):
+        return rule_from_json(data, path)[0]
     raise EvooptError(f"{path} holds neither an update rule nor an optimizer genome (its kind is {kind!r})")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, cast
 
 from evoopt.compare.contender import Member
 from evoopt.compare.contender_jobs import ContenderChunk, Cost, CostProbe
-from evoopt.compare.result import without_nan
+from evoopt.compare.result import with_nan, without_nan
 from evoopt.execution import Executor
 from evoopt.jobs.json_lines import JsonLines
 from evoopt.jobs.queue import in_chunks, run_jobs
@@ -113,7 +112,11 @@ class TrainingQueue:
         task, plan, curves, alone = group
         rules = tuple(member for member in members if isinstance(member, UpdateRule))
         engine = self._engine_for(Chunk(task, rules, plan, self._engine)) if alone is None else "sequential"
-        return self._named(ContenderChunk(task, members, plan, engine, curves))
+        chunk = ContenderChunk(task, members, plan, engine, curves)
+        plain = [m.to_json() if isinstance(m, UpdateRule) else asdict(m) for m in members]
+        body = [task, plain, asdict(plan), engine, curves, self._context]
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+        return TrainingJob(chunk, digest[:32])
 
     def _engine_for(self, chunk: Chunk) -> EngineName:
         key = f"{_ENGINE}{chunk.task}"
@@ -122,12 +125,6 @@ class TrainingQueue:
         if key not in self._finished.known:
             self._finished.remember(key, faster_engine(self._executor, chunk))
         return cast(EngineName, self._finished.known[key])
-
-    def _named(self, chunk: ContenderChunk) -> _Job:
-        members = [m.to_json() if isinstance(m, UpdateRule) else asdict(m) for m in chunk.members]
-        body = [chunk.task, members, asdict(chunk.plan), chunk.engine, chunk.curves, self._context]
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
-        return TrainingJob(chunk, digest[:32])
 
 
 class _Finished:
@@ -162,5 +159,5 @@ class _Finished:
 
 
 def _result(fields: dict[str, Any]) -> TrainingResult:
-    numbers = {k: math.nan if fields[k] is None else fields[k] for k in ("train_loss", "eval_loss", "metric")}
-    return TrainingResult(**{**fields, **numbers, "losses": tuple(fields["losses"])})
+    numbers = with_nan(fields, "train_loss", "eval_loss", "metric")
+    return TrainingResult(**{**numbers, "losses": tuple(fields["losses"])})

@@ -39,7 +39,10 @@ class Option:
 
 def options(rule: UpdateRule) -> list[Option]:
     """Arguments for the constants of a canonical rule, in the order of the signature."""
-    args = [_lr(rule.lr), *_betas(rule)]
+    text = "learning rate; a tensor has one element"
+    check = ("lr >= 0.0", "Invalid learning rate: {lr}")
+    lr = Option("lr", "float | Tensor", repr(float(rule.lr)), text, (check,), (), True)
+    args = [lr, *_betas(rule)]
     if rule.uses("eps"):
         text = "term added to denominators to improve numerical stability"
         args.append(_number("eps", rule.eps, text, "eps >= 0.0", "epsilon value", positional=True))
@@ -63,12 +66,6 @@ def options(rule: UpdateRule) -> list[Option]:
         text = "length of the linear warmup in steps"
         args.append(Option("warmup_steps", "int", repr(int(rule.warmup_steps)), text, (check,), (), False))
     return args
-
-
-def _lr(value: float) -> Option:
-    text = "learning rate; a tensor has one element"
-    check = ("lr >= 0.0", "Invalid learning rate: {lr}")
-    return Option("lr", "float | Tensor", repr(float(value)), text, (check,), (), True)
 
 
 def _betas(rule: UpdateRule) -> list[Option]:

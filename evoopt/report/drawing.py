@@ -34,18 +34,15 @@ def save_figure(figure: Figure, path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise EvooptError(f"{path} is no picture: give a name that ends in {', '.join(SUFFIXES)}")
     with mpl.rc_context(_STYLE):
         canvas = _draw(figure)
         FigureCanvasAgg(canvas)
         try:
-            metadata = (
-                {}
-                if path.suffix.lower() == ".png"
-                else {"Date" if path.suffix.lower() == ".svg" else "CreationDate": None}
-            )
-            canvas.savefig(path, dpi=200, bbox_inches="tight", metadata=metadata)
+            undated: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+            canvas.savefig(path, dpi=200, bbox_inches="tight", metadata=undated)
         except OSError as error:
             raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,12 +83,12 @@ def interval_scale(figure: Intervals) -> list[dict[str, Any]]:
     margin = 0.04 * (high - low) or 1.0
     low, high = low - margin, high + margin
 
-    def place(value: float | None) -> float | None:
+    def along(value: float | None) -> float | None:
         return None if value is None else round(100 * (value - low) / (high - low), 2)
 
-    zero = place(0.0)
+    zero = along(0.0)
     return [
-        {"row": row, "zero": zero, "mean": place(row.mean), "low": place(row.low), "high": place(row.high)}
+        {"row": row, "zero": zero, "mean": along(row.mean), "low": along(row.low), "high": along(row.high)}
         for row in figure.rows
     ]
 
@@ -118,6 +117,7 @@ def tree_drawing(figure: Tree) -> dict[str, Any]:
 def heat_colours(figure: HeatMap) -> dict[str, Any]:
     """Cells of a heat map with their colours, on a logarithmic scale."""
     import matplotlib as mpl
+    from matplotlib.colors import to_hex
 
     known = [math.log(value) for _, row in figure.rows for value in row if value > 0]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -125,14 +125,14 @@ def heat_colours(figure: HeatMap) -> dict[str, Any]:
 
     def colour(value: float) -> str:
         share = (math.log(value) - low) / (high - low) if value > 0 and high > low else 0.0
-        return _hex(colours(share))
+        return to_hex(colours(share))
 
     return {
         "rows": [
             (label, [(colour(v), f"{label}, gene {k + 1}: {v:.3g}") for k, v in enumerate(row)])
             for label, row in figure.rows
         ],
-        "scale": [_hex(colours(k / 24)) for k in range(25)],
+        "scale": [to_hex(colours(k / 24)) for k in range(25)],
         "low": f"{math.exp(low):.3g}",
         "high": f"{math.exp(high):.3g}",
     }
@@ -143,10 +143,6 @@ def sort_value(column: Column, value: Any) -> str | None:
     if column.format is None or isinstance(value, str) or value is None or math.isnan(value):
         return None
     return repr(float(value)).replace("inf", "Infinity")
-
-
-def _hex(colour: Sequence[float]) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour[:3])
 
 
 def _digest(script: str) -> str:

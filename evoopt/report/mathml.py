@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
@@ -51,12 +50,10 @@ class _Reader:
         return row
 
     def _row(self) -> Markup:
-        items = list(self._items())
-        return items[0] if len(items) == 1 else Markup("<mrow>{}</mrow>").format(Markup().join(items))
-
-    def _items(self) -> Iterator[Markup]:
+        items = []
         while self._peek() not in ("", "}"):
-            yield self._scripts(self._atom())
+            items.append(self._scripts(self._atom()))
+        return items[0] if len(items) == 1 else Markup("<mrow>{}</mrow>").format(Markup().join(items))
 
     def _scripts(self, base: Markup) -> Markup:
         scripts = {}

@@ -68,11 +68,7 @@ def load_pedigree(
 
 def fitter(values: Mapping[int, float]) -> Callable[[Ancestor, Mapping[int, Ancestor]], int]:
     """Choose the parent with the higher value as the main one; the first where there is none."""
-
-    def choose(child: Ancestor, _: Mapping[int, Ancestor]) -> int:
-        return max(child.parents, key=lambda parent: values.get(parent, float("-inf")))
-
-    return choose
+    return lambda child, _: max(child.parents, key=lambda parent: values.get(parent, float("-inf")))
 
 
 def drawn(pedigree: Pedigree) -> set[int]:
