@@ -69,7 +69,7 @@ def _options(
 def main(commands: typer.Typer = app) -> NoReturn:
     """Entry point: known errors become one line on standard error and exit code 2."""
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: _raise_interrupt())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         commands(standalone_mode=True)
     except EvooptError as error:
@@ -100,10 +100,6 @@ def list_lines(lines: dict[str, str]) -> None:
     width = max(len(name) for name in lines)
     for name, text in lines.items():
         typer.echo(f"{name:<{width}}  {text}")
-
-
-def _raise_interrupt() -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,10 +1,10 @@
-"""`evoopt compare`."""
+"""`evoopt compare`, and `evoopt reproduce`: where the publications' experiments are."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
@@ -19,6 +19,7 @@ from evoopt.cli.app import (
     app,
     executor_kind,
 )
+from evoopt.errors import EvooptError
 
 if TYPE_CHECKING:
     from evoopt.compare import Place
@@ -78,6 +79,15 @@ def compare(
             sys.exit(EXIT_INTERRUPTED)
     typer.echo(report.text)
     typer.echo(f"files    {folder}")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def reproduce(
+    wanted: Annotated[list[str] | None, typer.Argument(metavar="[NAME] [OPTIONS]", help="Unused.")] = None,
+) -> NoReturn:
+    """Say where to repeat a publication's experiments: beside the package, in its checkout."""
+    command = " ".join(["python -m reproductions", *(wanted or ["NAME ..."])])
+    raise EvooptError(f"a checkout is needed: {command}")
 
 
 def names(text: str) -> tuple[str, ...]:

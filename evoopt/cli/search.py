@@ -142,7 +142,7 @@ def tasks() -> None:
 def _scalars(log_dir: Path | None) -> GenerationHook | None:
     if log_dir is None:
         return None
-    from evoopt.report.tensorboard import scalar_writer
+    from evoopt.report.watch import scalar_writer
 
     return scalar_writer(log_dir)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -109,52 +109,44 @@ def analyse(comparison: Comparison) -> Analysis:
     """Compute every statement; the same comparison gives the same analysis."""
     reference, steps = comparison.reference, int(comparison.protocol["steps"])
     others = [name for name in comparison.names if name != reference]
-    places = [(task, name) for task in comparison.tasks for name in others]
+    pairs = [(task, name) for task in comparison.tasks for name in others]
     differences = {
         (task, name): paired_difference(
             comparison.scores[task][name].metric, comparison.scores[task][reference].metric
         )
-        for task, name in places
+        for task, name in pairs
     }
-    adjusted = dict(zip(places, holm([differences[place].p_value for place in places]), strict=True))
+    adjusted = dict(zip(pairs, holm([differences[pair].p_value for pair in pairs]), strict=True))
     seeds = len(comparison.scores[comparison.tasks[0]][reference].metric)
     times = {
         task: speeds({n: s.curves for n, s in comparison.scores[task].items()}, reference, steps)
         for task in comparison.tasks
     }
-    rows = []
-    for task in comparison.tasks:
-        for name in comparison.names:
-            difference = differences.get((task, name))
-            rows.append(
-                _row(
-                    comparison,
-                    task,
-                    name,
-                    difference,
-                    adjusted.get((task, name), math.nan),
-                    len(places),
-                    times[task][name],
-                )
-            )
+    rows = {
+        (task, name): _row(comparison, task, name, times[task][name])
+        for task in comparison.tasks
+        for name in comparison.names
+    }
+    for pair in pairs:
+        difference, p_adjusted = differences[pair], adjusted[pair]
+        direction: Finding = "better" if difference.direction > 0 else "worse"
+        rows[pair] = replace(
+            rows[pair],
+            difference=difference,
+            p_adjusted=p_adjusted,
+            detectable=minimum_detectable_effect(difference.spread, difference.compared, ALPHA / len(pairs)),
+            finding=direction if p_adjusted < ALPHA else "no detectable difference",
+        )
     pooled = {name: [t for task in comparison.tasks for t in times[task][name]] for name in comparison.names}
     areas = profile_score(pooled)
     overall = tuple(
         Overall(name, *_overall_ratio(comparison, name), areas[name]) for name in comparison.names
     )
-    resolvable = smallest_p_value(seeds) * max(1, len(places)) < ALPHA
-    return Analysis(tuple(rows), overall, pooled, len(places), resolvable)
+    resolvable = smallest_p_value(seeds) * max(1, len(pairs)) < ALPHA
+    return Analysis(tuple(rows.values()), overall, pooled, len(pairs), resolvable)
 
 
-def _row(
-    comparison: Comparison,
-    task: str,
-    name: str,
-    difference: PairedDifference | None,
-    p_adjusted: float,
-    tests: int,
-    times: Sequence[float],
-) -> Row:
+def _row(comparison: Comparison, task: str, name: str, times: Sequence[float]) -> Row:
     scores, reference = comparison.scores[task][name], comparison.scores[task][comparison.reference]
     good = np.array([m for m in scores.metric if math.isfinite(m)])
     facts = comparison.facts[task]
@@ -165,33 +157,18 @@ def _row(
         deviation=float(good.std(ddof=1)) if len(good) > 1 else math.nan,
         divergence_rate=1 - len(good) / len(scores.metric),
         error_ratio=_error(scores, facts.test_size) / _error(reference, facts.test_size),
-        difference=difference,
-        p_adjusted=p_adjusted,
-        detectable=_detectable(difference, tests),
-        finding=_finding(difference, p_adjusted),
+        difference=None,
+        p_adjusted=math.nan,
+        detectable=math.nan,
+        finding=None,
         steps_to_target=float(np.median(times)) if times else math.nan,
         step_us=scores.step_us,
         state_per_weight=scores.state_bytes / facts.parameters,
     )
 
 
-def _detectable(difference: PairedDifference | None, tests: int) -> float:
-    if difference is None:
-        return math.nan
-    return minimum_detectable_effect(difference.spread, difference.compared, ALPHA / tests)
-
-
-def _finding(difference: PairedDifference | None, p_adjusted: float) -> Finding | None:
-    if difference is None:
-        return None
-    if p_adjusted >= ALPHA:
-        return "no detectable difference"
-    return "better" if difference.direction > 0 else "worse"
-
-
-def _error(scores: Scores, test_size: int, chosen: Sequence[int] | None = None) -> float:
-    metric = scores.metric if chosen is None else [scores.metric[k] for k in chosen]
-    good = [m for m in metric if math.isfinite(m)]
+def _error(scores: Scores, test_size: int) -> float:
+    good = [m for m in scores.metric if math.isfinite(m)]
     return max(1 - sum(good) / len(good), 0.5 / test_size) if good else math.nan
 
 
@@ -202,15 +179,15 @@ def _overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, flo
     total = 0.0
     for task in comparison.tasks:
         floor = 0.5 / comparison.facts[task].test_size
-        own = 1 - np.array(comparison.scores[task][name].metric)
-        reference = 1 - np.array(comparison.scores[task][comparison.reference].metric)
-        good = np.isfinite(own) & np.isfinite(reference)
-        if not good.any():
+        by_name = comparison.scores[task]
+        errors = 1 - np.array([by_name[name].metric, by_name[comparison.reference].metric])
+        errors = errors[:, np.isfinite(errors).all(axis=0)]
+        seeds = errors.shape[1]
+        if not seeds:
             return math.nan, math.nan, math.nan
-        own, reference = own[good], reference[good]
-        total += math.log(max(own.mean(), floor) / max(reference.mean(), floor))
-        draws = rng.integers(len(own), size=(RESAMPLES, len(own)))
-        means = [np.maximum(errors[draws].mean(axis=1), floor) for errors in (own, reference)]
+        total += math.log(max(errors[0].mean(), floor) / max(errors[1].mean(), floor))
+        draws = rng.integers(seeds, size=(RESAMPLES, seeds))
+        means = [np.maximum(of_one[draws].mean(axis=1), floor) for of_one in errors]
         resampled += np.log(means[0] / means[1])
     tasks = len(comparison.tasks)
     low, high = np.exp(np.percentile(resampled / tasks, [2.5, 97.5]))

@@ -13,13 +13,13 @@ from evoopt.compare.contender import Contender, with_unique_names
 from evoopt.compare.controls import BEST_OF_N, best_of_n, check_controls, control_contenders
 from evoopt.compare.plots import save_plots
 from evoopt.compare.protocol import Protocol, check_trials, refuse_seen_tests
-from evoopt.compare.result import COMPARISON_FILE, Comparison, without_nan
+from evoopt.compare.result import Comparison, without_nan
 from evoopt.compare.sources import BASELINES, contender
 from evoopt.compare.table import describe_comparison, to_csv, to_csv_seeds
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
-from evoopt.runs.run import CONFIG_FILE
+from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE
 from evoopt.tasks import get_task
 
 DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))
@@ -89,7 +89,11 @@ def compare(
         get_task(task)  # a misspelt name must not leave a folder behind
     check_trials(everyone, protocol)
     refuse_seen_tests(everyone, protocol)
-    runs = {c.name: Path(str(s)) for c, s in zip(entrants, candidates, strict=True) if _is_run(s)}
+    runs = {
+        c.name: Path(s)
+        for c, s in zip(entrants, candidates, strict=True)
+        if not isinstance(s, Contender) and (Path(s) / CONFIG_FILE).is_file()
+    }
     check_controls(controls, entrants, runs, out)
     memory = None
     if out is not None:
@@ -123,10 +127,6 @@ def json_text(report: Report) -> str:
     analysis = without_nan(asdict(replace(report.analysis, times={})))
     body = {**report.comparison.to_json(), "verdict": report.verdict.splitlines(), "analysis": analysis}
     return json.dumps(body, indent=1) + "\n"
-
-
-def _is_run(source: str | Path | Contender) -> bool:
-    return not isinstance(source, Contender) and (Path(source) / CONFIG_FILE).is_file()
 
 
 def _contender(source: str | Path | Contender) -> Contender:

@@ -14,12 +14,10 @@ from evoopt.compare.contender_jobs import Cost
 from evoopt.compare.protocol import Protocol, refuse_seen_tests
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
 from evoopt.compare.training_queue import Training, TrainingQueue
-from evoopt.compare.tuner import Tuner
-from evoopt.compare.tuning import Tuners, tune
+from evoopt.compare.tuner import Tuner, Tuners, tune
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
-from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingResult
 
 LOCAL = Place()
@@ -68,7 +66,8 @@ def run_comparison(
     setup = WorkerSetup(protocol.tasks, data, place.device)
     with bar, place.start(make_worker, setup) as executor:
         queue = TrainingQueue(
-            executor, protocol.engine, protocol.chunk_size, memory, _context(data, place),
+            executor, protocol.engine, protocol.chunk_size, memory,
+            context={**asdict(data), "device": place.device, "threads": place.threads_per_worker},
             engines=engines or {}, on_done=lambda count: _advance(bar, count),
         )  # fmt: skip
         tuners = tune(everyone, protocol, queue)
@@ -144,10 +143,6 @@ def _edge_notes(everyone: Sequence[Contender], tuners: Tuners, protocol: Protoco
         for c in everyone
         if tuners[task, c.name].at_edge
     ]
-
-
-def _context(data: DataOptions, place: Place) -> dict[str, object]:
-    return {**asdict(data), "device": place.device, "threads": place.threads_per_worker}
 
 
 def _advance(bar: tqdm[object], count: int) -> None:

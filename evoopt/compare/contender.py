@@ -5,33 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from torch.optim import Optimizer
 
-from evoopt.compare.foreign import ForeignOptimizer, signature_defaults
+from evoopt.compare.optimizer_classes import ClassMember, signature_defaults
 from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, rule_space
 from evoopt.optim.rule import UpdateRule
 
-Member = UpdateRule | ForeignOptimizer
+Member = UpdateRule | ClassMember
 """What a worker can train."""
 
 CONSTANT, WARMUP_COSINE, OWN = "constant", "warmup_cosine", "own"
 WARMUP_SHARE = 10
 """The standard schedule warms up for one tenth of the training."""
-
-
-class Subject(Protocol):
-    """What a contender stands for."""
-
-    def member(self, setting: Setting, steps: int) -> Member:
-        """Set it up for a training of ``steps`` steps."""
-
-    def own_schedule(self, steps: int) -> bool:
-        """Whether it has a schedule of its own, other than the standard ones of such a training."""
-
-    def formula(self) -> str:
-        """What it does, in one line."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ class Contender:
     """
 
     name: str
-    subject: Subject
+    subject: RuleSubject | ClassSubject
     space: TuningSpace
     schedules: tuple[str, ...] = (CONSTANT, WARMUP_COSINE)
     note: str = ""
@@ -73,7 +60,7 @@ class RuleSubject:
     rule: UpdateRule
 
     def member(self, setting: Setting, steps: int) -> UpdateRule:
-        """See `Subject`."""
+        """Set it up for a training of ``steps`` steps."""
         rule = self.rule
         if setting.schedule != OWN:
             warmup_steps, cosine = schedule_parts(setting.schedule, steps)
@@ -81,12 +68,12 @@ class RuleSubject:
         return replace(rule, **dict(setting.values)).canonical()  # type: ignore[arg-type]
 
     def own_schedule(self, steps: int) -> bool:
-        """See `Subject`."""
+        """Whether it has a schedule other than the standard ones of a training of ``steps`` steps."""
         schedule = (self.rule.warmup_steps if self.rule.warmup_steps > 1 else 0, self.rule.cosine)
         return schedule not in {schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)}
 
     def formula(self) -> str:
-        """See `Subject`."""
+        """What it does, in one line."""
         return self.rule.canonical().formula()
 
 
@@ -106,28 +93,26 @@ class ClassSubject:
     scheduled: bool = False
     needs_steps: bool = False
 
-    def member(self, setting: Setting, steps: int) -> ForeignOptimizer:
-        """See `Subject`."""
+    def member(self, setting: Setting, steps: int) -> ClassMember:
+        """See `RuleSubject`, as for all that follows."""
         arguments: dict[str, Any] = dict(setting.values)
         if self.betas is not None:
-            arguments["betas"] = (
-                arguments.pop("beta1", self.betas[0]),
-                arguments.pop("beta2", self.betas[1]),
-            )
+            names = ("beta1", "beta2")
+            arguments["betas"] = tuple(map(arguments.pop, names, self.betas))
         with_own = setting.schedule == OWN
         if self.scheduled:
             arguments["schedule"] = with_own
         warmup_steps, cosine = (0, False) if with_own else schedule_parts(setting.schedule, steps)
-        return ForeignOptimizer(
+        return ClassMember(
             self.source, tuple(arguments.items()), with_own or self.needs_steps, warmup_steps, cosine
         )
 
     def own_schedule(self, steps: int) -> bool:
-        """See `Subject`."""
+        """Whether it has a schedule."""
         return self.scheduled
 
     def formula(self) -> str:
-        """See `Subject`."""
+        """Where it comes from."""
         return self.source
 
 
@@ -140,10 +125,10 @@ def schedule_parts(name: str, steps: int) -> tuple[int, bool]:
 def rule_contender(
     name: str, rule: UpdateRule, declared: dict[str, tuple[float, float]] | None = None, **about: Any
 ) -> Contender:
-    """A rule as a contender, with the default tuning space unless one is declared."""
-    if declared is not None:
-        return Contender(name, RuleSubject(rule), TuningSpace(rule.lr, declared), **about)
-    return Contender(name, RuleSubject(rule), rule_space(rule), **about)
+    """A rule as a contender; without a declared tuning space, with the default one and a note on it."""
+    space = rule_space(rule) if declared is None else TuningSpace(rule.lr, declared)
+    note = "" if declared is not None else _default_note(name, space)
+    return Contender(name, RuleSubject(rule), space, **{"note": note, **about})
 
 
 def class_contender(name: str, cls: type[Optimizer], source: str | None = None, **about: Any) -> Contender:
@@ -164,14 +149,11 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
         about.setdefault("note", _default_note(name, space))
     else:
         space = declared_space(name, declared, lr, known | set(defaults))
-    steps = defaults.get("total_steps", inspect.Parameter.empty)
     subject = ClassSubject(
         source or f"{cls.__module__}:{cls.__qualname__}",
         betas,
         scheduled="schedule" in defaults and "total_steps" in defaults,
-        needs_steps="total_steps" in defaults
-        and "schedule" not in defaults
-        and steps is inspect.Parameter.empty,
+        needs_steps="schedule" not in defaults and defaults.get("total_steps") is inspect.Parameter.empty,
     )
     return Contender(name, subject, space, **about)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from evoopt.compare.contender import Member
-from evoopt.compare.foreign import ForeignOptimizer, make_foreign
+from evoopt.compare.optimizer_classes import ClassMember, make_class_optimizer
 from evoopt.compare.speed import smooth_curve
 from evoopt.export.classes import from_rule
 from evoopt.jobs.rule_worker import EngineName, sized
@@ -52,9 +52,9 @@ class ContenderChunk:
         plan, curves = sized(self.plan, task), self.curves
         if plan.split == "test":
             data = replace(data, test=data.test.unsealed())
-        if isinstance(self.members[0], ForeignOptimizer):
+        if isinstance(self.members[0], ClassMember):
             results = train_sequential(
-                task, data, self.members, plan, device, curves, make_optimizer=make_foreign
+                task, data, self.members, plan, device, curves, make_optimizer=make_class_optimizer
             )
         else:
             rules = [member for member in self.members if isinstance(member, UpdateRule)]
@@ -117,8 +117,8 @@ class CostProbe:
 
 
 def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
-    if isinstance(member, ForeignOptimizer):
-        return make_foreign(model, member, 1000)
+    if isinstance(member, ClassMember):
+        return make_class_optimizer(model, member, 1000)
     if not member.terms:  # a rule that does nothing has no class
         return evolved_optimizer(model, member, 1000)
     arguments = {"total_steps": 1000} if member.cosine or member.warmup_steps else {}

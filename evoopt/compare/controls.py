@@ -1,4 +1,5 @@
-"""What a search is held against: random search, a search without information, the luckiest of n runs."""
+"""What a search is held against: a rule without one of its parts, random search, a search without
+information, the luckiest of n runs."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evoopt.compare.ablation import ablations
-from evoopt.compare.contender import Contender, RuleSubject
+from evoopt.compare.comparison import LOCAL
+from evoopt.compare.contender import CONSTANT, OWN, Contender, RuleSubject
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
-from evoopt.compare.space import Setting
+from evoopt.compare.space import Setting, TuningSpace
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError, unknown_name
@@ -20,6 +21,8 @@ from evoopt.execution import Place
 from evoopt.individuals import individual_type
 from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
+from evoopt.optim.presets import PRESETS
+from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
@@ -78,6 +81,55 @@ def control_contenders(
     return controls
 
 
+def ablations(contender: Contender) -> list[Contender]:
+    """Contenders that differ from a rule in one part each, and Adam with the rule's schedule.
+
+    Each is tuned like any contender, its learning rate first: what is left out must not also cost the rule
+    the learning rate that suits it. Left out in turn are every term, the schedule, the weight decay and the
+    clipping, as far as the rule has them.
+
+    Raises:
+        EvooptError: The contender is no rule.
+    """
+    if not isinstance(contender.subject, RuleSubject):
+        raise EvooptError(f"only rules can be taken apart, and {contender.name} is a class")
+    name, rule, ranges = contender.name, contender.subject.rule.canonical(), contender.space.ranges
+    variants = []
+    if len(rule.terms) > 1:
+        for term, _ in rule.terms:
+            kept = replace(rule, terms=tuple(pair for pair in rule.terms if pair[0] != term))
+            variants.append(_variant(contender, f"{name} without {term}", kept, ranges))
+    if rule.cosine or rule.warmup_steps:
+        bare = replace(rule, cosine=False, warmup_steps=0)
+        constant = _variant(contender, f"{name} without schedule", bare, ranges)
+        variants.append(replace(constant, schedules=(CONSTANT,)))
+        variants.append(adam_with_schedule_of(contender))
+    if rule.weight_decay:
+        kept_ranges = {key: value for key, value in ranges.items() if key != "weight_decay"}
+        variants.append(
+            _variant(contender, f"{name} without decay", replace(rule, weight_decay=0.0), kept_ranges)
+        )
+    if rule.clip_value is not None:
+        variants.append(
+            _variant(contender, f"{name} without clipping", replace(rule, clip_value=None), ranges)
+        )
+    return variants
+
+
+def adam_with_schedule_of(contender: Contender) -> Contender:
+    """Adam under a rule's own schedule, to tell the schedule's merit from the rule's.
+
+    Raises:
+        EvooptError: The contender is no rule.
+    """
+    if not isinstance(contender.subject, RuleSubject):
+        raise EvooptError(f"{contender.name} is a class, so that its schedule is not known")
+    rule = contender.subject.rule
+    adam = replace(PRESETS["adam"], warmup_steps=rule.warmup_steps, cosine=rule.cosine)
+    space = TuningSpace(adam.lr, {"beta1": (0.8, 0.98), "beta2": (0.9, 0.9995)})
+    return Contender(f"adam with schedule of {contender.name}", RuleSubject(adam), space, (OWN,))
+
+
 def random_search_config(run: Run) -> RunConfig:
     """The configuration of a random search that costs as many trainings as a run did.
 
@@ -100,7 +152,7 @@ def control_search(config: RunConfig, folder: Path) -> Run:
 
 
 def best_of_n(
-    comparison: Comparison, contender: Contender, protocol: Protocol, n: int = 20, place: Place | None = None
+    comparison: Comparison, contender: Contender, protocol: Protocol, n: int = 20, place: Place = LOCAL
 ) -> dict[str, dict[str, Any]]:
     """What picking the best of ``n`` trainings looks like when nothing but luck differs between them.
 
@@ -111,7 +163,6 @@ def best_of_n(
         By task: ``validation_best`` and ``validation_mean``, whose difference is the winner's curse, and
         ``test_of_best`` and ``test_mean``; ``diverged`` counts trainings without a score.
     """
-    place = place or Place()
     setup = WorkerSetup(protocol.tasks, protocol.data_options(place.data_dir), place.device)
     luck = {}
     with place.start(make_worker, setup) as executor:
@@ -148,3 +199,15 @@ def _luck(pairs: list[tuple[float, float]], n: int) -> dict[str, Any]:
         "test_of_best": best[1],
         "test_mean": sum(test for _, test in pairs) / len(pairs),
     }
+
+
+def _variant(
+    contender: Contender, name: str, rule: UpdateRule, ranges: Mapping[str, tuple[float, float]]
+) -> Contender:
+    # A decay of a moment that no term reads any more would waste trials.
+    canonical = rule.canonical()
+    used = {"beta1": canonical.use_m, "beta2": canonical.use_v, "beta3": canonical.uses("m_prev")}
+    kept = {key: value for key, value in ranges.items() if used.get(key, True)}
+    return replace(
+        contender, name=name, subject=RuleSubject(canonical), space=TuningSpace(canonical.lr, kept), note=""
+    )

@@ -101,16 +101,13 @@ def refuse_seen_tests(contenders: Iterable[Contender], protocol: Protocol) -> li
         seen = [task for task in protocol.tasks if _shares_test(task, contender.saw_test)]
         if not seen:
             continue
-        tasks = ", ".join(seen)
+        selected = f"{contender.name} was selected by its score on the test data of {', '.join(seen)}"
         if not protocol.allow_seen_test:
             raise EvooptError(
-                f"{contender.name} was selected by its score on the test data of {tasks}, which therefore "
-                "cannot judge it; compare on other tasks, or search with validation fitness"
+                f"{selected}, which therefore cannot judge it; compare on other tasks, or search with "
+                "validation fitness"
             )
-        lines.append(
-            f"{contender.name} was selected by its score on the test data of {tasks}: an advantage that the "
-            "baselines do not have"
-        )
+        lines.append(f"{selected}: an advantage that the baselines do not have")
     return lines
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.errors import EvooptError
+from evoopt.export.source import read_json
+from evoopt.runs.run import COMPARISON_FILE
 
-COMPARISON_FILE = "comparison.json"
 VERSION = 1
 
 
@@ -149,10 +149,12 @@ class Comparison:
                     for p in data["participants"]
                 ),
                 tuning={
-                    t: {n: Tuned(**_nan(v, "metric")) for n, v in own.items()}
-                    for t, own in data["tuning"].items()
+                    t: {n: Tuned(**with_nan(v, "metric")) for n, v in by_name.items()}
+                    for t, by_name in data["tuning"].items()
                 },
-                scores={t: {n: _scores(v) for n, v in own.items()} for t, own in data["scores"].items()},
+                scores={
+                    t: {n: _scores(v) for n, v in by_name.items()} for t, by_name in data["scores"].items()
+                },
                 facts={t: TaskFacts(**v) for t, v in data["facts"].items()},
                 notes=tuple(data["notes"]),
                 controls=data["controls"],
@@ -168,12 +170,7 @@ def load_comparison(path: str | Path) -> Comparison:
         EvooptError: No such file, or not a comparison.
     """
     file = Path(path) / COMPARISON_FILE if Path(path).is_dir() else Path(path)
-    try:
-        return Comparison.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise EvooptError(f"cannot read {file}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise EvooptError(f"{file} is not a JSON file: {error}") from None
+    return Comparison.from_json(read_json(file))
 
 
 def without_nan(value: Any) -> Any:
@@ -187,7 +184,8 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def _nan(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+def with_nan(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Put NaN back where `without_nan` put None, in the fields of these names."""
     return {**fields, **{name: math.nan if fields[name] is None else fields[name] for name in names}}
 
 
@@ -198,5 +196,5 @@ def _scores(fields: dict[str, Any]) -> Scores:
     }
     curves = tuple(tuple(curve) for curve in fields["curves"])
     return Scores(
-        **{**_nan(fields, "step_us"), **numbers, "outcomes": tuple(fields["outcomes"]), "curves": curves}
+        **{**with_nan(fields, "step_us"), **numbers, "outcomes": tuple(fields["outcomes"]), "curves": curves}
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evoopt.compare.contender import Contender, class_contender, rule_contender
-from evoopt.compare.foreign import find_class
+from evoopt.compare.optimizer_classes import find_class
 from evoopt.compare.space import DECLARED
 from evoopt.errors import EvooptError, read_as_data, unknown_name
-from evoopt.individuals import individual_type
+from evoopt.export.source import read_json, rule_from_json
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import CONFIG_FILE, Run
@@ -51,12 +49,12 @@ def contender(source: str | Path) -> Contender:
         with Run(path) as run, read_as_data(str(path)):
             return run_contender(run)
     if path.suffix == ".json":
-        return _default_space(path.stem, _read_rule(path))
+        return rule_contender(path.stem, _read_rule(path))
     file, _, name = text.rpartition(":")
     if text.endswith(".py") or file.endswith(".py"):
-        place = Path(text if text.endswith(".py") else file).expanduser().resolve()
-        cls = find_class(f"{place}:{name}" if file.endswith(".py") else str(place))
-        return class_contender(cls.__name__, cls, f"{place}:{cls.__name__}")
+        resolved = Path(text if text.endswith(".py") else file).expanduser().resolve()
+        cls = find_class(f"{resolved}:{name}" if file.endswith(".py") else str(resolved))
+        return class_contender(cls.__name__, cls, f"{resolved}:{cls.__name__}")
     if file and name.isidentifier():
         _importable_from_here()
         return class_contender(name, find_class(text), text)
@@ -71,36 +69,16 @@ def run_contender(run: Run) -> Contender:
     Raises:
         EvooptError: The run is not finished.
     """
-    winner, tasks = _default_space(run.folder.resolve().name, run.rule), run.config.tasks
-    return replace(
-        winner, search_tasks=tasks, saw_test=frozenset(tasks if run.config.selects_on_test else ())
-    )
-
-
-def default_contender(name: str, rule: UpdateRule) -> Contender:
-    """A rule of unknown origin as a contender, with the default tuning space."""
-    return _default_space(name, rule)
-
-
-def _default_space(name: str, rule: UpdateRule) -> Contender:
-    found = rule_contender(name, rule)
-    tuned = ", ".join(["lr", *found.space.ranges])
-    return replace(found, note=f"{name} declares no tuning space; it gets the default one ({tuned})")
+    tasks = run.config.tasks
+    saw_test = frozenset(tasks if run.config.selects_on_test else ())
+    return rule_contender(run.folder.resolve().name, run.rule, search_tasks=tasks, saw_test=saw_test)
 
 
 def _read_rule(path: Path) -> UpdateRule:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EvooptError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise EvooptError(f"{path} is not a JSON file: {error}") from None
+    data = read_json(path)
     kind = data.get("kind") if isinstance(data, dict) else None
-    if kind == "optimizer_genome":
-        rule: UpdateRule = individual_type("optimizer").read_genome(data).rule()
-        return rule
-    if kind == "update_rule":
-        return UpdateRule.from_json(data)
+    if kind in ("optimizer_genome", "update_rule"):
+        return rule_from_json(data, path)[0]
     raise EvooptError(f"{path} holds neither an update rule nor an optimizer genome (its kind is {kind!r})")
 
 

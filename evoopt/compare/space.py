@@ -100,8 +100,8 @@ def rule_space(rule: UpdateRule) -> TuningSpace:
     ranges = {}
     for name in names:
         low, high = RANGES[name]
-        own = getattr(rule, name)
-        ranges[name] = (min(low, own), max(high, own)) if own > 0 else (low, high)
+        value = getattr(rule, name)
+        ranges[name] = (min(low, value), max(high, value)) if value > 0 else (low, high)
     return TuningSpace(rule.lr, ranges)
 
 

@@ -70,7 +70,9 @@ def speeds(
     """
     seeds = [k for k, curve in enumerate(curves[reference]) if len(curve)]
     targets = {k: TARGET_SLACK * min(curves[reference][k]) for k in seeds}
-    return {name: [steps_to_target(own[k], targets[k], steps) for k in seeds] for name, own in curves.items()}
+    return {
+        name: [steps_to_target(rows[k], targets[k], steps) for k in seeds] for name, rows in curves.items()
+    }
 
 
 def performance_profile(times: Mapping[str, Sequence[float]], taus: Floats) -> dict[str, list[float]]:

@@ -90,11 +90,11 @@ def mean_interval(values: Floats, confidence: float = 1 - ALPHA, seed: int = 0) 
         return float(values[0]), float(values[0])
     quantile = stats.t.ppf((1 + confidence) / 2, n - 1) * math.sqrt(n / (n - 1))
     level = 1 - 2 * stats.norm.sf(quantile)
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="percentile",
         random_state=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def signed_rank_test(differences: Floats) -> tuple[float, int]:

@@ -47,9 +47,9 @@ def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
     lines += _table(
         ["task", "contender", "setting"],
         [
-            [task, name, own.setting]
+            [task, name, tuned_to.setting]
             for task, tuned in comparison.tuning.items()
-            for name, own in tuned.items()
+            for name, tuned_to in tuned.items()
         ],
     )
     lines += _luck_lines(comparison)
@@ -62,49 +62,45 @@ def _luck_lines(comparison: Comparison) -> list[str]:
     control = comparison.controls.get("best_of_n")
     if not control:
         return []
-    lines = [
-        "",
-        f"the luckiest training of {control['contender']}, chosen on validation data (points)",
-    ]
     header = ["task", "n", "validation: best", "mean", "test: of that one", "mean"]
     keys = ("validation_best", "validation_mean", "test_of_best", "test_mean")
     rows = [
-        [task, str(own["n"]), *(_number(100 * own.get(key, math.nan)) for key in keys)]
-        for task, own in control["tasks"].items()
+        [task, str(luck["n"]), *(_number(100 * luck.get(key, math.nan)) for key in keys)]
+        for task, luck in control["tasks"].items()
     ]
-    return [*lines, *_table(header, rows)]
+    title = f"the luckiest training of {control['contender']}, chosen on validation data (points)"
+    return ["", title, *_table(header, rows)]
 
 
 def to_csv(comparison: Comparison, analysis: Analysis) -> str:
     """One line per task and contender, with everything `Row` holds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     fields = ["pairs", "compared", "mean", "low", "high", "spread", "p_value"]
     plain = [name for name in Row.__dataclass_fields__ if name != "difference"]
-    writer.writerow([*plain, *(f"difference_{name}" for name in fields), "setting"])
+    lines: list[Sequence[object]] = [[*plain, *(f"difference_{name}" for name in fields), "setting"]]
     for row in analysis.rows:
         values = asdict(row)
         difference = values.pop("difference") or {}
-        writer.writerow(
-            [
-                *(_plain(values[name]) for name in plain),
-                *(_plain(difference.get(name)) for name in fields),
-                comparison.tuning[row.task][row.name].setting,
-            ]
-        )
-    return text.getvalue()
+        numbers = [*(values[name] for name in plain), *(difference.get(name) for name in fields)]
+        lines.append([*numbers, comparison.tuning[row.task][row.name].setting])
+    return _csv(lines)
 
 
 def to_csv_seeds(comparison: Comparison) -> str:
     """One line per final training: task, contender, seed number and scores."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["task", "contender", "seed", "outcome", "metric", "eval_loss", "train_loss"])
+    lines: list[Sequence[object]] = [
+        ["task", "contender", "seed", "outcome", "metric", "eval_loss", "train_loss"]
+    ]
     for task, by_name in comparison.scores.items():
-        for name, own in by_name.items():
-            columns = zip(own.outcomes, own.metric, own.eval_loss, own.train_loss, strict=True)
+        for name, scores in by_name.items():
+            columns = zip(scores.outcomes, scores.metric, scores.eval_loss, scores.train_loss, strict=True)
             for k, (outcome, *numbers) in enumerate(columns):
-                writer.writerow([task, name, k, outcome, *map(_plain, numbers)])
+                lines.append([task, name, k, outcome, *numbers])
+    return _csv(lines)
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_plain(value) for value in line] for line in lines)
     return text.getvalue()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, cast
 
 from evoopt.compare.contender import Member
 from evoopt.compare.contender_jobs import ContenderChunk, Cost, CostProbe
+from evoopt.compare.result import with_nan, without_nan
 from evoopt.execution import Executor
 from evoopt.jobs.json_lines import JsonLines
 from evoopt.jobs.queue import in_chunks, run_jobs
@@ -112,7 +112,11 @@ class TrainingQueue:
         task, plan, curves, alone = group
         rules = tuple(member for member in members if isinstance(member, UpdateRule))
         engine = self._engine_for(Chunk(task, rules, plan, self._engine)) if alone is None else "sequential"
-        return self._named(ContenderChunk(task, members, plan, engine, curves))
+        chunk = ContenderChunk(task, members, plan, engine, curves)
+        plain = [m.to_json() if isinstance(m, UpdateRule) else asdict(m) for m in members]
+        body = [task, plain, asdict(plan), engine, curves, self._context]
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+        return TrainingJob(chunk, digest[:32])
 
     def _engine_for(self, chunk: Chunk) -> EngineName:
         key = f"{_ENGINE}{chunk.task}"
@@ -121,12 +125,6 @@ class TrainingQueue:
         if key not in self._finished.known:
             self._finished.remember(key, faster_engine(self._executor, chunk))
         return cast(EngineName, self._finished.known[key])
-
-    def _named(self, chunk: ContenderChunk) -> _Job:
-        members = [m.to_json() if isinstance(m, UpdateRule) else asdict(m) for m in chunk.members]
-        body = [chunk.task, members, asdict(chunk.plan), chunk.engine, chunk.curves, self._context]
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
-        return TrainingJob(chunk, digest[:32])
 
 
 class _Finished:
@@ -151,7 +149,7 @@ class _Finished:
         """Keep the results of a job."""
         # A failure may be the machine's, so that the next attempt tries it again.
         lasting = all(result.outcome != "failed" for result in results)
-        self.remember(job.name, [_plain(result) for result in results], lasting)
+        self.remember(job.name, [without_nan(asdict(result)) for result in results], lasting)
 
     def remember(self, key: str, value: Any, lasting: bool = True) -> None:
         """Know a value from now on, and in later attempts if it is lasting."""
@@ -160,11 +158,6 @@ class _Finished:
             self._lines.append({"key": key, "value": value})
 
 
-def _plain(result: TrainingResult) -> dict[str, Any]:
-    fields = asdict(result)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
-
-
 def _result(fields: dict[str, Any]) -> TrainingResult:
-    numbers = {k: math.nan if fields[k] is None else fields[k] for k in ("train_loss", "eval_loss", "metric")}
-    return TrainingResult(**{**fields, **numbers, "losses": tuple(fields["losses"])})
+    numbers = with_nan(fields, "train_loss", "eval_loss", "metric")
+    return TrainingResult(**{**numbers, "losses": tuple(fields["losses"])})

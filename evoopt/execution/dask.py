@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, one_line
+from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, one_line, pickled
 from evoopt.execution.pool import GUARD, refuse_unguarded_main
 from evoopt.execution.process_setup import importable_main, sigint_blocked, usable_cores
 
@@ -99,13 +99,11 @@ class DaskExecutor(Executor):
         futures: dict[Future, int] = {}
         try:
             for index, chunk in enumerate(chunks):
-                try:
-                    message = pickle.dumps(chunk)
-                except Exception as error:
-                    reason = f"chunk cannot be pickled: {one_line(error)}"
-                    yield ChunkResult(index, None, reason, 0, 0.0, full_text(error))
-                    continue
-                futures[self._submit(index, message)] = index
+                message = pickled(index, chunk)
+                if isinstance(message, ChunkResult):
+                    yield message
+                else:
+                    futures[self._submit(index, message)] = index
             lost = []
             for result in self._results(futures):
                 if result.error == _LOST:
@@ -198,7 +196,9 @@ class DaskExecutor(Executor):
         options = {**local, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
         workers = {}
         for k in range(size):
-            gpu = {"resources": self._resources, "env": _environment(gpus, k)} if self._resources else {}
+            # A device with a number was chosen by the user among those visible: leave them as they are.
+            env = {"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if len(gpus) > 1 else {}
+            gpu = {"resources": self._resources, "env": env} if self._resources else {}
             workers[k] = {"cls": Nanny, "options": {**options, **gpu}}
         settings = {
             "distributed.nanny.pre-spawn-environ": {},  # would change this process's environment
@@ -229,13 +229,13 @@ class DaskExecutor(Executor):
 
 
 def _unpickled(result: ChunkResult) -> ChunkResult:
-    value, reason, trace = None, result.error, result.traceback
-    if reason is None:
-        try:
-            value = pickle.loads(result.value)  # type: ignore[arg-type]
-        except Exception as error:
-            reason, trace = f"result cannot be unpickled: {one_line(error)}", full_text(error)
-    return ChunkResult(result.index, value, reason, result.attempts, result.seconds, trace)
+    if result.error is not None:
+        return result
+    try:
+        return replace(result, value=pickle.loads(result.value))  # type: ignore[arg-type]
+    except Exception as error:
+        reason = f"result cannot be unpickled: {one_line(error)}"
+        return replace(result, value=None, error=reason, traceback=full_text(error))
 
 
 def _gpus(device: str) -> list[str]:
@@ -246,18 +246,9 @@ def _gpus(device: str) -> list[str]:
 
     index = device.partition(":")[2]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (
-        [index]
-        if index
-        else visible.split(",")
-        if visible
-        else list(map(str, range(torch.cuda.device_count())))
-    )
-
-
-def _environment(gpus: Sequence[str], k: int) -> dict[str, str]:
-    # A device with a number was chosen by the user among those visible: leave them as they are.
-    return {"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if len(gpus) > 1 else {}
+    if index:
+        return [index]
+    return visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
 
 
 def _disconnect(client: Client, name: str) -> None:

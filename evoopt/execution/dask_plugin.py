@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from distributed import Worker as DaskWorker
@@ -76,7 +77,12 @@ class ProcessPlugin(WorkerPlugin):  # type: ignore[misc]
             EvooptError: Another version here, or no process can be made; its message is the factory's where
                 that raised one.
         """
-        self._refuse_other_versions()
+        for package, here in versions().items():
+            if here != self._expected[package]:
+                raise EvooptError(
+                    f"the Dask worker {self._address} has {package} {here}, but this machine has {package} "
+                    f"{self._expected[package]}: results could differ; install the same version on both"
+                )
         with self._lock:
             self._timer.cancel()
             pool = self._free.pop() if self._free else _Pool(self._payload, self._threads, self._timeout_s)
@@ -88,23 +94,13 @@ class ProcessPlugin(WorkerPlugin):  # type: ignore[misc]
                 self._free.append(pool)
                 self._timer.cancel()
                 self._timer = _started_timer(self._rest)
-        return ChunkResult(
-            index, result.value, result.error, result.attempts, result.seconds, result.traceback
-        )
+        return replace(result, index=index)
 
     def _rest(self) -> None:
         with self._lock:
             idle, self._free = self._free, []
         for pool in idle:
             pool.close()
-
-    def _refuse_other_versions(self) -> None:
-        for name, here in versions().items():
-            if here != self._expected[name]:
-                raise EvooptError(
-                    f"the Dask worker {self._address} has {name} {here}, but this machine has {name} "
-                    f"{self._expected[name]}: results could differ; install the same version on both"
-                )
 
 
 class _Pool(ProcessExecutor):

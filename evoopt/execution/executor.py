@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,9 @@ from typing import Any, Protocol, Self
 _REASON_LENGTH = 300
 
 
-class Worker(Protocol):
-    """What runs inside a worker; it is made once per worker and keeps what it loaded, data sets for one."""
-
-    def __call__(self, chunk: Any) -> Any:
-        """Work on one chunk; the result must follow from the chunk and the setup alone."""
-        ...
-
+Worker = Callable[[Any], Any]
+"""What runs inside a worker, on one chunk; it is made once per worker and keeps what it loaded, data sets for
+one. The result must follow from the chunk and the setup alone."""
 
 WorkerFactory = Callable[[Any], Worker]
 """Makes a worker from a small picklable setup.
@@ -42,10 +39,10 @@ class ChunkResult:
     """
 
     index: int
-    value: Any | None
-    error: str | None
-    attempts: int
-    seconds: float
+    value: Any | None = None
+    error: str | None = None
+    attempts: int = 1
+    seconds: float = 0.0
     traceback: str = ""
 
 
@@ -83,6 +80,15 @@ def ordered(results: Iterable[ChunkResult], n: int) -> list[ChunkResult]:
     """Collect the results of `n` chunks in the order of the chunks."""
     by_index = {result.index: result for result in results}
     return [by_index[index] for index in range(n)]
+
+
+def pickled(index: int, chunk: Any) -> bytes | ChunkResult:
+    """A chunk as a message to a worker, or what came of it if it cannot be sent."""
+    try:
+        return pickle.dumps(chunk)
+    except Exception as error:
+        reason = f"chunk cannot be pickled: {one_line(error)}"
+        return ChunkResult(index, error=reason, attempts=0, traceback=full_text(error))
 
 
 def one_line(error: BaseException) -> str:

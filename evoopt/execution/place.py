@@ -17,13 +17,18 @@ class Place:
     """Where work runs.
 
     Attributes:
-        executor: Kind of executor.
-        workers: Processes, one per core by default.
-        threads_per_worker: Torch threads per worker.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        executor: ``"serial"`` runs in this process, ``"process"`` in a pool of spawned processes, ``"dask"``
+            on a Dask cluster.
+        workers: Number of processes; None means as many as fit the usable cores. Ignored by ``"serial"`` and
+            with a scheduler.
+        threads_per_worker: Torch threads while a chunk runs. It decides how sums are rounded, so it
+            belongs to the config, not to the machine.
+        device: What the work computes on, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; ``"dask"`` gives a chunk
+            that computes on CUDA a GPU of its own.
         data_dir: Where data sets lie.
-        timeout_s: Longest time for one chunk in seconds.
-        scheduler: Address of a Dask scheduler.
+        timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
+            cannot enforce it.
+        scheduler: Address of a running Dask scheduler for ``"dask"``; None makes a cluster on this machine.
         exchange: Folder that all machines see, in which living models travel; None for messages.
     """
 
@@ -59,18 +64,9 @@ def make_executor(
     """Make an executor; its workers start with the first chunks.
 
     Args:
-        kind: ``"serial"`` runs in this process, ``"process"`` in a pool of spawned processes, ``"dask"`` on
-            a Dask cluster.
+        kind: See `Place.executor`; what follows the setup has its name in `Place`.
         factory: Makes the worker, once per process.
         setup: The factory's argument.
-        workers: Number of processes; None means as many as fit the usable cores. Ignored by ``"serial"`` and
-            with a scheduler.
-        threads_per_worker: Torch threads while a chunk runs. It decides how sums are rounded, so it
-            belongs to the config, not to the machine.
-        timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
-            cannot enforce it.
-        scheduler: Address of a running Dask scheduler for ``"dask"``; None makes a cluster on this machine.
-        device: What the work computes on; ``"dask"`` gives a chunk that computes on CUDA a GPU of its own.
 
     Raises:
         EvooptError: Unknown kind, a number out of range, a factory or setup that cannot be pickled, or Dask

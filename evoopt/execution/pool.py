@@ -9,13 +9,14 @@ import pickle
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import connection
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, one_line
+from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, one_line, pickled
 from evoopt.execution.process_setup import usable_cores
-from evoopt.execution.worker_process import UNGUARDED_MAIN, Job, WorkerProcess, connections, stop
+from evoopt.execution.worker_process import UNGUARDED_MAIN, Job, WorkerProcess, stop
 
 MAX_ATTEMPTS = 2
 """How often a chunk is started in all if its worker dies or hangs. An exception would recur: no retry."""
@@ -114,11 +115,9 @@ class ProcessExecutor(Executor):
         for worker in [worker for worker in self._workers if worker.idle]:
             while jobs and worker.idle:
                 job = jobs.popleft()
-                try:
-                    message = pickle.dumps(chunks[job.index])
-                except Exception as error:
-                    reason = f"chunk cannot be pickled: {one_line(error)}"
-                    unsendable.append(ChunkResult(job.index, None, reason, 0, 0.0, full_text(error)))
+                message = pickled(job.index, chunks[job.index])
+                if isinstance(message, ChunkResult):
+                    unsendable.append(message)
                     continue
                 try:
                     worker.give(job, message)
@@ -139,7 +138,7 @@ class ProcessExecutor(Executor):
         if not self._workers:
             cause = self._startup_death
             self._fail(f"no worker could start: {cause}; see what it printed, and in a script {GUARD}")
-        waitable = connections(self._workers)
+        waitable = {item: w for w in self._workers for item in (w.pipe, w.process.sentinel)}
         # A process that a worker forked may keep pipe and sentinel open after its death: look now and then.
         patience = min([_HEARTBEAT_S, *(worker.seconds_left for worker in self._workers)])
         ready = connection.wait(list(waitable), max(0.0, patience))
@@ -169,9 +168,7 @@ class ProcessExecutor(Executor):
             return []
         job, worker.job = worker.job, None
         assert job is not None
-        return [
-            ChunkResult(job.index, reply.value, reply.error, job.attempts, reply.seconds, reply.traceback)
-        ]
+        return [replace(reply, index=job.index, attempts=job.attempts)]
 
     def _bury(self, worker: WorkerProcess, jobs: deque[Job]) -> list[ChunkResult]:
         """Remove a dead worker; its chunk is queued again or reported."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch  # noqa: F401  (loaded before the first chunk, so that the thread limit holds for it)
@@ -35,8 +36,7 @@ class SerialExecutor(Executor):
                 raise RuntimeError("the executor is closed")
             if self._worker is None:
                 self._worker = self._make_worker()
-            reply = attempt(self._worker, chunk, self._threads)
-            yield ChunkResult(index, reply.value, reply.error, 1, reply.seconds, reply.traceback)
+            yield replace(attempt(self._worker, chunk, self._threads), index=index)
 
     def close(self) -> None:
         """Let go of the worker and what it loaded."""

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import pickle
 import time
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import Worker, full_text, one_line
+from evoopt.execution.executor import ChunkResult, Worker, full_text, one_line
 from evoopt.execution.process_setup import die_with_parent, ignore_sigint, keep_freed_memory, torch_threads
 
-
-@dataclass(frozen=True)
-class Reply:
-    """A worker's answer: to its making first, then to each chunk. The fields are those of `ChunkResult`."""
-
-    value: Any | None = None
-    error: str | None = None
-    seconds: float = 0.0
-    traceback: str = ""
+Reply = partial(ChunkResult, -1)
+"""A worker's answer: to its making first, then to each chunk, whose index it does not know."""
 
 
 def startup_error(error: BaseException) -> str:
@@ -28,7 +21,7 @@ def startup_error(error: BaseException) -> str:
     return str(error) if isinstance(error, EvooptError) else f"a worker could not be made: {one_line(error)}"
 
 
-def attempt(worker: Worker, chunk: Any, threads: int) -> Reply:
+def attempt(worker: Worker, chunk: Any, threads: int) -> ChunkResult:
     """Run one chunk with this many torch threads, turning an exception into a reply."""
     start = time.perf_counter()
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from evoopt.errors import EvooptError
-from evoopt.execution.executor import full_text, one_line
+from evoopt.execution.executor import ChunkResult, full_text, one_line
 from evoopt.execution.process_setup import (
     children_allowed,
     importable_main,
@@ -115,7 +115,7 @@ class WorkerProcess:
             raise
         job.attempts += 1
 
-    def receive(self) -> Reply:
+    def receive(self) -> ChunkResult:
         """Read the reply that is waiting in the pipe.
 
         Raises:
@@ -128,7 +128,7 @@ class WorkerProcess:
             raise
         try:
             reply = pickle.loads(message)
-            assert isinstance(reply, Reply)
+            assert isinstance(reply, ChunkResult)
         except Exception as error:
             reason = f"result cannot be unpickled: {one_line(error)}"
             return Reply(error=reason, seconds=self.seconds, traceback=full_text(error))
@@ -179,12 +179,3 @@ def limit_transfers(pipe: Connection, seconds: float) -> None:
         with socket.socket(fileno=os.dup(pipe.fileno())) as end:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-
-
-def connections(workers: Iterable[WorkerProcess]) -> dict[Connection | int, WorkerProcess]:
-    """Everything to wait on, and the worker it belongs to."""
-    waitable: dict[Connection | int, WorkerProcess] = {}
-    for worker in workers:
-        waitable[worker.pipe] = worker
-        waitable[worker.process.sentinel] = worker
-    return waitable

@@ -42,8 +42,8 @@ def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Provenanc
         # So that tracebacks and help show the code, and pickle finds the class.
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         sys.modules[module_name] = module
-    found: type[Any] = getattr(sys.modules[module_name], name)
-    return found
+    cls: type[Any] = getattr(sys.modules[module_name], name)
+    return cls
 
 
 def from_run(folder: str | Path, name: str = "EvolvedRule") -> type[Any]:

@@ -39,36 +39,33 @@ class Option:
 
 def options(rule: UpdateRule) -> list[Option]:
     """Arguments for the constants of a canonical rule, in the order of the signature."""
-    found = [_lr(rule.lr), *_betas(rule)]
+    text = "learning rate; a tensor has one element"
+    check = ("lr >= 0.0", "Invalid learning rate: {lr}")
+    lr = Option("lr", "float | Tensor", repr(float(rule.lr)), text, (check,), (), True)
+    args = [lr, *_betas(rule)]
     if rule.uses("eps"):
         text = "term added to denominators to improve numerical stability"
-        found.append(_number("eps", rule.eps, text, "eps >= 0.0", "epsilon value", positional=True))
+        args.append(_number("eps", rule.eps, text, "eps >= 0.0", "epsilon value", positional=True))
     text = "decoupled weight decay coefficient"
-    found.append(_number("weight_decay", rule.weight_decay, text, "weight_decay >= 0.0", positional=True))
+    args.append(_number("weight_decay", rule.weight_decay, text, "weight_decay >= 0.0", positional=True))
     if rule.uses("beta3"):
         text = "share of the previous moving average inside the sign of the Lion term"
-        found.append(_number("beta3", rule.beta3, text, "0.0 <= beta3 <= 1.0"))
+        args.append(_number("beta3", rule.beta3, text, "0.0 <= beta3 <= 1.0"))
     if rule.nesterov_beta is not None:
         text = "share of the gradient in the Nesterov term"
-        found.append(_number("nesterov_beta", rule.nesterov_beta, text, "0.0 <= nesterov_beta <= 1.0"))
+        args.append(_number("nesterov_beta", rule.nesterov_beta, text, "0.0 <= nesterov_beta <= 1.0"))
     for term_name, weight in rule.terms:
         name = f"{term_name}_weight"
         text = f"weight of the term {TERM_BY_NAME[term_name].formula}"
-        found.append(_number(name, weight, text, f"math.isfinite({name})", noun=name))
+        args.append(_number(name, weight, text, f"math.isfinite({name})", noun=name))
     if rule.clip_value is not None:
         text = "bound on the magnitude of each gradient element"
-        found.append(_number("clip_value", rule.clip_value, text, "clip_value > 0.0"))
+        args.append(_number("clip_value", rule.clip_value, text, "clip_value > 0.0"))
     if rule.warmup_steps:
         check = ("warmup_steps >= 1", "Invalid warmup_steps value: {warmup_steps}")
         text = "length of the linear warmup in steps"
-        found.append(Option("warmup_steps", "int", repr(int(rule.warmup_steps)), text, (check,), (), False))
-    return found
-
-
-def _lr(value: float) -> Option:
-    text = "learning rate; a tensor has one element"
-    check = ("lr >= 0.0", "Invalid learning rate: {lr}")
-    return Option("lr", "float | Tensor", repr(float(value)), text, (check,), (), True)
+        args.append(Option("warmup_steps", "int", repr(int(rule.warmup_steps)), text, (check,), (), False))
+    return args
 
 
 def _betas(rule: UpdateRule) -> list[Option]:

@@ -76,7 +76,7 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
     if path.is_dir():
         return _from_run(path)
     if path.is_file():
-        return _from_json(_read_json(path), path)
+        return rule_from_json(read_json(path), path)
     if path.suffix or len(path.parts) > 1:
         raise EvooptError(
             f"{path} is neither a preset, nor a run folder, nor a JSON file of a rule or genome"
@@ -99,7 +99,8 @@ def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
         return rule, provenance
 
 
-def _from_json(data: Any, path: Path) -> tuple[UpdateRule, Provenance]:
+def rule_from_json(data: Any, path: Path) -> tuple[UpdateRule, Provenance]:
+    """The rule that the content of a JSON file holds; see `load_rule`."""
     origin = f"file {path.name}"
     try:
         if isinstance(data, dict) and data.get("kind") == "optimizer_genome":
@@ -109,10 +110,15 @@ def _from_json(data: Any, path: Path) -> tuple[UpdateRule, Provenance]:
         raise EvooptError(f"{path}: {error}") from None
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        EvooptError: Unreadable, or no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise EvooptError(f"cannot read {path}: {error.strerror}") from None
+        raise EvooptError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise EvooptError(f"{path} is not a JSON file: {error}") from None

@@ -160,11 +160,11 @@ class _Foreach:
         self.add("torch._foreach_add_(scratch, eps)")
         # The first moment comes last: its correction goes into the denominator and needs no temporary there.
         for numerator, numerators in (("g", "device_grads"), ("m", "device_exp_avgs")):
-            own = [t for t in terms if isinstance(t.foreach, Quotient) and t.foreach.numerator == numerator]
-            if own and numerator == "m" and corrects_m(self._rule):
+            group = [t for t in terms if isinstance(t.foreach, Quotient) and t.foreach.numerator == numerator]
+            if group and numerator == "m" and corrects_m(self._rule):
                 self._correct_m()
                 self.add("torch._foreach_mul_(scratch, bias_correction1)")
-            for term in own:
+            for term in group:
                 self.add(f"_addcdiv_scaled_(device_params, {numerators}, scratch, -lr * {term.name}_weight)")
 
     def _correct_m(self) -> None:

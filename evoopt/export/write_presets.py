@@ -9,12 +9,7 @@ from evoopt.export.render import render
 from evoopt.export.source import load_rule
 
 PRESET_CLASSES: dict[str, str] = {
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "lion": "Lion",
-    "marfinetz2025": "Marfinetz2025",
-    "rmsprop": "RMSprop",
-    "sgd": "SGD",
+    name.lower(): name for name in ("Adam", "AdamW", "Lion", "Marfinetz2025", "RMSprop", "SGD")
 }
 """Class name of each preset."""
 
@@ -35,7 +30,8 @@ def preset_files() -> dict[str, str]:
             *(f"from evoopt.optim.generated.{modules[name]} import {name}" for name in sorted(modules)),
             "",
             "__all__ = [",
-            *(f'    "{name}",' for name in sorted(modules, key=_all_order)),
+            # As ruff sorts __all__: constants in capitals first.
+            *(f'    "{name}",' for name in sorted(modules, key=lambda name: (not name.isupper(), name))),
             "]",
             "",
         ]
@@ -48,11 +44,6 @@ def write_presets() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, text in preset_files().items():
         (FOLDER / name).write_text(text, encoding="utf-8", newline="\n")
-
-
-def _all_order(name: str) -> tuple[bool, str]:
-    # As ruff sorts __all__: constants in capitals first.
-    return (not name.isupper(), name)
 
 
 if __name__ == "__main__":

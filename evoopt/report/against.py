@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from evoopt.compare.analysis import Analysis, Row, analyse
-from evoopt.compare.result import Comparison, load_comparison
+from evoopt.compare.result import Comparison
 from evoopt.compare.speed import stride
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
+from evoopt.export.source import read_json
 from evoopt.report.blocks import Block, Cell, Column, Section, Shown, Table, Text
 from evoopt.report.common import not_measured
 from evoopt.report.figures import Interval, Intervals, Lines, Panel, Series
@@ -30,12 +30,9 @@ def read_comparison(run: Run) -> Comparison | None:
     path = run.folder / COMPARISON_FILE
     if not path.is_file():
         return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvooptError(f"cannot read {path}: {error}") from None
+    data = read_json(path)
     # A run that could not be compared keeps only the sentence that says why.
-    return load_comparison(path) if isinstance(data, dict) and "scores" in data else None
+    return Comparison.from_json(data) if isinstance(data, dict) and "scores" in data else None
 
 
 def _required(run: Run) -> Comparison:
@@ -165,9 +162,9 @@ def _tuning(comparison: Comparison) -> Table:
         Column("trials", "d"), Column("learning rate at the edge of its grid"),
     )  # fmt: skip
     rows = [
-        (task, name, own.setting, own.metric, own.trials, "yes" if own.at_edge else "no")
+        (task, name, tuned.setting, tuned.metric, tuned.trials, "yes" if tuned.at_edge else "no")
         for task, by_name in comparison.tuning.items()
-        for name, own in by_name.items()
+        for name, tuned in by_name.items()
     ]
     return Table(columns, rows, "What tuning found", folded=True)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from evoopt.report.blocks import Block, Cell, Code, Column, Section, Shown, Table, Text
+from evoopt.report.blocks import Block, Cell, Column, Section, Shown, Table, Text
 from evoopt.report.figures import Figure, Lines
 from evoopt.runs.run import Run
 
@@ -74,11 +74,6 @@ def generations_table(records: Sequence[Record], columns: Sequence[Figured]) -> 
     )
 
 
-def settings(run: Run) -> Section:
-    """What the run was asked to do."""
-    return Section("Settings", [Code("Every setting (config.toml)", run.config.to_toml())])
-
-
 def values(records: Sequence[Record], key: str) -> list[float | None]:
     """A number of every generation."""
     return [record.get(key) for record in records]
@@ -86,12 +81,12 @@ def values(records: Sequence[Record], key: str) -> list[float | None]:
 
 def quartiles(rows: Sequence[Sequence[float | None]]) -> tuple[list[float | None], ...]:
     """25th percentile, median and 75th of each row's known values."""
-    found: list[list[float | None]] = [[], [], []]
+    edges: list[list[float | None]] = [[], [], []]
     for row in rows:
         known = [value for value in row if value is not None and math.isfinite(value)]
-        for q, out in zip((25, 50, 75), found, strict=True):
+        for q, out in zip((25, 50, 75), edges, strict=True):
             out.append(float(np.percentile(known, q)) if known else None)
-    return tuple(found)
+    return tuple(edges)
 
 
 def values_x(records: Sequence[Record]) -> list[float]:

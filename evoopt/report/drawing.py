@@ -34,18 +34,15 @@ def save_figure(figure: Figure, path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise EvooptError(f"{path} is no picture: give a name that ends in {', '.join(SUFFIXES)}")
     with mpl.rc_context(_STYLE):
         canvas = _draw(figure)
         FigureCanvasAgg(canvas)
         try:
-            metadata = (
-                {}
-                if path.suffix.lower() == ".png"
-                else {"Date" if path.suffix.lower() == ".svg" else "CreationDate": None}
-            )
-            canvas.savefig(path, dpi=200, bbox_inches="tight", metadata=metadata)
+            undated: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+            canvas.savefig(path, dpi=200, bbox_inches="tight", metadata=undated)
         except OSError as error:
             raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -76,24 +73,26 @@ def _lines(figure: Lines) -> Canvas:
 
 def _panel(axis: Axes, panel: Panel, legend: bool) -> None:
     x, plain = list(panel.x), 0
-    for own in panel.series:
-        if own.role == "extra":
+    for series in panel.series:
+        if series.role == "extra":
             continue
-        reference = own.role == "reference"
+        reference = series.role == "reference"
         colour = _GREY if reference else _COLOURS[plain % len(_COLOURS)]
         plain += not reference
         style: Any = (0, (4, 2)) if reference else "-"
         axis.plot(
             x,
-            _known(own.y),
+            _known(series.y),
             color=colour,
             linewidth=1.6,
-            label=own.label,
+            label=series.label,
             marker="o" if len(x) == 1 else None,
             linestyle=style,
         )
-        if own.low is not None and own.high is not None:
-            axis.fill_between(x, _known(own.low), _known(own.high), color=colour, alpha=0.18, linewidth=0)
+        if series.low is not None and series.high is not None:
+            axis.fill_between(
+                x, _known(series.low), _known(series.high), color=colour, alpha=0.18, linewidth=0
+            )
     axis.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
     if panel.log:
         axis.set_yscale("log")
@@ -109,14 +108,14 @@ def _intervals(figure: Intervals) -> Canvas:
     labels = [row.label if len(groups) == 1 else f"{row.group}: {row.label}" for row in figure.rows]
     canvas, (axis,) = _canvas(5.2, 1.0 + 0.34 * len(figure.rows), 1, 1)
     axis.axvline(0, color="black", linewidth=1)
-    for place, row in enumerate(reversed(figure.rows)):
+    for y, row in enumerate(reversed(figure.rows)):
         if row.mean is None:
-            axis.text(0.02, place, row.text, transform=axis.get_yaxis_transform(), va="center")
+            axis.text(0.02, y, row.text, transform=axis.get_yaxis_transform(), va="center")
             continue
         if row.low is not None and row.high is not None:
-            axis.plot([row.low, row.high], [place, place], color=_COLOURS[0], linewidth=2)
+            axis.plot([row.low, row.high], [y, y], color=_COLOURS[0], linewidth=2)
         axis.plot(
-            row.mean, place, "o", color=_COLOURS[0], markersize=6, markeredgewidth=1.6,
+            row.mean, y, "o", color=_COLOURS[0], markersize=6, markeredgewidth=1.6,
             markerfacecolor=_COLOURS[0] if row.firm else "white",
         )  # fmt: skip
     axis.set_yticks(range(len(labels)), labels[::-1])
@@ -143,14 +142,14 @@ def _heat_map(figure: HeatMap) -> Canvas:
 def _tree(figure: Tree) -> Canvas:
     generations = sorted({node.x for node in figure.nodes})
     canvas, (axis,) = _canvas(max(4.0, min(16.0, 0.5 * len(generations) + 1)), 4.0, 1, 1)
-    place = {node.id: (generations.index(node.x), node.y) for node in figure.nodes}
+    position = {node.id: (generations.index(node.x), node.y) for node in figure.nodes}
     for parent, child, main in sorted(figure.edges, key=lambda edge: edge[2]):
-        (x1, y1), (x2, y2) = place[parent], place[child]
+        (x1, y1), (x2, y2) = position[parent], position[child]
         colour, width = (_COLOURS[0], 2.0) if main else ("#c4c8ce", 0.7)
         axis.plot([x1, x2], [y1, y2], color=colour, linewidth=width, zorder=1 + main)
     for node in figure.nodes:
         colour = _COLOURS[0] if node.main else "white"
-        axis.plot(*place[node.id], "o", markersize=5, color=colour, markeredgecolor=_COLOURS[0], zorder=3)
+        axis.plot(*position[node.id], "o", markersize=5, color=colour, markeredgecolor=_COLOURS[0], zorder=3)
     every = -(-len(generations) // 20)
     axis.set_xticks(range(0, len(generations), every), [str(g) for g in generations[::every]])
     axis.set(yticks=[], xlabel="generation of birth")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Numbers = Sequence[float | None]
@@ -159,14 +159,6 @@ def thinned(panel: Panel, most: int = MOST_POINTS) -> Panel:
         return None if values is None else [values[k] for k in keep]
 
     series = tuple(
-        Series(s.label, [s.y[k] for k in keep], pick(s.low), pick(s.high), s.role) for s in panel.series
+        replace(s, y=[s.y[k] for k in keep], low=pick(s.low), high=pick(s.high)) for s in panel.series
     )
-    return Panel(
-        [panel.x[k] for k in keep],
-        series,
-        panel.title,
-        panel.x_label,
-        panel.y_label,
-        panel.log,
-        panel.percent,
-    )
+    return replace(panel, x=[panel.x[k] for k in keep], series=series)

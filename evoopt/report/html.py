@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,20 +34,12 @@ def render_page(page: Page) -> str:
         scripts=[Markup(script) for script in scripts],
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {hashes}",
         data={
-            shown.name: _line_data(shown.figure)
-            for shown in _figures(page)
-            if isinstance(shown.figure, Lines)
+            block.name: [_panel_data(thinned(panel)) for panel in block.figure.panels]
+            for section in page.sections
+            for block in section.blocks
+            if isinstance(block, Shown) and isinstance(block.figure, Lines)
         },
     )
-
-
-def _figures(page: Page) -> Iterator[Shown]:
-    for section in page.sections:
-        yield from (block for block in section.blocks if isinstance(block, Shown))
-
-
-def _line_data(figure: Lines) -> list[dict[str, Any]]:
-    return [_panel_data(thinned(panel)) for panel in figure.panels]
 
 
 def _panel_data(panel: Panel) -> dict[str, Any]:
@@ -61,19 +52,19 @@ def _panel_data(panel: Panel) -> dict[str, Any]:
         "percent": panel.percent,
         "series": [
             {
-                "label": own.label,
-                "role": own.role,
-                "y": _rounded(own.y),
-                **({"low": _rounded(own.low), "high": _rounded(own.high)} if own.low and own.high else {}),
+                "label": s.label,
+                "role": s.role,
+                "y": _rounded(s.y),
+                **({"low": _rounded(s.low), "high": _rounded(s.high)} if s.low and s.high else {}),
             }
-            for own in panel.series
+            for s in panel.series
         ],
     }
 
 
 def _is_wide(panel: Panel) -> bool:
     """Whether a logarithmic axis shows the values better."""
-    rows = [row for own in panel.series for row in (own.y, own.low, own.high) if row is not None]
+    rows = [row for s in panel.series for row in (s.y, s.low, s.high) if row is not None]
     known = [value for row in rows for value in row if value is not None and math.isfinite(value)]
     return bool(known) and min(known) > 0 and max(known) > 8 * min(known)
 
@@ -92,12 +83,12 @@ def interval_scale(figure: Intervals) -> list[dict[str, Any]]:
     margin = 0.04 * (high - low) or 1.0
     low, high = low - margin, high + margin
 
-    def place(value: float | None) -> float | None:
+    def along(value: float | None) -> float | None:
         return None if value is None else round(100 * (value - low) / (high - low), 2)
 
-    zero = place(0.0)
+    zero = along(0.0)
     return [
-        {"row": row, "zero": zero, "mean": place(row.mean), "low": place(row.low), "high": place(row.high)}
+        {"row": row, "zero": zero, "mean": along(row.mean), "low": along(row.low), "high": along(row.high)}
         for row in figure.rows
     ]
 
@@ -126,6 +117,7 @@ def tree_drawing(figure: Tree) -> dict[str, Any]:
 def heat_colours(figure: HeatMap) -> dict[str, Any]:
     """Cells of a heat map with their colours, on a logarithmic scale."""
     import matplotlib as mpl
+    from matplotlib.colors import to_hex
 
     known = [math.log(value) for _, row in figure.rows for value in row if value > 0]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -133,14 +125,14 @@ def heat_colours(figure: HeatMap) -> dict[str, Any]:
 
     def colour(value: float) -> str:
         share = (math.log(value) - low) / (high - low) if value > 0 and high > low else 0.0
-        return _hex(colours(share))
+        return to_hex(colours(share))
 
     return {
         "rows": [
             (label, [(colour(v), f"{label}, gene {k + 1}: {v:.3g}") for k, v in enumerate(row)])
             for label, row in figure.rows
         ],
-        "scale": [_hex(colours(k / 24)) for k in range(25)],
+        "scale": [to_hex(colours(k / 24)) for k in range(25)],
         "low": f"{math.exp(low):.3g}",
         "high": f"{math.exp(high):.3g}",
     }
@@ -151,10 +143,6 @@ def sort_value(column: Column, value: Any) -> str | None:
     if column.format is None or isinstance(value, str) or value is None or math.isnan(value):
         return None
     return repr(float(value)).replace("inf", "Infinity")
-
-
-def _hex(colour: Sequence[float]) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour[:3])
 
 
 def _digest(script: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
@@ -51,23 +50,21 @@ class _Reader:
         return row
 
     def _row(self) -> Markup:
-        items = list(self._items())
+        items = []
+        while self._peek() not in ("", "}"):
+            items.append(self._scripts(self._atom()))
         return items[0] if len(items) == 1 else Markup("<mrow>{}</mrow>").format(Markup().join(items))
 
-    def _items(self) -> Iterator[Markup]:
-        while self._peek() not in ("", "}"):
-            yield self._scripts(self._atom())
-
     def _scripts(self, base: Markup) -> Markup:
-        found = {}
+        scripts = {}
         while self._peek() in ("_", "^"):
             kind = self._next()
-            found[kind] = self._atom()
-        if len(found) == 2:
-            return Markup("<msubsup>{}{}{}</msubsup>").format(base, found["_"], found["^"])
-        if "_" in found:
-            return Markup("<msub>{}{}</msub>").format(base, found["_"])
-        return Markup("<msup>{}{}</msup>").format(base, found["^"]) if found else base
+            scripts[kind] = self._atom()
+        if len(scripts) == 2:
+            return Markup("<msubsup>{}{}{}</msubsup>").format(base, scripts["_"], scripts["^"])
+        if "_" in scripts:
+            return Markup("<msub>{}{}</msub>").format(base, scripts["_"])
+        return Markup("<msup>{}{}</msup>").format(base, scripts["^"]) if scripts else base
 
     def _atom(self) -> Markup:
         before, token = self._last, self._next()

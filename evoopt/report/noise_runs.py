@@ -75,14 +75,10 @@ def sizes(population: int, generations: int, least: int) -> tuple[int, int]:
 def drift(noise_run: Callable[[int], Iterable[Measures]], runs: int, population: int, root: int) -> Drift:
     """Do noise runs, each from a seed of its own."""
     histories = [list(noise_run(derive_seed(root, _NOISE, k))) for k in range(runs)]
-    names = dict.fromkeys(name for history in histories for own in history for name in own)
+    names = dict.fromkeys(name for history in histories for measures in history for name in measures)
     bands = {}
     for name in names:
-        absent = 0.0 if _is_share(name) else math.nan
-        table = np.array([[own.get(name, absent) for own in history] for history in histories])
+        absent = 0.0 if name.startswith("term ") or " = " in name else math.nan  # of a share
+        table = np.array([[measures.get(name, absent) for measures in history] for history in histories])
         bands[name] = Band(*(tuple(np.nanpercentile(table, q, axis=0).tolist()) for q in (5, 50, 95)))
     return Drift(runs, population, bands)
-
-
-def _is_share(name: str) -> bool:
-    return name.startswith("term ") or " = " in name

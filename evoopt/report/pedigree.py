@@ -56,10 +56,10 @@ def load_pedigree(
     rows = run.store.select(_ANCESTORS, number)
     known = {row[0] for row in rows}
     members = {}
-    for own, born, operation, parents in rows:
+    for ancestor, born, operation, parents in rows:
         # Parents are older than their children; a damaged file must not send anybody in circles.
-        older = tuple(parent for parent in json.loads(parents) if parent in known and parent < own)
-        members[own] = Ancestor(own, born, operation, older)
+        older = tuple(parent for parent in json.loads(parents) if parent in known and parent < ancestor)
+        members[ancestor] = Ancestor(ancestor, born, operation, older)
     line = [number] if number in members else []
     while line and members[line[-1]].parents:
         line.append(main_parent(members[line[-1]], members))
@@ -68,11 +68,7 @@ def load_pedigree(
 
 def fitter(values: Mapping[int, float]) -> Callable[[Ancestor, Mapping[int, Ancestor]], int]:
     """Choose the parent with the higher value as the main one; the first where there is none."""
-
-    def choose(child: Ancestor, _: Mapping[int, Ancestor]) -> int:
-        return max(child.parents, key=lambda parent: values.get(parent, float("-inf")))
-
-    return choose
+    return lambda child, _: max(child.parents, key=lambda parent: values.get(parent, float("-inf")))
 
 
 def drawn(pedigree: Pedigree) -> set[int]:

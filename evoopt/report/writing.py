@@ -6,8 +6,8 @@ from pathlib import Path
 
 from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.individuals import individual_type
-from evoopt.report.blocks import Page, Section, Text
-from evoopt.report.common import Sections, planned_generations, settings
+from evoopt.report.blocks import Code, Page, Section, Text
+from evoopt.report.common import Sections, planned_generations
 from evoopt.report.html import render_page
 from evoopt.runs.run import Run
 from evoopt.version import __version__
@@ -35,16 +35,16 @@ def make_page(run: Run) -> Page:
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
     kind = individual_type(run.config.individual).about
-    parts = (
-        sections_of(run).sections(run)
-        if done
-        else [Section("Result", [Text("No generation is finished yet.")])]
-    )
+    unstarted = [Section("Result", [Text("No generation is finished yet.")])]
+    parts = sections_of(run).sections(run) if done else unstarted
     made_with = run.store.meta("evoopt")
     return Page(
         title=run.folder.resolve().name,
         lead=f"{kind} · space {run.config.name} · {state}",
-        sections=[*parts, settings(run)],
+        sections=[
+            *parts,
+            Section("Settings", [Code("Every setting (config.toml)", run.config.to_toml())]),
+        ],
         footer=f"Written by evoopt {__version__} from a run folder of evoopt {made_with}. This file "
         "is complete: it loads nothing.",
     )

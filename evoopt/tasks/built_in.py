@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from evoopt.tasks import datasets, iwslt, models
-from evoopt.tasks.augmentation import crop_and_flip
-from evoopt.tasks.datasets import image_set_loader, load_digits
+from evoopt.tasks.datasets import crop_and_flip, image_set_loader, load_digits
 from evoopt.tasks.faces import faces_loader
 from evoopt.tasks.genetic_models import GENETIC_TASKS
 from evoopt.tasks.p3b1 import load_p3b1
@@ -14,6 +13,7 @@ from evoopt.tasks.rpv import binary_accuracy, binary_loss, load_rpv
 from evoopt.tasks.tabular import load_adult, load_adult_raw, load_letter, load_yeast
 from evoopt.tasks.task import Task
 
+_GREY_IMAGES = (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST"))
 _shift_and_flip = partial(crop_and_flip, padding=3, fill=datasets.CIFAR10.black)
 
 _SMALL = (
@@ -31,32 +31,26 @@ _SMALL = (
         batch_size=32,
         description="scikit-learn's 8x8 digits (embedded), CNN with 6,090 parameters",
     ),
-    Task(
-        "mnist_mlp",
-        partial(models.MLP, 784, 64, 10),
-        image_set_loader("mnist"),
-        description="MNIST, MLP 784-64-10",
-    ),
-    Task(
-        "fashion_mnist_mlp",
-        partial(models.MLP, 784, 64, 10),
-        image_set_loader("fashion_mnist"),
-        description="Fashion-MNIST, MLP 784-64-10",
+    *(
+        Task(
+            f"{name}_mlp",
+            partial(models.MLP, 784, 64, 10),
+            image_set_loader(name),
+            description=f"{title}, MLP 784-64-10",
+        )
+        for name, title in _GREY_IMAGES
     ),
 )
 
 _MARFINETZ = (
-    Task(
-        "mnist",
-        models.SmallCNN,
-        image_set_loader("mnist"),
-        description="MNIST, CNN with 824,458 parameters",
-    ),
-    Task(
-        "fashion_mnist",
-        models.SmallCNN,
-        image_set_loader("fashion_mnist"),
-        description="Fashion-MNIST, CNN with 824,458 parameters",
+    *(
+        Task(
+            name,
+            models.SmallCNN,
+            image_set_loader(name),
+            description=f"{title}, CNN with 824,458 parameters",
+        )
+        for name, title in _GREY_IMAGES
     ),
     Task(
         "cifar10",

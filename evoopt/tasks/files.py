@@ -98,8 +98,8 @@ def _read_npz(files: ImageFiles, path: Path) -> Arrays:
     except EvooptError:
         raise
     except Exception as error:  # a damaged archive can fail in zipfile, zlib or numpy's header parser
-        place = f"array {name} of {path}" if name else str(path)
-        raise EvooptError(f"cannot read {place}; replace the file ({one_line(error)})") from None
+        what = f"array {name} of {path}" if name else str(path)
+        raise EvooptError(f"cannot read {what}; replace the file ({one_line(error)})") from None
     return _checked(files, str(path), arrays)
 
 

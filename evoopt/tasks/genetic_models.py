@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.tasks.datasets import CIFAR10, Normalisation, image_set_loader, load_digits
 from evoopt.tasks.models.glorot import glorot_normal_
-from evoopt.tasks.models.initial import initialise
+from evoopt.tasks.models.parts import initialise
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData
 
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
@@ -81,19 +79,11 @@ def _same(channels: int, filters: int, height: int, width: int) -> list[nn.Modul
     return [padding, nn.Conv2d(channels, filters, (height, width), bias=False)]
 
 
-@functools.cache  # one loader, by which a comparison knows tasks on the same data
-def grayscale_cifar10_loader() -> Callable[[DataOptions], TaskData]:
-    """Return the loader of CIFAR-10 as luminance ``[n, 1, 32, 32]``, normalised."""
-    load_colours = image_set_loader("cifar10")
-
-    def load(options: DataOptions) -> TaskData:
-        data = load_colours(options)
-        test = _grayscale(data.test._split)  # repainted, not looked at
-        return TaskData(
-            _grayscale(data.train), _grayscale(data.validation), SealedSplit(test, options.unseal_test)
-        )
-
-    return load
+def load_grayscale_cifar10(options: DataOptions) -> TaskData:
+    """Load CIFAR-10 as luminance ``[n, 1, 32, 32]``, normalised."""
+    data = image_set_loader("cifar10")(options)
+    test = SealedSplit(_grayscale(data.test._split), options.unseal_test)  # repainted, not looked at
+    return TaskData(_grayscale(data.train), _grayscale(data.validation), test)
 
 
 def _grayscale(split: Split) -> Split:
@@ -121,7 +111,7 @@ GENETIC_TASKS = (
     Task(
         "genetic_cifar10",
         GeneticLeNet,
-        grayscale_cifar10_loader(),
+        load_grayscale_cifar10,
         batch_size=32,
         description="CIFAR-10 in grayscale, LeNet with 291,870 parameters and 356 genes",
     ),

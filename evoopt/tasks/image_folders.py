@@ -57,14 +57,14 @@ def find_folder(wanted: DataFiles, options: DataOptions) -> Path:
     """
     roots = data_folders(options)
     lacking: dict[Path, list[str]] = {}
-    for place in (root / folder for root in roots for folder in ("", *wanted.folders)):
-        lacking[place] = [name for name in wanted.files if not (place / name).is_file()]
-        if not lacking[place]:
-            return place
-    place, missing = min(lacking.items(), key=lambda item: len(item[1]))
+    for folder in (root / name for root in roots for name in ("", *wanted.folders)):
+        lacking[folder] = [name for name in wanted.files if not (folder / name).is_file()]
+        if not lacking[folder]:
+            return folder
+    folder, missing = min(lacking.items(), key=lambda item: len(item[1]))
     if len(missing) < len(wanted.files):
         raise EvooptError(
-            f"data set {wanted.name!r}: {place} lacks {_some(missing)}; get the rest from {wanted.source}"
+            f"data set {wanted.name!r}: {folder} lacks {_some(missing)}; get the rest from {wanted.source}"
         )
     inside = f", there or in a folder {wanted.folders[0]}" if wanted.folders else ""
     raise EvooptError(

@@ -28,8 +28,6 @@ SOURCE_WORDS, TARGET_WORDS = 1_563, 1_764
 _UNKNOWN, _START, _END = 1, 2, 3
 _SPECIAL = 4
 
-Sentences = Sequence[Sequence[str]]
-
 
 def load_vietnamese_english(options: DataOptions) -> TaskData:
     """Load 1,553 sentence pairs to train and validate on and 1,268 to test on, as indices of words.

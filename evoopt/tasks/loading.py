@@ -63,8 +63,8 @@ def _check_model(task: Task, train: Split) -> Tensor:
         ) from error
     for name, score in scores.items():
         if not isinstance(score, Tensor) or score.ndim != 0:
-            found = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
-            raise EvooptError(f"task {task.name!r}: its {name} must be a 0-dim tensor, found {found}")
+            actual = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
+            raise EvooptError(f"task {task.name!r}: its {name} must be a 0-dim tensor, found {actual}")
     return outputs
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.image_folders import DataFiles, find_folder
@@ -59,14 +58,10 @@ def _part(folder: Path, part: str) -> Split:
         if not np.isin(y, np.arange(classes)).all():
             raise EvooptError(f"{path} holds labels that are not among the classes 0 to {classes - 1}")
         features.append(torch.from_numpy(x))
-        targets.append(_in_column(torch.from_numpy(y).long(), head))
+        of_head = torch.full((len(y), len(P3B1_CLASSES)), -1)
+        of_head[:, head] = torch.from_numpy(y[:, 0]).long()
+        targets.append(of_head)
     return Split(torch.cat(features), torch.cat(targets))
-
-
-def _in_column(labels: Tensor, column: int) -> Tensor:
-    targets = torch.full((len(labels), len(P3B1_CLASSES)), -1)
-    targets[:, column] = labels[:, 0]
-    return targets
 
 
 def _table(path: Path) -> NDArray[np.float32]:

@@ -35,8 +35,43 @@ def get_task(name: str) -> Task:
     raise unknown_name("task", name, TASKS)
 
 
+def import_file(path: Path, prefix: str, *, once: bool = False) -> ModuleType:
+    """Execute a person's own Python file as a module; it may import modules beside it.
+
+    Args:
+        path: The file.
+        prefix: What the module's name begins with; the rest follows from the path.
+        once: Whether a file that was executed before is not executed again.
+
+    Raises:
+        EvooptError: No such file, or one that fails.
+    """
+    if not path.is_file():
+        raise EvooptError(f"there is no file {path}")
+    path = path.resolve()
+    name = f"{prefix}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if once and name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # because the suffix is .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    sys.modules[name] = module  # dataclasses in the file look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # a person's own code
+        del sys.modules[name]
+        raise EvooptError(f"importing {path.name} raised {one_line(error)}") from error
+    return module
+
+
 def _call(name: str, path: Path, function: str) -> Task:
-    module = _import(name, path)
+    try:
+        module = import_file(path, "evoopt_task")
+    except EvooptError as error:
+        raise EvooptError(f"task {name!r}: {error}") from error.__cause__
     make = getattr(module, function, None)
     if not callable(make):
         raise EvooptError(f"task {name!r}: {path} defines no function {function!r}")
@@ -51,23 +86,3 @@ def _call(name: str, path: Path, function: str) -> Task:
             f"task {name!r}: {function}() returned {type(task).__name__}, expected evoopt.tasks.Task"
         )
     return task
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    if not path.is_file():
-        raise EvooptError(f"task {name!r}: there is no file {path}")
-    path = path.resolve()
-    module_name = f"evoopt_task_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None  # because the suffix is .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    sys.modules[module_name] = module  # dataclasses in the file look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a person's own code
-        del sys.modules[module_name]
-        raise EvooptError(f"task {name!r}: importing {path.name} raised {one_line(error)}") from error
-    return module

@@ -129,8 +129,8 @@ def _inputs(values: Tensor | NDArray[np.generic]) -> Tensor:
 
 
 def _targets(values: Tensor | NDArray[np.generic]) -> Tensor:
-    tensor = torch.as_tensor(values)
-    return tensor.float() if tensor.is_floating_point() else tensor.long()
+    tensor = _inputs(values)
+    return tensor if tensor.is_floating_point() else tensor.long()
 
 
 def _check_lengths(part: str, x: Tensor, y: Tensor) -> None:

@@ -15,17 +15,14 @@ from evoopt.tasks.splitting import split_data, split_indices
 from evoopt.tasks.task import DataOptions, TaskData
 
 
-def read_columns(
-    path: Path, columns: int, rows: int, separator: str | None = ",", comment: str = "|"
-) -> list[tuple[str, ...]]:
-    """Read a table; empty lines are left out.
+def read_columns(path: Path, columns: int, rows: int, separator: str | None = ",") -> list[tuple[str, ...]]:
+    """Read a table; empty lines and those that start with ``|`` are left out.
 
     Args:
         path: A text file.
         columns: How many values each row must have.
         rows: How many rows there must be.
         separator: What stands between values, None for white space.
-        comment: Lines that start with it are left out.
 
     Returns:
         The values of each column, without surrounding spaces.
@@ -37,19 +34,19 @@ def read_columns(
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EvooptError(f"cannot read {path}; replace the file ({error})") from None
-    found = []
+    table = []
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(comment):
+        if not line.strip() or line.startswith("|"):
             continue
         row = [*map(str.strip, line.split(separator))]
         if len(row) != columns:
             raise EvooptError(
                 f"{path}, line {number}: {len(row)} values instead of {columns}; replace the file"
             )
-        found.append(row)
-    if len(found) != rows:
-        raise EvooptError(f"{path} has {len(found):,} rows instead of {rows:,}; replace the file")
-    return list(zip(*found, strict=True))
+        table.append(row)
+    if len(table) != rows:
+        raise EvooptError(f"{path} has {len(table):,} rows instead of {rows:,}; replace the file")
+    return list(zip(*table, strict=True))
 
 
 def numbers(path: Path, values: Sequence[str]) -> NDArray[np.float64]:
@@ -70,9 +67,9 @@ def codes(path: Path, values: Sequence[str], names: Sequence[str]) -> NDArray[np
     Raises:
         EvooptError: One of the values is not in the list.
     """
-    places = {name: place for place, name in enumerate(names)}
+    numbering = {name: k for k, name in enumerate(names)}
     try:
-        return np.array([places[value] for value in values], dtype=np.int64)
+        return np.array([numbering[value] for value in values], dtype=np.int64)
     except KeyError as error:
         raise EvooptError(f"{path}: unknown value {error}, known are {', '.join(names)}") from None
 

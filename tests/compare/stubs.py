@@ -10,7 +10,7 @@ import numpy as np
 
 from evoopt.compare.contender import Contender, rule_contender
 from evoopt.compare.contender_jobs import ContenderChunk, Cost, CostProbe
-from evoopt.compare.foreign import ForeignOptimizer
+from evoopt.compare.optimizer_classes import ClassMember
 from evoopt.compare.result import Comparison, Participant, Scores, TaskFacts, Tuned
 from evoopt.execution import ChunkResult
 from evoopt.jobs.rule_worker import EngineProbe
@@ -19,7 +19,7 @@ from evoopt.training.plan import TrainingResult
 
 
 def member_lr(member: Any) -> float:
-    return dict(member.arguments)["lr"] if isinstance(member, ForeignOptimizer) else member.lr
+    return dict(member.arguments)["lr"] if isinstance(member, ClassMember) else member.lr
 
 
 def formula_result(member: Any, job: ContenderChunk, best_lr: float = 3e-3) -> TrainingResult:

@@ -17,7 +17,7 @@ from evoopt.compare.contender_jobs import ContenderChunk
 from evoopt.compare.plots import PICTURES
 from evoopt.compare.sources import contender
 from evoopt.compare.training_queue import Training, TrainingQueue
-from evoopt.compare.tuning import tune
+from evoopt.compare.tuner import tune
 from evoopt.errors import EvooptError, SealedTestError
 from evoopt.execution import place
 from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker

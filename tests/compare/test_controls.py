@@ -9,9 +9,8 @@ import pytest
 
 import evoopt
 from evoopt.compare import Place, Protocol, compare, load_comparison
-from evoopt.compare.ablation import ablations, adam_with_schedule_of
 from evoopt.compare.contender import OWN, RuleSubject
-from evoopt.compare.controls import random_search_config
+from evoopt.compare.controls import ablations, adam_with_schedule_of, random_search_config
 from evoopt.compare.sources import contender
 from evoopt.errors import EvooptError
 from evoopt.optim import PRESETS

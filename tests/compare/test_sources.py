@@ -19,7 +19,7 @@ from evoopt.compare.contender import (
     class_contender,
     with_unique_names,
 )
-from evoopt.compare.foreign import ForeignOptimizer, find_class, make_foreign
+from evoopt.compare.optimizer_classes import ClassMember, find_class, make_class_optimizer
 from evoopt.compare.sources import BASELINES, TORCH_CLASSES, contender
 from evoopt.compare.space import Setting
 from evoopt.errors import EvooptError
@@ -71,7 +71,13 @@ def test_an_exported_file_is_a_contender_that_makes_the_rules_steps(tmp_path: Pa
         other = found.member(setting, 30)
         expected = train_sequential(task, data, [own], plan, keep_losses=True, dtype=torch.float64)[0]
         actual = train_sequential(
-            task, data, [other], plan, keep_losses=True, dtype=torch.float64, make_optimizer=make_foreign
+            task,
+            data,
+            [other],
+            plan,
+            keep_losses=True,
+            dtype=torch.float64,
+            make_optimizer=make_class_optimizer,
         )[0]
         assert actual.losses == pytest.approx(expected.losses, rel=1e-6), schedule
 
@@ -117,8 +123,8 @@ def test_a_class_may_declare_its_space() -> None:
 def test_a_schedule_on_a_class_is_that_on_a_rule() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     model = torch.nn.ParameterList([parameter])
-    spec = ForeignOptimizer("torch.optim:SGD", (("lr", 1.0),), warmup_steps=4, cosine=True)
-    optimizer = make_foreign(model, spec, 10)
+    spec = ClassMember("torch.optim:SGD", (("lr", 1.0),), warmup_steps=4, cosine=True)
+    optimizer = make_class_optimizer(model, spec, 10)
     moves = []
     for _ in range(10):
         before = parameter.item()

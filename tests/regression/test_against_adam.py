@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from evoopt.compare.contender import Member
-from evoopt.compare.foreign import ForeignOptimizer
+from evoopt.compare.optimizer_classes import ClassMember
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender
 from evoopt.compare.statistics import paired_difference
 from evoopt.compare.training_queue import Training, TrainingQueue
-from evoopt.compare.tuning import Tuners, tune
+from evoopt.compare.tuner import Tuners, tune
 from evoopt.execution import make_executor
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.optim import PRESETS, UpdateRule
@@ -40,12 +40,12 @@ class Bench:
         best = self._tuners[self.task, name].best.setting
         return contender(name).member(best, self.protocol.steps)
 
-    def faulty_adam(self, fault: str) -> ForeignOptimizer:
+    def faulty_adam(self, fault: str) -> ClassMember:
         """Adam as a class, at the tuned learning rate and schedule and with the usual betas."""
         rule = self.tuned("adam")
         assert isinstance(rule, UpdateRule)
         arguments = (("lr", rule.lr), ("fault", fault))
-        return ForeignOptimizer(
+        return ClassMember(
             "tests.regression.broken:FaultyAdam", arguments, False, rule.warmup_steps, rule.cosine
         )
 

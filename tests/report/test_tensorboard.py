@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import evoopt
 from evoopt.cli import app
 from evoopt.errors import EvooptError
-from evoopt.report.tensorboard import scalars
+from evoopt.report.watch import scalars
 from tests.report.runs import CONFIGS
 
 

@@ -5,8 +5,7 @@ import torch
 from torchvision.transforms import functional as tv
 
 from evoopt.tasks import TASKS
-from evoopt.tasks.augmentation import crop_and_flip
-from evoopt.tasks.datasets import CIFAR10, Normalisation
+from evoopt.tasks.datasets import CIFAR10, Normalisation, crop_and_flip
 
 PADDING = 4
 

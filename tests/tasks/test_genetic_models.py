@@ -15,7 +15,7 @@ from evoopt.tasks.genetic_models import (
     GeneticDigitsNet,
     GeneticLeNet,
     GeneticMNISTNet,
-    grayscale_cifar10_loader,
+    load_grayscale_cifar10,
 )
 from evoopt.tasks.models.glorot import glorot_std
 
@@ -103,7 +103,7 @@ def test_grayscale_is_the_luminance_of_the_colours(
     labels = np.arange(60) % 10
     np.savez(folder / "cifar10.npz", x_train=images, y_train=labels, x_test=images[:20], y_test=labels[:20])
     options = DataOptions(data_dir=folder, validation_fraction=0, download=False)
-    data = grayscale_cifar10_loader()(options)
+    data = load_grayscale_cifar10(options)
     luma = torch.from_numpy(images).double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64) / 255
     expected = (luma - GRAYSCALE_CIFAR10.mean[0]) / GRAYSCALE_CIFAR10.std[0]
     assert torch.allclose(data.train.x.double(), expected.unsqueeze(1), atol=1e-4)

@@ -8,10 +8,9 @@ from evoopt.compare.analysis import analyse
 from evoopt.compare.command import Report, json_text
 from evoopt.compare.comparison import run_comparison
 from evoopt.compare.protocol import Protocol
-from evoopt.compare.result import COMPARISON_FILE
 from evoopt.compare.sources import contender, run_contender
 from evoopt.compare.verdict import verdict
-from evoopt.runs.run import Run
+from evoopt.runs.run import COMPARISON_FILE, Run
 from evoopt.systems.optimizer.config import OptimizerConfig, config_of
 
 TRIALS, TUNING_SEEDS, SEEDS = 12, 2, 10

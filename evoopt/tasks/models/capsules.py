@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.tasks.models.initial import initialise
+from evoopt.tasks.models.parts import initialise
 
 _TINY = 1e-7
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from evoopt.tasks.models.initial import initialise
+from evoopt.tasks.models.parts import hidden, initialise, pooled
 
 
 class LeNet5(nn.Sequential):
@@ -18,19 +18,11 @@ class LeNet5(nn.Sequential):
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__(
-            nn.Conv2d(1, 6, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(6, 16, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *pooled(1, 6, 5, padding=2),
+            *pooled(6, 16, 5),
             nn.Flatten(),
-            nn.Linear(16 * 5 * 5, 120),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(120, 84),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            *hidden(16 * 5 * 5, 120, dropout),
+            *hidden(120, 84, dropout),
             nn.Linear(84, 10),
         )
 
@@ -43,16 +35,10 @@ class FacesCNN(nn.Sequential):
 
     def __init__(self, dropout: float = 0.5) -> None:
         super().__init__(
-            nn.Conv2d(1, 16, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *pooled(1, 16, 5),
+            *pooled(16, 32, 5),
             nn.Flatten(),
-            nn.Linear(32 * 13 * 13, 1024),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            *hidden(32 * 13 * 13, 1024, dropout),
             nn.Linear(1024, 40),
         )
 
@@ -81,9 +67,7 @@ class VariableLeNet(nn.Sequential):
         super().__init__(
             *_same_convolutions(1, filters, kernels),
             nn.Flatten(),
-            nn.Linear(filters[1] * 7 * 7, dense),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            *hidden(filters[1] * 7 * 7, dense, dropout),
             nn.Linear(dense, 10),
         )
         initialise(self, partial(nn.init.trunc_normal_, std=0.1, a=-0.2, b=0.2), bias=0.1)
@@ -115,9 +99,7 @@ class RPVNetwork(nn.Sequential):
             *_same_convolutions(channels, filters, kernels),
             nn.Dropout(dropout),
             nn.Flatten(),
-            nn.Linear(filters[2] * 8 * 8, dense),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            *hidden(filters[2] * 8 * 8, dense, dropout),
             nn.Linear(dense, 1),
         )
         initialise(self, nn.init.xavier_uniform_)
@@ -128,9 +110,8 @@ def _same_convolutions(channels: int, filters: Sequence[int], kernels: Sequence[
     for out, kernel in zip(filters, kernels, strict=True):
         before, after = (kernel - 1) // 2, kernel // 2
         if before == after:
-            layers.append(nn.Conv2d(channels, out, kernel, padding=before))
+            layers += pooled(channels, out, kernel, padding=before)
         else:
-            layers += [nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(channels, out, kernel)]
-        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.ZeroPad2d((before, after, before, after)), *pooled(channels, out, kernel)]
         channels = out
     return layers

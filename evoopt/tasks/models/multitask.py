@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from evoopt.tasks.models.initial import initialise
+from evoopt.tasks.models.parts import hidden, initialise
 
 P3B1_CLASSES = (13, 2, 4)
 """Classes of CANDLE's P3B1: primary site, tumour laterality, histological grade."""
@@ -36,10 +36,10 @@ class P3B1Network(nn.Module):
         classes: Sequence[int] = P3B1_CLASSES,
     ) -> None:
         super().__init__()
-        self.shared = nn.Sequential(*_hidden(inputs, shared, dropout))
+        self.shared = nn.Sequential(*hidden(inputs, shared, dropout))
         self.heads = nn.ModuleList(
             nn.Sequential(
-                *_hidden(shared, width, dropout), *_hidden(width, width, dropout), nn.Linear(width, count)
+                *hidden(shared, width, dropout), *hidden(width, width, dropout), nn.Linear(width, count)
             )
             for width, count in zip(heads, classes, strict=True)
         )
@@ -71,23 +71,6 @@ def multitask_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Share of labels that are predicted; arguments as for `multitask_loss`."""
     right = [(logits.argmax(dim=-1) == wanted).sum() for logits, wanted in _heads(outputs, targets)]
     return torch.stack(right).sum() / (targets >= 0).sum().clamp(min=1)
-
-
-def multitask_f1(outputs: Tensor, targets: Tensor) -> list[tuple[float, float]]:
-    """Macro and micro F1 of each head, on the examples it has labels for (CANDLE's figures of merit)."""
-    from sklearn.metrics import f1_score
-
-    scores = []
-    for logits, wanted in _heads(outputs, targets):
-        labelled = wanted >= 0
-        truth, found = wanted[labelled].cpu().numpy(), logits[labelled].argmax(dim=-1).cpu().numpy()
-        macro, micro = (f1_score(truth, found, average=kind, zero_division=0) for kind in ("macro", "micro"))
-        scores.append((float(macro), float(micro)))
-    return scores
-
-
-def _hidden(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
 
 
 def _heads(outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from evoopt.tasks.models.initial import initialise
+from evoopt.tasks.models.parts import initialise
 
 
 class ResNet20(nn.Sequential):

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from evoopt.tasks.models.parts import hidden, pooled
+
 
 class MLP(nn.Sequential):
     """Fully connected layers with ReLU between them; inputs are flattened to ``[n, widths[0]]``.
@@ -26,12 +28,8 @@ class SmallDigitsCNN(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *pooled(1, 16, 3, padding=1),
+            *pooled(16, 32, 3, padding=1),
             nn.Flatten(),
             nn.Linear(32 * 2 * 2, 10),
         )
@@ -45,16 +43,10 @@ class SmallCNN(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(1, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *pooled(1, 32, 3, padding=1),
+            *pooled(32, 64, 3, padding=1),
             nn.Flatten(),
-            nn.Linear(64 * 7 * 7, 256),
-            nn.ReLU(),
-            nn.Dropout(0.3),
+            *hidden(64 * 7 * 7, 256, 0.3),
             nn.Linear(256, 10),
         )
 
@@ -71,9 +63,7 @@ class CIFAR10CNN(nn.Sequential):
             *_cifar10_block(3, 32),
             *_cifar10_block(32, 64),
             nn.Flatten(),
-            nn.Linear(64 * 8 * 8, 512),
-            nn.ReLU(),
-            nn.Dropout(0.5),
+            *hidden(64 * 8 * 8, 512, 0.5),
             nn.Linear(512, 10),
         )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evoopt.tasks.models import P3B1Network, multitask_accuracy, multitask_f1, multitask_loss
+from evoopt.tasks.models import P3B1Network, multitask_accuracy, multitask_loss
 
 TARGETS = torch.tensor([[12, -1, -1], [0, -1, -1], [-1, 1, -1], [-1, 0, -1], [-1, -1, 3]])
 
@@ -38,15 +38,6 @@ def test_accuracy_is_the_share_of_labels_predicted() -> None:
     assert multitask_accuracy(outputs, TARGETS).item() == 1
     outputs[3, 14] = 20.0
     assert multitask_accuracy(outputs, TARGETS).item() == pytest.approx(4 / 5)
-
-
-def test_f1_of_each_head_looks_at_its_own_examples_only() -> None:
-    outputs = perfect()
-    assert multitask_f1(outputs, TARGETS) == [(1.0, 1.0)] * 3
-    outputs[3, 14] = 20.0
-    # The second head calls both of its examples class 1: F1 of 0 and of 2/3.
-    assert multitask_f1(outputs, TARGETS)[1] == (pytest.approx(1 / 3), pytest.approx(1 / 2))
-    assert multitask_f1(outputs, TARGETS)[0] == (1.0, 1.0)
 
 
 def test_an_example_reaches_only_the_shared_layer_and_its_own_head() -> None:

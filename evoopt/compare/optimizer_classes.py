@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -19,10 +15,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from evoopt.errors import EvooptError
 from evoopt.optim.schedule import schedule_factor
+from evoopt.tasks.registry import import_file
 
 
 @dataclass(frozen=True)
-class ForeignOptimizer:
+class ClassMember:
     """A class with the arguments for one training; a plain record, so that it can travel to a worker.
 
     Attributes:
@@ -43,7 +40,7 @@ class ForeignOptimizer:
 class _Scheduled:
     """An optimizer and its learning-rate schedule stepped together."""
 
-    def __init__(self, optimizer: Optimizer, spec: ForeignOptimizer, total_steps: int) -> None:
+    def __init__(self, optimizer: Optimizer, spec: ClassMember, total_steps: int) -> None:
         self.optimizer = optimizer
         self._schedule = LambdaLR(
             optimizer, lambda step: schedule_factor(step, total_steps, spec.warmup_steps, spec.cosine)
@@ -57,7 +54,7 @@ class _Scheduled:
         self._schedule.step()
 
 
-def make_foreign(model: nn.Module, spec: ForeignOptimizer, total_steps: int) -> Optimizer | _Scheduled:
+def make_class_optimizer(model: nn.Module, spec: ClassMember, total_steps: int) -> Optimizer | _Scheduled:
     """Build the optimizer for a model, as `evoopt.training.sequential.train_sequential` asks for it."""
     arguments = dict(spec.arguments)
     if spec.own_schedule:
@@ -80,7 +77,13 @@ def find_class(source: str) -> type[Optimizer]:
     origin, _, name = source.rpartition(":")
     if source.endswith(".py"):
         origin, name = source, ""
-    module = _import_file(origin) if origin.endswith(".py") else _import_module(source, origin)
+    if origin.endswith(".py"):
+        module = import_file(Path(origin).expanduser(), "evoopt_contender", once=True)
+    else:
+        try:
+            module = importlib.import_module(origin)
+        except Exception as error:  # a person's own code
+            raise EvooptError(f"cannot import {origin!r} of contender {source!r}: {error}") from error
     if name:
         cls = getattr(module, name, None)
         if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
@@ -101,31 +104,3 @@ def signature_defaults(cls: type[Optimizer]) -> Mapping[str, Any]:
     """Keyword arguments of a class's constructor with their defaults."""
     parameters = list(inspect.signature(cls).parameters.values())[1:]
     return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-
-
-def _import_file(origin: str) -> ModuleType:
-    path = Path(origin).expanduser()
-    if not path.is_file():
-        raise EvooptError(f"there is no file {path}")
-    path = path.resolve()
-    name = f"evoopt_contender_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # because the suffix is .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a person's own code
-        del sys.modules[name]
-        raise EvooptError(f"importing {path.name} raised {type(error).__name__}: {error}") from error
-    return module
-
-
-def _import_module(source: str, origin: str) -> ModuleType:
-    try:
-        return importlib.import_module(origin)
-    except Exception as error:  # a person's own code
-        raise EvooptError(f"cannot import {origin!r} of contender {source!r}: {error}") from error
