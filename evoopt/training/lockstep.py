@@ -79,7 +79,9 @@ class Lockstep:
             losses = losses_and_gradients(
                 part.population, self._task.loss, *minibatch, part.gradients, shared
             )
-            self.losses[step, part.columns] = losses.to(self.losses.dtype)
+            if losses.dtype != self.losses.dtype:  # in mixed precision
+                losses = losses.to(self.losses.dtype)
+            self.losses[step, part.columns] = losses
             self._update.step(part.population.weights, part.gradients, step, part.start, part.stop)
 
     def drop(self, gone: Container[int]) -> None:

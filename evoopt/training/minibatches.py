@@ -54,15 +54,14 @@ def load_minibatches(
     draws = DropoutDraws(model)
     for index in torch.split(order[0] if shared else order, lengths, dim=-1):
         x, y = train.x[index], train.y[index]
-        each = [x] if shared else list(x)
-        if task.augment is not None:
-            each = [task.augment(one, source) for one, source in zip(each, augmenting, strict=True)]
-            x = each[0] if shared else torch.stack(each)
-        uniform = [draws.draw(one, source) for one, source in zip(each, dropping, strict=True)]
         if shared:
-            yield Minibatch(x, y, uniform[0])
-        else:
-            yield Minibatch(x, y, {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]})
+            x = x if task.augment is None else task.augment(x, augmenting[0])
+            yield Minibatch(x, y, draws.draw(x, dropping[0]))
+            continue
+        if task.augment is not None:
+            x = torch.stack([task.augment(one, source) for one, source in zip(x, augmenting, strict=True)])
+        uniform = [draws.draw(one, source) for one, source in zip(x, dropping, strict=True)]
+        yield Minibatch(x, y, {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]})
 
 
 def scored_split(data: TaskData, plan: TrainingPlan) -> Split:

@@ -23,24 +23,27 @@ def numbers(names: str) -> list[tuple[str, type[ctypes.c_long]]]:
     return [(name, NUMBER) for name in names.split()]
 
 
-@cache
 def function(
-    source: str, name: str, dtype: torch.dtype, arguments: tuple[Any, ...], result: Any = None
-) -> Callable[..., Any]:
-    """A function of ``source.cpp``, which is known to compile, for numbers of a type.
+    source: str, name: str, arguments: tuple[Any, ...], result: Any = None
+) -> Callable[[torch.dtype], Callable[..., Any]]:
+    """A function of ``source.cpp``, by the type of its numbers; called only where the file compiles.
 
     Args:
         source: Name of the file.
         name: Of the function, without its suffix.
-        dtype: Type of the numbers.
         arguments: Types of its arguments in C.
         result: Type of its result.
     """
-    compiled = library(source)
-    assert compiled is not None, "asked for by `suits`"
-    entry = getattr(compiled, f"{name}_{TYPES[dtype]}")
-    entry.argtypes, entry.restype = arguments, result
-    return entry  # type: ignore[no-any-return]
+
+    @cache
+    def for_numbers(dtype: torch.dtype) -> Callable[..., Any]:
+        compiled = library(source)
+        assert compiled is not None, "asked for by `suits`"
+        entry = getattr(compiled, f"{name}_{TYPES[dtype]}")
+        entry.argtypes, entry.restype = arguments, result
+        return entry  # type: ignore[no-any-return]
+
+    return for_numbers
 
 
 def address(tensor: Tensor, member: int) -> int:

@@ -15,8 +15,10 @@ from evoopt.training.native.arguments import FLAG, NUMBER, POINTER, TYPES, addre
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_FORWARD = (POINTER, POINTER, POINTER, NUMBER, POINTER, NUMBER, POINTER, FLAG)
-_WEIGHTS = (POINTER, POINTER, POINTER, POINTER, NUMBER)
+_outputs = function(
+    "convolution", "forward", (POINTER, POINTER, POINTER, NUMBER, POINTER, NUMBER, POINTER, FLAG)
+)
+_weights = function("convolution", "weights", (*(POINTER,) * 4, NUMBER))
 
 
 class _Shape(ctypes.Structure):
@@ -54,7 +56,7 @@ def kernel_gradient(a: Tensor, grad: Tensor, kernels: Tensor, padding: tuple[int
     a, grad = a.contiguous(), grad.contiguous()
     d_kernels = kernels.new_empty(kernels.shape)
     filters, channels = kernels.shape[1:3]
-    run = function("convolution", "weights", a.dtype, _WEIGHTS)
+    run = _weights(a.dtype)
 
     def members(start: int, stop: int) -> None:
         shape = _shape(a, kernels, filters, channels, padding, grad.shape[2:4], stop - start)
@@ -76,7 +78,7 @@ def _forward(
     kh, kw = kernels.shape[3:]
     size = (a.shape[2] + 2 * padding[0] - kh + 1, a.shape[3] + 2 * padding[1] - kw + 1)
     out = a.new_empty(len(kernels), filters, *size, a.shape[-1])
-    run = function("convolution", "forward", a.dtype, _FORWARD)
+    run = _outputs(a.dtype)
 
     def members(start: int, stop: int) -> None:
         shape = _shape(a, kernels, filters, channels, padding, size, stop - start)

@@ -11,6 +11,8 @@ from evoopt.training.native.arguments import FLAG, POINTER, TYPES, address, func
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
+_cross_entropy = function("cross_entropy", "cross_entropy", (POINTER,) * 5, FLAG)
+
 
 class _Shape(ctypes.Structure):
     _fields_ = numbers("members classes examples y_stride")
@@ -35,7 +37,7 @@ def losses_and_gradient(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | N
     outputs, y = outputs.contiguous(), y.contiguous()
     members, classes, examples = outputs.shape
     losses, gradient = outputs.new_empty(members), torch.empty_like(outputs)
-    run, valid = function("cross_entropy", "cross_entropy", outputs.dtype, (POINTER,) * 5, FLAG), []
+    run, valid = _cross_entropy(outputs.dtype), []
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(stop - start, classes, examples, stride(y))

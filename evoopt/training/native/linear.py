@@ -25,8 +25,8 @@ from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
 _MEMBERS = (POINTER, NUMBER)
-_FORWARD = (POINTER, *_MEMBERS * 3, POINTER, FLAG)
-_BACKWARD = (POINTER, *_MEMBERS * 2, POINTER, POINTER, *_MEMBERS * 2, POINTER)
+_forward = function("linear", "forward", (POINTER, *_MEMBERS * 3, POINTER, FLAG))
+_backward = function("linear", "backward", (POINTER, *_MEMBERS * 2, POINTER, POINTER, *_MEMBERS * 2, POINTER))
 
 
 class _Shape(ctypes.Structure):
@@ -44,7 +44,7 @@ def forward(a: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
     bias = None if bias is None else in_rows(bias)
     members, outputs, inputs = weight.shape
     out = a.new_empty(members, outputs, a.shape[-1])
-    run = function("linear", "forward", a.dtype, _FORWARD)
+    run = _forward(a.dtype)
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(stop - start, inputs, outputs, a.shape[-1])
@@ -83,7 +83,7 @@ def backward(
     a, weight, grad = a.contiguous(), in_rows(weight), grad.contiguous()
     members, outputs, inputs = weight.shape
     d_input = a.new_empty(members, *a.shape[1:]) if wanted else None
-    run = function("linear", "backward", a.dtype, _BACKWARD)
+    run = _backward(a.dtype)
 
     def part(start: int, stop: int) -> None:
         shape = _Shape(stop - start, inputs, outputs, a.shape[-1])

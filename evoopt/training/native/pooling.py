@@ -12,6 +12,8 @@ from evoopt.training.native.arguments import POINTER, TYPES, function, numbers
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
+_forward, _backward = (function("pooling", name, (POINTER,) * 4) for name in ("forward", "backward"))
+
 
 class _Shape(ctypes.Structure):
     _fields_ = numbers(
@@ -39,8 +41,7 @@ def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor],
     winners = torch.empty(out.shape, dtype=torch.uint8)
     about = (height, width, kh, kw, *stride, *padding, *size, examples)
 
-    def run(name: str, first: Tensor, *others: Tensor) -> None:
-        pool = function("pooling", name, a.dtype, (POINTER,) * 4)
+    def run(pool: Callable[..., None], first: Tensor, *others: Tensor) -> None:
 
         def part(start: int, stop: int) -> None:
             shape = _Shape((stop - start) * channels, *about)
@@ -50,10 +51,10 @@ def max_pool(layer: nn.MaxPool2d, a: Tensor) -> tuple[Tensor, Callable[[Tensor],
 
     def back(grad: Tensor) -> Tensor:
         d_input = torch.empty_like(a)
-        run("backward", grad.contiguous(), winners, d_input)
+        run(_backward(a.dtype), grad.contiguous(), winners, d_input)
         return d_input
 
-    run("forward", a, out, winners)
+    run(_forward(a.dtype), a, out, winners)
     return out, back
 
 
