@@ -91,7 +91,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(stop: signal.Signals, 
     assert errors.strip().endswith(f"Go on with: evoopt resume {folder}")
     assert "Traceback" not in errors
     with evoopt.open_run(folder) as run:
-        assert run.store.checkpoint() is not None
+        assert len(list(run.store.evaluations())) >= 8, "what was done is kept"
 
 
 def wait_for_evaluations(

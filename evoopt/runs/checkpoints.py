@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, read_as_data
 from evoopt.evolution.stages import Stage, State
 from evoopt.runs.run import Run
 from evoopt.training.weights_file import read_tensors, write_tensors
@@ -31,7 +31,8 @@ class Checkpoints:
         self._run = run
         self._folder = run.folder / WEIGHTS_FOLDER
         state = run.store.checkpoint()
-        self._stages = 0 if state is None else int(state["stages"])
+        with read_as_data("the run's checkpoint"):
+            self._stages = 0 if state is None else int(state["stages"])
 
     @property
     def done(self) -> int:
@@ -47,13 +48,15 @@ class Checkpoints:
         state = self._run.store.checkpoint()
         if state is None:
             return None
-        if state["file"] is None:
-            return state["scheme"], {}
-        path = self._folder / str(state["file"])
+        with read_as_data("the run's checkpoint"):
+            scheme, file, digest = state["scheme"], state["file"], state["sha256"]
+        if file is None:
+            return scheme, {}
+        path = self._folder / str(file)
         try:
-            if path.parent != self._folder or _digest(path) != state["sha256"]:
+            if path.parent != self._folder or _digest(path) != digest:
                 raise EvooptError(f"{path} is not what was written")
-            return state["scheme"], read_tensors(path, _KIND)[0]
+            return scheme, read_tensors(path, _KIND)[0]
         except (EvooptError, OSError) as error:
             raise EvooptError(f"the run's weights are lost: {error}; {self._advice(state)}") from None
 

@@ -39,8 +39,7 @@ def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
                 "population": budget.population,
                 "generations": budget.generations,
                 "seed": unit.seed,
-                "target": budget.target,
-                "every": budget.every,
+                **({"target": budget.target, "every": budget.every} if isinstance(config, HpoConfig) else {}),
                 **SEARCHES.get(unit.method, {}),
             },
             "training": {
