@@ -35,8 +35,21 @@ class Individual(Generic[G]):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], read_genome: Callable[[dict[str, Any]], G]) -> Individual[G]:
-        """Read what `to_json` wrote."""
-        return cls(**{**data, "genome": read_genome(data["genome"]), "parents": tuple(data["parents"])})
+        """Read what `to_json` wrote.
+
+        Raises:
+            TypeError, ValueError, LookupError: Something else; files are not to be trusted to be ours.
+        """
+        return cls(
+            **{
+                **data,
+                "id": int(data["id"]),
+                "genome": read_genome(data["genome"]),
+                "born": int(data["born"]),
+                "parents": tuple(map(int, data["parents"])),
+                "operation": str(data["operation"]),
+            }
+        )
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]
@@ -82,4 +95,9 @@ class RankedIndividual(Individual[G]):
             # Strict about their number, which DEAP asserts.
             unfinished, score, loss = map(float, data["fitness"])
             fitness.values = (unfinished, score, loss)
-        return super().from_json({**data, "fitness": fitness}, read_genome)  # type: ignore[return-value]
+        known = {
+            "replicates": int(data["replicates"]),
+            "survivor": bool(data["survivor"]),
+            "fitness": fitness,
+        }
+        return super().from_json({**data, **known}, read_genome)  # type: ignore[return-value]
