@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from evoopt.compare.result import without_nan
 from evoopt.execution import Executor
+from evoopt.jobs.json_lines import JsonLines
+from evoopt.jobs.queue import JobsFailedError, run_jobs
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,10 @@ class UnitFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                    self._known[record["key"]] = record["result"]
-                except (ValueError, KeyError, TypeError):  # a line that an interruption cut short
-                    continue
+        self._lines = JsonLines(path)
+        self._known: dict[str, dict[str, Any]] = {
+            record["key"]: record["result"] for record in self._lines if {"key", "result"} <= record.keys()
+        }
 
     def __contains__(self, unit: Unit) -> bool:
         return unit.key in self._known
@@ -90,11 +87,7 @@ class UnitFile:
         """Add the result of a unit; numbers that are not finite become null."""
         body = without_nan(dict(result))
         about = {"part": unit.part, "method": unit.method, "seed": unit.seed}
-        record = {**about, "key": unit.key, "result": body}
-        line = json.dumps(record) + "\n"
-        torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + line if torn else line)
+        self._lines.append({**about, "key": unit.key, "result": body})
         self._known[unit.key] = body
 
 
@@ -124,11 +117,10 @@ def do_units(
         ) as bar,
         executor() as pool,
     ):  # fmt: skip
-        for answer in pool.run(todo):
-            unit = todo[answer.index]
-            if answer.value is None:
+        try:
+            run_jobs(pool, todo, file, progress=lambda done, left: bar.update(done))
+        except JobsFailedError as error:
+            bar.update(len(error.failures))
+            for unit, answer in error.failures:
                 failed.append(f"{unit.part}, {unit.method}, seed {unit.seed} failed: {answer.error}")
-            else:
-                file.keep(unit, answer.value)
-            bar.update()
     return failed

@@ -162,6 +162,7 @@ class HpoConfig(RecombinationConfig):
 def renamed(data: Mapping[str, Any]) -> dict[str, Any]:
     """Read a space file from when both types were one, ``recombination``, with a setting ``mode``."""
     section = data.get("recombination", {})
-    mode = section.get("mode", "pbt") if isinstance(section, dict) else "pbt"
-    rest = {name: value for name, value in dict(section).items() if name != "mode"}
-    return {**data, "individual": mode, "recombination": rest}
+    if not isinstance(section, dict):  # refused when it is validated
+        return {**data, "individual": "pbt"}
+    rest = {name: value for name, value in section.items() if name != "mode"}
+    return {**data, "individual": section.get("mode", "pbt"), "recombination": rest}

@@ -340,6 +340,8 @@ def test_space_files_from_when_both_types_were_one_are_read() -> None:
     old = f'individual = "recombination"\n[recombination]\nmode = "hpo"\n[training]\nsteps = 5\n{table}'
     new = old.replace('"recombination"', '"hpo"').replace('mode = "hpo"\n', "")
     assert parse_config(old, "old.toml") == parse_config(new, "new.toml")
+    with pytest.raises(EvooptError, match=r"bad\.toml: recombination"):
+        parse_config('individual = "recombination"\nrecombination = 3\n', "bad.toml")
 
 
 def test_a_configuration_survives_its_file() -> None:
