@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from evoopt.training.phase import PhaseEngine, train_phase
 from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
+from evoopt.training.trial_run import find_manner
 
 Part = Literal["train", "validation", "test"]
 
@@ -45,8 +46,7 @@ class Examples:
         split = data.test.open() if self.part == "test" else getattr(data, self.part)
         if self.indices is None:
             return cast(Split, split)
-        index = torch.tensor(self.indices, dtype=torch.int64)
-        return Split(split.x[index], split.y[index])
+        return cast(Split, split).part(torch.tensor(self.indices, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,14 @@ def make_phase_worker(setup: PhaseSetup) -> Worker:
     """Load the task and return the function that handles chunks.
 
     Raises:
-        EvooptError: A task that cannot be loaded.
+        EvooptError: A task that cannot be loaded, or whose model cannot be trained.
     """
     task, data = setup.load()
-    like = Members.fresh(ModelPopulation.from_models([initial_model(task, 0)]), [UpdateRule(())])
     train = data.train.to(setup.device)
+    like = Members.fresh(_population(task, train), [UpdateRule(())])
 
     def work(chunk: PhaseChunk) -> PhaseResult:
         members = like.with_tensors(received(chunk.tensors), chunk.rules)
-        members = Members(
-            members.population.to(setup.device), members.rules,
-            members.m.to(setup.device), members.v.to(setup.device), members.steps,
-        )  # fmt: skip
         losses = np.zeros((0, len(members)))
         if chunk.plan is not None:
             losses = train_phase(task, train, members, chunk.plan, chunk.engine).numpy()
@@ -135,3 +131,12 @@ def make_phase_worker(setup: PhaseSetup) -> Worker:
         return PhaseResult(after, losses, tuple(scores))
 
     return work
+
+
+def _population(task: Task, train: Split) -> ModelPopulation:
+    """One of the task's models, which says how all of them run; rows of weights are as everywhere else."""
+    models = [initial_model(task, seed).to(train.x.device) for seed in (0, 1)]
+    population = ModelPopulation.from_models(models[:1])
+    manner = find_manner(task, train, models, task.batch_size)
+    population.architecture = replace(population.architecture, manner=manner)
+    return population

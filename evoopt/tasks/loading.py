@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import one_line
+from evoopt.tasks.model_checks import fresh_model, outputs_of
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData
+
+_EXAMPLES = 4
 
 
 def load_task_data(task: Task, options: DataOptions) -> TaskData:
     """Load a task's data and check that its parts are sound and that its model accepts them.
 
-    The test part is sealed or open as the options say, whatever the task's own loader did.
+    Floating-point inputs and targets get the dtype of the model's parameters. The test part is sealed or open
+    as the options say, whatever the task's own loader did.
 
     Raises:
         EvooptError: Data that is missing, unreadable, inconsistent or does not fit the model.
     """
+    what = f"task {task.name!r}"
     try:
         data = task.load(options)
     except EvooptError as error:
-        raise EvooptError(f"task {task.name!r}: {error}") from error
+        raise EvooptError(f"{what}: {error}") from error
     except Exception as error:  # a person's own code
-        raise EvooptError(f"task {task.name!r}: loading its data raised {one_line(error)}") from error
+        raise EvooptError(f"{what}: loading its data raised {one_line(error)}") from error
     if not isinstance(data, TaskData):
-        raise EvooptError(
-            f"task {task.name!r}: load() returned {type(data).__name__}, expected evoopt.tasks.TaskData"
-        )
-    test = data.test._split  # checked, never scored
-    parts = {"training": data.train, "validation": data.validation, "test": test}
+        raise EvooptError(f"{what}: load() returned {type(data).__name__}, expected evoopt.tasks.TaskData")
+    parts = {"training": data.train, "validation": data.validation, "test": data.test._split}
     for name, part in parts.items():
         may_be_empty = name == "validation" and options.validation_fraction == 0
-        _check_part(f"task {task.name!r}: the {name} part", part, may_be_empty)
-    outputs = _check_model(task, data.train)
-    if task.loss is F.cross_entropy:
-        for name, part in parts.items():
-            _check_classes(f"task {task.name!r}: the {name} part", part, outputs.shape[1])
-    return TaskData(data.train, data.validation, SealedSplit(test, unsealed=options.unseal_test))
+        _check_part(f"{what}: the {name} part", part, may_be_empty)
+    try:
+        model = fresh_model(task.make_model).eval()
+    except EvooptError as error:
+        raise EvooptError(f"{what}: {error}") from error
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    parts = {name: part.to(part.x.device, dtype) for name, part in parts.items()}
+    for name, part in parts.items():
+        if len(part):
+            _check_fit(f"{what}: the {name} part", task, model, part)
+    test = SealedSplit(parts["test"], unsealed=options.unseal_test)  # checked, never scored
+    return TaskData(parts["training"], parts["validation"], test)
 
 
 def _check_part(what: str, part: Split, may_be_empty: bool) -> None:
@@ -51,21 +62,46 @@ def _check_part(what: str, part: Split, may_be_empty: bool) -> None:
             raise EvooptError(f"{what} has {kind} that are NaN or infinite")
 
 
-def _check_model(task: Task, train: Split) -> Tensor:
-    x, y = train.x[:2], train.y[:2]
+def _check_fit(what: str, task: Task, model: nn.Module, part: Split) -> None:
+    """Each part is run through the model: it may have other shapes than the training part."""
+    some = part.part(slice(0, _EXAMPLES))
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            outputs: Tensor = task.make_model().eval()(x)
-            scores = {"loss": task.loss(outputs, y), "metric": task.metric(outputs, y)}
-    except Exception as error:  # a person's own model, loss and metric
+        outputs = outputs_of(model, some.x)
+    except EvooptError as error:
+        raise EvooptError(f"{what} does not fit the model: {error}") from error
+    if task.loss is F.cross_entropy:
+        _check_classes(what, part, outputs.shape[1] if outputs.ndim > 1 else 1)
+    for name, function in (("loss", task.loss), ("metric", task.metric)):
+        try:
+            _check_score(function, outputs, some.y)
+        except EvooptError as error:
+            raise EvooptError(f"{what}: the {name} {error}") from error
+
+
+def _check_score(function: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> None:
+    """A loss or metric is one number, and pairs every output with its own target."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            score = function(outputs.clone(), targets.clone())
+        except Exception as error:  # a person's own function
+            shapes = f"outputs {list(outputs.shape)} and targets {list(targets.shape)}"
+            raise EvooptError(f"fails on {shapes}: {one_line(error)}") from error
+    if not isinstance(score, Tensor) or score.ndim != 0:
+        actual = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
+        raise EvooptError(f"must be a 0-dim tensor, found {actual}")
+    broadcasts = any("target size" in str(one.message) for one in said)
+    if outputs.shape != targets.shape and outputs.numel() == targets.numel() and not broadcasts:
+        try:
+            paired = function(outputs.clone(), targets.clone().view_as(outputs))
+        except Exception:  # it asks for targets of this very shape
+            return
+        broadcasts = not torch.allclose(score.float(), paired.float(), rtol=1e-4, equal_nan=True)
+    if broadcasts:
         raise EvooptError(
-            f"task {task.name!r}: its model, loss or metric fails on its own data: {one_line(error)}"
-        ) from error
-    for name, score in scores.items():
-        if not isinstance(score, Tensor) or score.ndim != 0:
-            actual = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
-            raise EvooptError(f"task {task.name!r}: its {name} must be a 0-dim tensor, found {actual}")
-    return outputs
+            f"broadcasts targets {list(targets.shape)} against outputs {list(outputs.shape)}, so that every "
+            "output meets every target; give the targets the shape of the outputs"
+        )
 
 
 def _check_classes(what: str, part: Split, outputs: int) -> None:

@@ -31,6 +31,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
+    def part(self, index: Tensor | slice) -> Split:
+        """Some of the examples; a view where ``index`` is a slice."""
+        return Split(self.x[index], self.y[index])
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Split:
         """Copy to a device and, for floating-point tensors, a dtype."""
         x = self.x.to(device=device, dtype=dtype if self.x.is_floating_point() else None)
@@ -143,6 +147,13 @@ class Task:
     metric: Callable[[Tensor, Tensor], Tensor] = accuracy
     augment: Augmentation | None = None
     description: str = field(default="", compare=False)
+
+    def scores(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and metric; each gets copies, because a function of one's own may change what it is given."""
+        return (
+            self.loss(outputs.clone(), targets.clone()),
+            self.metric(outputs.clone(), targets.clone()),
+        )
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -24,10 +24,13 @@ from evoopt.training.lockstep import Lockstep
 from evoopt.training.memory import members_in_cache
 from evoopt.training.minibatches import scored_split
 from evoopt.training.plan import TrainingPlan, TrainingResult
-from evoopt.training.population import ModelPopulation, Way
+from evoopt.training.population import Manner, ModelPopulation, Way
 from evoopt.training.precision import Precision, computing_in
 from evoopt.training.sequential import NOT_FINITE, bad_loss, tail_mean, train_sequential
 from evoopt.training.streams import initial_model
+from evoopt.training.trial_run import find_manner
+
+_MANNERS: dict[tuple[Hashable, ...], Manner] = {}
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ class _Training:
                     return [replace(result, seconds=seconds) for result in results]
                 count = math.ceil(len(rules) / most)
                 del lockstep
+        except EvooptError:
+            raise
         except Exception as error:
             # Never in silence: a failure that has nothing to do with size would make every training slow.
             warnings.warn(
@@ -164,13 +169,22 @@ class _Training:
         """Copies of the seed's model, one per rule, that have not made a step."""
         device, plan = self.train.x.device, self.plan
         model = initial_model(self.task, plan.seed).to(device, self.dtype)
-        way = self.options.way
-        if way == "auto" and device.type == "cuda" and any(isinstance(m, nn.Conv2d) for m in model.modules()):
-            way = "vmap"  # cuDNN's grouped convolutions need no shifted copies
-        population = ModelPopulation.from_model(model, len(rules), way)
+        population = ModelPopulation.from_model(model, len(rules), self._manner(model))
         compile = self.options.compile
         update = BatchedUpdate(rules, plan.total_steps, population.weights, compile, plan.steps)
         return Lockstep(self.task, self.train, population, update, [plan])
+
+    def _manner(self, model: nn.Module) -> Manner:
+        """How the task's models run here, found out once."""
+        device, way = self.train.x.device, self.options.way
+        if way == "auto" and device.type == "cuda" and any(isinstance(m, nn.Conv2d) for m in model.modules()):
+            way = "vmap"  # cuDNN's grouped convolutions need no shifted copies
+        shapes = (self.train.x.shape[1:], self.train.y.shape[1:])
+        key = (self.task, *shapes, device, self.dtype, way, self.plan.batch_size)
+        if key not in _MANNERS:
+            other = initial_model(self.task, self.plan.seed + 1).to(device, self.dtype)
+            _MANNERS[key] = find_manner(self.task, self.train, [model, other], self.plan.batch_size, way)
+        return _MANNERS[key]
 
     def _most_members(self, population: ModelPopulation) -> int:
         """More members than this are trained in groups, one group after another."""

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
-
 _BATCH_AND_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_UNSUPPORTED = (nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 
 
 class GivenDropout(nn.Module):
@@ -19,8 +16,9 @@ class GivenDropout(nn.Module):
     Attributes:
         p: Rate, 0-dim buffer; stacked like every buffer in a population, so each member may have its own.
         uniform: The step's numbers in [0, 1), of the input's shape (or broadcasting to it, where whole
-            channels are dropped); a buffer, so that it can be passed to a compiled or vmapped call.
-        wanted: Shape the last forward pass needed, read in a dry run.
+            channels are dropped); a buffer, so that it can be passed to a compiled or vmapped call. While
+            there are none, it draws its own from torch's global random state.
+        wanted: Shapes of the numbers that a dry run would have needed, call by call.
     """
 
     p: Tensor
@@ -31,17 +29,19 @@ class GivenDropout(nn.Module):
         self.register_buffer("p", torch.tensor(float(p), dtype=torch.float64), persistent=False)
         self.register_buffer("uniform", torch.empty(0), persistent=False)
         self.whole_channels = whole_channels
-        self.wanted: torch.Size | None = None
+        self.wanted: list[torch.Size] = []
         self.dry_run = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero the elements whose number lies below the rate and scale the others by ``1 / (1 - p)``."""
         if not self.training:
             return x
+        shape = _mask_shape(x.shape) if self.whole_channels else x.shape
         if self.dry_run:
-            self.wanted = _mask_shape(x.shape) if self.whole_channels else x.shape
+            self.wanted.append(shape)
             return x
-        return x * self.mask(self.uniform, self.p, x.dtype)
+        uniform = self.uniform if self.uniform.numel() else torch.rand(shape, device=x.device)
+        return x * self.mask(uniform, self.p, x.dtype)
 
     @staticmethod
     def mask(uniform: Tensor, p: Tensor, dtype: torch.dtype) -> Tensor:
@@ -53,19 +53,16 @@ class GivenDropout(nn.Module):
 def with_given_dropout(model: nn.Module) -> nn.Module:
     """Replace every dropout module of a model in place by `GivenDropout`; returns the model.
 
-    Raises:
-        EvooptError: A module with randomness of its own that cannot be given from outside.
+    Embeddings get dense gradients, as the rows of a population need them.
     """
-    for name, child in model.named_children():
-        if isinstance(child, (nn.Dropout, *_BATCH_AND_CHANNEL)):
-            setattr(model, name, GivenDropout(child.p, isinstance(child, _BATCH_AND_CHANNEL)))
-        elif isinstance(child, _UNSUPPORTED) or _hidden_rate(child):
-            raise EvooptError(
-                f"{type(child).__name__} draws random numbers that cannot be shared by a population; "
-                "use nn.Dropout modules instead"
-            )
-        else:
-            with_given_dropout(child)
+    given: dict[nn.Module, GivenDropout] = {}
+    for parent in list(model.modules()):
+        if isinstance(parent, (nn.Embedding, nn.EmbeddingBag)):
+            parent.sparse = False
+        for name, child in parent._modules.items():  # named_children() leaves repeated modules out
+            if isinstance(child, (nn.Dropout, *_BATCH_AND_CHANNEL)):
+                one = GivenDropout(child.p, isinstance(child, _BATCH_AND_CHANNEL))
+                setattr(parent, name, given.setdefault(child, one))
     return model
 
 
@@ -77,6 +74,8 @@ def dropouts(model: nn.Module) -> list[tuple[str, GivenDropout]]:
 class DropoutDraws:
     """Draws the uniform numbers of every dropout module for one step after the other.
 
+    A module that runs more than once in a forward pass, or not at all, gets none and draws its own.
+
     Args:
         model: A model made by `with_given_dropout`.
     """
@@ -84,7 +83,7 @@ class DropoutDraws:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._modules = dropouts(model)
-        self._shapes: dict[torch.Size, list[torch.Size]] = {}
+        self._shapes: dict[torch.Size, dict[str, torch.Size]] = {}
 
     def draw(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Numbers for a minibatch ``x``, keyed by the name of each module's ``uniform`` buffer.
@@ -94,36 +93,36 @@ class DropoutDraws:
         if not self._modules:
             return {}
         if x.shape not in self._shapes:
-            self._shapes[x.shape] = _needed_shapes(self._model, [m for _, m in self._modules], x)
-        shapes = self._shapes[x.shape]
+            self._shapes[x.shape] = _needed_shapes(self._model, self._modules, x)
         return {
             f"{name}.uniform": torch.rand(shape, generator=generator).to(x.device, non_blocking=True)
-            for (name, _), shape in zip(self._modules, shapes, strict=True)
+            for name, shape in self._shapes[x.shape].items()
         }
 
 
 def give(model: nn.Module, draws: dict[str, Tensor]) -> None:
     """Hand a step's numbers to the dropout modules of a single model."""
     for name, module in dropouts(model):
-        module.uniform = draws[f"{name}.uniform"]
+        if f"{name}.uniform" in draws:
+            module.uniform = draws[f"{name}.uniform"]
 
 
-def _needed_shapes(model: nn.Module, modules: Sequence[GivenDropout], x: Tensor) -> list[torch.Size]:
+def _needed_shapes(
+    model: nn.Module, modules: Sequence[tuple[str, GivenDropout]], x: Tensor
+) -> dict[str, torch.Size]:
+    """Shape of the numbers for each module that runs once."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    for module in modules:
-        module.dry_run, module.wanted = True, torch.Size()
+    for _, module in modules:
+        module.dry_run, module.wanted = True, []
+    devices = [x.device] if x.is_cuda else []
     try:
-        with torch.no_grad():
-            torch.func.functional_call(model, buffers, (x,))  # leaves BatchNorm's own buffers alone
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            torch.func.functional_call(model, buffers, (x.clone(),))  # leaves BatchNorm's own buffers alone
     finally:
-        for module in modules:
+        for _, module in modules:
             module.dry_run = False
-    return [module.wanted or torch.Size() for module in modules]
+    return {name: module.wanted[0] for name, module in modules if len(module.wanted) == 1}
 
 
 def _mask_shape(shape: torch.Size) -> torch.Size:
     return torch.Size([*shape[:2], *([1] * (len(shape) - 2))])
-
-
-def _hidden_rate(module: nn.Module) -> bool:
-    return isinstance(module, (nn.MultiheadAttention, nn.RNNBase)) and module.dropout > 0

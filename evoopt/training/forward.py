@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ from evoopt.training.stacked import stacked_forward, stacked_gradients
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+_AT_EVALUATION = (0,)  # the seed of models that draw random numbers even then
+
 
 def outputs(
     population: ModelPopulation,
@@ -27,7 +30,7 @@ def outputs(
 
     Args:
         population: The models.
-        x: Inputs ``[b, ...]`` that all members see, or ``[P, b, ...]``.
+        x: Inputs ``[b, ...]`` that all members see, or ``[P, b, ...]``; they stay as they are.
         uniform: Numbers for dropout (see `evoopt.training.dropout.DropoutDraws`) in training mode, in which
             BatchNorm's running statistics change in place; None for evaluation mode.
         shared: Whether ``x`` and ``uniform`` are the same for all members or have one part for each.
@@ -39,7 +42,8 @@ def outputs(
     with torch.no_grad():
         if population.architecture.way == "stacked":
             return stacked_forward(population.architecture.layers, _tensors(population, uniform), x, shared)
-        return _outputs(population, population.parameters, x, uniform or {}, shared)
+        with _random_state_kept(population):
+            return _outputs(population, population.parameters, x, uniform or {}, shared, _AT_EVALUATION)
 
 
 def losses_and_gradients(
@@ -50,6 +54,7 @@ def losses_and_gradients(
     uniform: Mapping[str, Tensor],
     gradients: Tensor,
     shared: bool = True,
+    seeds: Sequence[int] = (0,),
 ) -> Tensor:
     """Loss of every member on a minibatch, and its gradient.
 
@@ -62,6 +67,7 @@ def losses_and_gradients(
         gradients: Written to, ``[P, D]`` like ``population.weights``. A parameter the loss does not depend on
             has gradient zero.
         shared: Whether all members see the same minibatch and numbers.
+        seeds: Of what members draw themselves, one for all or one for each.
 
     Returns:
         Losses ``[P]``.
@@ -69,18 +75,20 @@ def losses_and_gradients(
     _set_mode(population, True)
     targets = population.views(gradients)
     computed: Mapping[str, Tensor | None]
+    one_by_one = population.architecture.manner.loss_by_member
     if population.architecture.way == "stacked":
         losses, computed = stacked_gradients(
             population.architecture.layers,
             {**_tensors(population, uniform), **{f"{name}.grad": target for name, target in targets.items()}},
             x,
-            lambda predictions: losses_and_their_gradient(loss, predictions, y, shared),
+            lambda predictions: losses_and_their_gradient(loss, predictions, y, shared, one_by_one),
             shared,
         )
     else:
         leaves = {name: view.detach().requires_grad_() for name, view in population.parameters.items()}
-        with torch.enable_grad():
-            losses = population_losses(loss, _outputs(population, leaves, x, uniform, shared), y, shared)
+        with torch.enable_grad(), _random_state_kept(population):
+            predictions = _outputs(population, leaves, x, uniform, shared, seeds)
+            losses = population_losses(loss, predictions, y, shared, one_by_one)
             by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
         computed = dict(zip(leaves, by_autograd, strict=True))
     for name, target in targets.items():
@@ -108,25 +116,50 @@ def _outputs(
     x: Tensor,
     uniform: Mapping[str, Tensor],
     shared: bool,
+    seeds: Sequence[int],
 ) -> Tensor:
-    template = population.architecture.template
     stacks = {**_tensors(population, None), **parameters}
+
+    def one(
+        member: Mapping[str, Tensor], inputs: Tensor, drawn: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        own = {f"model.{name}": t for tensors in (member, drawn) for name, t in tensors.items()}
+        found: tuple[Tensor, dict[str, Tensor]]
+        found = functional_call(population.architecture.reporting, own, (inputs,))
+        return found
+
+    # A forward pass may change its inputs, and others are yet to see them.
     if population.architecture.way == "vmap":
-        one = lambda member, inputs, drawn: functional_call(template, {**member, **drawn}, (inputs,))  # noqa: E731
         each = None if shared else 0
-        return vmap(one, in_dims=(0, each, each))(stacks, x, dict(uniform))  # type: ignore[no-any-return]
-    predictions = []
+        predictions, changed = vmap(one, in_dims=(0, each, each))(stacks, x.clone(), dict(uniform))
+        for name, stack in changed.items():
+            population.state[name].copy_(stack.detach())
+        return predictions
+    results = []
     for i in range(len(population)):
         member = {name: t[i] for name, t in stacks.items()}
         inputs, drawn = (x, uniform) if shared else (x[i], {name: t[i] for name, t in uniform.items()})
-        if inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        predictions.append(functional_call(template, {**member, **drawn}, (inputs,)))
-    return torch.stack(predictions)
+        layout = torch.channels_last if inputs.dim() == 4 else torch.preserve_format
+        inputs = inputs.clone(memory_format=layout)
+        if population.architecture.manner.draws:
+            torch.manual_seed(seeds[0 if len(seeds) == 1 else i])
+        result, changed = one(member, inputs, drawn)
+        results.append(result)
+        for name, buffer in changed.items():
+            population.state[name][i].copy_(buffer.detach())
+    return torch.stack(results)
+
+
+@contextmanager
+def _random_state_kept(population: ModelPopulation) -> Iterator[None]:
+    """Seeds set inside, for models that draw random numbers themselves, are nobody else's."""
+    devices = [population.device] if population.device.type == "cuda" else []
+    with torch.random.fork_rng(devices, enabled=population.architecture.manner.draws):
+        yield
 
 
 def losses_and_their_gradient(
-    loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True
+    loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True, one_by_one: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Losses ``[P]`` and the gradient of their sum with respect to the predictions ``[P, b, ...]``."""
     if _classifies(loss, predictions, y, shared):
@@ -142,17 +175,21 @@ def losses_and_their_gradient(
         return losses, gradient.div_(y.shape[-1]).transpose(1, 2)
     leaf = predictions.detach().requires_grad_()
     with torch.enable_grad():
-        losses = population_losses(loss, leaf, y, shared)
+        losses = population_losses(loss, leaf, y, shared, one_by_one)
         (gradient,) = torch.autograd.grad(losses.sum(), leaf)
     return losses.detach(), gradient
 
 
-def population_losses(loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True) -> Tensor:
+def population_losses(
+    loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True, one_by_one: bool = False
+) -> Tensor:
     """Losses ``[P]`` of predictions ``[P, b, ...]`` and targets ``[b, ...]`` or ``[P, b, ...]``."""
     if _classifies(loss, predictions, y, shared):
         each = F.cross_entropy(predictions.transpose(1, 2), y.expand(len(predictions), -1), reduction="none")
         return each.mean(dim=1)
-    return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y)
+    if one_by_one:
+        return torch.stack([loss(p, (y if shared else y[i]).clone()) for i, p in enumerate(predictions)])
+    return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y.clone())
 
 
 def _classifies(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> bool:
@@ -183,8 +220,6 @@ def evaluate_population(
         finite = torch.isfinite(part.weights).all(dim=1)
         for one, good in zip(predictions, finite.tolist(), strict=True):
             nan = torch.full((), float("nan"), device=one.device)
-            scores.append(
-                torch.stack([task.loss(one, split.y), task.metric(one, split.y)]) if good else nan.expand(2)
-            )
+            scores.append(torch.stack(task.scores(one, split.y)) if good else nan.expand(2))
     losses, metrics = torch.stack([score.double() for score in scores]).cpu().unbind(dim=1)
     return losses, metrics

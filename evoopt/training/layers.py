@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 # Their outputs are not kept for the backward pass, so a ReLU may overwrite them.
 _OVERWRITABLE = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d)
@@ -35,3 +35,17 @@ def prepare_layers(model: nn.Module) -> nn.Module:
 def plain_sequential(model: nn.Module) -> bool:
     """Whether a module does nothing but run its children in order."""
     return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+
+
+class Reporting(nn.Module):
+    """A model whose buffers may be assigned anew (``self.average = ...``) as it runs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The outputs, and the new buffers by name."""
+        before = dict(self.model.named_buffers())
+        outputs = self.model(x)
+        return outputs, {n: t for n, t in self.model.named_buffers() if t is not before.get(n)}

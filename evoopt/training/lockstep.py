@@ -76,8 +76,9 @@ class Lockstep:
             self._parts = self._split(batch.x if shared else batch.x[0])
         for part in self._parts:
             minibatch = batch if shared else batch.of(part.columns)
+            x, y, uniform, seeds = minibatch
             losses = losses_and_gradients(
-                part.population, self._task.loss, *minibatch, part.gradients, shared
+                part.population, self._task.loss, x, y, uniform, part.gradients, shared, seeds
             )
             if losses.dtype != self.losses.dtype:  # in mixed precision
                 losses = losses.to(self.losses.dtype)

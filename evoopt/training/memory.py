@@ -53,8 +53,8 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
     state = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     try:
-        with torch.no_grad():
-            functional_call(model.eval(), state, (x,))
+        with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
+            functional_call(model.eval(), state, (x.clone(),))
     finally:
         model.train(was_training)
         for handle in handles:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.dropout import DropoutDraws
-from evoopt.training.plan import TrainingPlan
-from evoopt.training.streams import AUGMENTATION, DROPOUT, generator, minibatches
+from evoopt.training.plan import TrainingPlan, derive_seed
+from evoopt.training.streams import AUGMENTATION, DROPOUT, OTHER_DRAWS, generator, minibatches
 
 
 class Minibatch(NamedTuple):
@@ -21,15 +21,19 @@ class Minibatch(NamedTuple):
         x: Inputs ``[b, ...]``, augmented.
         y: Targets ``[b, ...]``.
         uniform: Numbers for the dropout modules by buffer name, see `DropoutDraws`.
+        seeds: Of random numbers that a model draws itself, one for all members or one for each.
     """
 
     x: Tensor
     y: Tensor
     uniform: dict[str, Tensor]
+    seeds: tuple[int, ...] = ()
 
     def of(self, members: slice | Tensor) -> Minibatch:
         """The minibatches of some members, where each has its own."""
-        return Minibatch(self.x[members], self.y[members], {n: t[members] for n, t in self.uniform.items()})
+        seeds = self.seeds[members] if isinstance(members, slice) else [self.seeds[i] for i in members]
+        uniform = {n: t[members] for n, t in self.uniform.items()}
+        return Minibatch(self.x[members], self.y[members], uniform, tuple(seeds))
 
 
 def load_minibatches(
@@ -52,16 +56,19 @@ def load_minibatches(
     order = torch.stack([torch.cat(batches) for batches in drawn]).to(train.x.device)
     augmenting, dropping = ([generator(plan, stream) for plan in plans] for stream in (AUGMENTATION, DROPOUT))
     draws = DropoutDraws(model)
-    for index in torch.split(order[0] if shared else order, lengths, dim=-1):
+    roots = [derive_seed(plan.seed, OTHER_DRAWS) for plan in plans]
+    for step, index in enumerate(torch.split(order[0] if shared else order, lengths, dim=-1)):
+        seeds = tuple(root ^ step for root in roots)
         x, y = train.x[index], train.y[index]
         if shared:
             x = x if task.augment is None else task.augment(x, augmenting[0])
-            yield Minibatch(x, y, draws.draw(x, dropping[0]))
+            yield Minibatch(x, y, draws.draw(x, dropping[0]), seeds)
             continue
         if task.augment is not None:
             x = torch.stack([task.augment(one, source) for one, source in zip(x, augmenting, strict=True)])
         uniform = [draws.draw(one, source) for one, source in zip(x, dropping, strict=True)]
-        yield Minibatch(x, y, {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]})
+        stacks = {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]}
+        yield Minibatch(x, y, stacks, seeds)
 
 
 def scored_split(data: TaskData, plan: TrainingPlan) -> Split:

@@ -64,7 +64,8 @@ def train_phase(
 
 def _together(task: Task, train: Split, members: Members, plan: PhasePlan, one_by_one: bool) -> Tensor:
     population, given = members.population, members.population.architecture
-    architecture = Architecture.of(given.model, "loop") if one_by_one else given
+    loop = given.manner._replace(way="loop")
+    architecture = Architecture.of(given.model, loop) if one_by_one or given.way == "loop" else given
     # Ways may store kernels in different order; where they do not, these are the members' own tensors.
     before = (population.weights, members.m, members.v)
     weights, m, v = (given.layout.rows_in(architecture.layout, rows) for rows in before)
@@ -87,22 +88,23 @@ def _reference(task: Task, train: Split, members: Members, plan: PhasePlan) -> T
     losses = torch.empty(plan.steps, len(members), dtype=population.weights.dtype)
     for i in range(len(members)):
         model = with_given_dropout(population.member(i)).to(population.device)
-        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        parameters: dict[str, Tensor] = dict(model.named_parameters())
         rows = {"exp_avg": members.m[i : i + 1], "exp_avg_sq": members.v[i : i + 1]}
         moments = {kind: {n: t[0] for n, t in layout.views(row).items()} for kind, row in rows.items()}
         one = plan.single(plan.seeds[0] if plan.shared else plan.seeds[i])
         optimizer = reference_optimizer(model, members.rules[i], one.total_steps)
         if members.steps[i]:
-            _go_on(optimizer, tensors, moments, members.steps[i])
+            _go_on(optimizer, parameters, moments, members.steps[i])
         curve: list[float] = []
         plain_loop(task.loss, model, optimizer, load_minibatches(task, train, [one], model), curve)
         losses[:, i] = torch.tensor(curve, dtype=losses.dtype)
         with torch.no_grad():
+            tensors = {**parameters, **dict(model.named_buffers())}
             for name, stack in {**population.parameters, **population.state}.items():
                 stack[i].copy_(tensors[name])
             for kind, views in moments.items():
                 for name, view in views.items():
-                    view.copy_(optimizer.state[tensors[name]].get(kind, torch.zeros(())))
+                    view.copy_(optimizer.state[parameters[name]].get(kind, torch.zeros(())))
     return losses
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from evoopt.errors import EvooptError
 from evoopt.tasks.task import Task
 from evoopt.training.dropout import dropouts, with_given_dropout
 from evoopt.training.flat import FlatLayout
-from evoopt.training.layers import prepare_layers
+from evoopt.training.layers import Reporting, prepare_layers
 from evoopt.training.stacked import Layer, stackable, stacked_layers
 from evoopt.training.streams import initial_model
 from evoopt.training.weights_file import load_stack, save_stack
@@ -24,6 +24,20 @@ from evoopt.training.weights_file import load_stack, save_stack
 Way = Literal["stacked", "vmap", "loop"]
 """How a forward pass runs: ``stacked`` layer by layer over all members (`nn.Sequential` of common layers),
 ``vmap`` over any model, ``loop`` one member after another."""
+
+
+class Manner(NamedTuple):
+    """How models of one architecture run; `evoopt.training.trial_run` finds out.
+
+    Attributes:
+        way: How a forward pass runs.
+        loss_by_member: Whether the loss is asked about one member after another, because vmap cannot run it.
+        draws: Whether the models draw random numbers besides those that are given to dropout modules.
+    """
+
+    way: Way
+    loss_by_member: bool = False
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,30 +48,42 @@ class Architecture:
         model: The original model; members taken out are copies of it.
         template: The same, rewritten for given dropout and speed; called with other tensors than its own.
         layout: Where each trained parameter lies in a row of weights.
-        way: How forward passes run.
+        manner: How models run.
     """
 
     model: nn.Module
     template: nn.Module
     layout: FlatLayout
-    way: Way
+    manner: Manner
 
     @classmethod
-    def of(cls, model: nn.Module, way: Way | Literal["auto"] = "auto") -> Architecture:
+    def of(cls, model: nn.Module, manner: Manner | Way | Literal["auto"] = "auto") -> Architecture:
         """Take a model's architecture; ``auto`` chooses ``stacked`` where it can, else ``vmap``.
 
         Raises:
-            EvooptError: ``stacked`` is asked for and impossible, or a module's randomness cannot be shared.
+            EvooptError: ``stacked`` is asked for and impossible.
         """
         model = copy.deepcopy(model).cpu()
         template = prepare_layers(with_given_dropout(copy.deepcopy(model))).train()
-        if way == "auto":
-            way = "stacked" if stackable(template) else "vmap"
-        elif way == "stacked" and not stackable(template):
+        if manner == "auto":
+            manner = "stacked" if stackable(template) else "vmap"
+        manner = Manner(manner) if isinstance(manner, str) else manner
+        if manner.way == "stacked" and not stackable(template):
             raise EvooptError("way 'stacked' needs an nn.Sequential of common layers; use 'vmap' or 'auto'")
         convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
         shapes = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
-        return cls(model, template, FlatLayout(shapes, channels_last=way == "loop" and convolves), way)
+        layout = FlatLayout(shapes, channels_last=manner.way == "loop" and convolves)
+        return cls(model, template, layout, manner)
+
+    @property
+    def way(self) -> Way:
+        """How a forward pass runs."""
+        return self.manner.way
+
+    @cached_property
+    def reporting(self) -> Reporting:
+        """The template, which also tells of buffers that were assigned anew."""
+        return Reporting(self.template)
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -97,7 +123,9 @@ class ModelPopulation:
         self._viewed = weights, self.parameters
 
     @classmethod
-    def from_models(cls, models: Sequence[nn.Module], way: Way | Literal["auto"] = "auto") -> ModelPopulation:
+    def from_models(
+        cls, models: Sequence[nn.Module], way: Manner | Way | Literal["auto"] = "auto"
+    ) -> ModelPopulation:
         """Stack copies of models of one architecture, on the first one's device.
 
         Raises:
@@ -112,7 +140,9 @@ class ModelPopulation:
         return population.to(tensors[0].device) if tensors else population
 
     @classmethod
-    def from_model(cls, model: nn.Module, size: int, way: Way | Literal["auto"] = "auto") -> ModelPopulation:
+    def from_model(
+        cls, model: nn.Module, size: int, way: Manner | Way | Literal["auto"] = "auto"
+    ) -> ModelPopulation:
         """``size`` copies of one model."""
         return cls.from_models([model], way)[[0] * size]
 

@@ -173,19 +173,22 @@ def plain_loop(
         Diverged: See ``max_loss``; or a RuntimeError in the optimizer's step.
     """
     model.train()
-    for batch in batches:
-        give(model, batch.uniform)
-        batch_loss = loss(model(batch.x), batch.y)
-        value = float(batch_loss.detach())
-        if max_loss is not None and not value <= max_loss:
-            raise Diverged(bad_loss(value, len(losses)))
-        optimizer.zero_grad()
-        batch_loss.backward()  # type: ignore[no-untyped-call]
-        try:
-            optimizer.step()
-        except RuntimeError as error:
-            raise Diverged(f"optimizer step failed: {describe(error)}") from error
-        losses.append(value)
+    with torch.random.fork_rng(cuda_devices(model)):
+        for batch in batches:
+            give(model, batch.uniform)
+            if batch.seeds:
+                torch.manual_seed(batch.seeds[0])
+            batch_loss = loss(model(batch.x), batch.y)
+            value = float(batch_loss.detach())
+            if max_loss is not None and not value <= max_loss:
+                raise Diverged(bad_loss(value, len(losses)))
+            optimizer.zero_grad()
+            batch_loss.backward()  # type: ignore[no-untyped-call]
+            try:
+                optimizer.step()
+            except RuntimeError as error:
+                raise Diverged(f"optimizer step failed: {describe(error)}") from error
+            losses.append(value)
 
 
 @torch.no_grad()
@@ -194,8 +197,16 @@ def evaluate(task: Task, model: nn.Module, split: Split) -> tuple[float, float]:
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         return math.nan, math.nan
     model.eval()
-    outputs = torch.cat([model(x) for x in torch.split(split.x, EVALUATION_BATCH)])
-    return float(task.loss(outputs, split.y)), float(task.metric(outputs, split.y))
+    with torch.random.fork_rng(cuda_devices(model)):
+        torch.manual_seed(0)
+        outputs = torch.cat([model(x.clone()) for x in torch.split(split.x, EVALUATION_BATCH)])
+        loss, metric = task.scores(outputs, split.y)
+    return float(loss), float(metric)
+
+
+def cuda_devices(model: nn.Module) -> list[torch.device]:
+    """The CUDA devices that a model is on, whose random state is to be kept beside the CPU's."""
+    return [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
 
 
 def bad_loss(value: float, step: int) -> str:

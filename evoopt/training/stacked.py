@@ -119,7 +119,8 @@ def _own(layer: Layer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _examples_last(x: Tensor, shared: bool) -> Tensor:
-    return (x.movedim(0, -1).unsqueeze(0) if shared else x.movedim(1, -1)).contiguous()
+    a = (x.movedim(0, -1).unsqueeze(0) if shared else x.movedim(1, -1)).contiguous()
+    return a.clone() if a.data_ptr() == x.data_ptr() else a  # a layer may work in place
 
 
 def _walk(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -54,9 +54,9 @@ def followed_by(rule: Rule, layer: nn.Module) -> Rule | None:
 
 
 def _linear(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool = False) -> tuple[Tensor, Back]:
+    if a.dim() > 3:
+        return _linear_on_sequences(layer, tensors, a, relu)
     weight, bias = tensors["weight"], tensors.get("bias")
-    if a.dim() != 3:
-        raise NotImplementedError("linear layers on inputs with more than one feature dimension")
     if not linear.suits(a, weight):
         return _linear_by_torch(weight, bias, a, relu)
     out = linear.forward(a, weight, bias, relu)
@@ -73,6 +73,25 @@ def _linear(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool = False) -
 
 def _linear_relu(layer: nn.Linear, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     return _linear(layer, tensors, a, relu=True)
+
+
+def _linear_on_sequences(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool) -> tuple[Tensor, Back]:
+    """Every place of ``[P, *places, features, b]`` is an example of its own."""
+    places = a.shape[1:-2]
+
+    def as_examples(t: Tensor) -> Tensor:
+        return t.movedim(-2, 1).flatten(2)
+
+    def as_sequences(t: Tensor) -> Tensor:
+        return t.view(*t.shape[:2], *places, a.shape[-1]).movedim(1, -2)
+
+    out, undo = _linear(layer, tensors, as_examples(a), relu)
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        flowing, gradients = undo(as_examples(grad), wanted)
+        return None if flowing is None else as_sequences(flowing), gradients
+
+    return as_sequences(out), back
 
 
 def _linear_by_torch(weight: Tensor, bias: Tensor | None, a: Tensor, relu: bool) -> tuple[Tensor, Back]:
@@ -133,7 +152,8 @@ def _dropout(layer: GivenDropout, tensors: Tensors, a: Tensor) -> tuple[Tensor, 
 
 
 def _elementwise(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    return _by_autograd(layer, {"": a})
+    in_place = getattr(layer, "inplace", False)  # which autograd does not let happen to a leaf
+    return _by_autograd((lambda leaf: layer(leaf.clone())) if in_place else layer, {"": a})
 
 
 def _pooling(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:

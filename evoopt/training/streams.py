@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from evoopt.tasks.task import Task
 from evoopt.training.plan import TrainingPlan, derive_seed
 
-_MINIBATCHES, AUGMENTATION, DROPOUT = 1, 2, 3
+_MINIBATCHES, AUGMENTATION, DROPOUT, OTHER_DRAWS = 1, 2, 3, 4
 
 
 def initial_model(task: Task, seed: int) -> nn.Module:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,7 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, **facts:
 
     Args:
         path: The file.
-        tensors: On the CPU and contiguous.
+        tensors: On the CPU. Some may share memory, such as a weight with two names: each is written.
         kind: What the file is, for `read_tensors`.
         facts: Further metadata.
 
@@ -34,7 +35,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, **facts:
     try:
         # One entry, because safetensors writes several in an order that differs from process to process.
         about = json.dumps({"kind": kind, "version": 1, **facts}, sort_keys=True)
-        save_file(dict(tensors), part, metadata={"evoopt": about})
+        own = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+        save_file(own, part, metadata={"evoopt": about})
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -67,14 +67,17 @@ FAULTS = {
         a_task(load=with_parts(train=Split(torch.rand(6, 4), torch.full((6, 3), float("nan"))))),
         "the training part has targets that are NaN",
     ),
-    "model raises": (a_task(make_model=raising), "its model, loss or metric fails on its own data: KeyError"),
+    "model raises": (
+        a_task(make_model=raising),
+        "making the model raised KeyError: 'line one",
+    ),
     "model of another width": (
         a_task(make_model=lambda: models.MLP(7, 3)),
-        "fails on its own data: RuntimeError",
+        "the training part does not fit the model: module '1' (Linear) fails: RuntimeError",
     ),
-    "metric raises": (a_task(metric=raising), "fails on its own data: KeyError"),
-    "loss per example": (a_task(loss=per_example), "its loss must be a 0-dim tensor, found shape (2,)"),
-    "metric is no tensor": (a_task(metric=scalar_as_float), "its metric must be a 0-dim tensor, found float"),
+    "metric raises": (a_task(metric=raising), "the training part: the metric fails on outputs [4, 3] and"),
+    "loss per example": (a_task(loss=per_example), "the loss must be a 0-dim tensor, found shape (4,)"),
+    "metric is no tensor": (a_task(metric=scalar_as_float), "the metric must be a 0-dim tensor, found float"),
     "too many classes": (
         a_task(load=with_parts(validation=part(classes=5))),
         "the validation part has classes 0 to 4, but its model has 3 outputs",

@@ -126,14 +126,6 @@ def test_models_of_different_architectures_are_refused() -> None:
         ModelPopulation.from_models([])
 
 
-@pytest.mark.parametrize(
-    "layer", [nn.AlphaDropout(0.1), nn.RReLU(), nn.MultiheadAttention(4, 2, dropout=0.1)]
-)
-def test_modules_with_randomness_of_their_own_are_refused(layer: nn.Module) -> None:
-    with pytest.raises(EvooptError, match=r"use nn\.Dropout"):
-        ModelPopulation.from_models([nn.Sequential(nn.Linear(4, 4), layer)])
-
-
 def test_stacked_forward_is_refused_for_models_it_does_not_know() -> None:
     with pytest.raises(EvooptError, match=r"needs an nn\.Sequential"):
         ModelPopulation.from_models([Residual()], "stacked")

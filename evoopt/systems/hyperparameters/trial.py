@@ -18,6 +18,7 @@ from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, train_phase
 from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
+from evoopt.training.trial_run import find_manner
 
 Merit = Literal["error", "loss", "perplexity", "steps", "seconds"]
 
@@ -111,7 +112,8 @@ def run_trials(
     Raises:
         EvooptError: A value that does not fit.
     """
-    population = ModelPopulation.from_models(models)
+    manner = find_manner(task, train, models[:2], plan.batch_size)
+    population = ModelPopulation.from_models(models, manner)
     members = Members.fresh(population, [update_rule({}, plan.optimizer)] * len(models))
     set_hyperparameters(members, values, plan.optimizer)
     if plan.target is not None and plan.fom in ("steps", "seconds"):

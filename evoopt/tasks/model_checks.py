@@ -1,0 +1,95 @@
+"""A person's own model, looked at before anything is trained: what is wrong with it comes in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError
+from evoopt.tasks.files import one_line
+
+
+def fresh_model(make_model: Callable[[], nn.Module]) -> nn.Module:
+    """A model that can be made anew any number of times; torch's global random state stays.
+
+    Raises:
+        EvooptError: No model, one that cannot be trained, or not a new one at each call.
+    """
+    with torch.random.fork_rng(devices=[]):
+        models = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            try:
+                models.append(make_model())
+            except Exception as error:  # a person's own code
+                raise EvooptError(f"making the model raised {one_line(error)}") from error
+    model, again = models
+    if not isinstance(model, nn.Module):
+        raise EvooptError(f"the function that makes the model returned {type(model).__name__}, no nn.Module")
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(map(nn.parameter.is_lazy, tensors)):
+        raise EvooptError("the model has lazy modules: run it once on an example where it is made")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise EvooptError("the model has no parameter that is trained (requires_grad)")
+    seen = {t.data_ptr() for t in tensors if t.numel()}
+    others = [*again.parameters(), *again.buffers()]
+    if model is again or any(t.data_ptr() in seen for t in others if t.numel()):
+        raise EvooptError(
+            "making a model twice gave the same weights in memory, so one training would change the start of "
+            "the next; build the model, or copy.deepcopy it, inside the function that makes it"
+        )
+    if not all(torch.equal(a, b) for a, b in zip(tensors, others, strict=False) if not a.is_meta):
+        raise EvooptError(
+            "the model's initial weights do not follow from torch.manual_seed; initialise them with torch's "
+            "random numbers, not with numpy's or random's"
+        )
+    return model
+
+
+def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's outputs on a copy of some inputs, without gradients.
+
+    Raises:
+        EvooptError: The model fails; the message names the module that does. Or it returns no tensor.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            outputs = model(x.clone())
+    except Exception as error:  # a person's own code
+        raise EvooptError(f"{failing_module(model, x)} fails: {one_line(error)}") from error
+    if not isinstance(outputs, Tensor):
+        raise EvooptError(
+            f"the model returns a {type(outputs).__name__}, but populations need one tensor: return the "
+            "part that the loss is about"
+        )
+    if outputs.ndim == 0 or len(outputs) != len(x):
+        raise EvooptError(f"the model maps {len(x)} inputs to outputs of shape {tuple(outputs.shape)}")
+    return outputs
+
+
+def failing_module(model: nn.Module, x: Tensor) -> str:
+    """The innermost module that was running when a forward pass on some inputs raised, in words."""
+    running: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: running.append(name)
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    handles = []
+    for name, module in model.named_modules():
+        what = f"{f'module {name!r}' if name else 'the model'} ({type(module).__name__})"
+        handles += [module.register_forward_pre_hook(enter(what)), module.register_forward_hook(leave)]
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model(x.clone())
+    except Exception:
+        pass  # it is known to
+    finally:
+        for handle in handles:
+            handle.remove()
+    return running[-1] if running else f"the model ({type(model).__name__})"

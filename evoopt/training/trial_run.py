@@ -1,0 +1,227 @@
+"""How a person's own models run in a population, found by running two of them on a few examples.
+
+Every way is compared with a plain loop; the first that gives its numbers is taken. So whatever a plain loop
+trains is trained right, and what cannot be is refused before any work is done.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError
+from evoopt.tasks.files import one_line
+from evoopt.tasks.model_checks import failing_module
+from evoopt.tasks.task import Split, Task
+from evoopt.training.dropout import DropoutDraws, give, with_given_dropout
+from evoopt.training.forward import evaluate_population, losses_and_gradients, outputs
+from evoopt.training.population import Architecture, Manner, ModelPopulation, Way
+from evoopt.training.sequential import cuda_devices, evaluate
+
+_EXAMPLES, _SEEDS = 4, (11, 12)
+
+Numbers = dict[str, list[Tensor]]
+"""What a run gives, by kind: losses, gradients, parameters and buffers after it, outputs and scores."""
+
+
+def find_manner(
+    task: Task,
+    train: Split,
+    models: Sequence[nn.Module],
+    batch_size: int,
+    way: Way | Literal["auto"] = "auto",
+) -> Manner:
+    """Find how models of one architecture run; torch's global random state stays.
+
+    Args:
+        task: Gives loss and metric.
+        train: Training split, of the models' device and dtype; some of its examples are used.
+        models: Some models of different seeds, which stay as they are.
+        batch_size: No more examples are used, because layers may need more than one.
+        way: Which to take; ``auto`` prefers ``stacked`` to ``vmap`` to ``loop``.
+
+    Returns:
+        The first manner in which losses, gradients, buffers and scores are those of a plain loop.
+
+    Raises:
+        EvooptError: A model or loss that a plain loop cannot train or cannot repeat, or no such manner.
+    """
+    batches = _batches(train, batch_size)
+    try:
+        plain = [_PlainRun(task, model, batches) for model in models]
+    except EvooptError:
+        raise
+    except Exception as error:  # a person's own code
+        where = failing_module(with_given_dropout(copy.deepcopy(models[0])).train(), batches[0].x)
+        raise EvooptError(f"task {task.name!r}: {where} cannot be trained: {one_line(error)}") from error
+    reason = ""
+    for manner in _manners(models[0], way, any(run.draws for run in plain)):
+        try:
+            found = _in_population(task, models, batches, manner)
+        except Exception as error:  # vmap has many words for what it cannot do
+            reason = one_line(error)
+            continue
+        wrong = {kind for run, own in zip(plain, found, strict=True) for kind in _differing(run.numbers, own)}
+        if not wrong:
+            return manner
+        reason = f"its {', '.join(sorted(wrong))} are others there than alone"
+    raise EvooptError(
+        f"task {task.name!r}: its model cannot run in a population, where one module runs with the "
+        f"parameters and buffers of many and keeps nothing else: {reason}"
+    )
+
+
+def _manners(model: nn.Module, way: Way | Literal["auto"], draws: bool) -> Iterator[Manner]:
+    ways: tuple[Way, ...] = ("stacked", "vmap", "loop")
+    ways = ways[ways.index(Architecture.of(model, way).way) :]
+    for one in ways:
+        if one == "loop" or not draws:
+            yield Manner(one, draws=draws)
+            yield Manner(one, loss_by_member=True, draws=draws)
+
+
+class _PlainRun:
+    """Two steps, without an update, and an evaluation of one model, as anybody would write them.
+
+    Attributes:
+        numbers: What came of it.
+        draws: Whether the model or its loss drew torch's random numbers.
+    """
+
+    def __init__(self, task: Task, model: nn.Module, batches: Sequence[Split]) -> None:
+        self._task, self._batches, self._names = task, batches, _names(model)
+        self.draws = False
+        model = with_given_dropout(copy.deepcopy(model))
+        state = {name: t.clone() for name, t in self._tensors(model).items()}
+        others = _other_random_states()
+        self.numbers = self._run(model)
+        with torch.no_grad():
+            for name, tensor in self._tensors(model).items():
+                tensor.copy_(state[name])
+        if _differing(self.numbers, self._run(model)) or others != _other_random_states():
+            raise EvooptError(
+                f"task {task.name!r}: its model or loss does not repeat itself from the same weights and "
+                "torch seed: it uses random numbers of numpy or random (use torch's), or keeps something "
+                "outside of parameters and buffers"
+            )
+
+    def _run(self, model: nn.Module) -> Numbers:
+        numbers = _nothing()
+        with torch.random.fork_rng(cuda_devices(model)):
+            for seed, batch, uniform in _given(model, self._batches):
+                give(model, uniform)
+                loss = self._noticing(seed, self._loss, model, batch)
+                trained = [p for p in model.parameters() if p.requires_grad]
+                gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+                pairs = zip(trained, gradients, strict=True)
+                numbers["losses"].append(loss.detach())
+                numbers["gradients"] += [torch.zeros_like(p) if g is None else g for p, g in pairs]
+            numbers["parameters and buffers"] = [t.clone() for t in self._tensors(model).values()]
+            with torch.no_grad():
+                x = self._batches[0].x.clone()
+                numbers["outputs"].append(self._noticing(0, model.eval(), x))
+        score, _ = evaluate(self._task, model, self._batches[0])
+        numbers["scores"].append(torch.tensor(score, dtype=torch.float64))
+        return numbers
+
+    def _loss(self, model: nn.Module, batch: Split) -> Tensor:
+        return self._task.loss(model(batch.x.clone()), batch.y.clone())
+
+    def _noticing(self, seed: int, run: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        torch.manual_seed(seed)
+        before = _torch_random_states()
+        result = run(*arguments)
+        self.draws |= before != _torch_random_states()
+        return result
+
+    def _tensors(self, model: nn.Module) -> dict[str, Tensor]:
+        named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        return {name: named[name].detach() for name in self._names}
+
+
+def _in_population(
+    task: Task, models: Sequence[nn.Module], batches: Sequence[Split], manner: Manner
+) -> list[Numbers]:
+    """The same numbers for each model, from a population of all."""
+    population = ModelPopulation.from_models(models, manner)
+    numbers = [_nothing() for _ in models]
+    given = _given(with_given_dropout(copy.deepcopy(models[0])), batches)
+    # One by one as an engine does it: what a loss draws comes after what its model drew.
+    size = 1 if manner.way == "loop" else len(models)
+    for shared, (seed, batch, uniform) in zip((True, False), given, strict=True):
+        for start in range(0, len(models), size):
+            part = population.part(start, start + size)
+            x, y, drawn = batch.x, batch.y, uniform
+            if not shared:
+                x, y = (t.expand(size, *t.shape) for t in (x, y))
+                drawn = {name: t.expand(size, *t.shape) for name, t in uniform.items()}
+            gradients = torch.zeros_like(part.weights)
+            losses = losses_and_gradients(part, task.loss, x, y, drawn, gradients, shared, (seed,))
+            for k in range(size):
+                numbers[start + k]["losses"].append(losses[k])
+                numbers[start + k]["gradients"] += [v[k] for v in part.views(gradients).values()]
+    for k, own in enumerate(numbers):
+        stacks = {**population.parameters, **population.state}
+        own["parameters and buffers"] = [stacks[name][k].clone() for name in _names(models[k])]
+    predictions = outputs(population, batches[0].x)
+    scores, _ = evaluate_population(population, task, batches[0])
+    for own, prediction, score in zip(numbers, predictions, scores, strict=True):
+        own["outputs"].append(prediction)
+        own["scores"].append(score)
+    return numbers
+
+
+def _batches(train: Split, batch_size: int) -> list[Split]:
+    size = min(_EXAMPLES, batch_size, len(train))
+    second = size if len(train) >= 2 * size else 0
+    return [train.part(slice(start, start + size)) for start in (0, second)]
+
+
+def _given(model: nn.Module, batches: Sequence[Split]) -> Iterator[tuple[int, Split, dict[str, Tensor]]]:
+    draws = DropoutDraws(model.train())
+    for seed, batch in zip(_SEEDS, batches, strict=True):
+        yield seed, batch, draws.draw(batch.x, torch.Generator().manual_seed(seed))
+
+
+def _nothing() -> Numbers:
+    return {kind: [] for kind in ("losses", "gradients", "parameters and buffers", "outputs", "scores")}
+
+
+def _names(model: nn.Module) -> list[str]:
+    return [*dict(model.named_parameters()), *dict(model.named_buffers())]
+
+
+def _differing(numbers: Numbers, others: Numbers) -> list[str]:
+    """Kinds of numbers that differ by more than rounding."""
+    return [kind for kind in numbers if not _close(numbers[kind], others[kind])]
+
+
+def _close(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    if [t.shape for t in some] != [t.shape for t in others]:
+        return False
+    if not some:
+        return True
+    a, b = (torch.cat([t.detach().double().cpu().flatten() for t in ts]) for ts in (some, others))
+    finite = a[torch.isfinite(a)].abs()
+    scale = float(finite.max()) if finite.numel() else 1.0
+    floating = [torch.finfo(t.dtype).eps for t in some if t.is_floating_point()]
+    tolerance = max(floating, default=0.0) ** 0.5
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+
+
+def _torch_random_states() -> list[bytes]:
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    return [state.numpy().tobytes() for state in states]
+
+
+def _other_random_states() -> tuple[Any, ...]:
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 (what others may have used)
+    return random.getstate(), np.asarray(keys).tobytes(), position
