@@ -92,12 +92,14 @@ def pickled(index: int, chunk: Any) -> bytes | ChunkResult:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and the first line of its message."""
+    """An exception's type and the first line of its message; the message alone of an error of our own."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:
         lines = []
-    reason = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    reason = ": ".join([type(error).__name__, *(line.strip() for line in lines[:1])])
+    if lines and isinstance(error, EvooptError):
+        reason = lines[0].strip()
     return reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 3] + "..."
 
 

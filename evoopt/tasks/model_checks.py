@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,10 @@ def fresh_model(make_model: Callable[[], nn.Module]) -> nn.Module:
     tensors = [*model.parameters(), *model.buffers()]
     if any(map(nn.parameter.is_lazy, tensors)):
         raise EvooptError("the model has lazy modules: run it once on an example where it is made")
+    try:
+        copy.deepcopy(model)
+    except Exception as error:  # torch.nn.utils.weight_norm for one, whose weights are no leaves
+        raise EvooptError(f"the model cannot be copied: {one_line(error)}") from error
     if not any(p.requires_grad for p in model.parameters()):
         raise EvooptError("the model has no parameter that is trained (requires_grad)")
     seen = {t.data_ptr() for t in tensors if t.numel()}

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from evoopt.training.streams import own_draws
+
 _BATCH_AND_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -114,9 +116,8 @@ def _needed_shapes(
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     for _, module in modules:
         module.dry_run, module.wanted = True, []
-    devices = [x.device] if x.is_cuda else []
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices):
+        with torch.no_grad(), own_draws(x.device):
             torch.func.functional_call(model, buffers, (x.clone(),))  # leaves BatchNorm's own buffers alone
     finally:
         for _, module in modules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from evoopt.tasks.task import Split, Task
 from evoopt.training.native import cross_entropy
 from evoopt.training.population import ModelPopulation
 from evoopt.training.stacked import stacked_forward, stacked_gradients
+from evoopt.training.streams import own_draws, seed_draws
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -42,7 +44,7 @@ def outputs(
     with torch.no_grad():
         if population.architecture.way == "stacked":
             return stacked_forward(population.architecture.layers, _tensors(population, uniform), x, shared)
-        with _random_state_kept(population):
+        with own_draws(population.device, population.architecture.manner.draws), _quiet():
             return _outputs(population, population.parameters, x, uniform or {}, shared, _AT_EVALUATION)
 
 
@@ -86,7 +88,8 @@ def losses_and_gradients(
         )
     else:
         leaves = {name: view.detach().requires_grad_() for name, view in population.parameters.items()}
-        with torch.enable_grad(), _random_state_kept(population):
+        draws = population.architecture.manner.draws
+        with torch.enable_grad(), own_draws(population.device, draws), _quiet():
             predictions = _outputs(population, leaves, x, uniform, shared, seeds)
             losses = population_losses(loss, predictions, y, shared, one_by_one)
             by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
@@ -98,6 +101,14 @@ def losses_and_gradients(
         elif gradient is not target:
             target.copy_(gradient)
     return losses.detach()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """vmap warns of every operation that it runs member by member, which nobody here can change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
 
 
 def _set_mode(population: ModelPopulation, training: bool) -> None:
@@ -142,20 +153,12 @@ def _outputs(
         layout = torch.channels_last if inputs.dim() == 4 else torch.preserve_format
         inputs = inputs.clone(memory_format=layout)
         if population.architecture.manner.draws:
-            torch.manual_seed(seeds[0 if len(seeds) == 1 else i])
+            seed_draws(seeds[0 if len(seeds) == 1 else i], population.device)
         result, changed = one(member, inputs, drawn)
         results.append(result)
         for name, buffer in changed.items():
             population.state[name][i].copy_(buffer.detach())
     return torch.stack(results)
-
-
-@contextmanager
-def _random_state_kept(population: ModelPopulation) -> Iterator[None]:
-    """Seeds set inside, for models that draw random numbers themselves, are nobody else's."""
-    devices = [population.device] if population.device.type == "cuda" else []
-    with torch.random.fork_rng(devices, enabled=population.architecture.manner.draws):
-        yield
 
 
 def losses_and_their_gradient(
@@ -189,7 +192,8 @@ def population_losses(
         return each.mean(dim=1)
     if one_by_one:
         return torch.stack([loss(p, (y if shared else y[i]).clone()) for i, p in enumerate(predictions)])
-    return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y.clone())
+    with _quiet():
+        return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y.clone())
 
 
 def _classifies(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> bool:

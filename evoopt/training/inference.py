@@ -45,7 +45,12 @@ class Inference:
         self._dtype = next(iter(self._parameters.values())).dtype
         self._model, self._columns = _prepared(model, x)
         size = batch_size(model, x)
-        self._batches = [_channels_last(batch) for batch in torch.split(x, size)]
+        self._batches = [_channels_last(batch) for batch in torch.split(x.clone(), size)]
+        example = x[:1].clone() if self._columns is None else self._columns(x[:1])
+        with torch.no_grad():
+            version = example._version
+            self._model(example)
+            self._in_place = example._version != version
 
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> Tensor:
@@ -65,9 +70,9 @@ class Inference:
             for weights, outputs in zip(members, results, strict=True):
                 for name, weight in weights.items():
                     self._parameters[name].data = weight
-                outputs.append(self._model(inputs))
+                outputs.append(self._model(inputs.clone() if self._in_place else inputs))
             if inputs._version != version:
-                raise EvooptError("the model changes its inputs in place; have its forward() work on a copy")
+                raise EvooptError("the model sometimes changes its inputs in place; have it work on a copy")
         return torch.stack([torch.cat(outputs) for outputs in results])
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
+from evoopt.training.streams import own_draws
+
 # Smaller groups pay more overhead per member, larger ones leave the cache: measured, with a flat optimum.
 _CPU_BYTES = 24 * 2**20
 _STATE_BYTES = 8 * 2**20
@@ -53,7 +55,7 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
     state = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     try:
-        with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
+        with torch.no_grad(), own_draws(x.device):
             functional_call(model.eval(), state, (x.clone(),))
     finally:
         model.train(was_training)

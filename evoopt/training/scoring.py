@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, unknown_name
+from evoopt.tasks.files import one_line
 from evoopt.tasks.task import Split, accuracy
 from evoopt.training.forward import outputs
 from evoopt.training.inference import Inference
 from evoopt.training.memory import members_at_once
-from evoopt.training.population import ModelPopulation
+from evoopt.training.population import Architecture, ModelPopulation
+from evoopt.training.trial_run import find_scoring_way
 
 Fitness = Callable[[Tensor, Tensor], Tensor | float]
 """Maps a network's outputs ``[n, ...]`` and targets ``[n, ...]`` to a number, higher is better. Nothing is
@@ -74,24 +76,34 @@ class Scorer:
         self.outputs: Callable[[Tensor], Tensor]
         self._fitness = get_fitness(fitness)
         self._examples = examples.to(device)
-        one = ModelPopulation.from_model(model, 1)
         if torch.device(device).type == "cpu":
-            self.outputs = Inference(model, one.architecture.layout, examples.x)
+            layout = Architecture.of(model).layout
+            self.outputs = Inference(model, layout, examples.x)
             self._at_once = _CPU_ROWS
         else:
             x = self._examples.x
-            self.outputs = SideBySide(one.to(device), x)
+            on_device = copy.deepcopy(model).to(device)
+            way = find_scoring_way(on_device, x)
+            self.outputs = SideBySide(ModelPopulation.from_model(on_device, 1, way), x)
             self._at_once = members_at_once(copy.deepcopy(model).to(device), x[:_BATCH])
 
     def __call__(self, rows: Tensor) -> list[float]:
-        """Fitness of rows of weights ``[P, D]``; NaN where the outputs or the fitness are not finite."""
+        """Fitness of rows of weights ``[P, D]``; NaN where the outputs or the fitness are not finite.
+
+        Raises:
+            EvooptError: The fitness fails.
+        """
         return [self._score(one) for part in torch.split(rows, self._at_once) for one in self.outputs(part)]
 
     @torch.no_grad()
     def _score(self, outputs: Tensor) -> float:
         if not bool(torch.isfinite(outputs).all()):
             return math.nan
-        value = float(self._fitness(outputs, self._examples.y))
+        try:
+            value = float(self._fitness(outputs.clone(), self._examples.y.clone()))
+        except Exception as error:  # a person's own function
+            shapes = f"outputs {list(outputs.shape)} and targets {list(self._examples.y.shape)}"
+            raise EvooptError(f"the fitness fails on {shapes}: {one_line(error)}") from error
         return value if math.isfinite(value) else math.nan
 
 

@@ -20,7 +20,7 @@ from evoopt.training.forward import Loss
 from evoopt.training.halving import STOPPED, better_half
 from evoopt.training.minibatches import Minibatch, load_minibatches, scored_split
 from evoopt.training.plan import Outcome, TrainingPlan, TrainingResult
-from evoopt.training.streams import initial_model
+from evoopt.training.streams import initial_model, own_draws, seed_draws
 
 EVALUATION_BATCH = 1000
 NOT_FINITE = "weights or outputs not finite at evaluation"
@@ -173,11 +173,11 @@ def plain_loop(
         Diverged: See ``max_loss``; or a RuntimeError in the optimizer's step.
     """
     model.train()
-    with torch.random.fork_rng(cuda_devices(model)):
+    with own_draws(device := _device(model)):
         for batch in batches:
             give(model, batch.uniform)
             if batch.seeds:
-                torch.manual_seed(batch.seeds[0])
+                seed_draws(batch.seeds[0], device)
             batch_loss = loss(model(batch.x), batch.y)
             value = float(batch_loss.detach())
             if max_loss is not None and not value <= max_loss:
@@ -197,16 +197,15 @@ def evaluate(task: Task, model: nn.Module, split: Split) -> tuple[float, float]:
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         return math.nan, math.nan
     model.eval()
-    with torch.random.fork_rng(cuda_devices(model)):
-        torch.manual_seed(0)
+    with own_draws(split.x.device):
+        seed_draws(0, split.x.device)
         outputs = torch.cat([model(x.clone()) for x in torch.split(split.x, EVALUATION_BATCH)])
         loss, metric = task.scores(outputs, split.y)
     return float(loss), float(metric)
 
 
-def cuda_devices(model: nn.Module) -> list[torch.device]:
-    """The CUDA devices that a model is on, whose random state is to be kept beside the CPU's."""
-    return [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def bad_loss(value: float, step: int) -> str:

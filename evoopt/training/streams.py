@@ -7,6 +7,9 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +44,21 @@ def minibatches(examples: int, plan: TrainingPlan) -> list[Tensor]:
         epoch = torch.split(torch.randperm(examples, generator=drawing), size)
         batches.extend(epoch[:-1] if plan.drop_last and len(epoch[-1]) < size else epoch)
     return batches[: plan.steps]
+
+
+@contextmanager
+def own_draws(device: torch.device, enabled: bool = True) -> Iterator[None]:
+    """What is drawn inside from torch's global random states, on the CPU and a device, leaves them alone."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=enabled):
+        yield
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Set torch's global random states to a seed, for less than the millisecond of `torch.manual_seed`."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def generator(plan: TrainingPlan, stream: int) -> torch.Generator:

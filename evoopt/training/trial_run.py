@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import one_line
-from evoopt.tasks.model_checks import failing_module
+from evoopt.tasks.model_checks import failing_module, outputs_of
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import DropoutDraws, give, with_given_dropout
 from evoopt.training.forward import evaluate_population, losses_and_gradients, outputs
 from evoopt.training.population import Architecture, Manner, ModelPopulation, Way
-from evoopt.training.sequential import cuda_devices, evaluate
+from evoopt.training.sequential import evaluate
+from evoopt.training.streams import own_draws, seed_draws
 
 _EXAMPLES, _SEEDS = 4, (11, 12)
 
@@ -54,36 +55,57 @@ def find_manner(
     """
     batches = _batches(train, batch_size)
     try:
-        plain = [_PlainRun(task, model, batches) for model in models]
+        plain = [_PlainRun(task, model, batches, again=k == 0) for k, model in enumerate(models)]
     except EvooptError:
         raise
     except Exception as error:  # a person's own code
         where = failing_module(with_given_dropout(copy.deepcopy(models[0])).train(), batches[0].x)
         raise EvooptError(f"task {task.name!r}: {where} cannot be trained: {one_line(error)}") from error
-    reason = ""
-    for manner in _manners(models[0], way, any(run.draws for run in plain)):
-        try:
-            found = _in_population(task, models, batches, manner)
-        except Exception as error:  # vmap has many words for what it cannot do
-            reason = one_line(error)
-            continue
-        wrong = {kind for run, own in zip(plain, found, strict=True) for kind in _differing(run.numbers, own)}
-        if not wrong:
-            return manner
-        reason = f"its {', '.join(sorted(wrong))} are others there than alone"
+    reason, draws = "", any(run.draws for run in plain)
+    for one in _ways(models[0], "loop" if draws else way):
+        for loss_by_member in (False, True):
+            manner = Manner(one, loss_by_member, draws)
+            try:
+                found = _in_population(task, models, batches, manner)
+            except Exception as error:  # vmap has many words for what it cannot do
+                reason = one_line(error)
+                continue
+            wrong = {kind for a, b in zip(plain, found, strict=True) for kind in _differing(a.numbers, b)}
+            if not wrong:
+                return manner
+            reason = f"its {', '.join(sorted(wrong))} are others there than alone"
+            break
     raise EvooptError(
         f"task {task.name!r}: its model cannot run in a population, where one module runs with the "
         f"parameters and buffers of many and keeps nothing else: {reason}"
     )
 
 
-def _manners(model: nn.Module, way: Way | Literal["auto"], draws: bool) -> Iterator[Manner]:
+def find_scoring_way(model: nn.Module, x: Tensor) -> Way:
+    """The first way whose outputs in evaluation mode are those of the model alone.
+
+    Args:
+        model: On a device, and not changed.
+        x: Inputs there; some are used.
+
+    Raises:
+        EvooptError: There is none.
+    """
+    alone, some = copy.deepcopy(model).eval(), x[:_EXAMPLES]
+    expected = outputs_of(alone, some)
+    for way in _ways(model, "auto"):
+        try:
+            [found] = outputs(ModelPopulation.from_models([model], way), some)
+        except Exception:  # vmap has many words for what it cannot do
+            continue
+        if _close([expected], [found]):
+            return way
+    raise EvooptError("the model gives other outputs in a population than alone")
+
+
+def _ways(model: nn.Module, way: Way | Literal["auto"]) -> tuple[Way, ...]:
     ways: tuple[Way, ...] = ("stacked", "vmap", "loop")
-    ways = ways[ways.index(Architecture.of(model, way).way) :]
-    for one in ways:
-        if one == "loop" or not draws:
-            yield Manner(one, draws=draws)
-            yield Manner(one, loss_by_member=True, draws=draws)
+    return ways[ways.index(Architecture.of(model, way).way) :]
 
 
 class _PlainRun:
@@ -94,13 +116,15 @@ class _PlainRun:
         draws: Whether the model or its loss drew torch's random numbers.
     """
 
-    def __init__(self, task: Task, model: nn.Module, batches: Sequence[Split]) -> None:
+    def __init__(self, task: Task, model: nn.Module, batches: Sequence[Split], again: bool) -> None:
         self._task, self._batches, self._names = task, batches, _names(model)
         self.draws = False
         model = with_given_dropout(copy.deepcopy(model))
         state = {name: t.clone() for name, t in self._tensors(model).items()}
         others = _other_random_states()
         self.numbers = self._run(model)
+        if not again:
+            return
         with torch.no_grad():
             for name, tensor in self._tensors(model).items():
                 tensor.copy_(state[name])
@@ -113,7 +137,7 @@ class _PlainRun:
 
     def _run(self, model: nn.Module) -> Numbers:
         numbers = _nothing()
-        with torch.random.fork_rng(cuda_devices(model)):
+        with own_draws(self._batches[0].x.device):
             for seed, batch, uniform in _given(model, self._batches):
                 give(model, uniform)
                 loss = self._noticing(seed, self._loss, model, batch)
@@ -127,14 +151,14 @@ class _PlainRun:
                 x = self._batches[0].x.clone()
                 numbers["outputs"].append(self._noticing(0, model.eval(), x))
         score, _ = evaluate(self._task, model, self._batches[0])
-        numbers["scores"].append(torch.tensor(score, dtype=torch.float64))
+        numbers["scores"].append(torch.tensor(score, dtype=numbers["losses"][0].dtype))
         return numbers
 
     def _loss(self, model: nn.Module, batch: Split) -> Tensor:
         return self._task.loss(model(batch.x.clone()), batch.y.clone())
 
     def _noticing(self, seed: int, run: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        torch.manual_seed(seed)
+        seed_draws(seed, self._batches[0].x.device)
         before = _torch_random_states()
         result = run(*arguments)
         self.draws |= before != _torch_random_states()
@@ -173,7 +197,7 @@ def _in_population(
     scores, _ = evaluate_population(population, task, batches[0])
     for own, prediction, score in zip(numbers, predictions, scores, strict=True):
         own["outputs"].append(prediction)
-        own["scores"].append(score)
+        own["scores"].append(score.to(own["losses"][0]))
     return numbers
 
 

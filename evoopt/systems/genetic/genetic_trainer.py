@@ -16,6 +16,7 @@ from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
 from evoopt.systems.genetic.succession import Scheme, make_scheme
 from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
+from evoopt.tasks.model_checks import fresh_model, outputs_of
 from evoopt.tasks.own_data import OwnData, as_split
 from evoopt.training.head_start import train_on
 from evoopt.training.scoring import Fitness, Scorer, get_fitness
@@ -94,11 +95,15 @@ class GeneticTrainer:
         Raises:
             EvooptError: Unfit data, a layer without encoding, or no network with a finite fitness.
         """
+        one = fresh_model(self._model_fn).eval()
         examples = as_split(train, "training data")
         held_out = None if validation is None else as_split(validation, "validation data")
         initial = initial_population(self._model_fn, self._population, self._seed)
         model = initial.architecture.model
         operators = WeightOperators(Encoding.of(model, self._encoding), self._mutation)
+        for split in (examples, held_out):
+            if split is not None:
+                outputs_of(one, split.x[:4])
         validate = None if held_out is None else Scorer(model, held_out, self._fitness, self._device)
         setup = ScoringSetup(model, examples, self._fitness, self._device)
         kind: ExecutorKind = "process" if self._workers > 1 else "serial"

@@ -144,7 +144,9 @@ def test_a_fitness_that_fails_is_reported() -> None:
     setup = ScoringSetup(tiny_network(), stripes(), broken)
     with (
         make_executor("serial", make_scoring_worker, setup) as executor,
-        pytest.raises(EvooptError, match="scoring networks failed: ValueError: no such class"),
+        pytest.raises(
+            EvooptError, match="scoring networks failed: the fitness fails on .*: ValueError: no such class"
+        ),
     ):
         score_on(executor)(torch.zeros(1, 4 * 5 + 17 * 6 + 21))
 
