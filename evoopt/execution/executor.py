@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from evoopt.errors import EvooptError
+
 _REASON_LENGTH = 300
 
 

@@ -145,7 +145,7 @@ def test_a_fitness_that_fails_is_reported() -> None:
     with (
         make_executor("serial", make_scoring_worker, setup) as executor,
         pytest.raises(
-            EvooptError, match="scoring networks failed: the fitness fails on .*: ValueError: no such class"
+            EvooptError, match=r"scoring networks failed: the fitness fails on .*: ValueError: no such"
         ),
     ):
         score_on(executor)(torch.zeros(1, 4 * 5 + 17 * 6 + 21))
