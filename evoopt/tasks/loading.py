@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import one_line
+from evoopt.tasks.targets import check_targets
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData
 
 
@@ -34,10 +34,7 @@ def load_task_data(task: Task, options: DataOptions) -> TaskData:
     for name, part in parts.items():
         may_be_empty = name == "validation" and options.validation_fraction == 0
         _check_part(f"task {task.name!r}: the {name} part", part, may_be_empty)
-    outputs = _check_model(task, data.train)
-    if task.loss is F.cross_entropy:
-        for name, part in parts.items():
-            _check_classes(f"task {task.name!r}: the {name} part", part, outputs.shape[1])
+    _check_model(task, parts)
     return TaskData(data.train, data.validation, SealedSplit(test, unsealed=options.unseal_test))
 
 
@@ -51,12 +48,16 @@ def _check_part(what: str, part: Split, may_be_empty: bool) -> None:
             raise EvooptError(f"{what} has {kind} that are NaN or infinite")
 
 
-def _check_model(task: Task, train: Split) -> Tensor:
-    x, y = train.x[:2], train.y[:2]
+def _check_model(task: Task, parts: dict[str, Split]) -> None:
+    x, y = parts["training"].x[:2].clone(), parts["training"].y[:2].clone()
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             outputs: Tensor = task.make_model().eval()(x)
+            for name, part in parts.items():
+                check_targets(f"task {task.name!r}: the {name} part", task.loss, outputs, part.y)
             scores = {"loss": task.loss(outputs, y), "metric": task.metric(outputs, y)}
+    except EvooptError:
+        raise
     except Exception as error:  # a person's own model, loss and metric
         raise EvooptError(
             f"task {task.name!r}: its model, loss or metric fails on its own data: {one_line(error)}"
@@ -65,12 +66,3 @@ def _check_model(task: Task, train: Split) -> Tensor:
         if not isinstance(score, Tensor) or score.ndim != 0:
             actual = f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
             raise EvooptError(f"task {task.name!r}: its {name} must be a 0-dim tensor, found {actual}")
-    return outputs
-
-
-def _check_classes(what: str, part: Split, outputs: int) -> None:
-    if part.y.is_floating_point() or len(part) == 0:
-        return
-    low, high = int(part.y.min()), int(part.y.max())
-    if low < 0 or high >= outputs:
-        raise EvooptError(f"{what} has classes {low} to {high}, but its model has {outputs} outputs")
