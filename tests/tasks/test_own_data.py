@@ -287,7 +287,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "without targets": (Read(lambda k: X[k]), "example 0 is of type Tensor: make it a pair"),
     "two inputs": (Read(lambda k: ((X[k], X[k]), 0)), "example 0 has several inputs: make them one tensor"),
     "named inputs": (Read(lambda k: ({"a": X[k]}, 0)), "example 0 has several inputs"),
-    "shapes": (Read(lambda k: (torch.zeros(5 + k, 3), 0)), "(5, 3) in example 0 and (6, 3) in example 1: pad"),
+    "shapes": (Read(lambda k: (torch.zeros(5 + k, 3), 0)), "(5, 3) in example 0 and (6, 3) in example 1: p"),
     "pictures": (Read(lambda k: (PICTURE, 0)), "are a PIL image: have torchvision.transforms.ToTensor()"),
     "named classes": (Read(lambda k: (X[k], "cat")), "in example 0 the targets are strings: encode them"),
 }  # fmt: skip

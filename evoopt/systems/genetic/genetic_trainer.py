@@ -18,7 +18,6 @@ from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
 from evoopt.systems.genetic.succession import Scheme, make_scheme
 from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
 from evoopt.tasks.own_data import OwnData, as_split, no_metric, own_task
-from evoopt.tasks.own_model import fresh_model
 from evoopt.training.head_start import train_on
 from evoopt.training.scoring import Fitness, Scorer, get_fitness
 
@@ -97,16 +96,15 @@ class GeneticTrainer:
             EvooptError: Unfit data, a layer without encoding, or no network with a finite fitness.
         """
         given = as_split(train, "training data")
-        fresh_model(self._model_fn)
-        initial = initial_population(self._model_fn, self._population, self._seed)
-        model = initial.architecture.model
-        operators = WeightOperators(Encoding.of(model, self._encoding), self._mutation)
         # A fitness by name is one of classes; any other is not asked about a few examples.
         loss = F.cross_entropy if isinstance(self._fitness, str) else _no_loss
         _, data = own_task(
             self._model_fn, loss, no_metric, given, given if validation is None else validation
         )
         examples, held_out = data.train, None if validation is None else data.validation
+        initial = initial_population(self._model_fn, self._population, self._seed)
+        model = initial.architecture.model
+        operators = WeightOperators(Encoding.of(model, self._encoding), self._mutation)
         validate = None if held_out is None else Scorer(model, held_out, self._fitness, self._device)
         setup = ScoringSetup(model, examples, self._fitness, self._device)
         kind: ExecutorKind = "process" if self._workers > 1 else "serial"
