@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import one_line
-from evoopt.tasks.model_checks import fresh_model, outputs_of
+from evoopt.tasks.model_checks import floating_dtype, fresh_model, outputs_of
+from evoopt.tasks.targets import check_targets
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData
 
 _EXAMPLES = 4
@@ -40,11 +40,10 @@ def load_task_data(task: Task, options: DataOptions) -> TaskData:
         may_be_empty = name == "validation" and options.validation_fraction == 0
         _check_part(f"{what}: the {name} part", part, may_be_empty)
     try:
-        model = fresh_model(task.make_model).eval()
+        model = fresh_model(task.make_model, "make_model").eval()
     except EvooptError as error:
         raise EvooptError(f"{what}: {error}") from error
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-    parts = {name: part.to(part.x.device, dtype) for name, part in parts.items()}
+    parts = {name: part.to(part.x.device, floating_dtype(model)) for name, part in parts.items()}
     for name, part in parts.items():
         if len(part):
             _check_fit(f"{what}: the {name} part", task, model, part)
@@ -69,8 +68,7 @@ def _check_fit(what: str, task: Task, model: nn.Module, part: Split) -> None:
         outputs = outputs_of(model, some.x)
     except EvooptError as error:
         raise EvooptError(f"{what} does not fit the model: {error}") from error
-    if task.loss is F.cross_entropy:
-        _check_classes(what, part, outputs.shape[1] if outputs.ndim > 1 else 1)
+    check_targets(what, task.loss, outputs, part.y)
     for name, function in (("loss", task.loss), ("metric", task.metric)):
         try:
             _check_score(function, outputs, some.y)
@@ -102,11 +100,3 @@ def _check_score(function: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, 
             f"broadcasts targets {list(targets.shape)} against outputs {list(outputs.shape)}, so that every "
             "output meets every target; give the targets the shape of the outputs"
         )
-
-
-def _check_classes(what: str, part: Split, outputs: int) -> None:
-    if part.y.is_floating_point() or len(part) == 0:
-        return
-    low, high = int(part.y.min()), int(part.y.max())
-    if low < 0 or high >= outputs:
-        raise EvooptError(f"{what} has classes {low} to {high}, but its model has {outputs} outputs")

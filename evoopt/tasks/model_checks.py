@@ -13,23 +13,34 @@ from evoopt.errors import EvooptError
 from evoopt.tasks.files import one_line
 
 
-def fresh_model(make_model: Callable[[], nn.Module]) -> nn.Module:
+def fresh_model(make_model: Any, name: str) -> nn.Module:
     """A model that can be made anew any number of times; torch's global random state stays.
 
+    Args:
+        make_model: Makes it, without arguments.
+        name: What to call that in messages.
+
     Raises:
-        EvooptError: No model, one that cannot be trained, or not a new one at each call.
+        EvooptError: No such function, no model, one that cannot be trained, or not a new one at each call.
     """
+    if isinstance(make_model, nn.Module):
+        raise EvooptError(
+            f"{name} is a model ({type(make_model).__name__}): pass what makes a fresh one at every call, "
+            "a class or lambda: Net()"
+        )
+    if not callable(make_model):
+        raise EvooptError(f"{name} must be a function that makes a model, not {make_model!r}")
+    models = []
     with torch.random.fork_rng(devices=[]):
-        models = []
         for _ in range(2):
             torch.manual_seed(0)
             try:
                 models.append(make_model())
             except Exception as error:  # a person's own code
-                raise EvooptError(f"making the model raised {one_line(error)}") from error
+                raise EvooptError(f"{name}, called without arguments, raised {one_line(error)}") from error
     model, again = models
     if not isinstance(model, nn.Module):
-        raise EvooptError(f"the function that makes the model returned {type(model).__name__}, no nn.Module")
+        raise EvooptError(f"{name} returned {type(model).__name__}: have it return the model")
     tensors = [*model.parameters(), *model.buffers()]
     if any(map(nn.parameter.is_lazy, tensors)):
         raise EvooptError("the model has lazy modules: run it once on an example where it is made")
@@ -52,6 +63,12 @@ def fresh_model(make_model: Callable[[], nn.Module]) -> nn.Module:
             "random numbers, not with numpy's or random's"
         )
     return model
+
+
+def floating_dtype(model: nn.Module) -> torch.dtype:
+    """The dtype of a model's first floating-point parameter."""
+    dtypes = (parameter.dtype for parameter in model.parameters())
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.get_default_dtype())
 
 
 def outputs_of(model: nn.Module, x: Tensor) -> Tensor:

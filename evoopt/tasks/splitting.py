@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +12,16 @@ from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, TaskData
+from evoopt.tasks.tensors import as_tensor
 
 _SUBSET, _VALIDATION, _TEST = 1, 2, 3
 
 
 def split_data(
-    x_train: Tensor | NDArray[np.generic],
-    y_train: Tensor | NDArray[np.generic],
-    x_test: Tensor | NDArray[np.generic],
-    y_test: Tensor | NDArray[np.generic],
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
     options: DataOptions,
     transform: Callable[[Tensor], Tensor] | None = None,
 ) -> TaskData:
@@ -30,7 +32,8 @@ def split_data(
     disjoint, and for one seed they are the same on every machine.
 
     Args:
-        x_train: Inputs ``[n, ...]`` to train and validate on; floating-point ones become float32.
+        x_train: Inputs ``[n, ...]`` to train and validate on, as a tensor, an array, a table or lists;
+            floating-point ones become float32.
         y_train: Their targets ``[n]`` (classes, become int64) or ``[n, ...]`` (floating point).
         x_test: Inputs of the test part ``[m, ...]``.
         y_test: Their targets.
@@ -39,10 +42,11 @@ def split_data(
             subset leaves out.
 
     Raises:
-        EvooptError: Inputs and targets that differ in number, or too few examples for the options.
+        EvooptError: What is no numbers, inputs and targets that differ in number, or too few examples for the
+            options.
     """
-    x, y = _inputs(x_train), _targets(y_train)
-    x_held, y_held = _inputs(x_test), _targets(y_test)
+    x, y = _inputs(x_train, "x_train"), _targets(y_train, "y_train")
+    x_held, y_held = _inputs(x_test, "x_test"), _targets(y_test, "y_test")
     _check_lengths("train", x, y)
     _check_lengths("test", x_held, y_held)
     train, validation = split_indices(y, options)
@@ -53,7 +57,10 @@ def split_data(
     return TaskData(
         train=part(x[train], y[train]),
         validation=part(x[validation], y[validation]),
-        test=SealedSplit(part(x_held, y_held), unsealed=options.unseal_test),
+        # A copy: a transform may work in place, and these are a person's own.
+        test=SealedSplit(
+            part(x_held if transform is None else x_held.clone(), y_held), unsealed=options.unseal_test
+        ),
     )
 
 
@@ -123,13 +130,13 @@ def _random_keys(count: int, *path: int) -> NDArray[np.uint64]:
     return keys
 
 
-def _inputs(values: Tensor | NDArray[np.generic]) -> Tensor:
-    tensor = torch.as_tensor(values)
+def _inputs(values: Any, what: str) -> Tensor:
+    tensor = as_tensor(values, what)
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _targets(values: Tensor | NDArray[np.generic]) -> Tensor:
-    tensor = _inputs(values)
+def _targets(values: Any, what: str) -> Tensor:
+    tensor = _inputs(values, what)
     return tensor if tensor.is_floating_point() else tensor.long()
 
 

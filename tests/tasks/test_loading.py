@@ -69,7 +69,7 @@ FAULTS = {
     ),
     "model raises": (
         a_task(make_model=raising),
-        "making the model raised KeyError: 'line one",
+        "make_model, called without arguments, raised KeyError: 'line one",
     ),
     "model of another width": (
         a_task(make_model=lambda: models.MLP(7, 3)),

@@ -127,6 +127,7 @@ def mutate(
         value = torch.rand(child.shape, generator=generator, dtype=torch.float32).to(child)
         return torch.where(hit, value, child)
     noise = torch.randn(child.shape, generator=generator, dtype=torch.float32).to(child)
-    scales = [part.std(correction=0).expand(len(part)) for part in torch.split(child, list(sizes))]
+    parts = [part for part in torch.split(child, list(sizes)) if len(part)]
+    scales = [part.std(correction=0).expand(len(part)) for part in parts]
     noise = noise * torch.cat(scales)
     return torch.where(hit, child + noise if kind == "additive" else noise, child)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.selection import get_selection
@@ -16,8 +17,7 @@ from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
 from evoopt.systems.genetic.succession import Scheme, make_scheme
 from evoopt.systems.genetic.weight_operators import Mutation, WeightOperators
-from evoopt.tasks.model_checks import fresh_model, outputs_of
-from evoopt.tasks.own_data import OwnData, as_split
+from evoopt.tasks.own_data import OwnData, as_split, no_metric, own_task
 from evoopt.training.head_start import train_on
 from evoopt.training.scoring import Fitness, Scorer, get_fitness
 
@@ -95,15 +95,16 @@ class GeneticTrainer:
         Raises:
             EvooptError: Unfit data, a layer without encoding, or no network with a finite fitness.
         """
-        one = fresh_model(self._model_fn).eval()
-        examples = as_split(train, "training data")
-        held_out = None if validation is None else as_split(validation, "validation data")
+        given = as_split(train, "training data")
+        # A fitness by name is one of classes; any other is not asked about a few examples.
+        loss = F.cross_entropy if isinstance(self._fitness, str) else _no_loss
+        _, data = own_task(
+            self._model_fn, loss, no_metric, given, given if validation is None else validation
+        )
+        examples, held_out = data.train, None if validation is None else data.validation
         initial = initial_population(self._model_fn, self._population, self._seed)
         model = initial.architecture.model
         operators = WeightOperators(Encoding.of(model, self._encoding), self._mutation)
-        for split in (examples, held_out):
-            if split is not None:
-                outputs_of(one, split.x[:4])
         validate = None if held_out is None else Scorer(model, held_out, self._fitness, self._device)
         setup = ScoringSetup(model, examples, self._fitness, self._device)
         kind: ExecutorKind = "process" if self._workers > 1 else "serial"
@@ -130,3 +131,7 @@ class GeneticTrainer:
         if self._head_start is not None:
             best = train_on(best, examples, self._head_start, self._seed, device=self._device)
         return best
+
+
+def _no_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.new_zeros(())

@@ -236,6 +236,6 @@ def test_a_trainer_refuses_data_and_networks_that_do_not_fit() -> None:
     with pytest.raises(EvooptError, match="training data is empty"):
         trained().fit((torch.zeros(0, 1, 5, 5), torch.zeros(0)))
     with pytest.raises(EvooptError, match=r"layer '1' \(LayerNorm\) has no encoding"):
-        GeneticTrainer(lambda: nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))).fit(stripes())
+        GeneticTrainer(lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(25), nn.Linear(25, 3))).fit(stripes())
     with pytest.raises(EvooptError, match="the folded encoding only describes"):
         trained(encoding="folded").fit(stripes())

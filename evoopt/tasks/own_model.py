@@ -1,0 +1,68 @@
+"""What numbers a person's own model and loss take."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evoopt.errors import EvooptError
+from evoopt.tasks.model_checks import floating_dtype
+from evoopt.tasks.targets import wants_classes
+from evoopt.tasks.task import Split
+
+
+def check_function(name: str, function: Any) -> None:
+    """Check that a loss or metric can be called with outputs and targets.
+
+    Raises:
+        EvooptError: It is a class or cannot be called.
+    """
+    if isinstance(function, type):
+        raise EvooptError(f"{name} is a class: pass an instance, {function.__name__}()")
+    if not callable(function):
+        raise EvooptError(f"{name} must be a function of outputs and targets, not {function!r}")
+
+
+def check_inputs(model: nn.Module, x: Tensor, name: str) -> None:
+    """Check that a model takes the integers ``[n, ...]`` that its inputs are.
+
+    Raises:
+        EvooptError: It takes floating-point numbers alone.
+    """
+    if x.is_floating_point() or _tried(model, x) is not None:
+        return
+    if _tried(model, x.to(floating_dtype(model))) is not None:
+        dtype = str(x.dtype).removeprefix("torch.")
+        raise EvooptError(f"{name}: the model does not take inputs of {dtype}: pass x.float()")
+
+
+def as_loss_wants(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], split: Split) -> Split:
+    """Examples with floating-point targets, if they are integers that the loss does not take for classes.
+
+    It does not if they have the outputs' shape, or if it can be differentiated only with floating-point ones.
+    """
+    if split.y.is_floating_point() or wants_classes(loss):
+        return split
+    outputs = _tried(model, split.x, loss, split.y)
+    if outputs is not None and getattr(outputs, "shape", ())[1:] != split.y.shape[1:]:
+        return split
+    y = split.y.to(floating_dtype(model))
+    return split if _tried(model, split.x, loss, y) is None else Split(split.x, y)
+
+
+def _tried(model: nn.Module, x: Tensor, loss: Any = None, y: Tensor | None = None) -> Any:
+    """Outputs for two examples; None if the model fails, or the loss's derivative by its parameters."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outputs = model.eval()(x[:2].clone())
+            if y is not None:
+                torch.autograd.grad(loss(outputs, y[:2].clone()), trained, allow_unused=True)
+    except Exception:  # a person's own code
+        return None
+    return outputs
