@@ -9,7 +9,7 @@ import unicodedata
 from evoopt.errors import EvooptError
 
 IMPORTED: frozenset[str] = frozenset(
-    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "math", "overload", "torch"}
+    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "math", "overload", "torch", "warnings"}
 )
 """Names a generated file imports; a class of the same name would hide them."""
 
