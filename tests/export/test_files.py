@@ -81,7 +81,13 @@ def test_exported_files_import_only_torch_and_the_standard_library(exported: Pat
         tree = ast.parse(file.read_text(encoding="utf-8"))
         modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         modules |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-        assert {module.split(".")[0] for module in modules} <= {"torch", "math", "typing", "collections"}
+        assert {module.split(".")[0] for module in modules} <= {
+            "torch",
+            "math",
+            "typing",
+            "collections",
+            "warnings",
+        }
 
 
 def test_exported_files_train_in_a_process_that_cannot_import_evoopt(tmp_path: Path) -> None:
