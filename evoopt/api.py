@@ -134,6 +134,10 @@ def _absolute(task: str) -> str:
     file, separator, function = task.rpartition(":")
     if not separator or not file.endswith(".py"):
         return task
-    if not Path(file).is_file():
-        raise EvooptError(f"task file {file} does not exist; write --task path/to/file.py:function")
-    return f"{Path(file).resolve()}:{function}"
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise EvooptError(
+            f"task file {file} does not exist: --task names one from the working folder, "
+            "a space file one from its own folder or else from the working folder"
+        )
+    return f"{path.resolve()}:{function}"
