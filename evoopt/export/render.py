@@ -71,8 +71,8 @@ def write_export(source: str | Path, out: str | Path, name: str, force: bool = F
         The file written.
 
     Raises:
-        EvooptError: An unknown source, a bad name of class or file, an existing file without ``force``, or one
-            that cannot be written.
+        EvooptError: An unknown source, a bad name of class or file, an existing file without ``force``, or
+            one that cannot be written.
     """
     path = Path(out)
     if path.is_dir():
