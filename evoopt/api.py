@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
+from evoopt.execution import check_device
 from evoopt.execution.pool import refuse_unguarded_main
 from evoopt.individuals import individual_type
 from evoopt.runs.folders import clear_unbegun, new_folder
@@ -48,7 +47,7 @@ def search(
     refuse_unguarded_main()
     config = resolve(space, overrides)
     # What can be told before the start must not leave a folder behind.
-    _check_device(config.execution.device)
+    check_device(config.execution.device)
     for task in config.tasks:
         get_task(task)
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
@@ -88,7 +87,7 @@ def resume(
         restore_backup(folder)
     with Run(folder, writable=True) as run:
         config = run.config.override({"execution": overrides or {}})
-        _check_device(config.execution.device)
+        check_device(config.execution.device)
         run.store.on_generation = on_generation or run.store.on_generation
         individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
@@ -118,22 +117,14 @@ def resolve(space: str | RunConfig, overrides: dict[str, dict[str, Any]] | None 
     return config.with_tasks(tuple(_absolute(task) for task in config.tasks))
 
 
-def _check_device(device: str) -> None:
-    if not device.startswith("cuda"):
-        return
-    count = torch.cuda.device_count()
-    index = int(device.partition(":")[2] or 0)
-    if index >= count:
-        found = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"
-        raise EvooptError(
-            f"device {device!r} is not available: {found}; use --device cpu or install torch for CUDA"
-        )
-
-
 def _absolute(task: str) -> str:
     file, separator, function = task.rpartition(":")
     if not separator or not file.endswith(".py"):
         return task
-    if not Path(file).is_file():
-        raise EvooptError(f"task file {file} does not exist; write --task path/to/file.py:function")
-    return f"{Path(file).resolve()}:{function}"
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise EvooptError(
+            f"task file {file} does not exist: --task names one from the working folder, "
+            "a space file one from its own folder or else from the working folder"
+        )
+    return f"{path.resolve()}:{function}"

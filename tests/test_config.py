@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evoopt import api
 from evoopt.config import list_spaces, load_space, parse_config
 from evoopt.errors import EvooptError
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -80,6 +81,48 @@ def test_unknown_spaces_are_answered_with_the_nearest(tmp_path: Path) -> None:
         load_space("quik")
     with pytest.raises(EvooptError, match=r"cannot read search space .*absent.toml"):
         load_space(str(tmp_path / "absent.toml"))
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[search]\npopulation = 7\n", encoding="utf-8-sig")
+    assert load_space(str(tmp_path / "mine.toml")).option("population") == 7
+
+
+@pytest.mark.parametrize("individual", ["optimizer", "gadam"])
+def test_task_files_are_those_beside_the_space_file_or_else_in_the_working_folder(
+    individual: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "both.py").touch()
+        (folder / f"only_{folder.name}.py").touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(there))
+
+    def task(name: str, space: str = "../there/mine.toml") -> str:
+        setting = (
+            f'[evaluation]\ntasks = ["{name}"]'
+            if individual == "optimizer"
+            else f'[training]\ntask = "{name}"'
+        )
+        (there / "mine.toml").write_text(f'individual = "{individual}"\n{setting}\n')
+        return api.resolve(space).tasks[0]
+
+    assert task("digits") == "digits"
+    assert task("both.py:make") == f"{there}/both.py:make"
+    assert task("both.py:make", "~/mine.toml") == f"{there}/both.py:make"
+    assert task("../there/only_there.py:make") == f"{there}/only_there.py:make"
+    assert task("only_here.py:make") == f"{here}/only_here.py:make"
+    assert task("~/only_there.py:make") == f"{there}/only_there.py:make"
+    assert task(f"{here}/both.py:make") == f"{here}/both.py:make"
+    with pytest.raises(
+        EvooptError, match=r"^task file none.py does not exist: --task names one from the working"
+    ):
+        task("none.py:make")
+    config = api.resolve("quick").with_tasks(("~/both.py:make",))
+    assert api.resolve(config).tasks == (f"{there}/both.py:make",)
+    assert api.resolve(config.with_tasks(("both.py:make",))).tasks == (f"{here}/both.py:make",)
 
 
 @given(st.text(max_size=60))

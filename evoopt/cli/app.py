@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE = 2, 130, 141
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
@@ -67,18 +68,28 @@ def _options(
 
 
 def main(commands: typer.Typer = app) -> NoReturn:
-    """Entry point: known errors become one line on standard error and exit code 2."""
+    """Entry point: known errors become one line on standard error and exit code 2.
+
+    If the reader of the output went away (``evoopt show RUN | head``), the exit code alone says it, as that of
+    other tools.
+    """
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        commands(standalone_mode=True)
+        try:
+            commands(standalone_mode=True)
+        finally:
+            if sys.stdout:  # unless it was closed before the start
+                sys.stdout.flush()
     except EvooptError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away (`evoopt show RUN | head`): nothing is wrong.
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as error:
+        if BrokenPipeError not in (type(error), type(error.__context__)):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
+        sys.exit(EXIT_READER_GONE)
     sys.exit(0)
 
 

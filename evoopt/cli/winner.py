@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evoopt.cli.app import RunFolder, app, list_lines
-from evoopt.errors import EvooptError
 
 if TYPE_CHECKING:
     from evoopt.systems.hyperparameters.schedules import Schedule
@@ -42,8 +41,6 @@ def export(
     from evoopt.export.naming import function_name
 
     path = out or Path(f"{function_name(name)}.py")
-    if path.suffix != ".py":
-        raise EvooptError(f"{path} could not be imported: give --out a name that ends in .py")
     write_export(source, path, name, force)
     typer.echo(f"wrote {path}: from {path.stem} import {name}")
 

@@ -18,7 +18,7 @@ from evoopt.compare.sources import BASELINES, contender
 from evoopt.compare.table import describe_comparison, to_csv, to_csv_seeds
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
-from evoopt.execution import Place
+from evoopt.execution import Place, check_device
 from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE
 from evoopt.tasks import get_task
 
@@ -75,6 +75,8 @@ def compare(
     Raises:
         EvooptError: Anything the user can mend, in one line.
     """
+    if place.executor != "dask":  # whose workers may have what this machine has not
+        check_device(place.device)
     if not candidates:
         raise EvooptError("name at least one candidate: a run folder, a file, a preset or module:Class")
     if not baselines:

@@ -24,7 +24,7 @@ def parse_config(text: str, source: str) -> RunConfig:
         EvooptError: Malformed TOML, an unknown setting, or a bad value; the message names the place.
     """
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text.removeprefix("\ufeff"))  # the mark that some editors begin a file with
     except tomllib.TOMLDecodeError as error:
         raise EvooptError(f"{source} is not valid TOML: {error}") from None
     individual = data.get("individual", "optimizer")
@@ -38,15 +38,19 @@ def parse_config(text: str, source: str) -> RunConfig:
 def load_space(name: str) -> RunConfig:
     """Load a shipped search space by name, or a person's own by the path of its TOML file.
 
+    Task files that a TOML file names are those beside it; if there is none, its name is kept.
+
     Raises:
         EvooptError: No such space or file, or a bad one.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.suffix == ".toml" or os.sep in name:
         try:
-            return parse_config(path.read_text(encoding="utf-8"), name)
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise EvooptError(f"cannot read search space {name}: {error}") from None
+        config = parse_config(text, name)
+        return config.with_tasks(tuple(_beside(path, task) for task in config.tasks))
     shipped = {file.stem: file for file in spaces_folder().glob("*.toml")}
     if name not in shipped:
         raise unknown_name("search space", name, shipped)
@@ -56,6 +60,12 @@ def load_space(name: str) -> RunConfig:
 def list_spaces() -> dict[str, RunConfig]:
     """All shipped search spaces by name."""
     return {file.stem: load_space(file.stem) for file in sorted(spaces_folder().glob("*.toml"))}
+
+
+def _beside(space: Path, task: str) -> str:
+    file, _, function = task.rpartition(":")
+    path = space.parent.resolve() / Path(file).expanduser()
+    return f"{path}:{function}" if file.endswith(".py") and path.is_file() else task
 
 
 def spaces_folder() -> Path:

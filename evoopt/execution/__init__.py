@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from evoopt.execution.executor import ChunkResult, Executor, Worker, ordered
-from evoopt.execution.place import ExecutorKind, Place, make_executor
+from evoopt.execution.place import ExecutorKind, Place, check_device, make_executor
 
-__all__ = ["ChunkResult", "Executor", "ExecutorKind", "Place", "Worker", "make_executor", "ordered"]
+__all__ = [
+    "ChunkResult",
+    "Executor",
+    "ExecutorKind",
+    "Place",
+    "Worker",
+    "check_device",
+    "make_executor",
+    "ordered",
+]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution.executor import Executor, WorkerFactory
+
+if TYPE_CHECKING:
+    import torch
 
 ExecutorKind = Literal["serial", "process", "dask"]
 
@@ -48,6 +52,24 @@ class Place:
             threads_per_worker=self.threads_per_worker, timeout_s=self.timeout_s,
             scheduler=self.scheduler, device=self.device,
         )  # fmt: skip
+
+
+def check_device(device: str | torch.device) -> str:
+    """The name of a device that this machine can compute on.
+
+    Raises:
+        EvooptError: One of another kind, or a CUDA device that torch does not see.
+    """
+    import torch  # late, because a configuration is read without it
+
+    name = str(device)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise EvooptError(f"device {name!r} is unknown: write cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if name != "cpu" else 0
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= count:
+        found = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"
+        raise EvooptError(f"device {name!r} is not available: {found}; use cpu, or install torch for CUDA")
+    return name
 
 
 def make_executor(

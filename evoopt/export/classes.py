@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import linecache
 import sys
@@ -18,8 +19,8 @@ from evoopt.runs.run import Run
 def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Provenance | None = None) -> type[Any]:
     """Make a `torch.optim.Optimizer` class of a rule: what ``evoopt export`` writes, without the file.
 
-    Instances can be copied, saved and, within this process, pickled. Another process does not know the class;
-    export a file for that.
+    Instances can be copied, saved and pickled. The class itself is unknown to another process; export a file
+    to hand it over.
 
     Args:
         rule: The rule.
@@ -42,8 +43,18 @@ def from_rule(rule: UpdateRule, name: str = "EvolvedRule", provenance: Provenanc
         # So that tracebacks and help show the code, and pickle finds the class.
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         sys.modules[module_name] = module
+
+        def reduce(optimizer: Any) -> tuple[Any, ...]:
+            return _bare, (rule, name, provenance), optimizer.__getstate__()
+
+        copyreg.pickle(getattr(module, name), reduce)
     cls: type[Any] = getattr(sys.modules[module_name], name)
     return cls
+
+
+def _bare(rule: UpdateRule, name: str, provenance: Provenance | None) -> Any:
+    """An instance that waits for its state, for pickles that another process reads."""
+    return object.__new__(from_rule(rule, name, provenance))
 
 
 def from_run(folder: str | Path, name: str = "EvolvedRule") -> type[Any]:

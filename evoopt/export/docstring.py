@@ -17,7 +17,7 @@ _WIDTH = 84
 _SCHEDULE = (
     'The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for you to set; '
     '``group["scheduled_lr"]`` shows the learning rate of the latest step. The schedule counts the calls of '
-    "``step`` and continues from a loaded state_dict."
+    "``step`` and continues from a loaded state_dict, with the ``total_steps`` in it."
 )
 _PARAMS = (
     "params (iterable)",

@@ -1,15 +1,19 @@
-"""Names of an exported class and of its functional form."""
+"""Names of an exported class, of its functional form and of its file."""
 
 from __future__ import annotations
 
 import builtins
 import keyword
+import re
+import sys
 import unicodedata
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 from evoopt.errors import EvooptError
 
 IMPORTED: frozenset[str] = frozenset(
-    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "math", "overload", "torch"}
+    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "math", "overload", "torch", "warnings"}
 )
 """Names a generated file imports; a class of the same name would hide them."""
 
@@ -36,10 +40,31 @@ def check_class_name(name: str) -> None:
         )
 
 
+def check_file_name(path: Path) -> None:
+    """Make sure that a class can be imported from a file.
+
+    Raises:
+        EvooptError: No Python file, a name that no import can spell, or that of a module of others.
+    """
+    name = path.stem
+    taken = sys.stdlib_module_names | packages_distributions().keys()
+    if path.suffix == ".py" and _importable(name) and name not in taken:
+        return
+    better = re.sub(r"\W", "_", name)
+    if not _importable(better) or better in taken:
+        better = f"my_{better}"
+    reason = f"would hide the module {name!r}" if name in taken else "could not be imported"
+    raise EvooptError(f"{path} {reason}: name the file {path.with_name(better)}.py, for one")
+
+
 def function_name(class_name: str) -> str:
     """Name of the functional form: lower case as in `torch.optim`, followed by ``_`` where that is taken."""
     name = class_name.lower()
     return f"{name}_" if name == class_name or keyword.iskeyword(name) or _taken(name) else name
+
+
+def _importable(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name)
 
 
 def _taken(name: str) -> bool:

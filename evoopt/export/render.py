@@ -9,7 +9,7 @@ import jinja2
 
 from evoopt.errors import EvooptError
 from evoopt.export.docstring import class_docstring
-from evoopt.export.naming import check_class_name, function_name
+from evoopt.export.naming import check_class_name, check_file_name, function_name
 from evoopt.export.options import options
 from evoopt.export.source import Provenance, load_rule
 from evoopt.export.term_code import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
@@ -71,14 +71,15 @@ def write_export(source: str | Path, out: str | Path, name: str, force: bool = F
         The file written.
 
     Raises:
-        EvooptError: An unknown source, a bad name, an existing file without ``force``, or one that cannot
-            be written.
+        EvooptError: An unknown source, a bad name of class or file, an existing file without ``force``, or
+            one that cannot be written.
     """
-    rule, provenance = load_rule(source)
-    text = render(rule, name, provenance)
     path = Path(out)
     if path.is_dir():
         raise EvooptError(f"{path} is a folder; name a file to write, such as {path / 'my_optimizer.py'}")
+    check_file_name(path)
+    rule, provenance = load_rule(source)
+    text = render(rule, name, provenance)
     try:
         # "x" instead of a look beforehand: no file can come in between.
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:

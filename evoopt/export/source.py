@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
         EvooptError: Unreadable, or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise EvooptError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:

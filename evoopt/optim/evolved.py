@@ -8,6 +8,7 @@ interpreter.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,17 +25,20 @@ from evoopt.optim.terms import weighted_sum
 class EvolvedOptimizer(Optimizer):
     """Optimize parameters with an `UpdateRule`.
 
-    The schedule of the rule is applied on top of ``group["lr"]``, the base learning rate.
+    The schedule of the rule is applied on top of ``group["lr"]``, the base learning rate. It counts the calls
+    of ``step`` and continues from a loaded state_dict, with the ``total_steps`` in it.
 
     Args:
-        params: Parameters, or groups of them; a group may override ``lr`` and ``weight_decay``.
+        params: Parameters or named parameters, or groups of them; a group may override every option.
         rule: The rule to follow.
         total_steps: Length of the training in steps; needed by a rule with a cosine schedule.
         lr: Base learning rate, ``rule.lr`` by default.
         weight_decay: Decoupled weight decay, ``rule.weight_decay`` by default.
+        schedule: Whether to follow the rule's schedule; otherwise the learning rate is ``group["lr"]``.
+        maximize: Maximize the objective, instead of minimizing.
 
     Raises:
-        ValueError: A rule with a cosine schedule without ``total_steps``, or a negative value.
+        ValueError: A rule with a cosine schedule without ``total_steps``, or a bad value.
         RuntimeError: Sparse gradients (at the first step).
     """
 
@@ -44,24 +48,44 @@ class EvolvedOptimizer(Optimizer):
         rule: UpdateRule,
         total_steps: int | None = None,
         *,
-        lr: float | None = None,
+        lr: float | Tensor | None = None,
         weight_decay: float | None = None,
+        schedule: bool = True,
+        maximize: bool = False,
     ) -> None:
-        if rule.needs_total_steps and (total_steps is None or total_steps < 1):
+        if schedule and rule.needs_total_steps and total_steps is None:
             raise ValueError(
-                "this rule has a cosine schedule: pass total_steps, the length of the training in steps"
+                "this rule has a cosine schedule: pass total_steps, the length of the training in steps, "
+                "or schedule=False"
             )
+        if total_steps is not None:
+            if not total_steps >= 1 or total_steps % 1 != 0:
+                raise ValueError(f"Invalid total_steps value: {total_steps}")
+            total_steps = int(total_steps)
         defaults = {
             "lr": rule.lr if lr is None else lr,
             "weight_decay": rule.weight_decay if weight_decay is None else weight_decay,
-            "schedule_step": 0,
         }
         for name, value in defaults.items():
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"Invalid {name} value: {value}")
+                raise ValueError(f"Invalid {'learning rate' if name == 'lr' else f'{name} value'}: {value}")
         self.rule = rule
-        self.total_steps = total_steps
-        super().__init__(params, defaults)
+        options = {"total_steps": total_steps, "schedule": schedule, "maximize": maximize}
+        super().__init__(params, {**defaults, **options})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a parameter group; it joins the schedule where the others stand."""
+        super().add_param_group(param_group)
+        self.param_groups[-1]["schedule_step"] = self.param_groups[0].get("schedule_step", 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "rule": self.rule}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -71,34 +95,41 @@ class EvolvedOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
-            group["schedule_step"] += 1
+            gradients = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            if any(grad.is_sparse for _, grad in gradients):
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+            lr = self._next_lr(group)
+            for parameter, grad in gradients:
+                self._update(parameter, -grad if group["maximize"] else grad, lr, group["weight_decay"])
         return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        if parameter.grad is None or parameter.grad.is_sparse:
-            raise RuntimeError("EvolvedOptimizer does not support sparse gradients")
-        state = self.state[parameter]
+    def _next_lr(self, group: dict[str, Any]) -> float:
+        lr = float(group["lr"])
+        if not group["schedule"]:
+            return lr
+        step, total_steps = group["schedule_step"], group["total_steps"]
+        if self.rule.cosine and step == total_steps:
+            warnings.warn(
+                f"{type(self).__name__}: the schedule of total_steps={total_steps} is over and the learning "
+                "rate 0; to train on, set 'total_steps' of every group in param_groups",
+                stacklevel=2,
+            )
+        group["schedule_step"] += 1
+        return lr * schedule_factor(step, total_steps, self.rule.warmup_steps, self.rule.cosine)
+
+    def _update(self, w: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
+        state = self.state[w]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             for name, used in (("exp_avg", self.rule.use_m), ("exp_avg_sq", self.rule.use_v)):
                 if used:
-                    state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                    state[name] = torch.zeros_like(w, memory_format=torch.preserve_format)
         state["step"] += 1
-        apply_rule_(
-            parameter,
-            parameter.grad,
-            self.rule,
-            step=int(state["step"].item()),
-            schedule_step=group["schedule_step"],
-            total_steps=self.total_steps,
-            m=state.get("exp_avg"),
-            v=state.get("exp_avg_sq"),
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-        )
+        m, v = state.get("exp_avg"), state.get("exp_avg_sq")
+        if w.is_complex():
+            w, g = torch.view_as_real(w), torch.view_as_real(g)
+            m, v = (None if x is None else torch.view_as_real(x) for x in (m, v))
+        apply_rule_(w, g, self.rule, step=int(state["step"]), m=m, v=v, lr=lr, weight_decay=weight_decay)
 
 
 def apply_rule_(
@@ -107,12 +138,10 @@ def apply_rule_(
     rule: UpdateRule,
     *,
     step: int,
-    total_steps: int | None,
     m: Tensor | None,
     v: Tensor | None,
     lr: float,
     weight_decay: float,
-    schedule_step: int | None = None,
 ) -> None:
     """Move ``w`` by one step of ``rule`` in place, updating ``m`` and ``v`` in place.
 
@@ -123,16 +152,11 @@ def apply_rule_(
         g: Its gradient, same shape; not changed.
         rule: The rule.
         step: 1-based step of this parameter.
-        total_steps: Length of the schedule; may be None without a cosine.
         m: First moment, or None if the rule keeps none.
         v: Second moment, or None if the rule keeps none.
-        lr: Base learning rate, before the schedule.
+        lr: Learning rate of this step; the schedule of the rule is not applied to it.
         weight_decay: Decoupled weight decay.
-        schedule_step: 0-based step of the training, which the schedule follows; ``step - 1`` by default. They
-            differ for a parameter that was frozen for a while.
     """
-    at = step - 1 if schedule_step is None else schedule_step
-    lr = lr * schedule_factor(at, total_steps, rule.warmup_steps, rule.cosine)
     if rule.clip_value is not None:
         g = g.clamp(-rule.clip_value, rule.clip_value)
     if weight_decay:

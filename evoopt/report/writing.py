@@ -69,7 +69,8 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     with Run(folder) as run, read_as_data(str(folder)):
         text = render_page(make_page(run))
     try:
-        path.write_text(text, encoding="utf-8")
+        # Names of files that the locale could not decode are written as they are on disk.
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
     return path

@@ -6,13 +6,19 @@ import hashlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.tasks.built_in import TASKS
 from evoopt.tasks.files import one_line
 from evoopt.tasks.task import Task
+
+_folders: set[Path] = set()
+"""Those of the files that were executed."""
 
 
 def get_task(name: str) -> Task:
@@ -56,15 +62,44 @@ def import_file(path: Path, prefix: str, *, once: bool = False) -> ModuleType:
     assert spec is not None  # because the suffix is .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
     sys.modules[name] = module  # dataclasses in the file look their module up there
     try:
-        spec.loader.exec_module(module)
+        with _beside(path.parent):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a person's own code
         del sys.modules[name]
         raise EvooptError(f"importing {path.name} raised {one_line(error)}") from error
     return module
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Inside, what lies in a folder is imported from there, not from beside a file of another folder."""
+    strange = {
+        name
+        for name, module in sys.modules.items()
+        if _homes(module) & _folders - {folder}
+        and ((folder / name).is_dir() or (folder / f"{name}.py").is_file())
+    }
+    for name in list(sys.modules):
+        if name.partition(".")[0] in strange:
+            del sys.modules[name]
+    _folders.add(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        # Behind all others, for what is imported later: there it hides nothing of the program's.
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _homes(module: Any) -> set[Path]:
+    known = getattr(module, "__dict__", {})
+    # A folder without __init__.py may be spread over several places.
+    return {Path(place).parent for place in known.get("__path__") or [known.get("__file__")] if place}
 
 
 def _call(name: str, path: Path, function: str) -> Task:
@@ -76,7 +111,8 @@ def _call(name: str, path: Path, function: str) -> Task:
     if not callable(make):
         raise EvooptError(f"task {name!r}: {path} defines no function {function!r}")
     try:
-        task = make()
+        with _beside(path.resolve().parent):
+            task = make()
     except EvooptError:
         raise
     except (Exception, SystemExit) as error:  # a person's own code

@@ -44,7 +44,7 @@ def _path(rule: UpdateRule, mean: Tensor, gradients: Tensor) -> tuple[Tensor, Te
     m = torch.zeros_like(mean) if rule.use_m else None
     v = torch.zeros_like(mean) if rule.use_v else None
     for step, gradient in enumerate(gradients, start=1):
-        apply_rule_(w, gradient, rule, step=step, total_steps=None, m=m, v=v, lr=rule.lr, weight_decay=0.0)
+        apply_rule_(w, gradient, rule, step=step, m=m, v=v, lr=rule.lr, weight_decay=0.0)
     return w, mean
 
 

@@ -43,6 +43,22 @@ def update_rule(values: Mapping[str, Value], optimizer: str = "adam") -> UpdateR
     return rule
 
 
+def check_value(name: str, value: Value, optimizer: str = "adam") -> None:
+    """Make sure that a hyperparameter may have a value; any will do for one of the model's own.
+
+    Args:
+        name: Name of the hyperparameter.
+        value: Its value.
+        optimizer: See `update_rule`.
+
+    Raises:
+        EvooptError: A value outside its range.
+    """
+    update_rule({name: value}, optimizer)
+    if name.partition(".")[0] == _DROPOUT and not 0 <= _number(name, value) <= 1:
+        raise EvooptError(f"dropout must lie in [0, 1], not {value!r}")
+
+
 def without_meaning(names: Iterable[str], population: ModelPopulation) -> list[str]:
     """Those hyperparameters that are neither the rule's nor a dropout rate nor a buffer of the models."""
     return [name for name in names if name not in RULE_NAMES and not _stacks(name, population)]

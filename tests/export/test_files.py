@@ -81,7 +81,13 @@ def test_exported_files_import_only_torch_and_the_standard_library(exported: Pat
         tree = ast.parse(file.read_text(encoding="utf-8"))
         modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         modules |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-        assert {module.split(".")[0] for module in modules} <= {"torch", "math", "typing", "collections"}
+        assert {module.split(".")[0] for module in modules} <= {
+            "torch",
+            "math",
+            "typing",
+            "collections",
+            "warnings",
+        }
 
 
 def test_exported_files_train_in_a_process_that_cannot_import_evoopt(tmp_path: Path) -> None:
@@ -173,6 +179,33 @@ def test_a_bad_json_file_gives_one_line_with_its_name(tmp_path: Path, content: s
     with pytest.raises(EvooptError, match=r"rule\.json") as error:
         load_rule(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_json_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    rule = random_rule(3)
+    (tmp_path / "rule.json").write_text(json.dumps(rule.to_json()), encoding="utf-8-sig")
+    assert load_rule(tmp_path / "rule.json")[0] == rule
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torch.py", "would hide the module 'torch': name the file {}/my_torch.py, for one"),
+        ("random.py", "would hide the module 'random': name the file {}/my_random.py, for one"),
+        ("numpy.py", "would hide the module 'numpy': name the file {}/my_numpy.py, for one"),
+        ("class.py", "could not be imported: name the file {}/my_class.py, for one"),
+        ("my-opt.py", "could not be imported: name the file {}/my_opt.py, for one"),
+        ("my.opt.py", "could not be imported: name the file {}/my_opt.py, for one"),
+        ("2nd.py", "could not be imported: name the file {}/my_2nd.py, for one"),
+        ("my_opt", "could not be imported: name the file {}/my_opt.py, for one"),
+        ("my_opt.txt", "could not be imported: name the file {}/my_opt.py, for one"),
+    ],
+)
+def test_a_file_that_could_not_be_imported_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(EvooptError) as error:
+        write_export("lion", tmp_path / name, "MyOpt", force=True)
+    assert str(error.value) == f"{tmp_path / name} {message.format(tmp_path)}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_rule_and_genome_files_export_as_the_same_class(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -167,6 +168,55 @@ def test_files_of_the_same_name_in_two_folders_stay_apart(tmp_path: Path) -> Non
             )
         )
     assert [get_task(name).name for name in names] == ["a", "b"]
+
+
+def test_each_of_two_files_gets_the_modules_beside_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names = []
+    for folder in ("a", "b"):
+        (tmp_path / folder / "package_beside").mkdir(parents=True)
+        (tmp_path / folder / "package_beside" / "part.py").write_text(f"PART = 'part of {folder}'")
+        (tmp_path / folder / "helper_beside.py").write_text(f"NAME = 'helper of {folder}'")
+        names.append(
+            write(
+                tmp_path / folder,
+                "from evoopt.tasks import TASKS, Task\n"
+                "from helper_beside import NAME\n"
+                "def make_task():\n"
+                "    from package_beside.part import PART\n"
+                "    return Task(NAME + ', ' + PART, TASKS['digits'].make_model, TASKS['digits'].load)\n",
+            )
+        )
+    for _ in range(2):
+        assert [get_task(name).name for name in names] == ["helper of a, part of a", "helper of b, part of b"]
+
+
+def test_a_module_beside_a_file_hides_none_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "program"), *sys.path])
+    for folder in ("program", "task"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "hidden_or_not.py").write_text(f"WHERE = {folder!r}")
+        (tmp_path / folder / f"only_{folder}.py").touch()
+    name = write(
+        tmp_path / "task",
+        "import sys\n"
+        "sys.path.append('added by the file')\n"
+        "from evoopt.tasks import TASKS, Task\n"
+        "def make_task(): return Task('mine', TASKS['digits'].make_model, TASKS['digits'].load)\n",
+    )
+    get_task(name)
+    assert importlib.import_module("hidden_or_not").WHERE == "program"
+    importlib.import_module("only_task")
+    assert "added by the file" in sys.path
+
+
+def test_a_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(EXAMPLE.parent))
+    assert get_task(f"~/{EXAMPLE.name}:make_task").name == "breast_cancer"
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

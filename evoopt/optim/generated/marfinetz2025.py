@@ -1,6 +1,7 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, cast, overload
 
@@ -36,7 +37,8 @@ class Marfinetz2025(Optimizer):
 
     The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for
     you to set; ``group["scheduled_lr"]`` shows the learning rate of the latest step.
-    The schedule counts the calls of ``step`` and continues from a loaded state_dict.
+    The schedule counts the calls of ``step`` and continues from a loaded state_dict,
+    with the ``total_steps`` in it.
 
     Args:
         params (iterable): iterable of parameters or named_parameters to optimize or
@@ -131,8 +133,10 @@ class Marfinetz2025(Optimizer):
                 "the number of training steps, or schedule=False to keep lr constant "
                 "or to drive it with a torch.optim.lr_scheduler"
             )
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(f"Invalid total_steps value: {total_steps}")
+        if total_steps is not None:
+            if not total_steps >= 1 or total_steps % 1 != 0:
+                raise ValueError(f"Invalid total_steps value: {total_steps}")
+            total_steps = int(total_steps)  # numpy's would not load with weights_only
 
         defaults = {
             "lr": lr,
@@ -228,6 +232,13 @@ class Marfinetz2025(Optimizer):
             step = group["schedule_step"]
             if not (group["capturable"] or torch.compiler.is_compiling()):
                 step = step.item()
+                if step == group["total_steps"]:
+                    warnings.warn(
+                        f"{type(self).__name__}: the schedule of "
+                        f"total_steps={step:.0f} is over and the learning rate 0; to "
+                        "train on, set 'total_steps' of every group in param_groups",
+                        stacklevel=2,
+                    )
             lr = lr * _schedule_factor(
                 step,
                 warmup_steps=group["warmup_steps"],

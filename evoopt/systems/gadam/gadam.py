@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
+from evoopt.execution import check_device
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.gadam.config import GadamConfig
@@ -37,6 +39,7 @@ class Gadam:
         steps: Adam steps per training phase [E]; a generation has two.
         metric: Score of ``(outputs, targets)``, for `history_`; accuracy where targets are classes.
         batch_size: Minibatch size.
+        validation_fraction: Part of the training examples held out where `fit` is given no validation data.
         engine: ``"batched"``: all models as one program; ``"sequential"``: one after another at every step,
             for large convolutional models on a CPU; ``"reference"``: a plain loop with `torch.optim.Adam`.
         chunk_size: Models per program.
@@ -58,15 +61,23 @@ class Gadam:
         steps: int = 500,
         metric: Callable[[Tensor, Tensor], Tensor] | None = None,
         batch_size: int = 128,
+        validation_fraction: float = 0.2,
         engine: PhaseEngine = "batched",
         chunk_size: int = 10,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         **settings: Any,
     ) -> None:
         section = {"population": population, "generations": generations, **settings}
-        training = {"steps": steps, "batch_size": batch_size, "engine": engine, "chunk_size": chunk_size}
+        training = {
+            "steps": steps,
+            "batch_size": batch_size,
+            "validation_fraction": validation_fraction,
+            "engine": engine,
+            "chunk_size": chunk_size,
+        }
         self._config = GadamConfig.validated({"gadam": section, "training": training}, "Gadam")
-        self._model_fn, self._loss_fn, self._metric, self._device = model_fn, loss_fn, metric, device
+        self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
+        self._device = check_device(device)
         self.history_: list[dict[str, Any]] = []
 
     def fit(self, train: OwnData, validation: OwnData | None = None) -> nn.Module:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.selection import get_selection
-from evoopt.execution import ExecutorKind, make_executor
+from evoopt.execution import ExecutorKind, check_device, make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
@@ -70,7 +71,7 @@ class GeneticTrainer:
         selection: str = "scan",
         seed: int = 0,
         head_start: int | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         workers: int = 1,
     ) -> None:
         for name, value, least in (("population", population, 2), ("generations", generations, 1)):
@@ -81,7 +82,7 @@ class GeneticTrainer:
         self._scheme = make_scheme(scheme, select=select) if isinstance(scheme, str) else scheme
         self._model_fn, self._fitness, self._encoding, self._mutation = model_fn, fitness, encoding, mutation
         self._population, self._generations, self._seed = population, generations, seed
-        self._head_start, self._device, self._workers = head_start, device, workers
+        self._head_start, self._device, self._workers = head_start, check_device(device), workers
         self.history_: list[dict[str, Any]] = []
 
     def fit(self, train: OwnData, validation: OwnData | None = None) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,6 +12,8 @@ from evoopt.config.sections import OneOf, RunConfig, Section, TrainingSection
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.breeding import SCHEMES
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+from evoopt.systems.hyperparameters.loci import Locus, NumberLocus
+from evoopt.training.member_hyperparameters import check_value
 
 
 class RecombinationSection(Section):
@@ -133,7 +136,8 @@ class RecombinationConfig(RunConfig):
 
     def cross_check(self, source: str) -> None:
         """Check settings against each other, and the space."""
-        HyperparameterSpace.parse(self.space, f"{source}, space")
+        for locus in HyperparameterSpace.parse(self.space, f"{source}, space").loci:
+            _check_range(locus, self.recombination.optimizer, f"{source}, space")
         self.recombination.check(f"{source}, recombination")
         if self.training.validation_fraction == 0:
             raise EvooptError(f"{source}: training.validation_fraction must be above 0: it is what selects")
@@ -166,3 +170,17 @@ def renamed(data: Mapping[str, Any]) -> dict[str, Any]:
         return {**data, "individual": "pbt"}
     rest = {name: value for name, value in section.items() if name != "mode"}
     return {**data, "individual": section.get("mode", "pbt"), "recombination": rest}
+
+
+def _check_range(locus: Locus, optimizer: str, source: str) -> None:
+    # Mutation multiplies, and so comes near a bound of 0 but never there.
+    low = math.ulp(0.0)
+    for value in (locus.low or low, locus.high) if isinstance(locus, NumberLocus) else locus.choices:
+        try:
+            if value is None:
+                raise EvooptError("None is nothing that a training can use")
+            check_value(locus.name, value, optimizer)
+        except EvooptError as error:
+            raise EvooptError(
+                f"{source}: hyperparameter {locus.name!r} may become {value!r}: {error}"
+            ) from None

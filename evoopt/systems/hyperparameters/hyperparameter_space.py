@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class Hyperparameters:
         if (
             not isinstance(genotype, dict)
             or not isinstance(integers, list)
-            or not all(isinstance(value, (bool, int, float, str)) for value in genotype.values())
+            or not all(isinstance(v, (bool, int, float, str, NoneType)) for v in genotype.values())
             or not all(isinstance(name, str) and _is_finite(genotype.get(name)) for name in integers)
         ):
             raise EvooptError("hyperparameters need a genotype, values by name, and the names of integers")
@@ -171,8 +172,8 @@ def _locus(name: str, table: Any) -> Locus:
         if setting not in (*table, "type", "scale"):
             raise EvooptError(f"{where} needs {setting}")
     if kind == "categorical":
-        if not isinstance(table["choices"], (list, tuple)):
-            raise EvooptError(f"{where}: choices must be a list of strings, numbers or booleans")
+        if not isinstance(table["choices"], (list, tuple, range, np.ndarray)):
+            raise EvooptError(f"{where}: choices must be a list of strings, numbers, booleans or None")
         return CategoricalLocus(name, tuple(table["choices"]), table["default"])
     scale = table.get("scale", "linear")
     if scale not in _SCALES:

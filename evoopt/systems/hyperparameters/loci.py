@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class NumberLocus:
 
     def __post_init__(self) -> None:
         where = f"hyperparameter {self.name!r}"
+        for field in ("low", "high", "default"):
+            object.__setattr__(self, field, _plain(getattr(self, field)))
         numbers = {"min": self.low, "max": self.high, "default": self.default}
         for name, value in numbers.items():
             if not is_number(value) or not math.isfinite(value):
@@ -86,11 +89,12 @@ class CategoricalLocus:
 
     Attributes:
         name: Name of the hyperparameter.
-        choices: What it may be; neighbours in this order count as near each other.
+        choices: What it may be, for an objective of one's own None too; neighbours in this order count as
+            near each other.
         default: Value the first generation starts with.
 
     Raises:
-        EvooptError: No choices, a repeated one, one that is no plain value, or another default.
+        EvooptError: No choices, a repeated one, one that is no plain value nor None, or another default.
     """
 
     name: str
@@ -99,8 +103,12 @@ class CategoricalLocus:
 
     def __post_init__(self) -> None:
         where = f"hyperparameter {self.name!r}"
-        if not self.choices or any(not isinstance(c, (bool, int, float, str)) for c in self.choices):
-            raise EvooptError(f"{where}: choices must be a list of strings, numbers or booleans")
+        object.__setattr__(self, "choices", tuple(_plain(choice) for choice in self.choices))
+        object.__setattr__(self, "default", _plain(self.default))
+        if not self.choices or any(
+            not isinstance(c, (bool, int, float, str, NoneType)) for c in self.choices
+        ):
+            raise EvooptError(f"{where}: choices must be a list of strings, numbers, booleans or None")
         if len({(type(c), c) for c in self.choices}) < len(self.choices):
             raise EvooptError(f"{where}: choices must differ from each other")
         if self.default not in self.choices:
@@ -119,3 +127,8 @@ class CategoricalLocus:
 
 
 Locus = NumberLocus | CategoricalLocus
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own, which JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value

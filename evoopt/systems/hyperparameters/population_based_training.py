@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
+from evoopt.execution import check_device
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.hyperparameters.config import PbtConfig
@@ -46,6 +48,7 @@ class PopulationBasedTraining:
         fom: What is minimised on validation data: ``"error"`` (1 - metric), ``"loss"`` or ``"perplexity"``;
             by default the error where there is a metric.
         batch_size: Minibatch size.
+        validation_fraction: Part of the training examples held out where `fit` is given no validation data.
         engine: ``"batched"``: all models as one program; ``"sequential"``: one after another at every step,
             for large convolutional models on a CPU.
         chunk_size: Models per program.
@@ -70,9 +73,10 @@ class PopulationBasedTraining:
         scheme: str = "three_parent",
         fom: str | None = None,
         batch_size: int = 128,
+        validation_fraction: float = 0.2,
         engine: str = "batched",
         chunk_size: int = 10,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         **settings: Any,
     ) -> None:
         self._space = space if isinstance(space, HyperparameterSpace) else HyperparameterSpace.parse(space)
@@ -85,6 +89,7 @@ class PopulationBasedTraining:
         }
         training = {
             "batch_size": batch_size,
+            "validation_fraction": validation_fraction,
             "engine": engine,
             "chunk_size": chunk_size,
             **({} if steps is None else {"steps": steps}),
@@ -93,7 +98,8 @@ class PopulationBasedTraining:
             {"recombination": section, "training": training, "space": self._space.tables()},
             "PopulationBasedTraining",
         )
-        self._model_fn, self._loss_fn, self._metric, self._device = model_fn, loss_fn, metric, device
+        self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
+        self._device = check_device(device)
         self._fom_given = fom is not None
         self._fitted: tuple[Task, PhaseTrainer] | None = None
         self.history_: list[dict[str, Any]] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
+from evoopt.execution.executor import one_line
 from evoopt.systems.hyperparameters.config import HpoConfig
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
@@ -16,6 +18,9 @@ from evoopt.systems.hyperparameters.trial import Trial
 from evoopt.training.member_hyperparameters import Value
 
 Objective = Callable[[dict[str, Value]], float]
+
+_ANY_SPACE = {"x": {"choices": [0], "default": 0}}
+"""In place of the space in the configuration: what its names mean is up to the objective."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class GAResult:
         fom: Its figure of merit.
         evaluations: How often the objective was called.
         history: Statistics per generation: figures of merit, hyperparameters and parents of all.
+        failures: Hyperparameters for which the objective raised or returned no number, and what it did.
     """
 
     best: dict[str, Value]
     fom: float
     evaluations: int
     history: list[dict[str, Any]]
+    failures: tuple[tuple[dict[str, Value], str], ...] = ()
 
 
 class ThreeParentGA:
@@ -44,7 +51,8 @@ class ThreeParentGA:
     Args:
         space: A `HyperparameterSpace`, or one table per hyperparameter: ``min``, ``max``, ``default`` and
             optionally ``scale="log"``, ``type="integer"``; or ``choices`` and ``default``.
-        objective: Maps hyperparameters by name to a number to be minimised; NaN for a failure.
+        objective: Maps hyperparameters by name to a number to be minimised; NaN is a failure, as is one that
+            raises or returns no number.
         population: Genomes per generation.
         generations: Generations; equal genomes are scored once.
         map: What calls the objective on many genomes, in order: that of a process pool, for one.
@@ -62,13 +70,13 @@ class ThreeParentGA:
         *,
         population: int = 20,
         generations: int = 20,
-        map: Callable[[Objective, Iterable[dict[str, Value]]], Iterable[float]] = map,
+        map: Callable[[Callable[[dict[str, Value]], Any], Iterable[dict[str, Value]]], Iterable[Any]] = map,
         **settings: Any,
     ) -> None:
         self._space = space if isinstance(space, HyperparameterSpace) else HyperparameterSpace.parse(space)
         section = {"population": population, "generations": generations, **settings}
         self._section = HpoConfig.validated(
-            {"recombination": section, "training": {"steps": 1}, "space": self._space.tables()},
+            {"recombination": section, "training": {"steps": 1}, "space": _ANY_SPACE},
             "ThreeParentGA",
         ).recombination
         self._objective, self._map = objective, map
@@ -77,12 +85,23 @@ class ThreeParentGA:
         """Search.
 
         Raises:
-            EvooptError: The objective gave no number for any genome.
+            EvooptError: The objective failed for all of the first generation, or gave no finite number.
         """
+        failures: list[tuple[dict[str, Value], str]] = []
+        tried = 0
 
         def evaluate(values: Sequence[Mapping[str, Value]], seed: int) -> list[Trial]:
-            foms = self._map(self._objective, [dict(genome) for genome in values])
-            return [Trial(float(fom), math.nan, math.nan, 0) for fom in foms]
+            nonlocal tried
+            foms = list(self._map(_Guarded(self._objective), [dict(genome) for genome in values]))
+            failed = [(dict(v), fom) for v, fom in zip(values, foms, strict=True) if isinstance(fom, str)]
+            if failed and not failures:
+                first = f"ThreeParentGA: for {failed[0][0]} the objective {failed[0][1]}"
+                if not tried and len(failed) == len(values):
+                    raise EvooptError(f"{first}; it failed for all {len(values)} genomes")
+                warnings.warn(f"{first}; that is a failure, as all in GAResult.failures", stacklevel=2)
+            failures.extend(failed)
+            tried += len(values)
+            return [Trial(math.nan if isinstance(f, str) else f, math.nan, math.nan, 0) for f in foms]
 
         trials = Trials(evaluate, self._section.seed)
         scheme = hpo_scheme(self._section, self._space, trials)
@@ -90,4 +109,23 @@ class ThreeParentGA:
         winner = trials.winner(scheme.generations)
         if winner["fom"] is None:
             raise EvooptError("the objective gave no finite number for any genome")
-        return GAResult(winner["hyperparameters"], winner["fom"], winner["evaluations"], history)
+        return GAResult(
+            winner["hyperparameters"], winner["fom"], winner["evaluations"], history, tuple(failures)
+        )
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """Calls the objective; what went wrong, in words, comes in place of a number."""
+
+    objective: Objective
+
+    def __call__(self, values: dict[str, Value]) -> float | str:
+        try:
+            fom = self.objective(values)
+        except Exception as error:
+            return f"raised {one_line(error)}"
+        try:
+            return float(fom)
+        except Exception:
+            return f"returned {type(fom).__name__}, not a number"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -250,6 +252,71 @@ def test_an_objective_of_ones_own() -> None:
         ThreeParentGA(space, lambda v: math.nan, population=4, generations=2).run()
     with pytest.raises(EvooptError, match=r"ThreeParentGA: recombination.population"):
         ThreeParentGA(space, bowl, population=1)
+
+
+OF_TWO = {"x": {"min": 0.1, "max": 10.0, "default": 1.0}, "kind": {"choices": ["a", None], "default": None}}
+
+
+def picky(values: dict[str, Any]) -> Any:
+    """An objective that takes a part of its space only."""
+    if values["x"] > 5:
+        raise ValueError("too\nlarge")
+    return None if values["kind"] == "a" else values["x"]
+
+
+def test_an_objective_that_fails_for_some_genomes_goes_on_and_says_for_which() -> None:
+    with pytest.warns(
+        UserWarning, match=r"^ThreeParentGA: for \{'x': .*\} the objective (raised|returned)"
+    ) as told:
+        result = ThreeParentGA(OF_TWO, picky, generations=4, initial="random", seed=1).run()
+    assert len(told) == 1
+    assert result.best["kind"] is None
+    assert result.fom == result.best["x"] < 1
+    assert {reason for _, reason in result.failures} == {
+        "raised ValueError: too",
+        "returned NoneType, not a number",
+    }
+    assert all(values["x"] > 5 or values["kind"] == "a" for values, _ in result.failures)  # type: ignore[operator]
+
+
+def test_failures_come_back_from_other_processes() -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        pytest.warns(UserWarning, match="raised"),
+    ):
+        there = ThreeParentGA(
+            OF_TWO, picky, population=8, generations=2, initial="random", map=pool.map
+        ).run()
+    with pytest.warns(UserWarning, match="raised"):
+        here = ThreeParentGA(OF_TWO, picky, population=8, generations=2, initial="random").run()
+    assert there == here
+
+
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [
+        (lambda v: None, "returned NoneType, not a number"),
+        (lambda v: (1.0, 2.0), "returned tuple, not a number"),
+        (lambda v: v["y"], "raised KeyError: 'y'"),
+        (lambda v: torch.ones(2), "returned Tensor, not a number"),
+    ],
+)
+def test_an_objective_that_fails_at_once_for_all_ends_the_search_in_one_line(
+    objective: Any, reason: str
+) -> None:
+    calls: list[Any] = []
+    with pytest.raises(
+        EvooptError, match=rf"^ThreeParentGA: for \{{'x': 1.0, 'kind': None\}} .*{reason}; it"
+    ) as e:
+        ThreeParentGA(OF_TWO, lambda v: [calls.append(v), objective(v)][1], population=5).run()
+    assert "\n" not in str(e.value)
+    assert len(calls) <= 5
+
+
+def test_names_that_mean_something_in_training_may_mean_another_thing_to_an_objective() -> None:
+    exponents = {"lr": {"min": -5, "max": -1, "default": -3}, "dropout": {"min": -1, "max": 7, "default": 2}}
+    result = ThreeParentGA(exponents, lambda v: float(v["lr"]), population=6, generations=5).run()
+    assert result.fom < -3
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
+from evoopt.systems.hyperparameters.config import HpoConfig, PbtConfig
 from evoopt.systems.hyperparameters.hyperparameter_operators import (
     crossover,
     initial_population,
@@ -69,6 +70,8 @@ def test_a_space_is_read_and_written_as_plain_tables() -> None:
         ({"n": {"type": "integer", "min": 1, "max": 2.5, "default": 1}}, "max of an integer must be a whole"),
         ({"o": {"choices": [], "default": "a"}}, "choices must be a list"),
         ({"o": {"choices": "adam", "default": "a"}}, "choices must be a list"),
+        ({"o": {"choices": [np.ones(2)], "default": 1}}, "choices must be a list"),
+        ({"lr": {"min": None, "max": 1, "default": 1}}, "min must be a finite number, not None"),
         ({"o": {"choices": ["a", "a"], "default": "a"}}, "choices must differ"),
         ({"o": {"choices": ["a", "b"], "default": "c"}}, "default 'c' is none of its choices 'a', 'b'"),
     ],
@@ -77,6 +80,55 @@ def test_a_bad_space_is_refused_in_one_line(tables: dict[str, Any], message: str
     with pytest.raises(EvooptError, match=message) as caught:
         HyperparameterSpace.parse(tables)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_and_none_are_values_as_any() -> None:
+    given = {
+        "lr": {"min": np.float32(0.5), "max": np.int64(2), "default": np.float64(1)},
+        "n": {"type": "integer", "min": np.int8(1), "max": np.int8(9), "default": np.int8(4)},
+        "width": {"choices": np.array([16, 32]), "default": np.int64(32)},
+        "depth": {"choices": range(1, 4), "default": 2},
+        "norm": {"choices": ["batch", None, np.bool_(True)], "default": None},
+    }
+    space = HyperparameterSpace.parse(given)
+    values = space.default().values()
+    assert values == {"lr": 1.0, "n": 4, "width": 32, "depth": 2, "norm": None}
+    genomes = [space.default(), *random_population(space, 20, np.random.default_rng(0))]
+    kinds = {type(value) for genome in genomes for value in genome.values().values()}
+    assert kinds == {float, int, str, bool, type(None)}
+    for genome in genomes:
+        assert Hyperparameters.from_json(json.loads(json.dumps(genome.to_json()))) == genome
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"lr": {"min": -1, "max": 1, "default": 0.1}}, "'lr' may become -1.0: lr must be positive"),
+        ({"beta1": {"min": 0.1, "max": 1.5, "default": 0.9}}, "'beta1' may become 1.5: beta1 must lie"),
+        ({"momentum": {"min": 0.1, "max": 1, "default": 0.9}}, "'momentum' may become 1.0: beta1 must lie"),
+        ({"eps": {"min": -1, "max": 1, "default": 1e-8}}, "'eps' may become -1.0: eps must be positive"),
+        ({"weight_decay": {"min": -1, "max": 1, "default": 1e-2}}, "weight_decay must be >= 0, not -1.0"),
+        ({"dropout": {"min": 0.1, "max": 1.5, "default": 0.5}}, "'dropout' may become 1.5: dropout must"),
+        ({"dropout.1": {"min": -0.1, "max": 0.5, "default": 0.5}}, "'dropout.1' may become -0.1: dropout"),
+        ({"lr": {"choices": [0.1, -0.1], "default": 0.1}}, "'lr' may become -0.1: lr must be positive"),
+        ({"lr": {"choices": [0.1, "a"], "default": 0.1}}, "'lr' must be a number, not 'a'"),
+        ({"lr": {"choices": [0.1, None], "default": 0.1}}, "'lr' may become None: None is nothing that"),
+        ({"optimizer": {"choices": ["adam", "adan"], "default": "adam"}}, "unknown preset 'adan'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [PbtConfig, HpoConfig])
+def test_values_that_training_cannot_use_are_refused_when_the_space_is_made(
+    kind: type[PbtConfig | HpoConfig], space: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EvooptError, match=message) as caught:
+        kind.validated({"space": space, "training": {"steps": 1}}, "mine.toml")
+    assert str(caught.value).startswith("mine.toml, space: hyperparameter ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bound_of_0_that_multiplication_never_reaches_is_sound() -> None:
+    space = {"lr": {"min": 0, "max": 1, "default": 0.1}, "dropout": {"min": 0, "max": 1, "default": 0.1}}
+    PbtConfig.validated({"space": space}, "mine.toml")
 
 
 def test_genomes_survive_json_and_share_a_key_with_their_phenotype() -> None:
