@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuner import Tuner, Tuners, tune
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
+from evoopt.jobs.no_score import no_score
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.training.plan import TrainingResult
 
@@ -47,6 +49,7 @@ def run_comparison(
         quiet: Show no progress bar.
 
     Raises:
+        NoScoreError: Every training of the reference diverged in tuning, or every one of a contender failed.
         EvooptError: A task whose test part decided the search of a contender, too few trials, a task that
             cannot be trained, names that are not unique.
     """
@@ -71,11 +74,12 @@ def run_comparison(
             engines=engines or {}, on_done=lambda count: _advance(bar, count),
         )  # fmt: skip
         tuners = tune(everyone, protocol, queue)
+        _refuse_no_score(everyone, baselines[0], tuners, protocol)
         bar.set_description("test data")
         scores, facts = _final(everyone, tuners, protocol, queue)
     roles = {c.name: "candidate" for c in candidates} | {c.name: "control" for c in controls}
     return Comparison(
-        protocol={**asdict(protocol), "tasks": list(protocol.tasks)},
+        protocol=protocol.to_json(),
         reference=baselines[0].name,
         participants=tuple(_participant(c, roles.get(c.name, "baseline"), protocol) for c in everyone),
         tuning={t: {c.name: _tuned(tuners[t, c.name]) for c in everyone} for t in protocol.tasks},
@@ -83,6 +87,18 @@ def run_comparison(
         facts=facts,
         notes=(*(c.note for c in everyone if c.note), *notes, *_edge_notes(everyone, tuners, protocol)),
     )
+
+
+def _refuse_no_score(
+    everyone: Sequence[Contender], reference: Contender, tuners: Tuners, protocol: Protocol
+) -> None:
+    """A contender that diverges is a finding; one that is broken is not, nor is a lack of the reference."""
+    for task in protocol.tasks:
+        for one in everyone:
+            tuner = tuners[task, one.name]
+            broken = {result.outcome for result in tuner.unsuccessful} == {"failed"}
+            if math.isnan(tuner.best.metric) and (broken or one is reference):
+                raise no_score(task, tuner.unsuccessful, protocol.max_loss, "max_loss", of=one.name)
 
 
 def _final(

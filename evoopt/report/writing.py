@@ -34,6 +34,7 @@ def make_page(run: Run) -> Page:
     """The report on a run, which may be unfinished."""
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
+    stopped = [Section("Stopped", [Text(run.stopped)])] if run.stopped and not run.finished else []
     kind = individual_type(run.config.individual).about
     unstarted = [Section("Result", [Text("No generation is finished yet.")])]
     parts = sections_of(run).sections(run) if done else unstarted
@@ -42,6 +43,7 @@ def make_page(run: Run) -> Page:
         title=run.folder.resolve().name,
         lead=f"{kind} · space {run.config.name} · {state}",
         sections=[
+            *stopped,
             *parts,
             Section("Settings", [Code("Every setting (config.toml)", run.config.to_toml())]),
         ],

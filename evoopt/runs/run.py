@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.config import RunConfig, parse_config
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.individual import Individual
 from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.lock import RunLock
-from evoopt.runs.store import RunStore
+from evoopt.runs.store import STOPPED, RunStore
 from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
@@ -97,13 +97,21 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, NoScoreError):
+            self.store.set_meta(STOPPED, str(error))
         self.close()
 
     @property
     def finished(self) -> bool:
         """Whether a winner has been named."""
         return self.store.winner() is not None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the last generation that was begun left nothing to go on with; None if it did not."""
+        reason: str | None = self.store.meta(STOPPED)
+        return reason
 
     @property
     def generations(self) -> list[dict[str, Any]]:

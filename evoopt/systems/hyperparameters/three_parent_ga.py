@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evoopt.errors import EvooptError
+from evoopt.errors import NoScoreError
 from evoopt.evolution.stages import evolve
 from evoopt.systems.hyperparameters.config import HpoConfig
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
@@ -77,7 +77,7 @@ class ThreeParentGA:
         """Search.
 
         Raises:
-            EvooptError: The objective gave no number for any genome.
+            NoScoreError: The objective gave no number for any genome of the first generation.
         """
 
         def evaluate(values: Sequence[Mapping[str, Value]], seed: int) -> list[Trial]:
@@ -86,8 +86,9 @@ class ThreeParentGA:
 
         trials = Trials(evaluate, self._section.seed)
         scheme = hpo_scheme(self._section, self._space, trials)
-        history = evolve(scheme)
+        try:
+            history = evolve(scheme)
+        except NoScoreError:
+            raise NoScoreError("the objective gave no finite number for any genome") from None
         winner = trials.winner(scheme.generations)
-        if winner["fom"] is None:
-            raise EvooptError("the objective gave no finite number for any genome")
         return GAResult(winner["hyperparameters"], winner["fom"], winner["evaluations"], history)
