@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from evoopt.errors import EvooptError
 from evoopt.execution import Place
 from evoopt.jobs.no_score import no_score
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
+from evoopt.tasks.source_files import source_digests
 from evoopt.training.plan import TrainingResult
 
 LOCAL = Place()
@@ -66,11 +68,16 @@ def run_comparison(
         total=per_task * len(protocol.tasks), unit="training", desc="tuning", disable=True if quiet else None,
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
     )  # fmt: skip
+    context: dict[str, Any] = {
+        **asdict(data), "device": place.device, "threads": place.threads_per_worker,
+    }  # fmt: skip
+    if sources := source_digests(protocol.tasks):
+        context["sources"] = sources
     setup = WorkerSetup(protocol.tasks, data, place.device)
     with bar, place.start(make_worker, setup) as executor:
         queue = TrainingQueue(
             executor, protocol.engine, protocol.chunk_size, memory,
-            context={**asdict(data), "device": place.device, "threads": place.threads_per_worker},
+            context=context,
             engines=engines or {}, on_done=lambda count: _advance(bar, count),
         )  # fmt: skip
         tuners = tune(everyone, protocol, queue)

@@ -34,6 +34,7 @@ def make_page(run: Run) -> Page:
     """The report on a run, which may be unfinished."""
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
+    changes = [f"Changed {change}." for change in run.changes]
     stopped = [Section("Stopped", [Text(run.stopped)])] if run.stopped and not run.finished else []
     kind = individual_type(run.config.individual).about
     unstarted = [Section("Result", [Text("No generation is finished yet.")])]
@@ -45,7 +46,9 @@ def make_page(run: Run) -> Page:
         sections=[
             *stopped,
             *parts,
-            Section("Settings", [Code("Every setting (config.toml)", run.config.to_toml())]),
+            Section(
+                "Settings", [*map(Text, changes), Code("Every setting (config.toml)", run.config.to_toml())]
+            ),
         ],
         footer=f"Written by evoopt {__version__} from a run folder of evoopt {made_with}. This file "
         "is complete: it loads nothing.",

@@ -39,7 +39,7 @@ def state(run: Run) -> str:
     state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
     lines = [f"run      {run.folder} ({state})"]
     lines += [f"stopped  {run.stopped}"] if run.stopped and not run.finished else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"changed  {change}" for change in run.changes)])
 
 
 def _winner_lines(path: Path, winner: Mapping[str, Any], criterion: str) -> list[str]:
