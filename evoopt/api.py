@@ -11,6 +11,7 @@ from evoopt.errors import EvooptError
 from evoopt.execution import check_device
 from evoopt.execution.pool import refuse_unguarded_main
 from evoopt.individuals import individual_type
+from evoopt.runs.experiment import refuse_changes
 from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import RESULT_FILE, Run
@@ -64,6 +65,7 @@ def resume(
     quiet: bool = True,
     overrides: dict[str, Any] | None = None,
     from_backup: bool = False,
+    changed: bool = False,
     on_generation: GenerationHook | None = None,
 ) -> Run:
     """Go on with an interrupted run; it ends as if it had never been interrupted.
@@ -74,18 +76,22 @@ def resume(
         overrides: Settings of the section ``execution`` (workers, executor, device, data_dir).
         from_backup: Go back to the last good state of a run whose files were damaged; the damaged database is
             set aside.
+        changed: Go on even if settings or the files of own tasks have changed since the run began; the run
+            keeps a note of it.
         on_generation: As for `search`.
 
     Returns:
         The finished run, open for reading.
 
     Raises:
-        EvooptError: Not a run folder, in use, of another version, or anything else the user can mend.
+        EvooptError: Not a run folder, in use, of another version, changed, or anything else that the user can
+            mend.
     """
     refuse_unguarded_main()
     if from_backup:
         restore_backup(folder)
     with Run(folder, writable=True) as run:
+        refuse_changes(run, allowed=changed)
         config = run.config.override({"execution": overrides or {}})
         check_device(config.execution.device)
         run.store.on_generation = on_generation or run.store.on_generation

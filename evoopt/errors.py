@@ -15,6 +15,10 @@ class SealedTestError(EvooptError):
     """Search code tried to read the test split."""
 
 
+class NoScoreError(EvooptError):
+    """Training came to nothing that could be selected or compared; a run folder keeps the message."""
+
+
 class RunLockedError(EvooptError):
     """Another process is writing to the run folder."""
 

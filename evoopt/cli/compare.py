@@ -43,6 +43,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Fresh seeds of the final scores.")] = 12,
     seed: Annotated[int, typer.Option(help="Root of all randomness.")] = 0,
     train_size: Annotated[int | None, typer.Option(help="Examples kept per task, all by default.")] = None,
+    max_loss: Annotated[float, typer.Option(help="A batch loss above this counts as divergence.")] = 50.0,
     control: Annotated[
         list[str] | None,
         typer.Option(help="ablation, random_search, noise or best_of_n; repeatable."),
@@ -65,7 +66,7 @@ def compare(
 
     protocol = room.Protocol(
         names(tasks), budget, trials, seeds=seeds, seed=seed, train_size=train_size,
-        allow_seen_test=allow_seen_test,
+        max_loss=max_loss, allow_seen_test=allow_seen_test,
     )  # fmt: skip
     with new_folder("compare", out) as folder:
         try:

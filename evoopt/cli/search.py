@@ -87,6 +87,9 @@ def resume(
     from_backup: Annotated[
         bool, typer.Option("--from-backup", help="Go back to the last good state of a damaged run.")
     ] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Go on though settings or task files have changed; it is noted.")
+    ] = False,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
@@ -106,6 +109,7 @@ def resume(
             quiet=quiet,
             overrides=execution,
             from_backup=from_backup,
+            changed=changed,
             on_generation=_scalars(log_dir),
         ) as finished:
             typer.echo(individual_type(finished.config.individual).text.describe_result(finished))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,7 +19,9 @@ from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuner import Tuner, Tuners, tune
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
+from evoopt.jobs.no_score import no_score
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
+from evoopt.tasks.source_files import source_digests
 from evoopt.training.plan import TrainingResult
 
 LOCAL = Place()
@@ -47,6 +51,7 @@ def run_comparison(
         quiet: Show no progress bar.
 
     Raises:
+        NoScoreError: Every training of the reference diverged in tuning, or every one of a contender failed.
         EvooptError: A task whose test part decided the search of a contender, too few trials, a task that
             cannot be trained, names that are not unique.
     """
@@ -63,19 +68,25 @@ def run_comparison(
         total=per_task * len(protocol.tasks), unit="training", desc="tuning", disable=True if quiet else None,
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
     )  # fmt: skip
+    context: dict[str, Any] = {
+        **asdict(data), "device": place.device, "threads": place.threads_per_worker,
+    }  # fmt: skip
+    if sources := source_digests(protocol.tasks):
+        context["sources"] = sources
     setup = WorkerSetup(protocol.tasks, data, place.device)
     with bar, place.start(make_worker, setup) as executor:
         queue = TrainingQueue(
             executor, protocol.engine, protocol.chunk_size, memory,
-            context={**asdict(data), "device": place.device, "threads": place.threads_per_worker},
+            context=context,
             engines=engines or {}, on_done=lambda count: _advance(bar, count),
         )  # fmt: skip
         tuners = tune(everyone, protocol, queue)
+        _refuse_no_score(everyone, baselines[0], tuners, protocol)
         bar.set_description("test data")
         scores, facts = _final(everyone, tuners, protocol, queue)
     roles = {c.name: "candidate" for c in candidates} | {c.name: "control" for c in controls}
     return Comparison(
-        protocol={**asdict(protocol), "tasks": list(protocol.tasks)},
+        protocol=protocol.to_json(),
         reference=baselines[0].name,
         participants=tuple(_participant(c, roles.get(c.name, "baseline"), protocol) for c in everyone),
         tuning={t: {c.name: _tuned(tuners[t, c.name]) for c in everyone} for t in protocol.tasks},
@@ -83,6 +94,18 @@ def run_comparison(
         facts=facts,
         notes=(*(c.note for c in everyone if c.note), *notes, *_edge_notes(everyone, tuners, protocol)),
     )
+
+
+def _refuse_no_score(
+    everyone: Sequence[Contender], reference: Contender, tuners: Tuners, protocol: Protocol
+) -> None:
+    """A contender that diverges is a finding; one that is broken is not, nor is a lack of the reference."""
+    for task in protocol.tasks:
+        for one in everyone:
+            tuner = tuners[task, one.name]
+            broken = {result.outcome for result in tuner.unsuccessful} == {"failed"}
+            if math.isnan(tuner.best.metric) and (broken or one is reference):
+                raise no_score(task, tuner.unsuccessful, protocol.max_loss, "max_loss", of=one.name)
 
 
 def _final(

@@ -13,6 +13,7 @@ from evoopt.compare.contender import Member
 from evoopt.compare.optimizer_classes import ClassMember, make_class_optimizer
 from evoopt.compare.speed import smooth_curve
 from evoopt.export.classes import from_rule
+from evoopt.jobs.no_score import with_metric
 from evoopt.jobs.rule_worker import EngineName, sized
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import Task, TaskData
@@ -61,7 +62,7 @@ class ContenderChunk:
             results = train(task, data, rules, plan, device=device, engine=self.engine, keep_losses=curves)
         return [
             replace(result, losses=smooth_curve(result.losses, plan.steps) if result.outcome == "ok" else ())
-            for result in results
+            for result in map(with_metric, results)
         ]
 
 

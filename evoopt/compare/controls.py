@@ -23,6 +23,7 @@ from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
+from evoopt.runs.experiment import refuse_changes
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
@@ -147,6 +148,7 @@ def control_search(config: RunConfig, folder: Path) -> Run:
     """
     begun = (folder / CONFIG_FILE).exists()
     with Run(folder, writable=True) if begun else Run.create(folder, config) as run:
+        refuse_changes(run)
         individual_type(config.individual).search(run, run.config, quiet=True)
     return Run(folder)
 

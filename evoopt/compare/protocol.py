@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evoopt.compare.contender import Contender
 from evoopt.errors import EvooptError
@@ -32,6 +32,7 @@ class Protocol:
         batch_size: Overrides the tasks' own.
         chunk_size: Rules trained together as one unit of work.
         engine: How rules are trained.
+        max_loss: A batch loss above this counts as divergence.
         allow_seen_test: Whether a contender may be compared on a test part that decided its search; the
             result then says so.
 
@@ -49,6 +50,7 @@ class Protocol:
     batch_size: int | None = None
     chunk_size: int = 16
     engine: EngineName = "auto"
+    max_loss: float = 50.0
     allow_seen_test: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class Protocol:
         for name in ("steps", "tuning_seeds", "chunk_size"):
             if getattr(self, name) < 1:
                 raise EvooptError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.max_loss > 0:
+            raise EvooptError(f"max_loss must be above 0, not {self.max_loss:g}")
         tuning = {s for task in self.tasks for s in self.seeds_of(task, "validation")}
         final = {s for task in self.tasks for s in self.seeds_of(task, "test")}
         if tuning & final:
@@ -80,7 +84,14 @@ class Protocol:
 
     def plan(self, seed: int, split: Literal["validation", "test"]) -> TrainingPlan:
         """The plan of one training."""
-        return TrainingPlan(self.steps, seed, self.batch_size or 0, split=split)
+        return TrainingPlan(self.steps, seed, self.batch_size or 0, split=split, max_loss=self.max_loss)
+
+    def to_json(self) -> dict[str, Any]:
+        """Settings by name; the usual limit of the loss is not among them, nor was it in earlier files."""
+        body = {**asdict(self), "tasks": list(self.tasks)}
+        if self.max_loss == Protocol.max_loss:
+            del body["max_loss"]
+        return body
 
     def data_options(self, data_dir: Path | None = None) -> DataOptions:
         """How data are loaded; the test part is sealed until the final stage."""

@@ -50,6 +50,10 @@ class Tuner:
     quasi-random points around the best: the learning rate within one grid step, all else over its whole
     range. The sum is the same for every contender.
 
+    Attributes:
+        trials: What was tried so far.
+        unsuccessful: Trainings that did not end well.
+
     Args:
         contender: Who is tuned.
         trials: How often it may be tried.
@@ -60,6 +64,7 @@ class Tuner:
 
     def __init__(self, contender: Contender, trials: int, points: int, steps: int, seed: int) -> None:
         self.trials: list[Trial] = []
+        self.unsuccessful: list[TrainingResult] = []
         self._contender = contender
         self._schedules = contender.schedules_for(steps)
         self._count = trials
@@ -85,6 +90,7 @@ class Tuner:
         stage, settings = self._asked
         for setting, runs in zip(settings, results, strict=True):
             good = [run for run in runs if run.outcome == "ok"]
+            self.unsuccessful += [run for run in runs if run.outcome != "ok"]
             metric = math.fsum(run.metric for run in good) / len(good) if good else math.nan
             loss = math.fsum(run.eval_loss for run in good) / len(good) if good else math.nan
             self.trials.append(Trial(setting, stage, len(runs) - len(good), metric, loss))

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 from evoopt.execution import Worker
+from evoopt.jobs.no_score import with_metric
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import DataOptions, Task, TaskData, get_task, load_task_data
 from evoopt.training.engine import choose_engine, train
@@ -93,7 +94,7 @@ class Chunk:
         kept = [rule for rule, reason in zip(self.rules, reasons, strict=True) if reason is None]
         results = iter(train(task, data, kept, sized(self.plan, task), device=device, engine=self.engine))
         return [
-            next(results) if reason is None else TrainingResult.unsuccessful("stopped", reason)
+            with_metric(next(results)) if reason is None else TrainingResult.unsuccessful("stopped", reason)
             for reason in reasons
         ]
 

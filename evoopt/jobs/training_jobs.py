@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from evoopt.errors import EvooptError
+from evoopt.errors import NoScoreError
 from evoopt.execution import ChunkResult, Executor
+from evoopt.jobs.no_score import check_metrics, no_score
 from evoopt.jobs.queue import Memory, Progress, run_jobs
 from evoopt.jobs.rule_worker import Chunk, EngineName, EngineProbe, TaskChunk
 from evoopt.training.plan import TrainingResult
@@ -54,7 +55,8 @@ def run_trainings(
         Results of the members of each job.
 
     Raises:
-        EvooptError: All trainings on a task failed, for a reason other than divergence.
+        NoScoreError: All trainings on a task failed, for a reason other than divergence, or the task's metric
+            lies outside of [0, 1].
     """
     results = run_jobs(
         executor,
@@ -69,10 +71,14 @@ def run_trainings(
     for job, of_job in zip(jobs, results, strict=True):
         by_task.setdefault(job.chunk.task, []).extend(of_job)
     for task, of_task in by_task.items():
-        if all(result.outcome == "failed" for result in of_task):
-            # Not a finding about any member.
+        # Neither is a finding about any member.
+        try:
+            if all(result.outcome == "failed" for result in of_task):
+                raise no_score(task, of_task)
+            check_metrics(task, (result.metric for result in of_task))
+        except NoScoreError:
             forget(task)
-            raise EvooptError(f"every training on task {task!r} failed: {of_task[0].reason}")
+            raise
     return results
 
 

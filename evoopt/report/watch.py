@@ -34,13 +34,16 @@ def follow(folder: str | Path, every: float = 1.0) -> Iterator[str]:
         with Run(folder) as run:
             columns, planned = sections_of(run).GENERATION, planned_generations(run)
             records = run.generations
-            finished = run.finished
+            finished, stopped = run.finished, run.stopped
         for record in records[told:]:
             figures = (f"{c.label} {_shown(c.of(record), c.format)}" for c in columns)
             yield f"generation {record['generation'] + 1}/{planned}  {'  '.join(figures)}"
         told = len(records)
         if finished:
             yield f"finished; the whole story: evoopt report {folder}"
+            return
+        if not written and stopped:
+            yield f"stopped: {stopped}"
             return
         if not written:
             yield f"nobody is working on this run; go on with: evoopt resume {folder}"

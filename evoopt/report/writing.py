@@ -34,6 +34,8 @@ def make_page(run: Run) -> Page:
     """The report on a run, which may be unfinished."""
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
+    changes = [f"Changed {change}." for change in run.changes]
+    stopped = [Section("Stopped", [Text(run.stopped)])] if run.stopped and not run.finished else []
     kind = individual_type(run.config.individual).about
     unstarted = [Section("Result", [Text("No generation is finished yet.")])]
     parts = sections_of(run).sections(run) if done else unstarted
@@ -42,8 +44,11 @@ def make_page(run: Run) -> Page:
         title=run.folder.resolve().name,
         lead=f"{kind} · space {run.config.name} · {state}",
         sections=[
+            *stopped,
             *parts,
-            Section("Settings", [Code("Every setting (config.toml)", run.config.to_toml())]),
+            Section(
+                "Settings", [*map(Text, changes), Code("Every setting (config.toml)", run.config.to_toml())]
+            ),
         ],
         footer=f"Written by evoopt {__version__} from a run folder of evoopt {made_with}. This file "
         "is complete: it loads nothing.",

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.config import RunConfig, parse_config
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.individual import Individual
 from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
+from evoopt.runs.experiment import CHANGES, EXPERIMENT, experiment_of
 from evoopt.runs.lock import RunLock
-from evoopt.runs.store import RunStore
+from evoopt.runs.store import STOPPED, RunStore
 from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
@@ -79,6 +80,7 @@ class Run:
                 raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
             store = RunStore(folder / DATABASE_FILE, create=True)
             store.set_meta("evoopt", __version__)
+            store.set_meta(EXPERIMENT, experiment_of(config))
             store.close()
         except OSError as error:
             raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
@@ -97,13 +99,26 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, NoScoreError):
+            self.store.set_meta(STOPPED, str(error))
         self.close()
 
     @property
     def finished(self) -> bool:
         """Whether a winner has been named."""
         return self.store.winner() is not None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the last generation that was begun left nothing to go on with; None if it did not."""
+        reason: str | None = self.store.meta(STOPPED)
+        return reason
+
+    @property
+    def changes(self) -> list[str]:
+        """What became of settings and task files since it began, with the leave of whoever resumed it."""
+        return [str(line) for line in self.store.meta(CHANGES) or ()]
 
     @property
     def generations(self) -> list[dict[str, Any]]:
@@ -163,12 +178,14 @@ class Run:
             values = [None if isinstance(x, float) and math.isnan(x) else x for x in astuple(result)[:6]]
             digest.update(json.dumps([*job, *values]).encode())
             count += 1
-        body = {
+        body: dict[str, Any] = {
             "name": self.config.name,
             "winner": self.store.winner(),
             "generations": self.generations,
             "evaluations": {"count": count, "sha256": digest.hexdigest()},
         }
+        if self.changes:
+            body["changes"] = self.changes
         return json.dumps(body, indent=1, sort_keys=True) + "\n"
 
     def write_verdict(self, sentence: str) -> None:

@@ -16,6 +16,8 @@ from evoopt.runs.database import BACKUP_FILE, Database, Row
 from evoopt.training.plan import TrainingResult
 
 STORE_VERSION = 3
+STOPPED = "stopped"
+"""Names the reason for which a run could not go on, until it does."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -136,6 +138,11 @@ class RunStore:
         with self._db.transaction():
             self._db.execute("DELETE FROM evaluations WHERE generation = ? AND task = ?", (generation, task))
 
+    def has_succeeded(self, task: str) -> bool:
+        """Whether any training on a task has ended well so far."""
+        query = "SELECT 1 FROM evaluations WHERE task = ? AND outcome = 'ok' LIMIT 1"
+        return bool(self._db.execute(query, (task,)))
+
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint, None before the first."""
         return _checkpoint(self._db)
@@ -164,6 +171,7 @@ class RunStore:
             if record is not None:
                 self._db.insert("generations", [(record["generation"], json.dumps(record))])
             self._db.insert("individuals", map(_individual_row, created))
+            self._db.execute("DELETE FROM meta WHERE key = ?", (STOPPED,))
             self._db.insert("checkpoint", [(1, json.dumps(state))], replace=True)
         if record is not None:
             self.on_generation(record)

@@ -37,7 +37,9 @@ def describe_run(run: Run, criterion: str, columns: Columns) -> str:
 def state(run: Run) -> str:
     """Where a run lies, and how to go on with it."""
     state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
-    return f"run      {run.folder} ({state})"
+    lines = [f"run      {run.folder} ({state})"]
+    lines += [f"stopped  {run.stopped}"] if run.stopped and not run.finished else []
+    return "\n".join([*lines, *(f"changed  {change}" for change in run.changes)])
 
 
 def _winner_lines(path: Path, winner: Mapping[str, Any], criterion: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from evoopt.compare.plots import PICTURES
 from evoopt.compare.sources import contender
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuner import tune
-from evoopt.errors import EvooptError, SealedTestError
+from evoopt.errors import EvooptError, NoScoreError, SealedTestError
 from evoopt.execution import place
 from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
 from evoopt.optim import PRESETS
@@ -81,6 +82,41 @@ def test_a_contender_that_diverges_is_told_and_never_called_better(monkeypatch: 
         "worse than tuned adam on digits (it diverged); trainings that diverged: 100% on digits"
         in report.verdict
     )
+
+
+@pytest.mark.parametrize(
+    ("contender_", "outcome", "reason", "message"),
+    [
+        (
+            "adam",
+            "diverged",
+            "batch loss 3e4 at step 1",
+            "of adam on task 'digits' diverged.* above max_loss 50;",
+        ),
+        ("lion", "failed", "TypeError: no such argument", "of lion on task 'digits' failed: TypeError"),
+        ("lion", "diverged", "batch loss nan at step 1", None),
+    ],
+)
+def test_a_comparison_without_a_reference_or_with_a_broken_contender_stops(
+    contender_: str, outcome: Any, reason: str, message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def result(member: Any, job: ContenderChunk) -> TrainingResult:
+        if contender_ in dict(member.terms):
+            return TrainingResult.unsuccessful(outcome, reason)
+        return formula_result(member, job)
+
+    monkeypatch.setattr(place, "make_executor", lambda *a, **k: FormulaExecutor(result))
+    with pytest.raises(NoScoreError, match=message) if message else nullcontext():
+        compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL)
+
+
+def test_the_limit_of_the_loss_reaches_every_training_and_is_told_unless_it_is_the_usual(
+    formula: FormulaExecutor,
+) -> None:
+    report = compare(["lion"], baselines=["adam"], protocol=replace(TINY, max_loss=7.0), place=SERIAL)
+    assert {job.plan.max_loss for job in formula.jobs} == {7.0}
+    assert report.comparison.protocol["max_loss"] == 7.0
+    assert "max_loss" not in TINY.to_json()
 
 
 def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> None:

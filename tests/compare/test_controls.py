@@ -10,13 +10,17 @@ import pytest
 import evoopt
 from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.contender import OWN, RuleSubject
+from evoopt.compare.contender_jobs import ContenderChunk
 from evoopt.compare.controls import ablations, adam_with_schedule_of, random_search_config
 from evoopt.compare.sources import contender
 from evoopt.errors import EvooptError
+from evoopt.execution import place
 from evoopt.optim import PRESETS
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.closing_comparison import short_comparison, short_protocol
 from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.training.plan import TrainingResult
+from tests.compare.stubs import FormulaExecutor
 
 SEARCH: dict[str, dict[str, Any]] = {
     "search": {
@@ -110,6 +114,19 @@ def test_a_search_ends_with_a_sentence_kept_in_its_folder(run_folder: Path) -> N
     assert found.protocol["steps"] == 6
 
 
+def test_a_search_stands_where_tuned_adam_has_no_score(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(member: Any, job: ContenderChunk) -> TrainingResult:
+        return TrainingResult.unsuccessful("diverged", "batch loss nan at step 1")
+
+    monkeypatch.setattr(place, "make_executor", lambda *a, **k: FormulaExecutor(diverged))
+    with Run(run_folder) as run:
+        short = short_comparison(run)
+    assert short.report is None
+    assert short.sentence.startswith("not compared with tuned Adam: every training of adam on task 'digits'")
+
+
 def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> None:
     config = (
         OptimizerConfig()
@@ -127,7 +144,8 @@ def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> N
 
 def test_the_short_protocol_trains_as_the_search_did() -> None:
     config = OptimizerConfig().override(
-        {"evaluation": {"steps": 77, "tasks": ["digits", "digits_cnn"], "batch_size": 16}}
+        {"evaluation": {"steps": 77, "tasks": ["digits", "digits_cnn"], "batch_size": 16, "max_loss": 1e4}}
     )
     protocol = short_protocol(config)
     assert (protocol.steps, protocol.tasks, protocol.batch_size) == (77, ("digits", "digits_cnn"), 16)
+    assert protocol.max_loss == 1e4

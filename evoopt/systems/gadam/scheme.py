@@ -14,6 +14,7 @@ import torch
 from deap import base
 from torch import Tensor, nn
 
+from evoopt.errors import NoScoreError
 from evoopt.evolution.individual import Individual
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.phase_trainer import PhaseTrainer
@@ -86,7 +87,11 @@ class GadamScheme:
         self._losses = [math.nan] * section.population
 
     def advance(self) -> Stage:
-        """Train the generation, or make, train and select its children."""
+        """Train the generation, or make, train and select its children.
+
+        Raises:
+            NoScoreError: All models have diverged in the first generation, or none is left.
+        """
         if self._trained is None:
             self._trained = self._train(self.members, _BEFORE)
             created, self._born = self._born, []
@@ -154,6 +159,13 @@ class GadamScheme:
         (after, metrics), *_ = self._trainer.score(pool, [self._validation_batch(_AFTER)])
         order = sorted(range(len(pool)), key=lambda i: (_sortable(after[i]), i))
         chosen = order[: section.population]
+        # Those from before training may live on for a while, but not be all that a run ever brings.
+        needed = after[: 2 * len(trained)] if k == 0 else [after[i] for i in chosen]
+        if not any(map(math.isfinite, needed)):
+            raise NoScoreError(
+                f"every model diverged in generation {k}: its loss is not finite; lower the learning rate "
+                "(gadam.lr), or check the loss and the data"
+            )
         for i, ind in enumerate(born, start=len(trained)):
             genome = ind.genome
             ind.genome = UnitModel(

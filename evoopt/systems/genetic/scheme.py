@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.individual import Individual
 from evoopt.evolution.selection import Scores, best_first
 from evoopt.evolution.stages import Stage, State
@@ -88,7 +88,11 @@ class GeneticScheme:
         return self.generation >= self._generations
 
     def advance(self) -> Stage:
-        """Do a generation: the first scores, the others breed about as many children as there are members."""
+        """Do a generation: the first scores, the others breed about as many children as there are members.
+
+        Raises:
+            NoScoreError: Not one network of the first generation has a fitness.
+        """
         created: list[Individual[WeightGenome]] = []
         if self.generation == 0:
             self.fitness = self._scored(self.weights, self._ids)
@@ -96,17 +100,13 @@ class GeneticScheme:
         else:
             for brood in range(self._scheme.broods(len(self.weights))):
                 created += self._breed(brood)
+        if math.isnan(self._best_fitness):
+            raise NoScoreError("no network has a finite fitness: check the fitness function and the data")
         self.generation += 1
         return Stage(self._statistics(), created)
 
     def best_model(self) -> nn.Module:
-        """The fittest network that ever was, in evaluation mode.
-
-        Raises:
-            EvooptError: No network has a fitness.
-        """
-        if math.isnan(self._best_fitness):
-            raise EvooptError("no network has a finite fitness: check the fitness function and the data")
+        """The fittest network that ever was, in evaluation mode."""
         self._one.weights[0] = self.best_row
         return self._one.member(0).eval()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.errors import EvooptError
+from evoopt.errors import NoScoreError
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.individual import Individual
 from evoopt.systems.hyperparameters.breeding import SCHEMES, Breeder, Parent
@@ -20,6 +20,11 @@ from evoopt.training.plan import derive_seed
 _FIRST, _BREEDING = 401, 402
 
 Member = Individual[Hyperparameters]
+
+Failure = tuple[str, str]
+"""What happened to members without a figure of merit, and what to do."""
+
+DIVERGED: Failure = ("have diverged", "narrow the space, the bounds of lr for one")
 
 
 @dataclass(frozen=True)
@@ -105,25 +110,26 @@ class HyperparameterGenerations:
         breeder = breeder or SCHEMES[section.scheme](section, space)
         return cls(breeder, section.population, section.seed, demes, section.inherits)
 
-    def score(self, foms: Sequence[float]) -> bool:
+    def score(self, foms: Sequence[float], failure: Failure = DIVERGED) -> bool:
         """Take the figures of merit of the current generation.
 
         Args:
             foms: In order, lower is better; not finite for whoever failed.
+            failure: What happened to all of them, if they all failed.
 
         Returns:
             Whether one of them is the best ever.
 
         Raises:
-            EvooptError: All failed, and there are no weights to go on with.
+            NoScoreError: All failed, and there are no weights to go on with, or nobody ever did better.
         """
         self._foms = [fom if math.isfinite(fom) else math.nan for fom in foms]
         sound = [k for k, fom in enumerate(self._foms) if not math.isnan(fom)]
         if not sound:
-            if self._inherit:
-                raise EvooptError(
-                    f"all {len(foms)} members have diverged in generation {self.generation}: narrow the "
-                    "space, the bounds of lr for one"
+            if self._inherit or self.best is None:
+                what, advice = failure
+                raise NoScoreError(
+                    f"all {len(foms)} members {what} in generation {self.generation}: {advice}"
                 )
             return False
         k = min(sound, key=lambda k: (self._foms[k], k))

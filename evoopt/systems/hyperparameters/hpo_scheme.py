@@ -10,7 +10,7 @@ from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
-from evoopt.systems.hyperparameters.trial import Trial
+from evoopt.systems.hyperparameters.trial import Trial, failure
 from evoopt.training.member_hyperparameters import Value
 from evoopt.training.plan import derive_seed
 
@@ -28,10 +28,11 @@ class Trials:
     Args:
         evaluate: Trains and judges.
         seed: Root of all randomness.
+        fom: Which figure of merit they give, for messages.
     """
 
-    def __init__(self, evaluate: Evaluate, seed: int) -> None:
-        self._evaluate, self._seed = evaluate, derive_seed(seed, _TRIALS)
+    def __init__(self, evaluate: Evaluate, seed: int, fom: str = "error") -> None:
+        self._evaluate, self._seed, self._fom = evaluate, derive_seed(seed, _TRIALS), fom
         self._trials: dict[str, Trial] = {}
 
     def score(self, generations: HyperparameterGenerations) -> dict[str, Any]:
@@ -39,12 +40,14 @@ class Trials:
 
         Raises:
             EvooptError: A training failed for another reason than divergence.
+            NoScoreError: All of the first generation diverged.
         """
         genomes = [ind.genome for ind in generations.population]
         new = {genome.key: genome.values() for genome in genomes if genome.key not in self._trials}
         self._trials.update(zip(new, self._evaluate(list(new.values()), self._seed), strict=True))
         trials = [self._trials[genome.key] for genome in genomes]
-        generations.score([trial.fom for trial in trials])
+        what = failure(self._fom, [trial.loss for trial in trials])
+        generations.score([trial.fom for trial in trials], what)
         return {
             **generations.record(),
             "trained": len(new),
@@ -54,16 +57,15 @@ class Trials:
 
     def winner(self, generations: HyperparameterGenerations) -> dict[str, Any]:
         """Id, figure of merit, hyperparameters and trial of the best ever, and all work, as JSON."""
-        best, count = generations.best, generations.generation + 1
-        if best is None:
-            return {"id": None, "fom": None, "hyperparameters": None, "generations": count}
+        best = generations.best
+        assert best is not None, "a generation is done"
         return {
             "id": best.id,
             "fom": best.fom,
             "born": best.generation,
             "hyperparameters": best.genome.values(),
             "trial": self._trials[best.genome.key].to_json(),
-            "generations": count,
+            "generations": generations.generation + 1,
             "evaluations": len(self._trials),
             "steps": sum(trial.steps for trial in self._trials.values()),
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from evoopt.config import RunConfig
-from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
@@ -39,11 +38,8 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         config.execution.place(training.threads_per_worker).start(make_trial_worker, setup) as executor,
         Progress(section.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
-        trials = Trials(TrialRunner.on(executor, setup, training.chunk_size).run, section.seed)
+        trials = Trials(TrialRunner.on(executor, setup, training.chunk_size).run, section.seed, section.fom)
         scheme = hpo_scheme(section, config.loci(), trials)
         evolve(scheme, checkpoints, progress.stage_done)
-    winner = trials.winner(scheme.generations)
-    if winner["fom"] is None:
-        raise EvooptError("every training diverged: narrow the space, the bounds of lr for one")
-    run.store.save_winner(winner)
+    run.store.save_winner(trials.winner(scheme.generations))
     run.write_result()

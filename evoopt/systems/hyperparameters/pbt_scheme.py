@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.evolution.scored import newest
 from evoopt.evolution.stages import Stage, State
+from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples
 from evoopt.systems.hyperparameters.breeding import Breeder
@@ -20,7 +21,7 @@ from evoopt.systems.hyperparameters.config import PbtSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.schedules import Schedule, data_seed, initial_seed
-from evoopt.systems.hyperparameters.trial import figure_of_merit
+from evoopt.systems.hyperparameters.trial import OF_METRIC, failure, figure_of_merit
 from evoopt.systems.model_runs import Sizes, named
 from evoopt.tasks.task import Task
 from evoopt.training.member_hyperparameters import (
@@ -67,7 +68,7 @@ class PbtScheme:
         steps: int | None = None,
         breeder: Breeder | None = None,
     ) -> None:
-        self._section, self._sizes, self._trainer = section, sizes, trainer
+        self._task, self._section, self._sizes, self._trainer = task, section, sizes, trainer
         self._steps = steps or max(1, sizes.train // sizes.batch)
         self._generations = HyperparameterGenerations.of(section, space, breeder)
         population = ModelPopulation.from_seeds(task, [initial_seed(section.seed)])
@@ -87,7 +88,7 @@ class PbtScheme:
         """Train and score a generation, and breed the next one unless it was the last.
 
         Raises:
-            EvooptError: All members diverged, or training failed.
+            EvooptError: All members failed, training did, or a metric that decides lies outside of [0, 1].
         """
         values = [ind.genome.values() for ind in self._generations.population]
         set_hyperparameters(self.members, values, self._section.optimizer)
@@ -95,8 +96,11 @@ class PbtScheme:
         plan = PhasePlan(self._steps, self._sizes.batch, (seed,))
         trained, _, [(losses, metrics)] = self._trainer.train(self.members, plan, [Examples("validation")])
         self._steps_done += self._steps * len(trained)
-        foms = [figure_of_merit(self._section.fom, *pair) for pair in zip(losses, metrics, strict=True)]
-        if self._generations.score(foms):
+        fom = self._section.fom
+        if fom in OF_METRIC:
+            check_metrics(self._task.name, metrics)
+        foms = [figure_of_merit(fom, *pair) for pair in zip(losses, metrics, strict=True)]
+        if self._generations.score(foms, failure(fom, losses)):
             assert self._generations.best is not None
             self._best = trained[[self._generations.best.position]].reset()
         record = {**self._generations.record(), "steps": self._steps_done}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evoopt.errors import EvooptError
+from evoopt.errors import NoScoreError
 from evoopt.evolution.stages import evolve
 from evoopt.execution.executor import one_line
 from evoopt.systems.hyperparameters.config import HpoConfig
@@ -85,7 +85,8 @@ class ThreeParentGA:
         """Search.
 
         Raises:
-            EvooptError: The objective failed for all of the first generation, or gave no finite number.
+            EvooptError: The objective failed for all of the first generation.
+            NoScoreError: It gave no finite number for any of them.
         """
         failures: list[tuple[dict[str, Value], str]] = []
         tried = 0
@@ -105,10 +106,11 @@ class ThreeParentGA:
 
         trials = Trials(evaluate, self._section.seed)
         scheme = hpo_scheme(self._section, self._space, trials)
-        history = evolve(scheme)
+        try:
+            history = evolve(scheme)
+        except NoScoreError:
+            raise NoScoreError("the objective gave no finite number for any genome") from None
         winner = trials.winner(scheme.generations)
-        if winner["fom"] is None:
-            raise EvooptError("the objective gave no finite number for any genome")
         return GAResult(
             winner["hyperparameters"], winner["fom"], winner["evaluations"], history, tuple(failures)
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from torch import nn
 
+from evoopt.systems.hyperparameters.generations import DIVERGED, Failure
 from evoopt.systems.hyperparameters.schedules import data_seed
 from evoopt.tasks.task import Split, Task
 from evoopt.training.forward import evaluate_population
@@ -21,6 +22,8 @@ from evoopt.training.population import ModelPopulation
 from evoopt.training.trial_run import find_manner
 
 Merit = Literal["error", "loss", "perplexity", "steps", "seconds"]
+OF_METRIC: Collection[Merit] = ("error", "steps", "seconds")
+"""Those that follow from the metric, which must lie in [0, 1] for them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Trial:
     """What came of a training.
 
     Attributes:
-        fom: Figure of merit, lower is better; NaN if it diverged.
+        fom: Figure of merit, lower is better; NaN for a failure.
         loss: Validation loss at the end.
         metric: Metric at the end.
         steps: Steps made.
@@ -79,7 +82,7 @@ class Trial:
 
 
 def figure_of_merit(kind: str, loss: float, metric: float) -> float:
-    """What is minimised: ``error`` is 1 - metric, ``perplexity`` e to the loss; NaN for a diverged model."""
+    """What is minimised: ``error`` is 1 - metric, ``perplexity`` e to the loss; NaN for a failure."""
     if not math.isfinite(loss):
         return math.nan
     if kind == "error":
@@ -87,6 +90,15 @@ def figure_of_merit(kind: str, loss: float, metric: float) -> float:
     if kind == "perplexity":
         return math.exp(loss) if loss < 700 else math.nan
     return loss
+
+
+def failure(kind: str, losses: Sequence[float]) -> Failure:
+    """What happened to networks that have no figure of merit, by their losses."""
+    if not any(map(math.isfinite, losses)):
+        return DIVERGED
+    if kind == "perplexity":
+        return "have no finite perplexity", "scale the loss, or choose another recombination.fom"
+    return "have NaN for a metric", "mend the task's metric, or choose another recombination.fom"
 
 
 def run_trials(
@@ -150,7 +162,7 @@ def _to_target(
         losses, metrics = (s.tolist() for s in evaluate_population(members.population, task, validation))
         for k, loss, metric in zip(active, losses, metrics, strict=True):
             streak[k] = streak[k] + 1 if metric >= target else 0
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) or math.isnan(metric):
                 done[k] = Trial(math.nan, loss, metric, steps, reached=False)
                 continue
             best[k] = max(best[k], metric)

@@ -14,10 +14,11 @@ from torch import nn
 from evoopt.errors import EvooptError
 from evoopt.execution import Executor, Worker
 from evoopt.execution.executor import one_line
+from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.jobs.queue import in_chunks, run_jobs
 from evoopt.systems.hyperparameters.schedules import initial_seed
-from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, run_trials
+from evoopt.systems.hyperparameters.trial import OF_METRIC, Trial, TrialPlan, run_trials
 from evoopt.tasks import get_task
 from evoopt.tasks.task import Task
 from evoopt.training.member_hyperparameters import Value, without_meaning
@@ -120,6 +121,7 @@ class TrialRunner:
     ) -> None:
         self._work, self._task, self._model_fn = work, setup.task, setup.model_fn
         self._chunk_size = 1 if setup.plan.fom == "seconds" else chunk_size
+        self._by_metric = setup.plan.fom in OF_METRIC
         self._topology: list[str] | None = None
 
     @classmethod
@@ -143,6 +145,7 @@ class TrialRunner:
 
         Raises:
             EvooptError: A network cannot be made or trained.
+            NoScoreError: A metric that decides lies outside of [0, 1].
         """
         members = ((self._topology_of(one), k) for k, one in enumerate(values))
         layout = [indices for _, indices in in_chunks(members, self._chunk_size)]
@@ -150,6 +153,8 @@ class TrialRunner:
         trials: dict[int, Trial] = {}
         for indices, of_chunk in zip(layout, self._work(chunks), strict=True):
             trials.update(zip(indices, of_chunk, strict=True))
+        if self._by_metric:
+            check_metrics(self._task.name, (trial.metric for trial in trials.values()))
         return [trials[k] for k in range(len(values))]
 
     def _topology_of(self, values: Values) -> str:

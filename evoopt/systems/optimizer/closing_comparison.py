@@ -10,6 +10,7 @@ from evoopt.compare.comparison import run_comparison
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender, run_contender
 from evoopt.compare.verdict import verdict
+from evoopt.errors import NoScoreError
 from evoopt.runs.run import COMPARISON_FILE, Run
 from evoopt.systems.optimizer.config import OptimizerConfig, config_of
 
@@ -52,14 +53,17 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
             "--tasks with others",
             None,
         )
-    comparison = run_comparison(
-        [winner],
-        [contender("adam")],
-        short_protocol(config),
-        config.execution.place(config.evaluation.threads_per_worker),
-        engines=run.store.engines(),
-        quiet=quiet,
-    )
+    try:
+        comparison = run_comparison(
+            [winner],
+            [contender("adam")],
+            short_protocol(config),
+            config.execution.place(config.evaluation.threads_per_worker),
+            engines=run.store.engines(),
+            quiet=quiet,
+        )
+    except NoScoreError as error:  # the search has succeeded all the same
+        return ShortComparison(f"not compared with tuned Adam: {error}", None)
     report = Report(comparison, analyse(comparison))
     (run.folder / COMPARISON_FILE).write_text(json_text(report), encoding="utf-8")
     return ShortComparison(verdict(comparison, report.analysis, winner.name), report)
@@ -79,4 +83,5 @@ def short_protocol(config: OptimizerConfig) -> Protocol:
         batch_size=evaluation.batch_size,
         chunk_size=evaluation.chunk_size,
         engine=evaluation.engine,
+        max_loss=evaluation.max_loss,
     )

@@ -48,6 +48,7 @@ class EvaluationSection(Section):
     )
     train_size: int | None = Field(None, ge=1, description="examples kept per task, all by default")
     batch_size: int | None = Field(None, ge=1, description="overrides the tasks' own")
+    max_loss: float = Field(50.0, gt=0, description="a batch loss above this counts as divergence")
     drop_last: bool = Field(True, description="leave out an epoch's incomplete last minibatch")
     chunk_size: int = Field(12, ge=1, description="individuals trained together as one unit of work")
     threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")

@@ -12,6 +12,7 @@ import numpy as np
 
 from evoopt.evolution.individual import RankedIndividual
 from evoopt.execution import Executor
+from evoopt.jobs.no_score import no_score
 from evoopt.jobs.queue import in_chunks
 from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
 from evoopt.jobs.rule_worker import Chunk, EngineName
@@ -83,8 +84,8 @@ class Evaluator:
         """Give every individual a fitness; returns the number of trainings this took.
 
         Raises:
-            EvooptError: Not one training of the generation succeeded because all failed for a reason other
-                than divergence (a broken task, say); the message gives the reason.
+            NoScoreError: On some task no training of the run has ever succeeded, or all of the generation
+                failed for a reason other than divergence (a broken task, say); the message gives the reason.
         """
         if self._config.evaluation.fitness == "noise":
             for ind in individuals:
@@ -92,6 +93,7 @@ class Evaluator:
                 ind.fitness.values = (0.0, float(np.random.default_rng(path).normal()), 0.0)
             return 0
         trained = self._train(individuals, self._runs_for(individuals, generation), generation)
+        self._check_scores(individuals, generation)
         for ind in individuals:
             evaluation = self._config.evaluation
             ind.fitness.values = fitness_values(evaluation.fitness, self.runs_of(ind), evaluation.tasks)
@@ -139,6 +141,18 @@ class Evaluator:
         )
         return sum(len(job.name.keys) for job in jobs)
 
+    def _check_scores(self, individuals: Sequence[OptimizerIndividual], generation: int) -> None:
+        evaluation, last = self._config.evaluation, self._config.search.generations - 1
+        rows = [row for ind in individuals for row in self.runs_of(ind)]
+        for task in evaluation.tasks:
+            results = [row.result for row in rows if row.task == task]
+            outcomes = {result.outcome for result in results}
+            # Rules that were rejected before training say nothing about the task: others may follow.
+            hopeless = outcomes != {"stopped"} or generation == last
+            if "ok" not in outcomes and hopeless and not self._archive.has_succeeded(task):
+                self._archive.discard(generation, task)
+                raise no_score(task, results, evaluation.max_loss, "evaluation.max_loss")
+
     def _layout(self, runs: Sequence[tuple[OptimizerIndividual, _Run]], generation: int) -> list[_Job]:
         members: list[tuple[_Run, str]] = []
         rules: dict[str, UpdateRule] = {}
@@ -165,6 +179,7 @@ class Evaluator:
             batch_size=evaluation.batch_size or 0,
             drop_last=evaluation.drop_last,
             split="test" if evaluation.fitness == "paper" else "validation",
+            max_loss=evaluation.max_loss,
             halve_at=evaluation.halve_at,
         )
         chunk = Chunk(task, tuple(rules), plan, evaluation.engine, evaluation.descent_filter)

@@ -20,7 +20,7 @@ from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS
 _SCORES = f"""
 SELECT individuals.id, AVG(score) FROM individuals JOIN (
     SELECT key, task, AVG(metric) AS score FROM evaluations
-    WHERE outcome = 'ok' AND replicate < {FINAL_REPLICATE} GROUP BY key, task) USING (key)
+    WHERE metric IS NOT NULL AND replicate < {FINAL_REPLICATE} GROUP BY key, task) USING (key)
 GROUP BY individuals.id
 """
 

@@ -149,10 +149,10 @@ def _winner_by_task(run: Run) -> list[Sequence[Cell]]:
     rows: list[Sequence[Cell]] = []
     for task in dict.fromkeys(config_of(run).evaluation.tasks):
         trainings = run.store.select(
-            "SELECT metric, outcome FROM evaluations WHERE key = ? AND task = ? AND replicate >= ?",
+            "SELECT metric FROM evaluations WHERE key = ? AND task = ? AND replicate >= ?",
             run.winner["key"], task, FINAL_REPLICATE,
         )  # fmt: skip
-        good = [metric for metric, outcome in trainings if outcome == "ok"]
+        good = [metric for (metric,) in trainings if metric is not None]
         mean = float(np.mean(good)) if good else None
         deviation = float(np.std(good, ddof=1)) if len(good) > 1 else None
         rows.append((Path(task).name, mean, deviation, f"{len(good)} of {len(trainings)}"))

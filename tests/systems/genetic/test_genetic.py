@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.selection import Scores
 from evoopt.execution import make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
@@ -162,12 +162,19 @@ def test_networks_without_fitness_are_counted_and_never_win() -> None:
     assert record["best"] == record["worst"] == evolved.winner()["fitness"]
     nobody = evolution(size=6)
     nobody.weights.fill_(math.nan)
-    record = nobody.advance().record
+    with pytest.raises(NoScoreError, match="no network has a finite fitness"):
+        nobody.advance()
+
+
+def test_a_later_generation_without_any_fitness_does_not_end_a_run() -> None:
+    evolved = evolution(size=6)
+    evolved.advance()
+    evolved.weights.fill_(math.nan)
+    evolved.fitness.fill(math.nan)
+    record = evolved.advance().record
     assert record is not None
-    assert (record["best"], record["best_ever"]) == (None, None)
+    assert record["best_ever"] == evolved.winner()["fitness"] is not None
     assert json.dumps(record, allow_nan=False)
-    with pytest.raises(EvooptError, match="no network has a finite fitness"):
-        nobody.best_model()
 
 
 def trained(**settings: Any) -> GeneticTrainer:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from evoopt.config import parse_config
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.selection import choose_proportional
 from evoopt.systems.hyperparameters.breeding import (
@@ -286,17 +286,25 @@ def test_the_first_generation_is_as_the_settings_say() -> None:
     assert spread["mutants", 0] == 0 < spread["mutants", 3] < 3 * math.log(1.25) < spread["random", 3]
 
 
-def test_when_all_fail_weights_end_the_run_and_fresh_networks_do_not() -> None:
+def test_when_all_fail_later_on_weights_end_the_run_and_fresh_networks_do_not() -> None:
     inheriting = HyperparameterGenerations(ThreeParent(STILL), 4, seed=1)
     with pytest.raises(EvooptError, match="all 4 members have diverged in generation 0: narrow the space"):
+        inheriting.score([math.nan] * 4)
+    inheriting.score([1.0, 2.0, 3.0, 4.0])
+    inheriting.breed()
+    with pytest.raises(NoScoreError, match="generation 1"):
         inheriting.score([math.nan] * 4)
     for scheme in ("three_parent", "truncation", "random"):
         section = HpoSection(scheme=scheme, population=4)  # type: ignore[arg-type]
         fresh = HyperparameterGenerations.of(section, SPACE)
+        with pytest.raises(NoScoreError, match="generation 0"):
+            fresh.score([math.inf] * 4)
+        fresh.score([math.inf, 1.0, math.inf, math.inf])
+        fresh.breed()
         fresh.score([math.inf] * 4)
         assert fresh.record()["best"] is None
         fresh.breed()
-        assert fresh.best is None
+        assert fresh.best is not None
         assert len(fresh.population) == 4
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
+from evoopt.execution import ChunkResult
 from evoopt.jobs.records import FINAL_REPLICATE
+from evoopt.jobs.rule_worker import Chunk, EngineProbe
 from evoopt.optim import preset
 from evoopt.runs import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.optimizer_search import evolve_rules
+from evoopt.training.plan import TrainingResult
 from tests.stubs import StubExecutor
 
 GENERATIONS = 5
@@ -184,6 +189,56 @@ def test_a_task_on_which_everything_fails_ends_the_run_and_is_tried_again(tmp_pa
     with Run(tmp_path / "run", writable=True) as run:
         go(run, StubExecutor())
         assert run.result_json() == whole(tmp_path / "whole", CONFIGS["robust"])[0]
+
+
+class Diverging(StubExecutor):
+    """All trainings on a task diverge from generation ``since`` on."""
+
+    def __init__(self, since: int, task: str) -> None:
+        super().__init__()
+        self._since, self._task, self._calls = since, task, 0
+
+    def run(self, chunks: Sequence[Any]) -> Iterator[ChunkResult]:
+        self._calls += not isinstance(chunks[0], EngineProbe)
+        for answer in super().run(chunks):
+            chunk, bad = (
+                chunks[answer.index],
+                TrainingResult.unsuccessful("diverged", "batch loss 60 at step 1"),
+            )
+            hit = isinstance(chunk, Chunk) and chunk.task == self._task and self._calls > self._since
+            yield replace(answer, value=[bad] * len(chunk.rules)) if hit else answer
+
+
+def test_a_task_on_which_everything_diverges_from_the_start_ends_the_run(tmp_path: Path) -> None:
+    message = "on task 'digits_cnn' diverged: batch loss 60 at step 1 is above evaluation.max_loss 50; scale"
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        with pytest.raises(NoScoreError, match=message):
+            go(run, Diverging(0, "digits_cnn"))
+        assert (run.generations, run.finished) == ([], False)
+        go(run, StubExecutor())
+        assert run.result_json() == whole(tmp_path / "whole", CONFIGS["robust"])[0]
+
+
+def test_a_generation_in_which_everything_diverges_does_not_end_a_run_that_has_had_scores(
+    tmp_path: Path,
+) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        go(run, Diverging(1, "digits_cnn"))
+        assert run.finished
+
+
+def test_a_task_whose_metric_leaves_its_range_ends_the_run(tmp_path: Path) -> None:
+    class Percent(StubExecutor):
+        def run(self, chunks: Sequence[Any]) -> Iterator[ChunkResult]:
+            for answer in super().run(chunks):
+                results = answer.value if isinstance(chunks[answer.index], Chunk) else None
+                values = [replace(one, metric=100 * one.metric) for one in results or ()]
+                yield replace(answer, value=values) if results else answer
+
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        with pytest.raises(NoScoreError, match=r"must lie in \[0, 1\].* found"):
+            go(run, Percent())
+        assert {row.task for row in run.store.evaluations()} == {"digits_cnn"}
 
 
 def test_noise_fitness_trains_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""What a run is an experiment on, kept when it begins: a resumption that would mix two is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from evoopt.config import RunConfig, parse_config
+from evoopt.errors import EvooptError, read_as_data
+from evoopt.tasks.source_files import source_digests
+
+if TYPE_CHECKING:
+    from evoopt.runs.run import Run
+
+EXPERIMENT, CHANGES = "experiment", "changes"
+"""What the database keeps it under, and what has changed since."""
+
+_FREE = {"execution", "description", "version"}
+_MOST_SHOWN = 5
+
+
+def experiment_of(config: RunConfig) -> dict[str, Any]:
+    """What makes a run the experiment that it is: its settings, and digests of the files of its own tasks."""
+    return {"config": config.to_toml(), "files": source_digests(config.tasks)}
+
+
+def refuse_changes(run: Run, allowed: bool = False) -> None:
+    """Compare a run's settings and the files of its own tasks with those that it began with.
+
+    Settings of the section ``execution`` may change. A run of an earlier version, which kept nothing, passes.
+
+    Args:
+        run: Open for writing.
+        allowed: Go on all the same, and note in the run what has changed.
+
+    Raises:
+        EvooptError: Something has changed, which is not allowed.
+    """
+    kept = run.store.meta(EXPERIMENT)
+    if kept is None:
+        return
+    with read_as_data(str(run.folder)):
+        before = parse_config(str(kept["config"]), "the configuration that it began with")
+        now = experiment_of(run.config)
+        changes = [*_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
+    if not changes:
+        return
+    if not allowed:
+        more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
+        raise EvooptError(
+            f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo "
+            f"that, or go on all the same, of which a note is kept: evoopt resume {run.folder} --changed"
+        )
+    done = len(run.generations)
+    when = f"after generation {done}" if done else "before the first generation"
+    run.store.set_meta(CHANGES, [*run.changes, *(f"{when}: {change}" for change in changes)])
+    run.store.set_meta(EXPERIMENT, now)
+
+
+def _settings(before: RunConfig, now: RunConfig) -> Iterator[str]:
+    old, new = (
+        dict(_flat(config.model_dump(mode="json", exclude=_FREE, exclude_none=True)))
+        for config in (before, now)
+    )
+    for key in dict.fromkeys([*old, *new]):
+        if old.get(key) != new.get(key):
+            yield f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+
+
+def _files(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for path in dict.fromkeys([*before, *now]):
+        if before.get(path) != now.get(path):
+            what = "is gone" if path not in now else "is new" if path not in before else "has other contents"
+            yield f"task file {path} {what}"
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,132 @@
+"""A resumption never mixes two experiments in silence: changed settings and task files are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import evoopt
+from evoopt.cli import app
+from evoopt.config import load_space
+from evoopt.errors import EvooptError
+from evoopt.report import write_report
+from evoopt.runs import Run
+from evoopt.runs.experiment import EXPERIMENT
+from evoopt.tasks.source_files import source_digests
+
+TASK = """
+import random
+import helper.parts
+from evoopt.tasks import TASKS
+def make_task(): return TASKS["digits"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run on a task of one's own, stopped after its first generation."""
+    (tmp_path / "helper").mkdir()
+    for name, text in (("mine.py", TASK), ("helper/__init__.py", ""), ("helper/parts.py", "WIDTH = 1\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "random.py").write_text("raise RuntimeError('not the one that is imported')")
+    config = load_space("gadam-digits").override(
+        {
+            "gadam": {"population": 2, "generations": 2},
+            "training": {"steps": 2},
+            "execution": {"executor": "serial"},
+        }
+    )
+
+    def stop(record: object) -> None:
+        raise KeyboardInterrupt
+
+    task = f"{tmp_path / 'mine.py'}:make_task"
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.search(config.with_tasks((task,)), out=tmp_path / "run", on_generation=stop)
+    return tmp_path / "run"
+
+
+def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+CHANGES: list[tuple[Callable[[Path], None], str]] = [
+    (edit("config.toml", "steps = 2", "steps = 3"), "training.steps 2 -> 3"),
+    (edit("config.toml", 'moments = "reset"\n', ""), ""),  # its default
+    (edit("config.toml", "[training]", "[training]\ntrain_size = 300"), "training.train_size not set -> 300"),
+    (
+        edit("config.toml", "lr = 0.001\nbeta1 = 0.9", "lr = 0.01\nbeta1 = 0.8"),
+        "gadam.lr 0.001 -> 0.01; gadam.beta1 0.9 -> 0.8",
+    ),
+    (edit("../mine.py", "def make", "# another thought\ndef make"), "task file .*mine.py has other contents"),
+    (edit("../helper/parts.py", "1", "2"), "task file .*parts.py has other contents"),
+    (lambda folder: (folder / "../helper/parts.py").unlink(), "task file .*parts.py is gone"),
+    (lambda folder: (folder / "../evoopt_.py").write_text(""), ""),  # not imported
+    (edit("config.toml", 'executor = "serial"', 'executor = "process"\nworkers = 1'), ""),
+    (edit("config.toml", "description = ", "description = 'mine' #"), ""),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), [case for case in CHANGES if case[1]])
+def test_what_has_changed_is_named_and_goes_on_only_when_asked_for(
+    change: Callable[[Path], None], message: str, folder: Path
+) -> None:
+    change(folder)
+    with pytest.raises(EvooptError, match=f"has changed: {message}.* resume .*run --changed"):
+        evoopt.resume(folder)
+    refused = CliRunner().invoke(app, ["resume", str(folder), "-q"])
+    assert isinstance(refused.exception, EvooptError)
+    if "is gone" in message:
+        return
+    evoopt.resume(folder, changed=True).close()
+    noted = re.compile(f"after generation 1: {message.partition('; ')[0]}")
+    with evoopt.open_run(folder) as run:
+        assert noted.match(run.changes[0])
+        assert '"changes"' in run.result_json()
+    shown = CliRunner().invoke(app, ["show", str(folder)]).output
+    assert noted.search(shown)
+    assert "Changed after generation 1" in write_report(folder).read_text()
+    evoopt.resume(folder).close()  # what was accepted once is not asked again
+
+
+@pytest.mark.parametrize("change", [change for change, message in CHANGES if not message])
+def test_what_does_not_belong_to_the_experiment_may_change(
+    change: Callable[[Path], None], folder: Path
+) -> None:
+    change(folder)
+    with evoopt.resume(folder) as run:
+        assert run.changes == []
+        assert '"changes"' not in run.result_json()
+
+
+def test_a_run_that_kept_nothing_of_how_it_began_resumes_as_before(folder: Path) -> None:
+    with Run(folder, writable=True) as run:
+        run.store.set_meta(EXPERIMENT, None)
+    edit("config.toml", "steps = 2", "steps = 3")(folder)
+    evoopt.resume(folder).close()
+
+
+def test_the_files_of_a_task_are_those_that_it_imports_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    for name, text in {
+        "a.py": "import b\nfrom package import c\nimport numpy",
+        "b.py": "import a",
+        "package/__init__.py": "",
+        "package/c.py": "from . import d\nfrom .e import x",
+        "package/d.py": "not python",
+        "package/e.py": "x = 1",
+        "unused.py": "",
+    }.items():
+        (tmp_path / name).write_text(text)
+    found = source_digests([f"{tmp_path / 'a.py'}:make", "digits", "digits_cnn"])
+    names = {str(Path(path).relative_to(tmp_path)) for path in found}
+    assert names == {"a.py", "b.py", *(f"package/{name}.py" for name in ("__init__", "c", "d", "e"))}
