@@ -17,7 +17,7 @@ template <class T> struct Wide {
 };
 
 struct Shape {
-  long members, shared, channels, height, width, filters, kh, kw, down, right, out_height, out_width, examples;
+  long shared, channels, height, width, filters, kh, kw, down, right, out_height, out_width, examples;
 };
 
 template <class T, class V, int VECTORS, int FILTERS>
@@ -80,12 +80,12 @@ void pack(const Shape &s, const T *w, long first, long count, bool flipped, T *p
 }
 
 template <class T>
-void forward(const Shape &s, const T *x, const T *w, long w_stride, const T *bias, long b_stride, T *out,
-             bool flipped) {
+void forward(long start, long stop, const Shape &s, const T *x, const T *w, long w_stride, const T *bias,
+             long b_stride, T *out, bool flipped) {
   std::vector<T> packed(s.channels * s.kh * s.kw * 8);
   const long in_size = s.channels * s.height * s.width * s.examples;
   const long plane = s.out_height * s.out_width * s.examples;
-  for (long m = 0; m < s.members; ++m) {
+  for (long m = start; m < stop; ++m) {
     const T *in = x + (s.shared ? 0 : m * in_size);
     for (long first = 0; first < s.filters;) {
       const long left = s.filters - first, count = left >= 8 ? 8 : left >= 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
@@ -159,7 +159,7 @@ template <class T, int FILTERS, int CHANNELS>
 void weights_block(const Shape &s, const T *x, const T *g, T *dw, std::vector<typename Wide<T>::type> &sums,
                    std::vector<T> &tails) {
   constexpr int pairs = FILTERS * CHANNELS;
-  const long area = s.kh * s.kw, column_bytes = (FILTERS + CHANNELS) * s.examples * long(sizeof(T));
+  const long area = s.kh * s.kw, column_bytes = (FILTERS + CHANNELS) * std::max(1L, s.examples) * long(sizeof(T));
   const long columns = std::min(s.out_width, std::max(1L, kTileBytes / column_bytes));
   const long rows = std::max(1L, kTileBytes / (column_bytes * columns));
   sums.assign(area * pairs, typename Wide<T>::type{});
@@ -193,12 +193,12 @@ void weights_row(const Shape &s, const T *x, const T *g, T *dw, std::vector<type
 }
 
 template <class T>
-void weights(const Shape &s, const T *x, const T *g, T *dw, long dw_stride) {
+void weights(long start, long stop, const Shape &s, const T *x, const T *g, T *dw, long dw_stride) {
   std::vector<typename Wide<T>::type> sums;
   std::vector<T> tails;
   const long in_size = s.channels * s.height * s.width * s.examples;
   const long plane = s.out_height * s.out_width * s.examples, size = s.channels * s.kh * s.kw;
-  for (long m = 0; m < s.members; ++m) {
+  for (long m = start; m < stop; ++m) {
     const T *in = x + (s.shared ? 0 : m * in_size), *gm = g + m * s.filters * plane;
     T *to = dw + m * dw_stride;
     long f = 0;
@@ -210,15 +210,18 @@ void weights(const Shape &s, const T *x, const T *g, T *dw, long dw_stride) {
 
 }  // namespace
 
+// 1, or -1 where there is no memory: no exception may leave a function that Python calls.
 extern "C" {
 #define EVOOPT_CONVOLUTION(T)                                                                                  \
-  void forward_##T(const Shape *s, const T *x, const T *w, long w_stride, const T *bias, long b_stride, T *out, \
-                   int flipped) {                                                                              \
-    forward(*s, x, w, w_stride, bias, b_stride, out, flipped != 0);                                            \
-  }                                                                                                            \
-  void weights_##T(const Shape *s, const T *x, const T *g, T *dw, long dw_stride) {                             \
-    weights(*s, x, g, dw, dw_stride);                                                                          \
-  }
+  int forward_##T(long start, long stop, const Shape *s, const T *x, const T *w, long w_stride, const T *bias, \
+                  long b_stride, T *out, int flipped) try {                                                    \
+    forward(start, stop, *s, x, w, w_stride, bias, b_stride, out, flipped != 0);                               \
+    return 1;                                                                                                  \
+  } catch (...) { return -1; }                                                                                 \
+  int weights_##T(long start, long stop, const Shape *s, const T *x, const T *g, T *dw, long dw_stride) try {  \
+    weights(start, stop, *s, x, g, dw, dw_stride);                                                             \
+    return 1;                                                                                                  \
+  } catch (...) { return -1; }
 EVOOPT_CONVOLUTION(float)
 EVOOPT_CONVOLUTION(double)
 }

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
-from evoopt.training.native.arguments import FLAG, POINTER, TYPES, address, function, numbers, stride
+from evoopt.errors import EvooptError
+from evoopt.training.native.arguments import NUMBER, POINTER, TYPES, expect, function, sizes, structure
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_cross_entropy = function("cross_entropy", "cross_entropy", (POINTER,) * 5, FLAG)
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = numbers("members classes examples y_stride")
+_cross_entropy = function("cross_entropy", "cross_entropy", (POINTER, POINTER, NUMBER, POINTER, POINTER))
+_shape = structure("classes examples")
 
 
 def suits(outputs: Tensor, y: Tensor) -> bool:
@@ -33,16 +29,19 @@ def losses_and_gradient(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | N
 
     Returns:
         None if there are classes that the outputs do not have.
+
+    Raises:
+        EvooptError: Tensors that do not fit each other, or outputs without any class.
     """
-    outputs, y = outputs.contiguous(), y.contiguous()
-    members, classes, examples = outputs.shape
-    losses, gradient = outputs.new_empty(members), torch.empty_like(outputs)
-    run, valid = _cross_entropy(outputs.dtype), []
-
-    def part(start: int, stop: int) -> None:
-        shape = _Shape(stop - start, classes, examples, stride(y))
-        addresses = (address(tensor, start) for tensor in (outputs, y, losses, gradient))
-        valid.append(run(ctypes.byref(shape), *addresses))
-
-    over_members(members, part)
-    return (losses, gradient) if all(valid) else None
+    shape = members, classes, examples = tuple(sizes("the outputs", outputs, "members classes examples"))
+    if classes == 0:
+        raise EvooptError("cross-entropy needs outputs of at least one class; the model's have none")
+    dtype = outputs.dtype
+    out = expect("the outputs", outputs, dtype, shape, whole=True)
+    classes_of = expect("the classes of examples", y, torch.int64, (members, examples), shared=True)
+    losses, gradient = outputs.new_empty(members), outputs.new_empty(shape)
+    valid = over_members(
+        members, _cross_entropy(dtype), _shape(classes, examples), out[1], *classes_of[1:],
+        losses.data_ptr(), gradient.data_ptr(),
+    )  # fmt: skip
+    return (losses, gradient) if valid else None

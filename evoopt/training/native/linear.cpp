@@ -23,7 +23,7 @@ template <class T, int LANES> struct Wide {
 };
 
 struct Shape {
-  long members, inputs, outputs, examples;
+  long inputs, outputs, examples;
 };
 
 template <class T> struct Product {
@@ -157,22 +157,22 @@ template <class T> void gated(const Shape &s, const T *g, const T *out, T *to, T
 }
 
 template <class T>
-void forward(const Shape &s, const T *x, long x_stride, const T *w, long w_stride, const T *bias, long b_stride, T *out,
-             bool relu) {
+void forward(long start, long stop, const Shape &s, const T *x, long x_stride, const T *w, long w_stride,
+             const T *bias, long b_stride, T *out, bool relu) {
   std::vector<T> packed;
   const long b = s.examples;
-  for (long m = 0; m < s.members; ++m)
+  for (long m = start; m < stop; ++m)
     product<T>({s.outputs, b, s.inputs, w + m * w_stride, s.inputs, 1, x + m * x_stride, 1, b,
                 out + m * s.outputs * b, bias ? bias + m * b_stride : nullptr, relu}, packed);
 }
 
 template <class T>
-void backward(const Shape &s, const T *x, long x_stride, const T *w, long w_stride, const T *grad, const T *out, T *dw,
-              long dw_stride, T *db, long db_stride, T *dx) {
+void backward(long start, long stop, const Shape &s, const T *x, long x_stride, const T *w, long w_stride,
+              const T *grad, const T *out, T *dw, long dw_stride, T *db, long db_stride, T *dx) {
   const long b = s.examples, size = s.outputs * b;
   std::vector<T> packed, scratch(size);
   const T *g = scratch.data();
-  for (long m = 0; m < s.members; ++m) {
+  for (long m = start; m < stop; ++m) {
     gated(s, grad + m * size, out ? out + m * size : nullptr, scratch.data(), db ? db + m * db_stride : nullptr);
     product<T>({s.outputs, s.inputs, b, g, b, 1, x + m * x_stride, b, 1, dw + m * dw_stride, nullptr, false}, packed);
     if (dx)
@@ -183,16 +183,19 @@ void backward(const Shape &s, const T *x, long x_stride, const T *w, long w_stri
 
 }  // namespace
 
+// 1, or -1 where there is no memory: no exception may leave a function that Python calls.
 extern "C" {
 #define EVOOPT_LINEAR(T)                                                                                        \
-  void forward_##T(const Shape *s, const T *x, long x_stride, const T *w, long w_stride, const T *bias,         \
-                   long b_stride, T *out, int relu) {                                                           \
-    forward(*s, x, x_stride, w, w_stride, bias, b_stride, out, relu != 0);                                      \
-  }                                                                                                             \
-  void backward_##T(const Shape *s, const T *x, long x_stride, const T *w, long w_stride, const T *grad,        \
-                    const T *out, T *dw, long dw_stride, T *db, long db_stride, T *dx) {                        \
-    backward(*s, x, x_stride, w, w_stride, grad, out, dw, dw_stride, db, db_stride, dx);                        \
-  }
+  int forward_##T(long start, long stop, const Shape *s, const T *x, long x_stride, const T *w, long w_stride,  \
+                  const T *bias, long b_stride, T *out, int relu) try {                                         \
+    forward(start, stop, *s, x, x_stride, w, w_stride, bias, b_stride, out, relu != 0);                         \
+    return 1;                                                                                                   \
+  } catch (...) { return -1; }                                                                                  \
+  int backward_##T(long start, long stop, const Shape *s, const T *x, long x_stride, const T *w, long w_stride, \
+                   const T *grad, const T *out, T *dw, long dw_stride, T *db, long db_stride, T *dx) try {      \
+    backward(start, stop, *s, x, x_stride, w, w_stride, grad, out, dw, dw_stride, db, db_stride, dx);           \
+    return 1;                                                                                                   \
+  } catch (...) { return -1; }
 EVOOPT_LINEAR(float)
 EVOOPT_LINEAR(double)
 }

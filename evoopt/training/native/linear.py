@@ -6,31 +6,27 @@ are read and gradients written where they lie, in the rows of a matrix.
 
 from __future__ import annotations
 
-import ctypes
-
 from torch import Tensor
 
 from evoopt.training.native.arguments import (
     FLAG,
+    NONE,
     NUMBER,
     POINTER,
     TYPES,
-    address,
+    Rows,
+    expect,
     function,
-    in_rows,
-    numbers,
-    stride,
+    sizes,
+    structure,
 )
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
 _MEMBERS = (POINTER, NUMBER)
-_forward = function("linear", "forward", (POINTER, *_MEMBERS * 3, POINTER, FLAG))
-_backward = function("linear", "backward", (POINTER, *_MEMBERS * 2, POINTER, POINTER, *_MEMBERS * 2, POINTER))
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = numbers("members inputs outputs examples")
+_forward = function("linear", "forward", (*_MEMBERS * 3, POINTER, FLAG))
+_backward = function("linear", "backward", (*_MEMBERS * 2, POINTER, POINTER, *_MEMBERS * 2, POINTER))
+_shape = structure("inputs outputs examples")
 
 
 def suits(a: Tensor, weight: Tensor) -> bool:
@@ -39,21 +35,16 @@ def suits(a: Tensor, weight: Tensor) -> bool:
 
 
 def forward(a: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    """Outputs ``[P, outputs, b]``, negative ones as 0 if ``relu``."""
-    a, weight = a.contiguous(), in_rows(weight)
-    bias = None if bias is None else in_rows(bias)
-    members, outputs, inputs = weight.shape
-    out = a.new_empty(members, outputs, a.shape[-1])
-    run = _forward(a.dtype)
+    """Outputs ``[P, outputs, b]``, negative ones as 0 if ``relu``.
 
-    def part(start: int, stop: int) -> None:
-        shape = _Shape(stop - start, inputs, outputs, a.shape[-1])
-        run(
-            ctypes.byref(shape), *_rows(a, start), *_rows(weight, start), *_rows(bias, start),
-            address(out, start), int(relu),
-        )  # fmt: skip
-
-    over_members(members, part)
+    Raises:
+        EvooptError: Tensors that do not fit each other.
+    """
+    x, w, (members, outputs, inputs, examples) = _operands(a, weight)
+    b = NONE if bias is None else expect("a linear layer's bias", bias, weight.dtype, (members, outputs))
+    out = a.new_empty(members, outputs, examples)
+    about = _shape(inputs, outputs, examples)
+    over_members(members, _forward(weight.dtype), about, *x[1:], *w[1:], *b[1:], out.data_ptr(), relu)
     return out
 
 
@@ -79,24 +70,32 @@ def backward(
 
     Returns:
         Gradient of the inputs ``[P, inputs, b]``, or None.
+
+    Raises:
+        EvooptError: Tensors that do not fit each other.
     """
-    a, weight, grad = a.contiguous(), in_rows(weight), grad.contiguous()
-    members, outputs, inputs = weight.shape
-    d_input = a.new_empty(members, *a.shape[1:]) if wanted else None
-    run = _backward(a.dtype)
-
-    def part(start: int, stop: int) -> None:
-        shape = _Shape(stop - start, inputs, outputs, a.shape[-1])
-        run(
-            ctypes.byref(shape), *_rows(a, start), *_rows(weight, start), address(grad, start),
-            None if relu_out is None else address(relu_out, start),
-            *_rows(d_weight, start), *_rows(d_bias, start),
-            None if d_input is None else address(d_input, start),
-        )  # fmt: skip
-
-    over_members(members, part)
+    x, w, (members, outputs, inputs, examples) = _operands(a, weight)
+    dtype, out_shape = weight.dtype, (members, outputs, examples)
+    g = expect("the gradient of a linear layer's outputs", grad, dtype, out_shape, whole=True)
+    out = db = NONE
+    if relu_out is not None:
+        out = expect("a linear layer's outputs", relu_out, dtype, out_shape, whole=True)
+    dw = expect("the gradient of weights", d_weight, dtype, (members, outputs, inputs), written=True)
+    if d_bias is not None:
+        db = expect("the gradient of a bias", d_bias, dtype, (members, outputs), written=True)
+    d_input = a.new_empty(members, inputs, examples) if wanted else None
+    over_members(
+        members, _backward(dtype), _shape(inputs, outputs, examples), *x[1:], *w[1:], g[1], out[1],
+        *dw[1:], *db[1:], None if d_input is None else d_input.data_ptr(),
+    )  # fmt: skip
     return d_input
 
 
-def _rows(tensor: Tensor | None, start: int) -> tuple[int | None, int]:
-    return (None, 0) if tensor is None else (address(tensor, start), stride(tensor))
+def _operands(a: Tensor, weight: Tensor) -> tuple[Rows, Rows, tuple[int, int, int, int]]:
+    """Inputs, weights, and the numbers of members, outputs, inputs and examples."""
+    members, outputs, inputs = sizes("a linear layer's weights", weight, "members outputs inputs")
+    examples = sizes("a linear layer's inputs", a, "members features examples")[2]
+    dtype = weight.dtype
+    x = expect("a linear layer's inputs", a, dtype, (members, inputs, examples), shared=True)
+    w = expect("a linear layer's weights", weight, dtype, (members, outputs, inputs))
+    return x, w, (members, outputs, inputs, examples)

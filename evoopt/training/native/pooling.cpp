@@ -20,7 +20,7 @@ template <class T> struct Wide {
 typedef uint8_t Places __attribute__((vector_size(kLanes), aligned(1), may_alias));
 
 struct Shape {
-  long planes, height, width, kh, kw, stride_down, stride_right, down, right, out_height, out_width, examples;
+  long channels, height, width, kh, kw, stride_down, stride_right, down, right, out_height, out_width, examples;
 };
 
 struct Window {
@@ -33,10 +33,12 @@ struct Window {
 };
 
 template <class T>
-void forward(const Shape &s, const T *x, T *out, uint8_t *place) {
+void forward(long start, long stop, const Shape &s, const T *x, T *out, uint8_t *place) {
   typedef typename Wide<T>::Numbers V;
   typedef typename Wide<T>::Integers M;
-  for (long p = 0; p < s.planes; ++p, x += s.height * s.width * s.examples)
+  const long size = s.height * s.width * s.examples, pooled = s.out_height * s.out_width * s.examples;
+  x += start * s.channels * size, out += start * s.channels * pooled, place += start * s.channels * pooled;
+  for (long p = start * s.channels; p < stop * s.channels; ++p, x += size)
     for (long row = 0; row < s.out_height; ++row)
       for (long column = 0; column < s.out_width; ++column, out += s.examples, place += s.examples) {
         const Window at(s, row, column);
@@ -69,11 +71,12 @@ void forward(const Shape &s, const T *x, T *out, uint8_t *place) {
 }
 
 template <class T>
-void backward(const Shape &s, const T *g, const uint8_t *place, T *dx) {
+void backward(long start, long stop, const Shape &s, const T *g, const uint8_t *place, T *dx) {
   typedef typename Wide<T>::Numbers V;
   typedef typename Wide<T>::Integers M;
-  const long size = s.height * s.width * s.examples;
-  for (long p = 0; p < s.planes; ++p, dx += size) {
+  const long size = s.height * s.width * s.examples, pooled = s.out_height * s.out_width * s.examples;
+  g += start * s.channels * pooled, place += start * s.channels * pooled, dx += start * s.channels * size;
+  for (long p = start * s.channels; p < stop * s.channels; ++p, dx += size) {
     std::memset(dx, 0, size * sizeof(T));
     for (long row = 0; row < s.out_height; ++row)
       for (long column = 0; column < s.out_width; ++column, g += s.examples, place += s.examples) {
@@ -98,9 +101,13 @@ void backward(const Shape &s, const T *g, const uint8_t *place, T *dx) {
 }  // namespace
 
 extern "C" {
-#define EVOOPT_POOLING(T)                                                                              \
-  void forward_##T(const Shape *s, const T *x, T *out, uint8_t *place) { forward(*s, x, out, place); } \
-  void backward_##T(const Shape *s, const T *g, const uint8_t *place, T *dx) { backward(*s, g, place, dx); }
+#define EVOOPT_POOLING(T)                                                                            \
+  int forward_##T(long start, long stop, const Shape *s, const T *x, T *out, uint8_t *place) {       \
+    return forward(start, stop, *s, x, out, place), 1;                                               \
+  }                                                                                                  \
+  int backward_##T(long start, long stop, const Shape *s, const T *g, const uint8_t *place, T *dx) { \
+    return backward(start, stop, *s, g, place, dx), 1;                                               \
+  }
 EVOOPT_POOLING(float)
 EVOOPT_POOLING(double)
 }

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import torch
 
 
-def over_members(count: int, work: Callable[[int, int], None]) -> None:
-    """Call ``work(start, stop)`` for parts of ``count`` members, on as many threads as torch may use."""
+def over_members(count: int, work: Callable[..., bool], *arguments: Any) -> bool:
+    """Call ``work(start, stop, *arguments)`` for parts of ``count`` members, on as many threads as torch
+    may use.
+
+    Returns:
+        Whether all of them returned True.
+    """
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
-        work(0, count)
-        return
+        return work(0, count, *arguments)
     bounds = [count * k // threads for k in range(threads + 1)]
     # A foreign call lets go of the interpreter's lock, so threads do run beside each other.
-    list(_pool(threads).map(work, bounds[:-1], bounds[1:]))
+    parts = _pool(threads).map(lambda start, stop: work(start, stop, *arguments), bounds[:-1], bounds[1:])
+    return all(list(parts))
 
 
 @cache
