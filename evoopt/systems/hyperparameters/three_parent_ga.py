@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evoopt.errors import NoScoreError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.stages import evolve
 from evoopt.execution.executor import one_line
 from evoopt.systems.hyperparameters.config import HpoConfig
