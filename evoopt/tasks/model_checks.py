@@ -44,6 +44,8 @@ def fresh_model(make_model: Any, name: str) -> nn.Module:
     tensors = [*model.parameters(), *model.buffers()]
     if any(map(nn.parameter.is_lazy, tensors)):
         raise EvooptError("the model has lazy modules: run it once on an example where it is made")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise EvooptError("the model is TorchScript: return the module that it was made of")
     try:
         copy.deepcopy(model)
     except Exception as error:  # torch.nn.utils.weight_norm for one, whose weights are no leaves

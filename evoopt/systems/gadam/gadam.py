@@ -31,7 +31,7 @@ class Gadam:
             validation batch, the share of children among the survivors, gradient steps so far.
 
     Args:
-        model_fn: Makes a fresh model; its randomness in training must come from `nn.Dropout` modules.
+        model_fn: Makes a fresh model; what it draws in training are torch's random numbers.
         loss_fn: Mean loss of ``(outputs, targets)``.
         population: Unit models [g].
         generations: Most generations [K].

@@ -35,7 +35,7 @@ class PopulationBasedTraining:
         schedule_: Hyperparameters that the best model went through, generation by generation.
 
     Args:
-        model_fn: Makes a fresh model; its randomness in training must come from `nn.Dropout` modules.
+        model_fn: Makes a fresh model; what it draws in training are torch's random numbers.
         space: A `HyperparameterSpace`, or one table per hyperparameter: ``min``, ``max``, ``default`` and
             optionally ``scale="log"``, ``type="integer"``; or ``choices`` and ``default``. What it may name:
             ``lr``, ``momentum`` and so on (`evoopt.training.member_hyperparameters`), ``dropout``, buffers.
