@@ -129,8 +129,8 @@ class Task:
 
     Attributes:
         name: Identifier.
-        make_model: Returns a fresh model, initialised from torch's global random state. All of its
-            randomness in training must come from `torch.nn.Dropout` modules.
+        make_model: Returns a fresh model, initialised from torch's global random state. What it
+            draws in training must be torch's random numbers.
         load: Returns the data.
         batch_size: Minibatch size.
         loss: Mean loss of ``(outputs, targets)`` as a 0-dim tensor.
