@@ -102,7 +102,9 @@ def test_searches_train_the_same_in_every_engine(name: str) -> None:
 
         return run
 
-    outcomes = {engine: outcome(case, trained(engine)) for engine in ("reference", "batched", "sequential")}
+    # The reference is a plain loop, which runs things that no population can.
+    reference: tuple[Any, ...] = ("reference",) if case.refused is None else ()
+    outcomes = {engine: outcome(case, trained(engine)) for engine in (*reference, "batched", "sequential")}
     assert_agree(case, outcomes)
     assert outcome(case, trained("batched")) == outcomes["batched"], "another time, other numbers"
 

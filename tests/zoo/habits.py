@@ -82,8 +82,8 @@ FLOW = {
     "partly without gradient": Case(hidden(lambda m, h: h + h.detach().softmax(dim=1))),
     "spectrum": Case(hidden(lambda m, h: torch.fft.irfft(torch.fft.rfft(h) * 2, n=8))),
     "hook": Case(hooked),
-    "recomputed": Case(Recomputed),
-    "scripted": Case(lambda: torch.jit.script(Plain())),
+    "recomputed": Case(Recomputed, refused="its gradients are others there than alone"),
+    "scripted": Case(lambda: torch.jit.script(Plain()), refused="the model is TorchScript"),
     "compiled": Case(lambda: torch.compile(Plain(), backend="eager")),
 }
 
@@ -138,7 +138,6 @@ PARTS = {
             out=nn.Linear(8, 3),
         ),
         TOKENS,
-        refused="(?i)sparse",
     ),
     "all frozen": Case(lambda: nn.Linear(6, 3).requires_grad_(False), refused="(?i)trained|parameter"),
     "no parameters": Case(nn.Flatten, y=CLASSES, refused="(?i)trained|parameter"),
