@@ -70,8 +70,8 @@ def _options(
 def main(commands: typer.Typer = app) -> NoReturn:
     """Entry point: known errors become one line on standard error and exit code 2.
 
-    If the reader of the output went away (``evoopt show RUN | head``), the exit code alone says it, as that of
-    other tools.
+    If the reader of the output went away (``evoopt show RUN | head``), the exit code alone says it, as other
+    tools do.
     """
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
