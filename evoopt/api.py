@@ -16,10 +16,12 @@ from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import RESULT_FILE, Run
 from evoopt.tasks import get_task
+from evoopt.training.precision import in_float32
 
 GenerationHook = Callable[[dict[str, Any]], None]
 
 
+@in_float32()
 def search(
     space: str | RunConfig = "quick",
     *,
@@ -59,6 +61,7 @@ def search(
         return Run(folder)
 
 
+@in_float32()
 def resume(
     folder: str | Path,
     *,

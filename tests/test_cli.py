@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,27 @@ def test_the_winner_of_a_run_is_exported_as_a_class(tmp_path: Path) -> None:
     exported.step()
     interpreted.step()
     torch.testing.assert_close(weights, expected)
+
+
+@pytest.mark.parametrize("arguments", [["tasks"], ["export", "--help"], ["--version"]])
+def test_a_reader_that_went_away_is_told_by_the_exit_code_alone(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evoopt.cli", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_report_is_written_where_the_locale_is_ascii(tmp_path: Path) -> None:
+    run = tmp_path / "Übung"
+    evoopt.search("quick", out=run, overrides=TINY_SETTINGS).close()
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    for command in ("report", "show"):
+        result = evoopt_process(command, str(run), cwd=tmp_path, **ascii_only)
+        assert (result.returncode, result.stderr) == (0, "")
+    assert "Übung" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_resuming_a_finished_run_shows_it(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from evoopt.errors import EvooptError
 from evoopt.execution import Place, check_device
 from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE
 from evoopt.tasks import get_task
+from evoopt.training.precision import in_float32
 
 DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))
 MEMORY_FILE = "trainings.jsonl"
@@ -49,6 +50,7 @@ class Report:
         return "\n".join(verdicts(self.comparison, self.analysis))
 
 
+@in_float32()
 def compare(
     candidates: Sequence[str | Path | Contender],
     *,

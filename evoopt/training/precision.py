@@ -1,4 +1,4 @@
-"""Faster arithmetic on CUDA devices, as an option."""
+"""The types of numbers to compute with, whatever the program around has set."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ def computing_in(precision: Precision) -> Iterator[None]:
         torch.set_float32_matmul_precision(matmul)
         if cuda:
             torch.backends.cudnn.allow_tf32 = convolution
+
+
+@contextlib.contextmanager
+def in_float32() -> Iterator[None]:
+    """Make float32 the type of new tensors, as it is in a process of its own; also a decorator."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

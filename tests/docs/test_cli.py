@@ -15,7 +15,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from evoopt.cli import app
-from evoopt.cli.app import EXIT_ERROR, EXIT_INTERRUPTED
+from evoopt.cli.app import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE
 from tests.docs.running import ROOT
 
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -50,7 +50,9 @@ def test_the_page_lists_all_commands_and_no_other() -> None:
 
 def test_the_page_lists_the_exit_codes() -> None:
     table = PAGE.partition("## Exit codes")[2].partition("## ")[0]
-    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", str(EXIT_ERROR), str(EXIT_INTERRUPTED)]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == [
+        str(code) for code in (0, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE)
+    ]
 
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed beside this Python")

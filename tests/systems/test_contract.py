@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import evoopt
@@ -52,6 +53,19 @@ def results(folder: Path) -> tuple[bytes, bytes]:
 def test_a_pool_gives_the_same_bytes_as_one_process(whole: tuple[str, Path], tmp_path: Path) -> None:
     name, expected = whole
     evoopt.search(config(name, "process", 2), out=tmp_path / "run").close()
+    assert results(tmp_path / "run") == results(expected)
+
+
+def test_the_default_type_of_numbers_of_the_program_changes_nothing(
+    whole: tuple[str, Path], tmp_path: Path
+) -> None:
+    name, expected = whole
+    torch.set_default_dtype(torch.float64)
+    try:
+        evoopt.search(config(name), out=tmp_path / "run").close()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert results(tmp_path / "run") == results(expected)
 
 
