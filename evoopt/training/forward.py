@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +19,10 @@ from evoopt.training.streams import own_draws, seed_draws
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 _AT_EVALUATION = (0,)  # the seed of models that draw random numbers even then
+
+# vmap warns of every operation that it runs member by member, which no user of a population can change.
+if tell := getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", None):
+    tell(False)
 
 
 def outputs(
@@ -44,7 +47,7 @@ def outputs(
     with torch.no_grad():
         if population.architecture.way == "stacked":
             return stacked_forward(population.architecture.layers, _tensors(population, uniform), x, shared)
-        with own_draws(population.device, population.architecture.manner.draws), _quiet():
+        with own_draws(population.device, population.architecture.manner.draws):
             return _outputs(population, population.parameters, x, uniform or {}, shared, _AT_EVALUATION)
 
 
@@ -89,7 +92,7 @@ def losses_and_gradients(
     else:
         leaves = {name: view.detach().requires_grad_() for name, view in population.parameters.items()}
         draws = population.architecture.manner.draws
-        with torch.enable_grad(), own_draws(population.device, draws), _quiet():
+        with torch.enable_grad(), own_draws(population.device, draws):
             predictions = _outputs(population, leaves, x, uniform, shared, seeds)
             losses = population_losses(loss, predictions, y, shared, one_by_one)
             by_autograd = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
@@ -101,14 +104,6 @@ def losses_and_gradients(
         elif gradient is not target:
             target.copy_(gradient)
     return losses.detach()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """vmap warns of every operation that it runs member by member, which nobody here can change."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")
-        yield
 
 
 def _set_mode(population: ModelPopulation, training: bool) -> None:
@@ -131,18 +126,19 @@ def _outputs(
 ) -> Tensor:
     stacks = {**_tensors(population, None), **parameters}
 
-    def one(
-        member: Mapping[str, Tensor], inputs: Tensor, drawn: Mapping[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def one(member: Mapping[str, Tensor], inputs: Tensor, drawn: Mapping[str, Tensor]) -> Any:
+        if not population.state:
+            return functional_call(population.architecture.template, {**member, **drawn}, (inputs,))
         own = {f"model.{name}": t for tensors in (member, drawn) for name, t in tensors.items()}
-        found: tuple[Tensor, dict[str, Tensor]]
-        found = functional_call(population.architecture.reporting, own, (inputs,))
-        return found
+        return functional_call(population.architecture.reporting, own, (inputs,))
+
+    def told(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return result if population.state else (result, {})
 
     # A forward pass may change its inputs, and others are yet to see them.
     if population.architecture.way == "vmap":
         each = None if shared else 0
-        predictions, changed = vmap(one, in_dims=(0, each, each))(stacks, x.clone(), dict(uniform))
+        predictions, changed = told(vmap(one, in_dims=(0, each, each))(stacks, x.clone(), dict(uniform)))
         for name, stack in changed.items():
             population.state[name].copy_(stack.detach())
         return predictions
@@ -154,7 +150,7 @@ def _outputs(
         inputs = inputs.clone(memory_format=layout)
         if population.architecture.manner.draws:
             seed_draws(seeds[0 if len(seeds) == 1 else i], population.device)
-        result, changed = one(member, inputs, drawn)
+        result, changed = told(one(member, inputs, drawn))
         results.append(result)
         for name, buffer in changed.items():
             population.state[name][i].copy_(buffer.detach())
@@ -192,8 +188,7 @@ def population_losses(
         return each.mean(dim=1)
     if one_by_one:
         return torch.stack([loss(p, (y if shared else y[i]).clone()) for i, p in enumerate(predictions)])
-    with _quiet():
-        return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y.clone())
+    return vmap(loss, in_dims=(0, None if shared else 0))(predictions, y.clone())
 
 
 def _classifies(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> bool:

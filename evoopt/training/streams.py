@@ -7,8 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +45,11 @@ def minibatches(examples: int, plan: TrainingPlan) -> list[Tensor]:
     return batches[: plan.steps]
 
 
-@contextmanager
-def own_draws(device: torch.device, enabled: bool = True) -> Iterator[None]:
+def own_draws(device: torch.device, enabled: bool = True) -> AbstractContextManager[None]:
     """What is drawn inside from torch's global random states, on the CPU and a device, leaves them alone."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=enabled):
-        yield
+    if not enabled:
+        return nullcontext()
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def seed_draws(seed: int, device: torch.device) -> None:
