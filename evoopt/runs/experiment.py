@@ -28,7 +28,8 @@ def experiment_of(config: RunConfig) -> dict[str, Any]:
 def refuse_changes(run: Run, allowed: bool = False) -> None:
     """Compare a run's settings and the files of its own tasks with those that it began with.
 
-    Settings of the section ``execution`` may change. A run of an earlier version, which kept nothing, passes.
+    Settings of the section ``execution`` may change, and all while nothing is done. A run of an earlier
+    version, which kept nothing, passes.
 
     Args:
         run: Open for writing.
@@ -46,15 +47,16 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
         changes = [*_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
     if not changes:
         return
-    if not allowed:
+    if run.begun and not allowed:
         more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
         raise EvooptError(
             f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo "
             f"that, or go on all the same, of which a note is kept: evoopt resume {run.folder} --changed"
         )
-    done = len(run.generations)
-    when = f"after generation {done}" if done else "before the first generation"
-    run.store.set_meta(CHANGES, [*run.changes, *(f"{when}: {change}" for change in changes)])
+    if run.begun:
+        done = len(run.generations)
+        when = f"after generation {done}" if done else "in the first generation"
+        run.store.set_meta(CHANGES, [*run.changes, *(f"{when}: {change}" for change in changes)])
     run.store.set_meta(EXPERIMENT, now)
 
 

@@ -67,7 +67,7 @@ def clear_unbegun(folder: Path) -> None:
         return
     try:
         with Run(folder, writable=True) as run:
-            begun = bool(run.generations) or next(run.store.evaluations(), None) is not None
+            begun = run.begun
     except RunLockedError:
         raise
     except EvooptError:  # not for us to judge

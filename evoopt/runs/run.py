@@ -110,6 +110,11 @@ class Run:
         return self.store.winner() is not None
 
     @property
+    def begun(self) -> bool:
+        """Whether anything of it is done."""
+        return self.store.checkpoint() is not None or next(self.store.evaluations(), None) is not None
+
+    @property
     def stopped(self) -> str | None:
         """Why the last generation that was begun left nothing to go on with; None if it did not."""
         reason: str | None = self.store.meta(STOPPED)

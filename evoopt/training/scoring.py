@@ -65,7 +65,7 @@ class Scorer:
         device: Where to compute.
 
     Raises:
-        EvooptError: Unknown fitness, or no examples.
+        EvooptError: Unknown fitness, no examples, or targets that the fitness of this name cannot judge.
     """
 
     def __init__(
@@ -75,6 +75,13 @@ class Scorer:
             raise EvooptError("there are no examples to score networks on")
         self.outputs: Callable[[Tensor], Tensor]
         self._fitness = get_fitness(fitness)
+        y = examples.y
+        soft_labels = fitness == "cross_entropy" and y.ndim > 1 and y.shape[1] > 1
+        if isinstance(fitness, str) and y.is_floating_point() and not soft_labels:
+            raise EvooptError(
+                f"fitness {fitness!r} needs classes as targets, and these are numbers: "
+                "use `GeneticTrainer` with a fitness function of your own"
+            )
         self._examples = examples.to(device)
         if torch.device(device).type == "cpu":
             layout = Architecture.of(model).layout

@@ -118,10 +118,9 @@ def evolve(bench: Bench, variant: str) -> dict[str, Any]:
     scheme, trainer = make_scheme(bench, variant)
     history = stages.evolve(scheme)
     winner = scheme.winner()
-    model = None if winner["loss"] is None else scheme.best_model()
     lineage = trainer.lineage(scheme.members.population.weights[0])
     return {
-        "rows": {variant: bench.row(model, winner["steps"])},
+        "rows": {variant: bench.row(scheme.best_model(), winner["steps"])},
         "history": [{name: record[name] for name in _REMEMBERED} for record in history],
         "losses": lineage.losses,
         "crossovers": list(lineage.crossovers),

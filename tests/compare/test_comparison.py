@@ -119,6 +119,20 @@ def test_the_limit_of_the_loss_reaches_every_training_and_is_told_unless_it_is_t
     assert "max_loss" not in TINY.to_json()
 
 
+def test_trainings_on_a_task_whose_file_has_changed_are_done_anew(
+    formula: FormulaExecutor, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    done = []
+    for text in ("", "", "# another thought"):
+        file.write_text(f"from evoopt.tasks import TASKS\ndef make(): return TASKS['digits']\n{text}")
+        protocol = replace(TINY, tasks=(f"{file}:make",))
+        before = len(formula.jobs)
+        compare(["lion"], baselines=["adam"], protocol=protocol, place=SERIAL, out=tmp_path / "out")
+        done.append(len(formula.jobs) - before)
+    assert done[0] == done[2] > 0 == done[1]
+
+
 def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     original = SealedSplit.open

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import evoopt
 from evoopt.cli import app
 from evoopt.config import load_space
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.experiment import EXPERIMENT
@@ -130,3 +130,21 @@ def test_the_files_of_a_task_are_those_that_it_imports_from_its_folder(tmp_path:
     found = source_digests([f"{tmp_path / 'a.py'}:make", "digits", "digits_cnn"])
     names = {str(Path(path).relative_to(tmp_path)) for path in found}
     assert names == {"a.py", "b.py", *(f"package/{name}.py" for name in ("__init__", "c", "d", "e"))}
+
+
+def test_a_run_of_which_nothing_is_done_may_change_as_its_last_words_advise(tmp_path: Path) -> None:
+    config = load_space("quick").override(
+        {
+            "search": {"population": 3, "elites": 1, "generations": 1, "finalists": 1, "compare": False},
+            "evaluation": {"steps": 2, "max_loss": 0.1, "engine": "sequential"},
+            "execution": {"executor": "serial"},
+        }
+    )
+    folder = tmp_path / "run"
+    with pytest.raises(NoScoreError, match="or raise evaluation"):
+        evoopt.search(config, out=folder)
+    edit("config.toml", "max_loss = 0.1", "max_loss = 50.0")(folder)
+    with evoopt.resume(folder) as run:
+        assert (run.finished, run.changes) == (True, [])
+    with evoopt.search(config.override({"evaluation": {"max_loss": 50.0}}), out=tmp_path / "whole") as whole:
+        assert (folder / "result.json").read_bytes() == (whole.folder / "result.json").read_bytes()

@@ -83,3 +83,7 @@ def test_mistakes_are_named() -> None:
         Scorer(model, examples(), "acuracy")
     with pytest.raises(EvooptError, match="no examples"):
         Scorer(model, examples(0), "accuracy")
+    numbers = Split(examples().x, torch.randn(50, 1))
+    for fitness in ("accuracy", "cross_entropy"):
+        with pytest.raises(EvooptError, match=f"fitness '{fitness}' needs classes as targets"):
+            Scorer(model, numbers, fitness)

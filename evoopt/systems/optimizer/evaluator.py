@@ -144,6 +144,7 @@ class Evaluator:
     def _check_scores(self, individuals: Sequence[OptimizerIndividual], generation: int) -> None:
         evaluation, last = self._config.evaluation, self._config.search.generations - 1
         rows = [row for ind in individuals for row in self.runs_of(ind)]
+        errors = []
         for task in evaluation.tasks:
             results = [row.result for row in rows if row.task == task]
             outcomes = {result.outcome for result in results}
@@ -151,7 +152,9 @@ class Evaluator:
             hopeless = outcomes != {"stopped"} or generation == last
             if "ok" not in outcomes and hopeless and not self._archive.has_succeeded(task):
                 self._archive.discard(generation, task)
-                raise no_score(task, results, evaluation.max_loss, "evaluation.max_loss")
+                errors.append(no_score(task, results, evaluation.max_loss, "evaluation.max_loss"))
+        if errors:
+            raise errors[0]
 
     def _layout(self, runs: Sequence[tuple[OptimizerIndividual, _Run]], generation: int) -> list[_Job]:
         members: list[tuple[_Run, str]] = []
