@@ -39,10 +39,9 @@ def sanitized(module: str, *arguments: str, timeout: float = 550) -> subprocess.
     subprocess.run(
         [sys.executable, "-W", "error", "-c", _BUILD], env=environment, check=True, timeout=timeout
     )
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", module, *arguments],
-        env={**environment, "LD_PRELOAD": ":".join(_libraries())}, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
+    environment["LD_PRELOAD"] = ":".join(_libraries())
+    command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def _libraries() -> list[str]:

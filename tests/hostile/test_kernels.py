@@ -31,6 +31,7 @@ def test_no_kernel_reads_or_writes_memory_that_is_not_its_own(calls: int) -> Non
     assert done.stdout.endswith(f"wrong and {calls} odd calls, 0 failures\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing()), reason=missing())
 def test_the_sanitizer_would_see_it() -> None:
     assert "heap-buffer-overflow" in sanitized("tests.hostile.kernels", "--unchecked").stderr
