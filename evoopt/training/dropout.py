@@ -56,7 +56,9 @@ def with_given_dropout(model: nn.Module) -> nn.Module:
     Raises:
         EvooptError: A module with randomness of its own that cannot be given from outside.
     """
-    for name, child in model.named_children():
+    for name, child in model._modules.items():  # named_children() leaves repeated layers out
+        if child is None:
+            continue
         if isinstance(child, (nn.Dropout, *_BATCH_AND_CHANNEL)):
             setattr(model, name, GivenDropout(child.p, isinstance(child, _BATCH_AND_CHANNEL)))
         elif isinstance(child, _UNSUPPORTED) or _hidden_rate(child):
