@@ -1,4 +1,4 @@
-"""What people bring: a random model on random data trains as a plain loop of PyTorch does, or one line says why not."""
+"""What people bring: a random model on random data trains as in plain PyTorch, or one line says why not."""
 
 from __future__ import annotations
 
