@@ -57,14 +57,13 @@ def with_given_dropout(model: nn.Module) -> nn.Module:
 
     Embeddings get dense gradients, as the rows of a population need them.
     """
-    given: dict[nn.Module, GivenDropout] = {}
     for parent in list(model.modules()):
         if isinstance(parent, (nn.Embedding, nn.EmbeddingBag)):
             parent.sparse = False
-        for name, child in parent._modules.items():  # named_children() leaves repeated modules out
+        # named_children() leaves repeated modules out, which draw anew in each place.
+        for name, child in parent._modules.items():
             if isinstance(child, (nn.Dropout, *_BATCH_AND_CHANNEL)):
-                one = GivenDropout(child.p, isinstance(child, _BATCH_AND_CHANNEL))
-                setattr(parent, name, given.setdefault(child, one))
+                setattr(parent, name, GivenDropout(child.p, isinstance(child, _BATCH_AND_CHANNEL)))
     return model
 
 

@@ -247,3 +247,6 @@ def test_the_compiled_file_is_kept_and_found_again(monkeypatch: pytest.MonkeyPat
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no scratch is left behind"
     assert library("pooling", "// other terms\n") is not None
     assert len(list(path.parent.iterdir())) == 2, "other source is another file"
+    monkeypatch.setenv("EVOOPT_KERNEL_FLAGS", "-O1 -DX='1 2'")
+    assert library("pooling") is not None
+    assert len(list(path.parent.iterdir())) == 3, "other flags are another file"

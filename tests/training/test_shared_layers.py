@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from evoopt.training.dropout import DropoutDraws, with_given_dropout
 from evoopt.training.forward import losses_and_gradients, outputs
 from evoopt.training.population import ModelPopulation
 
@@ -54,3 +55,10 @@ def test_outputs_and_gradients_are_those_of_the_model(make: object, shape: tuple
         nn.functional.cross_entropy(model(x), y).backward()
         for name, view in population.architecture.layout.views(actual).items():
             assert torch.allclose(view[k], model.get_parameter(name).grad, atol=1e-12)
+
+
+def test_a_dropout_layer_at_two_places_gets_numbers_for_each() -> None:
+    dropout = nn.Dropout(0.5)
+    model = with_given_dropout(nn.Sequential(nn.Linear(4, 5), dropout, nn.Linear(5, 3), dropout))
+    draws = DropoutDraws(model).draw(torch.zeros(2, 4), torch.Generator())
+    assert {name: tuple(t.shape) for name, t in draws.items()} == {"1.uniform": (2, 5), "3.uniform": (2, 3)}

@@ -52,6 +52,15 @@ class Noisy(Net):
         return x + torch.randn_like(x) if self.training else x
 
 
+class DroppingTwice(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.3)
+
+    def before(self, x: Tensor) -> Tensor:
+        return torch.cat([self.drop(x[:, :2]), self.drop(x[:, 2:])], dim=1)  # masks of two shapes
+
+
 class Averaging(Net):
     average: Tensor
 
@@ -134,7 +143,8 @@ WAYS = {
     "buffer assigned anew": (a_task(Averaging), Manner("vmap")),
     "inputs overwritten": (a_task(Overwriting), Manner("vmap")),
     "hook on a layer": (a_task(hooked), Manner("vmap")),
-    "layer and dropout used twice": (a_task(twice), Manner("loop", draws=True)),
+    "layer and dropout in two places": (a_task(twice), Manner("vmap")),
+    "dropout that runs twice": (a_task(DroppingTwice), Manner("loop", draws=True)),
     "loss of a part": (
         a_task(lambda: nn.Sequential(nn.Linear(FEATURES, 3)), of_two_classes),
         Manner("stacked", loss_by_member=True),

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +26,9 @@ _SECONDS = 120
 def library(name: str, before: str = "") -> ctypes.CDLL | None:
     """Load ``name.cpp`` compiled, with some lines before it; None, with one notice, where that fails.
 
-    The result is kept in the user's cache, under a name that depends on source, compiler and processor.
+    The compiler is ``$CXX``, by default g++ or clang++; the flags in ``$EVOOPT_KERNEL_FLAGS``, such as
+    ``-fsanitize=address``, follow the usual ones. The result is kept in the user's cache
+    (``$XDG_CACHE_HOME``), under a name that depends on source, compiler, flags and processor.
     """
     source = before + Path(__file__).with_name(f"{name}.cpp").read_text(encoding="utf-8")
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
@@ -45,7 +48,8 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
     ).stdout
-    facts = (source.encode(), version, _processor(), " ".join((*_FLAGS, *_WIDE)).encode())
+    more = tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
+    facts = (source.encode(), version, _processor(), " ".join((*_FLAGS, *_WIDE, *more)).encode())
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
     path = folder / f"{name}-{digest}.so"
@@ -61,7 +65,7 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
     try:
         file.write_text(source, encoding="utf-8")
         for flags in ((*_FLAGS, *_WIDE), _FLAGS):
-            command = [compiler, *flags, "-o", str(part), str(file)]
+            command = [compiler, *flags, *more, "-o", str(part), str(file)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
             if done.returncode == 0:
                 # Whole or not at all: several workers may be compiling at the same time.

@@ -2,8 +2,8 @@
 //
 // As in torch, the first of equal numbers wins and NaN is larger than any number.
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 namespace {
 
@@ -77,7 +77,7 @@ void backward(long start, long stop, const Shape &s, const T *g, const uint8_t *
   const long size = s.height * s.width * s.examples, pooled = s.out_height * s.out_width * s.examples;
   g += start * s.channels * pooled, place += start * s.channels * pooled, dx += start * s.channels * size;
   for (long p = start * s.channels; p < stop * s.channels; ++p, dx += size) {
-    std::memset(dx, 0, size * sizeof(T));
+    std::fill_n(dx, size, T(0));
     for (long row = 0; row < s.out_height; ++row)
       for (long column = 0; column < s.out_width; ++column, g += s.examples, place += s.examples) {
         const Window at(s, row, column);

@@ -17,19 +17,19 @@ from evoopt.training.native.threads import over_members
 
 _TERMS = [term for term in TERMS if term.cpp is not None]
 _PLACES = {term.name: place for place, term in enumerate(_TERMS)}
-_LISTS = {
+_MACROS = {
     "CONSTANTS": (f"CONSTANT({name})" for name in CONSTANTS),
     "TERMS": (f"TERM({place}, {'v' in term.uses:d}, {term.cpp})" for place, term in enumerate(_TERMS)),
 }
-_BEFORE = "".join(f"#define EVOOPT_{name} {' '.join(items)}\n" for name, items in _LISTS.items())
-_update = function("update", "update", (*(POINTER, NUMBER) * 4, POINTER, POINTER), before=_BEFORE)
+LISTS = "".join(f"#define EVOOPT_{name} {' '.join(items)}\n" for name, items in _MACROS.items())
+_update = function("update", "update", (*(POINTER, NUMBER) * 4, POINTER, POINTER), before=LISTS)
 _shape = structure("size columns terms")
 
 
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the compiled kernel can update such weights by these terms."""
     known = weights.is_cpu and weights.dtype in TYPES and _PLACES.keys() >= set(terms)
-    return known and library("update", _BEFORE) is not None
+    return known and library("update", LISTS) is not None
 
 
 def step(

@@ -1,0 +1,166 @@
+"""Kernels on odd sizes and layouts, compared with plain torch one member at a time."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoopt.optim.terms import TERMS
+from evoopt.training.batched_update import run_program
+from evoopt.training.coefficients import CONSTANTS, Program
+from evoopt.training.native import convolution, cross_entropy, linear, pooling, update
+
+SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23, 31, 32, 33, 37, 64, 67)
+_TERMS = [term.name for term in TERMS if term.cpp is not None]
+
+
+def compare(seed: int) -> str:
+    """One random call; returns what differs, nothing where the kernel is right."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    kind = rng.choice([_linear, _convolution, _pooling, _cross_entropy, _update])
+    dtype = rng.choice([torch.float32, torch.float64])
+    close = 1e-10 if dtype == torch.float64 else 2e-4
+    for name, (actual, expected) in kind(rng, dtype).items():
+        if actual.shape != expected.shape:
+            return f"{kind.__name__}: {name} is {tuple(actual.shape)}, in torch {tuple(expected.shape)}"
+        if not torch.allclose(actual, expected, rtol=close, atol=close, equal_nan=True):
+            return f"{kind.__name__}: {name} differs by {(actual - expected).abs().max()}"
+    return ""
+
+
+Pairs = dict[str, tuple[Tensor, Tensor]]
+
+
+def _laid_out(rng: random.Random, tensor: Tensor) -> Tensor:
+    """The same numbers in another layout."""
+    way = rng.randrange(5)
+    if way == 0:  # in the rows of a matrix
+        rows = torch.empty(len(tensor), tensor[:1].numel() + 7, dtype=tensor.dtype)
+        view = rows[:, 3:-4].view(tensor.shape)
+    elif way == 1:  # members innermost
+        view = torch.empty_like(tensor.movedim(0, -1).contiguous()).movedim(-1, 0)
+    elif way == 2:  # every other number
+        view = torch.empty(*tensor.shape[:-1], 2 * tensor.shape[-1], dtype=tensor.dtype)[..., ::2]
+    else:
+        return tensor
+    return view.copy_(tensor)
+
+
+def _in_rows(rng: random.Random, *shape: int, dtype: torch.dtype) -> Tensor:
+    """Memory to write to."""
+    size = torch.Size(shape[1:]).numel()
+    return torch.empty(shape[0], size + rng.choice([0, 5]), dtype=dtype)[:, :size].view(shape)
+
+
+def _linear(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    members, inputs, outputs, examples = rng.randrange(5), *(rng.choice(SIZES) for _ in range(3))
+    a = torch.randn(1 if rng.random() < 0.3 else members, inputs, examples, dtype=dtype)
+    weight, bias = (
+        torch.randn(members, outputs, inputs, dtype=dtype),
+        torch.randn(members, outputs, dtype=dtype),
+    )
+    grad, relu, biased = (
+        torch.randn(members, outputs, examples, dtype=dtype),
+        *(rng.random() < 0.5 for _ in "ab"),
+    )
+    x, w, b = (t.clone().requires_grad_() for t in (a.expand(members, -1, -1), weight, bias))
+    expected = torch.bmm(w, x) + (b.unsqueeze(-1) if biased else 0)
+    expected = expected.relu() if relu else expected
+    wanted = torch.autograd.grad(expected, (x, w, b), grad, allow_unused=True)
+    given = [_laid_out(rng, t) for t in (a, weight, bias, grad)]
+    out = linear.forward(given[0], given[1], given[2] if biased else None, relu)
+    d_weight, d_bias = _in_rows(rng, *weight.shape, dtype=dtype), _in_rows(rng, *bias.shape, dtype=dtype)
+    dx = linear.backward(
+        given[0], given[1], given[3], out if relu else None, d_weight, d_bias if biased else None, True
+    )
+    assert dx is not None
+    pairs = {"out": (out, expected), "inputs": (dx, wanted[0]), "weights": (d_weight, wanted[1])}
+    return {**pairs, "bias": (d_bias, wanted[2])} if biased else pairs
+
+
+def _convolution(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    members, examples = rng.randrange(4), rng.choice(SIZES)
+    channels, filters = rng.choice((1, 1, 2, 3, 4, 5, 7)), rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15))
+    kernel, padding = (rng.randint(1, 4), rng.randint(1, 4)), (rng.randint(0, 3), rng.randint(0, 3))
+    sides = [max(1, k - 2 * p) + rng.randint(0, 4) for k, p in zip(kernel, padding)]
+    a = torch.randn(1 if rng.random() < 0.3 else members, channels, *sides, examples, dtype=dtype)
+    weight = torch.randn(members, filters, channels, *kernel, dtype=dtype)
+    bias = torch.randn(members, filters, dtype=dtype) if rng.random() < 0.5 else None
+    x, w = (t.clone().requires_grad_() for t in (a.expand(members, *a.shape[1:]), weight))
+    planes = [sides[k] + 2 * padding[k] - kernel[k] + 1 for k in (0, 1)]
+    parts = [
+        F.conv2d(x[k].permute(3, 0, 1, 2), w[k], None if bias is None else bias[k], padding=padding)
+        for k in range(members if examples else 0)
+    ]
+    expected = (
+        torch.stack(parts).permute(0, 2, 3, 4, 1)
+        if parts
+        else x.new_zeros(members, filters, *planes, examples)
+    )
+    grad = torch.randn(expected.shape, dtype=dtype)
+    wanted = (
+        torch.autograd.grad(expected, (x, w), grad) if parts else (torch.zeros_like(x), torch.zeros_like(w))
+    )
+    given = [_laid_out(rng, t) for t in (a, weight, grad)]
+    return {
+        "out": (convolution.convolve(given[0], given[1], bias, padding), expected),
+        "inputs": (convolution.input_gradient(given[2], given[1], padding), wanted[0]),
+        "kernels": (convolution.kernel_gradient(given[0], given[2], given[1], padding), wanted[1]),
+    }
+
+
+def _pooling(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    kernel = rng.randint(1, 5), rng.randint(1, 5)
+    stride, padding = (rng.randint(1, 4), rng.randint(1, 4)), [rng.randint(0, k // 2) for k in kernel]
+    sides = [max(1, k - 2 * p) + rng.randint(0, 5) for k, p in zip(kernel, padding)]
+    members, channels, examples = rng.randrange(4), rng.randrange(4), rng.choice(SIZES)
+    images = torch.randn(members, channels, *sides, examples, dtype=dtype)
+    if rng.random() < 0.3:
+        images = images.round()
+        images.masked_fill_(torch.rand(images.shape) < 0.01, torch.nan)
+    layer = nn.MaxPool2d(kernel, stride, (padding[0], padding[1]))
+    x = images.clone().requires_grad_()
+    expected = layer(x.permute(0, 4, 1, 2, 3).flatten(0, 1)) if images.numel() else None
+    out, back = pooling.max_pool(layer, _laid_out(rng, images))
+    if expected is None:
+        return {"inputs": (back(torch.empty_like(out)), images)}
+    expected = expected.unflatten(0, (members, examples)).permute(0, 2, 3, 4, 1)
+    grad = torch.randn(expected.shape, dtype=dtype)
+    (wanted,) = torch.autograd.grad(expected, x, grad)
+    return {"out": (out, expected), "inputs": (back(_laid_out(rng, grad)), wanted)}
+
+
+def _cross_entropy(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    members, classes, examples = rng.randrange(5), rng.choice(SIZES[1:]), rng.choice(SIZES)
+    outputs = torch.randn(members, classes, examples, dtype=dtype).mul_(rng.choice([1, 100])).requires_grad_()
+    y = torch.randint(0, classes, (1 if rng.random() < 0.3 else members, examples))
+    each = F.cross_entropy(outputs, y.expand(members, -1), reduction="none")
+    (wanted,) = torch.autograd.grad(each.mean(dim=1).sum(), outputs)
+    given = _laid_out(rng, outputs.detach()), _laid_out(rng, y)
+    actual = cross_entropy.losses_and_gradient(*given)
+    assert actual is not None
+    return {"losses": (actual[0], each.mean(dim=1)), "gradient": (actual[1], wanted)}
+
+
+def _update(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    members, size = rng.randrange(1, 5), rng.choice(SIZES)
+    terms = [name for name in _TERMS if rng.random() < 0.4]
+    reads_v = Program(tuple(terms), True, True).reads_v  # only then is v computed at all
+    keeps_m, keeps_v = rng.random() < 0.7, reads_v and rng.random() < 0.7
+    kept = [True, True, keeps_m, keeps_v]
+    given = [_in_rows(rng, members, size, dtype=dtype).copy_(torch.rand(members, size) + 0.5) for _ in kept]
+    tensors = [tensor if keep else None for tensor, keep in zip(given, kept)]
+    copies = [None if tensor is None else tensor.clone() for tensor in tensors]
+    table = torch.rand(len(CONSTANTS) + len(terms), members + 3, dtype=dtype)[:, 1 : 1 + members] + 0.1
+    update.step(terms, *tensors, table)  # type: ignore[arg-type]
+    program = Program(tuple(terms), keeps_m, keeps_v)
+    run_program(program, *copies, table.unsqueeze(-1))  # type: ignore[arg-type]
+    return {
+        name: (tensor, copy)
+        for name, tensor, copy in zip("wgmv", tensors, copies)
+        if tensor is not None and copy is not None
+    }
