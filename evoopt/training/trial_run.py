@@ -55,22 +55,23 @@ def find_manner(
     """
     batches = _batches(train, batch_size)
     try:
-        plain = [_PlainRun(task, model, batches, again=k == 0) for k, model in enumerate(models)]
+        trial = _Trial(task, models, batches)
     except EvooptError:
         raise
     except Exception as error:  # a person's own code
         where = failing_module(with_given_dropout(copy.deepcopy(models[0])).train(), batches[0].x)
         raise EvooptError(f"task {task.name!r}: {where} cannot be trained: {one_line(error)}") from error
-    reason, draws = "", any(run.draws for run in plain)
-    for one in _ways(models[0], "loop" if draws else way):
+    reason = ""
+    for one in _ways(models[0], "loop" if trial.draws else way):
         for loss_by_member in (False, True):
-            manner = Manner(one, loss_by_member, draws)
+            manner = Manner(one, loss_by_member, trial.draws)
             try:
-                found = _in_population(task, models, batches, manner)
+                wrong = trial.wrong(manner)
+                if wrong and (exact := _in_doubles(task, models, batches)):
+                    wrong = exact.wrong(manner)  # a few examples may blow rounding up
             except Exception as error:  # vmap has many words for what it cannot do
                 reason = one_line(error)
                 continue
-            wrong = {kind for a, b in zip(plain, found, strict=True) for kind in _differing(a.numbers, b)}
             if not wrong:
                 return manner
             reason = f"its {', '.join(sorted(wrong))} are others there than alone"
@@ -79,6 +80,29 @@ def find_manner(
         f"task {task.name!r}: its model cannot run in a population, where one module runs with the "
         f"parameters and buffers of many and keeps nothing else: {reason}"
     )
+
+
+class _Trial:
+    """Models that ran alone, to be compared with those of a population."""
+
+    def __init__(self, task: Task, models: Sequence[nn.Module], batches: Sequence[Split]) -> None:
+        self._task, self._models, self._batches = task, models, batches
+        self._alone = [_PlainRun(task, model, batches, again=k == 0) for k, model in enumerate(models)]
+        self.draws = any(run.draws for run in self._alone)
+
+    def wrong(self, manner: Manner) -> set[str]:
+        """Kinds of numbers that differ by more than rounding."""
+        found = _in_population(self._task, self._models, self._batches, manner)
+        return {k for a, b in zip(self._alone, found, strict=True) for k in _differing(a.numbers, b)}
+
+
+def _in_doubles(task: Task, models: Sequence[nn.Module], batches: Sequence[Split]) -> _Trial | None:
+    """The same in double precision; None for models that know only their own."""
+    doubles = [copy.deepcopy(model).double() for model in models]
+    try:
+        return _Trial(task, doubles, [batch.to(batch.x.device, torch.float64) for batch in batches])
+    except Exception:  # a person's own code
+        return None
 
 
 def find_scoring_way(model: nn.Module, x: Tensor) -> Way:

@@ -61,6 +61,13 @@ class DroppingTwice(Net):
         return torch.cat([self.drop(x[:, :2]), self.drop(x[:, 2:])], dim=1)  # masks of two shapes
 
 
+class Rounding(Net):
+    """Single precision leaves a digit or two of it."""
+
+    def before(self, x: Tensor) -> Tensor:
+        return (self.out.weight.sum(0) * x + 1e5) - 1e5
+
+
 class Averaging(Net):
     average: Tensor
 
@@ -140,6 +147,7 @@ WAYS = {
     "own forward": (a_task(Residual), Manner("vmap")),
     "branch": (a_task(Branching), Manner("loop")),
     "noise": (a_task(Noisy), Manner("loop", draws=True)),
+    "rounding": (a_task(Rounding), Manner("vmap")),
     "buffer assigned anew": (a_task(Averaging), Manner("vmap")),
     "inputs overwritten": (a_task(Overwriting), Manner("vmap")),
     "hook on a layer": (a_task(hooked), Manner("vmap")),
