@@ -37,14 +37,13 @@ def loss_of(model: nn.Module, batch: Any) -> Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
-def plain_loop(model: nn.Module, optimizer: Optimizer, epochs: int = 1, accumulate: int = 1) -> list[Tensor]:
+def plain_loop(model: nn.Module, optimizer: Optimizer, accumulate: int = 1) -> list[Tensor]:
     """Train in torch alone."""
-    for _ in range(epochs):
-        for k, batch in enumerate(loader(), 1):
-            (loss_of(model, batch) / accumulate).backward()
-            if k % accumulate == 0:
-                optimizer.step()
-                optimizer.zero_grad()
+    for k, batch in enumerate(loader(), 1):
+        (loss_of(model, batch) / accumulate).backward()
+        if k % accumulate == 0:
+            optimizer.step()
+            optimizer.zero_grad()
     return weights(model)
 
 

@@ -53,9 +53,7 @@ def test_a_training_equals_that_of_a_plain_loop(cls: type[Any], accumulate: int)
     total_steps = BATCHES // accumulate  # of the optimizer, not batches
     training = Training(cls, total_steps, gradient_accumulation_steps=accumulate)
     model = make_model()
-    expected = plain_loop(
-        model, make(cls, model.parameters(), total_steps=total_steps), accumulate=accumulate
-    )
+    expected = plain_loop(model, make(cls, model.parameters(), total_steps=total_steps), accumulate)
     torch.testing.assert_close(training.epoch(), expected)
 
 

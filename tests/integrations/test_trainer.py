@@ -15,11 +15,15 @@ from tests.export.subjects import scheduled
 from tests.integrations.problem import SOME, weights
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("transformers", reason="needs transformers")
-pytest.importorskip("accelerate", reason="needs accelerate")
 some_classes = pytest.mark.parametrize("cls", SOME.values(), ids=SOME)
 
 STEPS = 8
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    pytest.importorskip("transformers", reason="needs transformers")
+    pytest.importorskip("accelerate", reason="needs accelerate")
 
 
 def make_trainer(folder: Path, optimizer: Any, **options: Any) -> Any:
