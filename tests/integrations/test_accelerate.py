@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ some_classes = pytest.mark.parametrize("cls", SOME.values(), ids=SOME)
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh() -> None:
     """accelerate keeps its options for the whole process."""
-    accelerate = pytest.importorskip("accelerate", reason="needs accelerate")
-    yield
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    accelerate.state.GradientState._reset_state()
+    state = pytest.importorskip("accelerate.state", reason="needs accelerate")
+    state.AcceleratorState._reset_state(reset_partial_state=True)
+    state.GradientState._reset_state()
 
 
 class Training:

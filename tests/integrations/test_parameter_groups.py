@@ -131,3 +131,36 @@ def test_what_cannot_be_parted_gives_one_line(model: nn.Module, output: str | No
 def test_a_model_without_matrices_has_two_empty_groups() -> None:
     assert [len(group["params"]) for group in parameter_groups(nn.BatchNorm1d(3))] == [0, 0, 2]
     assert isinstance(parameter_groups(nn.Identity()), ParameterGroups)
+
+
+def vit() -> nn.Module:
+    timm = pytest.importorskip("timm", reason="needs timm")
+    model: nn.Module = timm.create_model(
+        "vit_tiny_patch16_224", img_size=16, embed_dim=12, depth=1, num_classes=3
+    )
+    return model
+
+
+def gpt2() -> nn.Module:
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 6, "vocab_size": 12}
+    model: nn.Module = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes))
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make_model", "matrices", "others"),
+    [
+        (vit, {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"}, {"patch_embed.proj.weight", "head.weight"}),
+        (
+            gpt2,
+            {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"},
+            {"transformer.wte.weight", "transformer.wpe.weight"},
+        ),
+    ],
+)
+def test_models_of_libraries_are_parted_too(make_model: Any, matrices: set[str], others: set[str]) -> None:
+    found = names(make_model())
+    assert {name.split(".0.")[1].removesuffix(".weight") for name in found["matrices"]} == matrices
+    assert found["others"] == others

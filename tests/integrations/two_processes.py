@@ -22,6 +22,8 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from evoopt.integrations import parameter_groups
+from tests.export.subjects import make
 from tests.integrations.problem import SOME
 
 PROCESSES, STEPS = 2, 4
@@ -54,13 +56,13 @@ def whole(model: nn.Module) -> list[Tensor]:
 
 def alone(make: Make) -> list[Tensor]:
     model = make_model()
-    train(model, make(model.parameters()), split=False)
+    train(model, make(parameter_groups(model)), split=False)
     return whole(model)
 
 
 def data_parallel(make: Make, folder: Path) -> list[Tensor]:
     model = DistributedDataParallel(make_model())
-    train(model, make(model.parameters()))
+    train(model, make(parameter_groups(model)))
     return whole(model)
 
 
@@ -74,7 +76,7 @@ def sharded() -> nn.Sequential:
 
 def fully_sharded(make: Make, folder: Path) -> list[Tensor]:
     model = sharded()
-    train(model, make(model.parameters()))
+    train(model, make(parameter_groups(model)))
     return whole(model)
 
 
@@ -82,7 +84,7 @@ def tensor_parallel(make: Make, folder: Path) -> list[Tensor]:
     # Of every layer, since foreach takes no mixture of plain and distributed tensors, torch's own neither.
     plan = {"0": ColwiseParallel(), "2": RowwiseParallel(), "4": RowwiseParallel(input_layouts=Replicate())}
     model = parallelize_module(make_model(), init_device_mesh("cpu", (PROCESSES,)), plan)
-    train(model, make(model.parameters()), split=False)
+    train(model, make(parameter_groups(model)), split=False)
     return whole(model)
 
 
@@ -91,7 +93,7 @@ def zero_redundancy(make: Make, folder: Path) -> list[Tensor]:
 
     def begun() -> tuple[nn.Module, Any]:
         model = DistributedDataParallel(make_model())
-        return model, ZeroRedundancyOptimizer(model.parameters(), make)
+        return model, ZeroRedundancyOptimizer(parameter_groups(model), make)
 
     model, optimizer = begun()
     train(model, optimizer, last=2)
@@ -108,12 +110,12 @@ def zero_redundancy(make: Make, folder: Path) -> list[Tensor]:
 def distributed_checkpoint(make: Make, folder: Path) -> list[Tensor]:
     """A sharded training that another one goes on from."""
     model = sharded()
-    optimizer = make(model.parameters())
+    optimizer = make(parameter_groups(model))
     train(model, optimizer, last=2)
     state, optimizer_state = get_state_dict(model, optimizer)
     dcp.save({"model": state, "optimizer": optimizer_state}, checkpoint_id=folder)
     resumed = sharded()
-    again = make(resumed.parameters())
+    again = make(parameter_groups(resumed))
     state, optimizer_state = get_state_dict(resumed, again)
     loaded = {"model": state, "optimizer": optimizer_state}
     dcp.load(loaded, checkpoint_id=folder)
@@ -127,8 +129,6 @@ WAYS = (data_parallel, fully_sharded, tensor_parallel, zero_redundancy, distribu
 
 def main(rank: int, folder: str) -> None:
     """Try every way with every class, and write what went wrong, or nothing, to a file."""
-    from tests.export.subjects import make
-
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
@@ -141,7 +141,7 @@ def main(rank: int, folder: str) -> None:
     for name, cls in SOME.items():
         for foreach in (False, True):
 
-            def made(params: Any, cls: Any = cls, foreach: bool = foreach, **_: Any) -> Optimizer:
+            def made(params: Any, cls: Any = cls, foreach: bool = foreach) -> Optimizer:
                 return make(cls, params, total_steps=STEPS, foreach=foreach)
 
             expected = alone(made)
