@@ -4,6 +4,7 @@ A block runs as it stands. A comment on the line before it changes that:
 
 ``<!-- file: NAME -->`` writes it to a file of that name, before any block of the page runs.
 ``<!-- with: OLD => NEW -->`` replaces text first, to make it small; may be repeated.
+``<!-- needs: MODULE -->`` leaves it out where the module is not installed; may be repeated.
 ``<!-- not run: REASON -->`` leaves it out, but the command line must still understand its ``evoopt`` lines.
 
 ``<!-- page: REMARK -->`` at the top speaks of a whole page: ``slow``, or ``on a copy`` of the checkout, as it
@@ -12,6 +13,7 @@ changes the package; slow as well.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from pathlib import Path
 
 RUNNABLE = ("python", "sh")
 FILES = ("python", "toml", "sh", "yaml")
-MARKERS = ("file", "with", "not run")
+MARKERS = ("file", "with", "needs", "not run")
 
 _FENCE = re.compile(
     r"(?P<comments>(?:^<!--(?:(?!-->).)*-->\n)*)^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$",
@@ -65,7 +67,8 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether it is executed."""
-        return self.language in RUNNABLE and not self.file and not self.marked("not run")
+        installed = all(importlib.util.find_spec(module) for module in self.marked("needs"))
+        return installed and self.language in RUNNABLE and not self.file and not self.marked("not run")
 
     @property
     def small(self) -> str:
