@@ -36,6 +36,14 @@ class Option:
         """The argument in a signature."""
         return f"{self.name}: {self.annotation} = {self.default}"
 
+    @property
+    def plain(self) -> str:
+        """Its value in Python's own numbers, not those of numpy, say; a learning rate may remain a tensor."""
+        if self.name == "betas":
+            return "(float(betas[0]), float(betas[1]))"
+        number = f"{self.annotation.partition(' ')[0]}({self.name})"
+        return f"lr if isinstance(lr, Tensor) else {number}" if self.name == "lr" else number
+
 
 def options(rule: UpdateRule) -> list[Option]:
     """Arguments for the constants of a canonical rule, in the order of the signature."""

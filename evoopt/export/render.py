@@ -37,6 +37,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
     arguments = options(rule)
     multi_lines = multi_tensor_lines(rule)
+    buffers = [name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
     return _template().render(
         cls=class_name,
         fn=function_name(class_name),
@@ -45,7 +46,8 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         arguments=arguments,
         constants=[name for option in arguments for name in option.constants],
         betas=rule.use_m and rule.use_v,
-        buffers=[name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used],
+        buffers=buffers,
+        own=["param", *buffers],
         warmup=rule.warmup_steps > 0,
         cosine=rule.cosine,
         schedule=rule.warmup_steps > 0 or rule.cosine,

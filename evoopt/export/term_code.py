@@ -54,8 +54,7 @@ def single_tensor_lines(rule: UpdateRule) -> list[str]:
 def multi_tensor_lines(rule: UpdateRule) -> list[str]:
     """Statements that do the same to lists of tensors, in fewer passes over memory.
 
-    Every term goes straight to the parameters, and one list of temporaries serves all terms: on a CPU the
-    memory of a new one costs more than the copy that is needed to use the first again.
+    Every term goes straight to the parameters, and there is one list of temporaries at a time.
     """
     code = _Foreach(rule)
     if rule.clip_value is not None:
@@ -72,7 +71,15 @@ def multi_tensor_lines(rule: UpdateRule) -> list[str]:
     code.add_quotients()
     code.add_averages()
     code.add_calls(before_moments=False)
-    return code.lines
+    return _with_gradients_freed(code.lines)
+
+
+def _with_gradients_freed(lines: list[str]) -> list[str]:
+    """The same, without a copy of the gradients where only moments are read before the next temporaries."""
+    end = 1 + max((i for i, line in enumerate(lines) if "device_grads" in line), default=-1)
+    end += lines[end : end + 1] == [")"]
+    free = any("scratch = " in line for line in lines[end:])
+    return [*lines[:end], *(["del device_grads"] if free else []), *lines[end:]]
 
 
 def nesterov_beta(rule: UpdateRule) -> str:
@@ -143,10 +150,8 @@ class _Foreach:
     def _scratch(self, operation: str, source: str, *arguments: str) -> None:
         """Put ``operation(source, *arguments)`` into the list of temporaries."""
         if self._has_scratch:
-            self.add(f"torch._foreach_copy_(scratch, {source})")
-            self.add(f"torch._foreach_{operation}_({', '.join(('scratch', *arguments))})")
-        else:
-            self.add(f"scratch = torch._foreach_{operation}({', '.join((source, *arguments))})")
+            self.add("del scratch")  # before there is another: one at a time
+        self.add(f"scratch = torch._foreach_{operation}({', '.join((source, *arguments))})")
         self._has_scratch = True
 
     def _add_scaled(self, values: str, weight: str) -> None:

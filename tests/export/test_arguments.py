@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import Parameter
 
 from evoopt.optim import Adam, Lion, Marfinetz2025, RMSprop
-from tests.export.subjects import CLASSES, IMPLEMENTATIONS, RANDOM, make, weight_and_bias
+from tests.export.subjects import CLASSES, IMPLEMENTATIONS, RANDOM, make, regression, weight_and_bias
 
 every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 every_implementation = pytest.mark.parametrize(
@@ -81,6 +82,21 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
 def test_bad_values_are_refused(cls: type[Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message.replace('[', '.')}"):
         make(cls, weight_and_bias(), **options)
+
+
+@every_implementation
+def test_numbers_of_other_libraries_are_taken_as_numbers(implementation: dict[str, Any]) -> None:
+    given = {"betas": (0.9, torch.tensor(0.99)), "lr": np.float64(0.01), "eps": np.float32(1e-8)}
+    params, expected = weight_and_bias(), weight_and_bias()
+    optimizer = Adam(params, **given, **implementation)
+    plain = Adam(expected, lr=0.01, betas=(0.9, float(torch.tensor(0.99))), eps=float(np.float32(1e-8)))
+    for of, opt in ((params, optimizer), (expected, plain)):
+        opt.step(regression(of))
+    torch.testing.assert_close(params, expected)
+    assert {type(v) for v in (*optimizer.defaults["betas"], *map(optimizer.defaults.get, given))} == {
+        float,
+        tuple,
+    }
 
 
 @every_class

@@ -11,6 +11,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -18,6 +19,8 @@ __all__ = [
     "AdamW",
     "adamw",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class AdamW(Optimizer):
@@ -99,12 +102,13 @@ class AdamW(Optimizer):
         if not math.isfinite(adam_weight):
             raise ValueError(f"Invalid adam_weight: {adam_weight}")
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "adam_weight": adam_weight,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "eps": float(eps),
+            "weight_decay": float(weight_decay),
+            "adam_weight": float(adam_weight),
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
@@ -112,17 +116,27 @@ class AdamW(Optimizer):
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg", "exp_avg_sq"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"foreach": None, "maximize": False, "capturable": False}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -153,7 +167,7 @@ class AdamW(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -198,6 +212,9 @@ class AdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
 
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
@@ -266,6 +283,10 @@ def _single_tensor_adamw(
             exp_avg = torch.view_as_real(exp_avg)
             exp_avg_sq = torch.view_as_real(exp_avg_sq)
 
+        stored = [param, exp_avg, exp_avg_sq]
+        param, exp_avg, exp_avg_sq = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
         step = step_t if capturable else step_t.item()
 
@@ -282,6 +303,7 @@ def _single_tensor_adamw(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg, exp_avg_sq])
 
 
 def _multi_tensor_adamw(
@@ -316,14 +338,14 @@ def _multi_tensor_adamw(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_exp_avg_sqs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -342,6 +364,12 @@ def _multi_tensor_adamw(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs, *device_exp_avg_sqs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_exp_avg_sqs = _in_float32(device_exp_avg_sqs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -350,6 +378,7 @@ def _multi_tensor_adamw(
         torch._foreach_addcmul_(
             device_exp_avg_sqs, device_grads, device_grads, 1 - beta2
         )
+        del device_grads
 
         bias_correction2 = _bias_corrections(beta2, device_steps, capturable)
         scratch = torch._foreach_div(device_exp_avg_sqs, bias_correction2)
@@ -358,6 +387,32 @@ def _multi_tensor_adamw(
         bias_correction1 = _bias_corrections(beta1, device_steps, capturable)
         torch._foreach_mul_(scratch, bias_correction1)
         _addcdiv_scaled_(device_params, device_exp_avgs, scratch, -lr * adam_weight)
+        _store_(stored, [*device_params, *device_exp_avgs, *device_exp_avg_sqs])
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _addcdiv_scaled_(

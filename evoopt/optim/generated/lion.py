@@ -11,6 +11,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -18,6 +19,8 @@ __all__ = [
     "Lion",
     "lion",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class Lion(Optimizer):
@@ -97,12 +100,13 @@ class Lion(Optimizer):
         if not math.isfinite(lion_weight):
             raise ValueError(f"Invalid lion_weight: {lion_weight}")
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "beta1": beta1,
-            "weight_decay": weight_decay,
-            "beta3": beta3,
-            "lion_weight": lion_weight,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "beta1": float(beta1),
+            "weight_decay": float(weight_decay),
+            "beta3": float(beta3),
+            "lion_weight": float(lion_weight),
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
@@ -110,17 +114,27 @@ class Lion(Optimizer):
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"foreach": None, "maximize": False, "capturable": False}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -150,7 +164,7 @@ class Lion(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -190,6 +204,9 @@ class Lion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
 
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
@@ -249,6 +266,10 @@ def _single_tensor_lion(
             grad = torch.view_as_real(grad)
             exp_avg = torch.view_as_real(exp_avg)
 
+        stored = [param, exp_avg]
+        param, exp_avg = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
 
         if weight_decay != 0:
@@ -262,6 +283,7 @@ def _single_tensor_lion(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg])
 
 
 def _multi_tensor_lion(
@@ -293,13 +315,13 @@ def _multi_tensor_lion(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -317,6 +339,11 @@ def _multi_tensor_lion(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -325,6 +352,32 @@ def _multi_tensor_lion(
         _add_scaled_(device_params, scratch, -lr * lion_weight)
 
         torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
+        _store_(stored, [*device_params, *device_exp_avgs])
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _add_scaled_(

@@ -12,6 +12,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -19,6 +20,8 @@ __all__ = [
     "Marfinetz2025",
     "marfinetz2025",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class Marfinetz2025(Optimizer):
@@ -37,8 +40,8 @@ class Marfinetz2025(Optimizer):
 
     The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for
     you to set; ``group["scheduled_lr"]`` shows the learning rate of the latest step.
-    The schedule counts the calls of ``step`` and continues from a loaded state_dict,
-    with the ``total_steps`` in it.
+    The schedule counts the calls of ``step`` that find a gradient and continues from a
+    loaded state_dict, with the ``total_steps`` in it.
 
     Args:
         params (iterable): iterable of parameters or named_parameters to optimize or
@@ -127,26 +130,17 @@ class Marfinetz2025(Optimizer):
             raise ValueError(f"Invalid sign_grad_weight: {sign_grad_weight}")
         if not warmup_steps >= 1:
             raise ValueError(f"Invalid warmup_steps value: {warmup_steps}")
-        if schedule and total_steps is None:
-            raise ValueError(
-                f"{type(self).__name__} schedules its learning rate: pass total_steps, "
-                "the number of training steps, or schedule=False to keep lr constant "
-                "or to drive it with a torch.optim.lr_scheduler"
-            )
-        if total_steps is not None:
-            if not total_steps >= 1 or total_steps % 1 != 0:
-                raise ValueError(f"Invalid total_steps value: {total_steps}")
-            total_steps = int(total_steps)  # numpy's would not load with weights_only
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "adam_weight": adam_weight,
-            "sign_grad_weight": sign_grad_weight,
-            "warmup_steps": warmup_steps,
-            "total_steps": total_steps,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "eps": float(eps),
+            "weight_decay": float(weight_decay),
+            "adam_weight": float(adam_weight),
+            "sign_grad_weight": float(sign_grad_weight),
+            "warmup_steps": int(warmup_steps),
+            "total_steps": _whole(total_steps),
             "schedule": schedule,
             "foreach": foreach,
             "maximize": maximize,
@@ -156,28 +150,54 @@ class Marfinetz2025(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; it joins the schedule where the others stand."""
+        options = {**self.defaults, **param_group}
+        if options["schedule"] and options["total_steps"] is None:
+            raise ValueError(
+                f"{type(self).__name__} schedules its learning rate: pass total_steps, "
+                "the number of training steps, or schedule=False to keep lr constant "
+                "or to drive it with a torch.optim.lr_scheduler"
+            )
+        param_group["total_steps"] = _whole(options["total_steps"])
         super().add_param_group(param_group)
         first, group = self.param_groups[0], self.param_groups[-1]
-        # Tensors rather than numbers: a compiled step would be compiled anew for every
-        # new number. Each group owns its pair.
         for name in ("schedule_step", "scheduled_lr"):
-            start = torch.tensor(float(first.get(name, 0.0)), dtype=torch.float64)
-            if group["capturable"]:
-                start = start.to(group["params"][0].device, torch.float32)
-            group[name] = start
+            group[name] = _as_tensor(first.get(name, 0), group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as in torch.optim, with plain numbers in every group."""
+        state_dict = super().state_dict()
+        for group in state_dict["param_groups"]:
+            group["schedule_step"] = int(group["schedule_step"])
+            group["scheduled_lr"] = float(group["scheduled_lr"])
+        return state_dict
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg", "exp_avg_sq"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"foreach": None, "maximize": False, "capturable": False}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
+            states = [self.state[p] for p in group["params"] if self.state.get(p)]
+            steps = max((float(p_state["step"]) for p_state in states), default=0)
+            group.setdefault("schedule_step", steps)
+            for name in ("schedule_step", "scheduled_lr"):
+                group[name] = _as_tensor(group.get(name, 0), group)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -208,7 +228,7 @@ class Marfinetz2025(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -278,6 +298,9 @@ class Marfinetz2025(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
             grads: list[Tensor] = []
@@ -315,6 +338,22 @@ class Marfinetz2025(Optimizer):
             )
 
         return loss
+
+
+def _whole(total_steps: int | None) -> int | None:
+    if total_steps is None:
+        return None
+    if not total_steps >= 1 or total_steps % 1 != 0:
+        raise ValueError(f"Invalid total_steps value: {total_steps}")
+    return int(total_steps)
+
+
+def _as_tensor(value: float | Tensor, group: dict[str, Any]) -> Tensor:
+    # For a new number in a group, a compiled step would be compiled anew.
+    if group["capturable"]:
+        device = group["params"][0].device
+        return torch.tensor(float(value), dtype=torch.float32, device=device)
+    return torch.tensor(float(value), dtype=torch.float64)
 
 
 def _schedule_factor(
@@ -362,6 +401,10 @@ def _single_tensor_marfinetz2025(
             exp_avg = torch.view_as_real(exp_avg)
             exp_avg_sq = torch.view_as_real(exp_avg_sq)
 
+        stored = [param, exp_avg, exp_avg_sq]
+        param, exp_avg, exp_avg_sq = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
 
         if weight_decay != 0:
@@ -377,6 +420,7 @@ def _single_tensor_marfinetz2025(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg, exp_avg_sq])
 
 
 def _multi_tensor_marfinetz2025(
@@ -412,14 +456,14 @@ def _multi_tensor_marfinetz2025(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_exp_avg_sqs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -438,6 +482,12 @@ def _multi_tensor_marfinetz2025(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs, *device_exp_avg_sqs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_exp_avg_sqs = _in_float32(device_exp_avg_sqs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -451,9 +501,35 @@ def _multi_tensor_marfinetz2025(
         torch._foreach_add_(scratch, eps)
         _addcdiv_scaled_(device_params, device_exp_avgs, scratch, -lr * adam_weight)
 
-        torch._foreach_copy_(scratch, device_grads)
-        torch._foreach_sign_(scratch)
+        del scratch
+        scratch = torch._foreach_sign(device_grads)
         _add_scaled_(device_params, scratch, -lr * sign_grad_weight)
+        _store_(stored, [*device_params, *device_exp_avgs, *device_exp_avg_sqs])
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _add_scaled_(

@@ -11,6 +11,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -18,6 +19,8 @@ __all__ = [
     "RMSprop",
     "rmsprop",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class RMSprop(Optimizer):
@@ -95,12 +98,13 @@ class RMSprop(Optimizer):
         if not math.isfinite(rms_norm_weight):
             raise ValueError(f"Invalid rms_norm_weight: {rms_norm_weight}")
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "beta2": beta2,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "rms_norm_weight": rms_norm_weight,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "beta2": float(beta2),
+            "eps": float(eps),
+            "weight_decay": float(weight_decay),
+            "rms_norm_weight": float(rms_norm_weight),
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
@@ -108,17 +112,27 @@ class RMSprop(Optimizer):
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg_sq"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"foreach": None, "maximize": False, "capturable": False}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -148,7 +162,7 @@ class RMSprop(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of squared gradient values
@@ -188,6 +202,9 @@ class RMSprop(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
 
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
@@ -247,6 +264,10 @@ def _single_tensor_rmsprop(
             grad = torch.view_as_real(grad)
             exp_avg_sq = torch.view_as_real(exp_avg_sq)
 
+        stored = [param, exp_avg_sq]
+        param, exp_avg_sq = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
 
         if weight_decay != 0:
@@ -260,6 +281,7 @@ def _single_tensor_rmsprop(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg_sq])
 
 
 def _multi_tensor_rmsprop(
@@ -291,13 +313,13 @@ def _multi_tensor_rmsprop(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avg_sqs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -315,6 +337,11 @@ def _multi_tensor_rmsprop(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avg_sqs]
+        device_params = _in_float32(device_params)
+        device_exp_avg_sqs = _in_float32(device_exp_avg_sqs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -326,6 +353,32 @@ def _multi_tensor_rmsprop(
         scratch = torch._foreach_sqrt(device_exp_avg_sqs)
         torch._foreach_add_(scratch, eps)
         _addcdiv_scaled_(device_params, device_grads, scratch, -lr * rms_norm_weight)
+        _store_(stored, [*device_params, *device_exp_avg_sqs])
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _addcdiv_scaled_(
