@@ -107,7 +107,7 @@ def _state_bytes() -> dict[str, dict[str, int]]:
         cls, params = getattr(generated, class_name), resnet20_parameters()
         optimizer = cls(params, **({"total_steps": 10} if preset == "marfinetz2025" else {}))
         optimizer.step()
-        averages = 2 if "betas" in optimizer.defaults else 1
+        averages = len(optimizer.state[params[0]]) - 1
         found[preset] = {
             "state": sum(v.nbytes for state in optimizer.state.values() for v in state.values()),
             "needed": averages * sum(p.nbytes for p in params) + 4 * len(params),

@@ -13,6 +13,7 @@ from evoopt.export.naming import check_class_name, check_file_name, function_nam
 from evoopt.export.options import options
 from evoopt.export.source import Provenance, load_rule
 from evoopt.export.term_code import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
+from evoopt.optim.evolved import beta_names
 from evoopt.optim.rule import UpdateRule
 from evoopt.version import __version__
 
@@ -45,7 +46,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         docstring=class_docstring(class_name, rule, provenance or Provenance("an update rule"), arguments),
         arguments=arguments,
         constants=[name for option in arguments for name in option.constants],
-        betas=rule.use_m and rule.use_v,
+        betas=", ".join(name or "_" for name in beta_names(rule)),
         buffers=buffers,
         own=["param", *buffers],
         warmup=rule.warmup_steps > 0,

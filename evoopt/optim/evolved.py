@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class EvolvedOptimizer(Optimizer):
 
     The schedule of the rule is applied on top of ``group["lr"]``, the base learning rate. It counts the calls
     of ``step`` that find a gradient and continues from a loaded state_dict, with the ``total_steps`` in it.
+    The decays of the moments are ``group["betas"]``, which schedulers may cycle.
 
     Args:
         params: Parameters or named parameters, or groups of them; a group may override every option.
@@ -64,7 +66,7 @@ class EvolvedOptimizer(Optimizer):
                 raise ValueError(f"Invalid {'learning rate' if name == 'lr' else f'{name} value'}: {value}")
         self.rule = rule
         options = {"total_steps": _whole(total_steps), "schedule": schedule, "maximize": maximize}
-        super().__init__(params, {**defaults, **options})
+        super().__init__(params, {**defaults, "betas": default_betas(rule), **options})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; it joins the schedule where the others stand."""
@@ -112,9 +114,9 @@ class EvolvedOptimizer(Optimizer):
             gradients = [(p, p.grad) for p in group["params"] if p.grad is not None]
             if any(grad.is_sparse for _, grad in gradients):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            lr = self._next_lr(group)
+            lr, rule = self._next_lr(group), self._rule(group)
             for parameter, grad in gradients:
-                self._update(parameter, -grad if group["maximize"] else grad, lr, group["weight_decay"])
+                self._update(parameter, -grad if group["maximize"] else grad, rule, lr, group["weight_decay"])
         return loss
 
     def _next_lr(self, group: dict[str, Any]) -> float:
@@ -135,7 +137,12 @@ class EvolvedOptimizer(Optimizer):
         rule = rule or self.rule
         return [n for n, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
 
-    def _update(self, w: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
+    def _rule(self, group: dict[str, Any]) -> UpdateRule:
+        betas = zip(beta_names(self.rule), group["betas"], strict=True)
+        changed = {name: float(beta) for name, beta in betas if name and beta != getattr(self.rule, name)}
+        return replace(self.rule, **changed) if changed else self.rule  # type: ignore[arg-type]
+
+    def _update(self, w: Tensor, g: Tensor, rule: UpdateRule, lr: float, weight_decay: float) -> None:
         state = self.state[w]
         if not state:
             state["step"] = torch.zeros((), dtype=_get_scalar_dtype())
@@ -151,7 +158,7 @@ class EvolvedOptimizer(Optimizer):
             # Computed in float32, for the sum of all terms to be rounded once.
             w, g = w.float(), g.float()
             m, v = (None if x is None else x.float() for x in (m, v))
-        apply_rule_(w, g, self.rule, step=int(state["step"]), m=m, v=v, lr=lr, weight_decay=weight_decay)
+        apply_rule_(w, g, rule, step=int(state["step"]), m=m, v=v, lr=lr, weight_decay=weight_decay)
         for x, value in zip(stored, [x for x in (w, m, v) if x is not None], strict=True):
             if x is not value:
                 x.copy_(value)
@@ -163,6 +170,24 @@ def _whole(total_steps: int | None) -> int | None:
     if not total_steps >= 1 or total_steps % 1 != 0:
         raise ValueError(f"Invalid total_steps value: {total_steps}")
     return int(total_steps)
+
+
+def beta_names(rule: UpdateRule) -> tuple[str | None, str | None]:
+    """Which constants of a rule its optimizers take as ``betas``, so that schedulers can cycle them.
+
+    The decays of the first and of the second moment, None for a moment that the rule does not keep; for a
+    rule like Lion, without a second moment, the pair of its publication.
+    """
+    rule = rule.canonical()
+    if rule.uses("m_prev") and not rule.use_v:
+        return "beta3", "beta1"
+    return "beta1" if rule.use_m else None, "beta2" if rule.use_v else None
+
+
+def default_betas(rule: UpdateRule) -> tuple[float, float]:
+    """The values of ``betas`` that a rule says; Adam's where it says none."""
+    first, second = beta_names(rule)
+    return getattr(rule, first or "", UpdateRule.beta1), getattr(rule, second or "", UpdateRule.beta2)
 
 
 def apply_rule_(

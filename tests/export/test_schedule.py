@@ -139,9 +139,7 @@ def test_the_schedule_multiplies_a_tensor_lr(shape: tuple[int, ...]) -> None:
 SCHEDULERS: dict[str, Callable[[Optimizer], LRScheduler]] = {
     "LambdaLR": lambda opt: LambdaLR(opt, lambda step: 0.5**step),
     "CosineAnnealingLR": lambda opt: CosineAnnealingLR(opt, T_max=5),
-    "OneCycleLR": lambda opt: OneCycleLR(
-        opt, max_lr=0.01, total_steps=6, cycle_momentum="betas" in opt.defaults
-    ),
+    "OneCycleLR": lambda opt: OneCycleLR(opt, max_lr=0.01, total_steps=6),
 }
 
 

@@ -43,8 +43,8 @@ class Adam(Optimizer):
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.001)
         betas (tuple[float, float], optional): decay of the moving average of the
-            gradient and of the moving average of the squared gradient (default: (0.9,
-            0.999))
+            gradient; decay of the moving average of the squared gradient (default:
+            (0.9, 0.999))
         eps (float, optional): term added to denominators to improve numerical stability
             (default: 1e-08)
         weight_decay (float, optional): decoupled weight decay coefficient (default:

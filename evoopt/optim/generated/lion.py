@@ -40,12 +40,11 @@ class Lion(Optimizer):
             iterable of dicts defining parameter groups
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.0001)
-        beta1 (float, optional): decay of the moving average of the gradient (default:
-            0.99)
+        betas (tuple[float, float], optional): share of the previous moving average
+            inside the sign of the Lion term; decay of the moving average of the
+            gradient (default: (0.9, 0.99))
         weight_decay (float, optional): decoupled weight decay coefficient (default:
             0.0)
-        beta3 (float, optional): share of the previous moving average inside the sign of
-            the Lion term (default: 0.9)
         lion_weight (float, optional): weight of the term sign(beta3*m_prev+(1-beta3)*g)
             (default: 1.0)
         foreach (bool, optional): whether the foreach implementation is used; if None,
@@ -72,10 +71,9 @@ class Lion(Optimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 0.0001,
-        beta1: float = 0.99,
+        betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
-        beta3: float = 0.9,
         lion_weight: float = 1.0,
         foreach: bool | None = None,
         maximize: bool = False,
@@ -91,21 +89,20 @@ class Lion(Optimizer):
                 raise ValueError("Tensor lr must be 1-element")
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= beta1 < 1.0:
-            raise ValueError(f"Invalid beta1 value: {beta1}")
+        if not 0.0 <= betas[0] <= 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not weight_decay >= 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
-        if not 0.0 <= beta3 <= 1.0:
-            raise ValueError(f"Invalid beta3 value: {beta3}")
         if not math.isfinite(lion_weight):
             raise ValueError(f"Invalid lion_weight: {lion_weight}")
 
         # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
             "lr": lr if isinstance(lr, Tensor) else float(lr),
-            "beta1": float(beta1),
+            "betas": (float(betas[0]), float(betas[1])),
             "weight_decay": float(weight_decay),
-            "beta3": float(beta3),
             "lion_weight": float(lion_weight),
             "foreach": foreach,
             "maximize": maximize,
@@ -213,6 +210,7 @@ class Lion(Optimizer):
             grads: list[Tensor] = []
             exp_avgs: list[Tensor] = []
             state_steps: list[Tensor] = []
+            beta3, beta1 = group["betas"]
 
             has_complex = self._init_group(
                 group,
@@ -231,9 +229,9 @@ class Lion(Optimizer):
                 capturable=group["capturable"],
                 has_complex=has_complex,
                 lr=group["lr"],
-                beta1=group["beta1"],
+                beta3=beta3,
+                beta1=beta1,
                 weight_decay=group["weight_decay"],
-                beta3=group["beta3"],
                 lion_weight=group["lion_weight"],
                 maximize=group["maximize"],
             )
@@ -248,9 +246,9 @@ def _single_tensor_lion(
     state_steps: list[Tensor],
     *,
     lr: float | Tensor,
+    beta3: float,
     beta1: float,
     weight_decay: float,
-    beta3: float,
     lion_weight: float,
     maximize: bool,
     capturable: bool,
@@ -293,9 +291,9 @@ def _multi_tensor_lion(
     state_steps: list[Tensor],
     *,
     lr: float | Tensor,
+    beta3: float,
     beta1: float,
     weight_decay: float,
-    beta3: float,
     lion_weight: float,
     maximize: bool,
     capturable: bool,
@@ -402,9 +400,9 @@ def lion(
     has_complex: bool = False,
     *,
     lr: float | Tensor,
+    beta3: float,
     beta1: float,
     weight_decay: float,
-    beta3: float,
     lion_weight: float,
     maximize: bool,
 ) -> None:
@@ -438,9 +436,9 @@ def lion(
         exp_avgs,
         state_steps,
         lr=lr.squeeze() if isinstance(lr, Tensor) else lr,
+        beta3=beta3,
         beta1=beta1,
         weight_decay=weight_decay,
-        beta3=beta3,
         lion_weight=lion_weight,
         maximize=maximize,
         capturable=capturable,

@@ -49,7 +49,7 @@ class Marfinetz2025(Optimizer):
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.0012025599933235967)
         betas (tuple[float, float], optional): decay of the moving average of the
-            gradient and of the moving average of the squared gradient (default:
+            gradient; decay of the moving average of the squared gradient (default:
             (0.8553020861538518, 0.9357561078635277))
         eps (float, optional): term added to denominators to improve numerical stability
             (default: 5.442023311504743e-09)

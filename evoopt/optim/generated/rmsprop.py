@@ -39,8 +39,8 @@ class RMSprop(Optimizer):
             iterable of dicts defining parameter groups
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.01)
-        beta2 (float, optional): decay of the moving average of the squared gradient
-            (default: 0.99)
+        betas (tuple[float, float], optional): not used by this rule; decay of the
+            moving average of the squared gradient (default: (0.9, 0.99))
         eps (float, optional): term added to denominators to improve numerical stability
             (default: 1e-08)
         weight_decay (float, optional): decoupled weight decay coefficient (default:
@@ -70,7 +70,7 @@ class RMSprop(Optimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 0.01,
-        beta2: float = 0.99,
+        betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-08,
         weight_decay: float = 0.0,
         *,
@@ -89,8 +89,10 @@ class RMSprop(Optimizer):
                 raise ValueError("Tensor lr must be 1-element")
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= beta2 < 1.0:
-            raise ValueError(f"Invalid beta2 value: {beta2}")
+        if not 0.0 <= betas[0] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not eps >= 0.0:
             raise ValueError(f"Invalid epsilon value: {eps}")
         if not weight_decay >= 0.0:
@@ -101,7 +103,7 @@ class RMSprop(Optimizer):
         # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
             "lr": lr if isinstance(lr, Tensor) else float(lr),
-            "beta2": float(beta2),
+            "betas": (float(betas[0]), float(betas[1])),
             "eps": float(eps),
             "weight_decay": float(weight_decay),
             "rms_norm_weight": float(rms_norm_weight),
@@ -211,6 +213,7 @@ class RMSprop(Optimizer):
             grads: list[Tensor] = []
             exp_avg_sqs: list[Tensor] = []
             state_steps: list[Tensor] = []
+            _, beta2 = group["betas"]
 
             has_complex = self._init_group(
                 group,
@@ -229,7 +232,7 @@ class RMSprop(Optimizer):
                 capturable=group["capturable"],
                 has_complex=has_complex,
                 lr=group["lr"],
-                beta2=group["beta2"],
+                beta2=beta2,
                 eps=group["eps"],
                 weight_decay=group["weight_decay"],
                 rms_norm_weight=group["rms_norm_weight"],

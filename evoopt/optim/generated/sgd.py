@@ -39,8 +39,8 @@ class SGD(Optimizer):
             iterable of dicts defining parameter groups
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.01)
-        beta1 (float, optional): decay of the moving average of the gradient (default:
-            0.9)
+        betas (tuple[float, float], optional): decay of the moving average of the
+            gradient; not used by this rule (default: (0.9, 0.999))
         weight_decay (float, optional): decoupled weight decay coefficient (default:
             0.0)
         momentum_weight (float, optional): weight of the term m (default: 10.0)
@@ -67,7 +67,7 @@ class SGD(Optimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 0.01,
-        beta1: float = 0.9,
+        betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         *,
         momentum_weight: float = 10.0,
@@ -85,8 +85,10 @@ class SGD(Optimizer):
                 raise ValueError("Tensor lr must be 1-element")
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= beta1 < 1.0:
-            raise ValueError(f"Invalid beta1 value: {beta1}")
+        if not 0.0 <= betas[0] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not weight_decay >= 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
         if not math.isfinite(momentum_weight):
@@ -95,7 +97,7 @@ class SGD(Optimizer):
         # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
             "lr": lr if isinstance(lr, Tensor) else float(lr),
-            "beta1": float(beta1),
+            "betas": (float(betas[0]), float(betas[1])),
             "weight_decay": float(weight_decay),
             "momentum_weight": float(momentum_weight),
             "foreach": foreach,
@@ -204,6 +206,7 @@ class SGD(Optimizer):
             grads: list[Tensor] = []
             exp_avgs: list[Tensor] = []
             state_steps: list[Tensor] = []
+            beta1, _ = group["betas"]
 
             has_complex = self._init_group(
                 group,
@@ -222,7 +225,7 @@ class SGD(Optimizer):
                 capturable=group["capturable"],
                 has_complex=has_complex,
                 lr=group["lr"],
-                beta1=group["beta1"],
+                beta1=beta1,
                 weight_decay=group["weight_decay"],
                 momentum_weight=group["momentum_weight"],
                 maximize=group["maximize"],
