@@ -249,7 +249,7 @@ class Marfinetz2025(Optimizer):
         if isinstance(lr, Tensor):
             lr = lr.squeeze()
         if group["schedule"]:
-            step = group["schedule_step"]
+            step = group["schedule_step"].squeeze()
             if not (group["capturable"] or torch.compiler.is_compiling()):
                 step = step.item()
                 if step == group["total_steps"]:
@@ -349,11 +349,12 @@ def _whole(total_steps: int | None) -> int | None:
 
 
 def _as_tensor(value: float | Tensor, group: dict[str, Any]) -> Tensor:
-    # For a new number in a group, a compiled step would be compiled anew.
+    # For a new number in a group, a compiled step would be compiled anew. One without
+    # dimension, in float64, torch 2.11 takes for a constant and never changes.
     if group["capturable"]:
         device = group["params"][0].device
-        return torch.tensor(float(value), dtype=torch.float32, device=device)
-    return torch.tensor(float(value), dtype=torch.float64)
+        return torch.tensor([float(value)], dtype=torch.float32, device=device)
+    return torch.tensor([float(value)], dtype=torch.float64)
 
 
 def _schedule_factor(
