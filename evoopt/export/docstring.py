@@ -44,6 +44,11 @@ _FLAGS = (
         "whether this instance is safe to capture in a CUDA graph; it slows one that is not captured "
         "(default: False)",
     ),
+    (
+        "fused (bool, optional)",
+        "whether one pass over memory makes the whole update of a tensor, compiled by torch.compile at the "
+        "first step; the fastest on a CPU (default: None, that is not)",
+    ),
 )
 
 

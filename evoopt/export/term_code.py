@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import Average, Calls, Quotient, Term
 from evoopt.optim.terms import TERM_BY_NAME
@@ -49,6 +51,27 @@ def single_tensor_lines(rule: UpdateRule) -> list[str]:
         lines += [""]
     first, *others = values
     return [*lines, f"update = {first}", *(f"update.add_({value})" for value in others)]
+
+
+def fused_lines(rule: UpdateRule) -> list[str]:
+    """The same statements for a compiler: every number is a tensor, what depends on them is computed."""
+    code = "\n".join(line for line in single_tensor_lines(rule) if not line.startswith("step = "))
+    code = code.replace("if weight_decay != 0:\n    param.mul_(1 - lr * weight_decay)", "param.mul_(decay)")
+    code = re.sub(r"add_\(grad, alpha=(1 - beta1)\)", r"add_(grad.mul(\1))", code)
+    code = re.sub(r"addcmul_\(grad, grad, value=(1 - beta2)\)", r"add_(grad.square().mul_(\1))", code)
+    code = re.sub(r"div\(1 - beta([12])\*\*step\)", r"mul(unbias\1)", code)
+    # A difference of float32 numbers would not be exact.
+    return re.sub(r"1 - (beta\d)", r"rest_of_\1", code).strip().splitlines()
+
+
+def fused_scalars(rule: UpdateRule, constants: list[str]) -> dict[str, str]:
+    """Names of the numbers that `fused_lines` reads, in their order, and how Python computes them."""
+    scalars = {"lr": "float(lr)", "decay": "1 - float(lr) * weight_decay", "sign": "-1 if maximize else 1"}
+    scalars |= {f"unbias{k}": f"1 / (1 - beta{k}**step)" for k in (1, 2)}
+    scalars |= {f"rest_of_beta{k}": f"1 - beta{k}" for k in (1, 2, 3)}
+    scalars |= {name: name for name in constants}
+    code = "\n".join(["lr sign", *fused_lines(rule)])
+    return {name: value for name, value in scalars.items() if re.search(rf"\b{name}\b", code)}
 
 
 def multi_tensor_lines(rule: UpdateRule) -> list[str]:

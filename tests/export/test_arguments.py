@@ -27,7 +27,7 @@ def test_the_signature_is_ordered_as_in_torch(cls: type[Any]) -> None:
     order = ["params", "lr", "betas", "eps", "weight_decay"]
     assert positional == [name for name in order if name in positional]
     assert {"params", "lr", "betas", "weight_decay"} <= set(positional)
-    assert keyword[-3:] == ["foreach", "maximize", "capturable"]
+    assert keyword[-4:] == ["foreach", "maximize", "capturable", "fused"]
     assert set(parameters) - {"params"} <= set(make(cls, weight_and_bias()).defaults)
 
 
@@ -47,6 +47,7 @@ def test_constants_are_the_defaults_and_nothing_else_is_there() -> None:
         "foreach": None,
         "maximize": False,
         "capturable": False,
+        "fused": None,
     }
     assert list(inspect.signature(Lion).parameters)[:5] == [
         "params",

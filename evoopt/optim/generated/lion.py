@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast, overload
@@ -53,6 +54,9 @@ class Lion(Optimizer):
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
 
     Origin:
         Exported from: preset 'lion', X. Chen et al., Symbolic Discovery of Optimization
@@ -78,7 +82,10 @@ class Lion(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        if fused and (foreach or capturable):
+            raise ValueError("fused goes with neither foreach nor capturable")
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -107,6 +114,7 @@ class Lion(Optimizer):
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
@@ -121,7 +129,7 @@ class Lion(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"foreach": None, "maximize": False, "capturable": False}
+        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -227,6 +235,7 @@ class Lion(Optimizer):
                 state_steps,
                 foreach=group["foreach"],
                 capturable=group["capturable"],
+                fused=group["fused"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta3=beta3,
@@ -353,6 +362,104 @@ def _multi_tensor_lion(
         _store_(stored, [*device_params, *device_exp_avgs])
 
 
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    # Once, for tensors of every size, and with numbers in a tensor: they may change.
+    return torch.compile(_kernel_lion, dynamic=True, fullgraph=True)
+
+
+def _kernel_lion(
+    param: Tensor,
+    exp_avg: Tensor,
+    grad: Tensor,
+    scalars: Tensor,
+) -> None:
+    (
+        lr,
+        decay,
+        sign,
+        rest_of_beta1,
+        rest_of_beta3,
+        beta3,
+        beta1,
+        lion_weight,
+    ) = scalars.unbind()
+    stored = [param, exp_avg]
+    param, exp_avg = _in_float32(stored)
+    (grad,) = _in_float32([grad])
+    grad = grad * sign
+    param.mul_(decay)
+
+    lion_sign = exp_avg.mul(beta3).add_(grad.mul(rest_of_beta3)).sign_()
+    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+
+    update = lion_sign.mul_(lion_weight)
+    param.sub_(update.mul_(lr))
+    _store_(stored, [param, exp_avg])
+
+
+def _fused_lion(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta3: float,
+    beta1: float,
+    weight_decay: float,
+    lion_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    for i, param in enumerate(params):
+        tensors = [param, exp_avgs[i], grads[i]]
+        if torch.is_complex(param):
+            tensors = [torch.view_as_real(t) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            # In the order of memory, if it is the same for all of them
+            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+            tensors = [t.permute(order) for t in tensors]
+        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
+        if dense:
+            tensors = [t.view(-1) for t in tensors]
+        scalars = (
+            float(lr),
+            1 - float(lr) * weight_decay,
+            -1 if maximize else 1,
+            1 - beta1,
+            1 - beta3,
+            beta3,
+            beta1,
+            lion_weight,
+        )
+        # A call costs more than a copy of what is small: all of that goes together.
+        alone = i if param.numel() >= 2**13 or not dense else None
+        key = alone, dense, scalars, tensors[0].dtype, param.device
+        jobs.setdefault(key, []).append(tensors)
+
+    for (alone, dense, scalars, dtype, device), parts in jobs.items():
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        numbers = torch.tensor(scalars, dtype=dtype, device=device)
+        columns = list(zip(*parts, strict=True))
+        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
+        try:
+            update: Any = _compiled() if dense else _kernel_lion
+            update(*joined, numbers)
+        except Exception as error:
+            raise RuntimeError(
+                "fused=True compiles the update with torch.compile, which failed; it "
+                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
+            ) from error
+        if alone is None:
+            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
+                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    for step_t in state_steps:
+        step_t += 1
+
+
 def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
     # Low precision is computed in float32, for the sum of all terms to be rounded once.
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
@@ -398,6 +505,7 @@ def lion(
     foreach: bool | None = None,
     capturable: bool = False,
     has_complex: bool = False,
+    fused: bool | None = None,
     *,
     lr: float | Tensor,
     beta3: float,
@@ -407,7 +515,7 @@ def lion(
     maximize: bool,
 ) -> None:
     """Functional form of :class:`Lion`."""
-    if foreach is None:
+    if foreach is None and not fused:
         _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
         # foreach takes a tensor lr only if capturable
         if foreach and isinstance(lr, Tensor) and not capturable:
@@ -430,6 +538,8 @@ def lion(
     func = _single_tensor_lion
     if foreach:
         func = _multi_tensor_lion
+    elif fused and not torch.compiler.is_compiling():
+        func = _fused_lion
     func(
         params,
         grads,

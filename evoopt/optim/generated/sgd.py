@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast, overload
@@ -50,6 +51,9 @@ class SGD(Optimizer):
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
 
     Origin:
         Exported from: preset 'sgd'
@@ -74,7 +78,10 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        if fused and (foreach or capturable):
+            raise ValueError("fused goes with neither foreach nor capturable")
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -103,6 +110,7 @@ class SGD(Optimizer):
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
@@ -117,7 +125,7 @@ class SGD(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"foreach": None, "maximize": False, "capturable": False}
+        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -223,6 +231,7 @@ class SGD(Optimizer):
                 state_steps,
                 foreach=group["foreach"],
                 capturable=group["capturable"],
+                fused=group["fused"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta1=beta1,
@@ -344,6 +353,98 @@ def _multi_tensor_sgd(
         _store_(stored, [*device_params, *device_exp_avgs])
 
 
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    # Once, for tensors of every size, and with numbers in a tensor: they may change.
+    return torch.compile(_kernel_sgd, dynamic=True, fullgraph=True)
+
+
+def _kernel_sgd(
+    param: Tensor,
+    exp_avg: Tensor,
+    grad: Tensor,
+    scalars: Tensor,
+) -> None:
+    (
+        lr,
+        decay,
+        sign,
+        rest_of_beta1,
+        beta1,
+        momentum_weight,
+    ) = scalars.unbind()
+    stored = [param, exp_avg]
+    param, exp_avg = _in_float32(stored)
+    (grad,) = _in_float32([grad])
+    grad = grad * sign
+    param.mul_(decay)
+
+    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+
+    update = exp_avg.mul(momentum_weight)
+    param.sub_(update.mul_(lr))
+    _store_(stored, [param, exp_avg])
+
+
+def _fused_sgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    weight_decay: float,
+    momentum_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    for i, param in enumerate(params):
+        tensors = [param, exp_avgs[i], grads[i]]
+        if torch.is_complex(param):
+            tensors = [torch.view_as_real(t) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            # In the order of memory, if it is the same for all of them
+            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+            tensors = [t.permute(order) for t in tensors]
+        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
+        if dense:
+            tensors = [t.view(-1) for t in tensors]
+        scalars = (
+            float(lr),
+            1 - float(lr) * weight_decay,
+            -1 if maximize else 1,
+            1 - beta1,
+            beta1,
+            momentum_weight,
+        )
+        # A call costs more than a copy of what is small: all of that goes together.
+        alone = i if param.numel() >= 2**13 or not dense else None
+        key = alone, dense, scalars, tensors[0].dtype, param.device
+        jobs.setdefault(key, []).append(tensors)
+
+    for (alone, dense, scalars, dtype, device), parts in jobs.items():
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        numbers = torch.tensor(scalars, dtype=dtype, device=device)
+        columns = list(zip(*parts, strict=True))
+        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
+        try:
+            update: Any = _compiled() if dense else _kernel_sgd
+            update(*joined, numbers)
+        except Exception as error:
+            raise RuntimeError(
+                "fused=True compiles the update with torch.compile, which failed; it "
+                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
+            ) from error
+        if alone is None:
+            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
+                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    for step_t in state_steps:
+        step_t += 1
+
+
 def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
     # Low precision is computed in float32, for the sum of all terms to be rounded once.
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
@@ -389,6 +490,7 @@ def sgd(
     foreach: bool | None = None,
     capturable: bool = False,
     has_complex: bool = False,
+    fused: bool | None = None,
     *,
     lr: float | Tensor,
     beta1: float,
@@ -397,7 +499,7 @@ def sgd(
     maximize: bool,
 ) -> None:
     """Functional form of :class:`SGD`."""
-    if foreach is None:
+    if foreach is None and not fused:
         _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
         # foreach takes a tensor lr only if capturable
         if foreach and isinstance(lr, Tensor) and not capturable:
@@ -420,6 +522,8 @@ def sgd(
     func = _single_tensor_sgd
     if foreach:
         func = _multi_tensor_sgd
+    elif fused and not torch.compiler.is_compiling():
+        func = _fused_sgd
     func(
         params,
         grads,
