@@ -28,8 +28,11 @@ def single_tensor_lines(rule: UpdateRule) -> list[str]:
         lines += ["grad = grad.clamp(-clip_value, clip_value)"]
     lines += ["", "if weight_decay != 0:", "    param.mul_(1 - lr * weight_decay)", ""]
     names = {"m": "m_hat" if corrects_m(rule) else "exp_avg", "nesterov_beta": nesterov_beta(rule)}
+    once = corrects_m(rule) and sum(term.reads_scale_of_m for term in _terms(rule)) == 1
     for term in _terms(rule):
         code = term.loop.format(**names)
+        if once:  # then the quotient may take the place of what is divided
+            code = code.replace("m_hat.div(", "m_hat.div_(")
         target, assigned, expression = code.rpartition(" = ")
         if assigned:
             (before if "m_prev" in term.uses else after).append(code)

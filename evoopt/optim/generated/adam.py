@@ -307,7 +307,7 @@ def _single_tensor_adam(
         m_hat = exp_avg.div(1 - beta1**step)
         denom = exp_avg_sq.div(1 - beta2**step).sqrt_().add_(eps)
 
-        update = m_hat.div(denom).mul_(adam_weight)
+        update = m_hat.div_(denom).mul_(adam_weight)
         if isinstance(lr, Tensor):
             param.sub_(update.mul_(lr))
         else:
@@ -436,7 +436,7 @@ def _kernel_adam(
     m_hat = exp_avg.mul(unbias1)
     denom = exp_avg_sq.mul(unbias2).sqrt_().add_(eps)
 
-    update = m_hat.div(denom).mul_(adam_weight)
+    update = m_hat.div_(denom).mul_(adam_weight)
     param.sub_(update.mul_(lr))
     _store_(stored, [param, exp_avg, exp_avg_sq])
 
