@@ -1,4 +1,4 @@
-"""Cost of one step of the exported published genome, as ratios to ``torch.optim.AdamW(foreach=True)``.
+"""Cost of one step of exported classes, as ratios to a step of ``torch.optim.AdamW`` of the same kind.
 
 Every optimizer steps the same lists of parameters with constant gradients, one after the other within each
 repetition, so that a ratio compares neighbours in time. ``python -m benchmarks.export_step`` prints them.
@@ -15,9 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import Parameter
+from torchvision.models import resnet18
 
 from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import generated
+
+WAYS: dict[str, dict[str, bool]] = {
+    "loop": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
+"""Kinds of implementation, as options of the constructor."""
 
 
 def resnet20_parameters() -> list[Parameter]:
@@ -29,6 +37,11 @@ def resnet20_parameters() -> list[Parameter]:
             shapes += [(width, channels, 3, 3), (width,), (width,), (width, width, 3, 3), (width,), (width,)]
             channels = width
     return _with_gradients([*shapes, (10, 64), (10,)])
+
+
+def resnet18_parameters() -> list[Parameter]:
+    """Parameters of torchvision's ResNet-18."""
+    return _with_gradients([tuple(p.shape) for p in resnet18().parameters()])
 
 
 def transformer_parameters(width: int = 256, tokens: int = 1000) -> list[Parameter]:
@@ -54,14 +67,16 @@ def run(repetitions: int = 9, compiled: bool = True) -> dict[str, Any]:
         compiled: Whether to measure ``torch.compile`` too, which takes a minute or two to compile.
 
     Returns:
-        Per parameter list: number of parameters, microseconds per AdamW step, ratio of each way to step, and
-        per preset the bytes of state against what its moving averages need.
+        Per parameter list: number of parameters, microseconds per step of each kind of AdamW, ratio of each
+        class to the kind it is compared with, and per preset the bytes of state against what its moving
+        averages need.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         return {
             "resnet20": _measure(resnet20_parameters, repetitions, compiled),
+            "resnet18": _measure(resnet18_parameters, repetitions, False),
             "transformer": _measure(transformer_parameters, repetitions, compiled),
             "state_bytes": _state_bytes(),
         }
@@ -70,33 +85,34 @@ def run(repetitions: int = 9, compiled: bool = True) -> dict[str, Any]:
 
 
 def _measure(make: Callable[[], list[Parameter]], repetitions: int, compiled: bool) -> dict[str, Any]:
-    steps: dict[str, Callable[[], Any]] = {
-        "adamw": torch.optim.AdamW(make(), foreach=True).step,
-        "foreach": generated.Marfinetz2025(make(), foreach=True, total_steps=10**6).step,
-        "loop": generated.Marfinetz2025(make(), foreach=False, total_steps=10**6).step,
-        "torch_adamw_loop": torch.optim.AdamW(make(), foreach=False).step,
-    }
+    adamw = {name: torch.optim.AdamW(make(), **options) for name, options in WAYS.items()}
+    steps: dict[tuple[str, str], Callable[[], Any]] = {("adamw", way): opt.step for way, opt in adamw.items()}
+    for way, options in WAYS.items():
+        steps["evoopt adamw", way] = generated.AdamW(make(), **options).step
+        steps["marfinetz2025", way] = generated.Marfinetz2025(make(), total_steps=10**6, **options).step
+        steps["lion", way] = generated.Lion(make(), weight_decay=0.01, **options).step
     if compiled:
-        steps["compiled"] = torch.compile(generated.Marfinetz2025(make(), total_steps=10**6).step)
+        step = torch.compile(generated.Marfinetz2025(make(), total_steps=10**6).step)
+        steps["marfinetz2025 in torch.compile", "foreach"] = step
     for step in steps.values():
         for _ in range(3):
             step()
     numbers = sum(p.numel() for p in make())
     inner = max(3, 10**7 // numbers)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    seconds: dict[tuple[str, str], list[float]] = {name: [] for name in steps}
     for _ in range(repetitions):
         for name, step in steps.items():
             start = time.perf_counter()
             for _ in range(inner):
                 step()
             seconds[name].append((time.perf_counter() - start) / inner)
-    base = seconds.pop("adamw")
+    base = {way: seconds.pop(("adamw", way)) for way in WAYS}
     return {
         "parameters": numbers,
-        "adamw_microseconds": 1e6 * statistics.median(base),
+        "adamw_microseconds": {way: 1e6 * statistics.median(times) for way, times in base.items()},
         "ratios": {
-            name: statistics.median(t / b for t, b in zip(times, base, strict=True))
-            for name, times in seconds.items()
+            f"{name}, {way}": statistics.median(t / b for t, b in zip(times, base[way], strict=True))
+            for (name, way), times in seconds.items()
         },
     }
 
@@ -107,7 +123,7 @@ def _state_bytes() -> dict[str, dict[str, int]]:
         cls, params = getattr(generated, class_name), resnet20_parameters()
         optimizer = cls(params, **({"total_steps": 10} if preset == "marfinetz2025" else {}))
         optimizer.step()
-        averages = 2 if "betas" in optimizer.defaults else 1
+        averages = len(optimizer.state[params[0]]) - 1
         found[preset] = {
             "state": sum(v.nbytes for state in optimizer.state.values() for v in state.values()),
             "needed": averages * sum(p.nbytes for p in params) + 4 * len(params),

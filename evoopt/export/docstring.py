@@ -17,14 +17,16 @@ _WIDTH = 84
 _SCHEDULE = (
     'The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for you to set; '
     '``group["scheduled_lr"]`` shows the learning rate of the latest step. The schedule counts the calls of '
-    "``step`` and continues from a loaded state_dict, with the ``total_steps`` in it."
+    "``step`` that find a gradient and continues from a loaded state_dict, with the ``total_steps`` in it."
 )
 _PARAMS = (
     "params (iterable)",
     "iterable of parameters or named_parameters to optimize or iterable of dicts defining parameter groups",
 )
+_TOTAL_STEPS = "total_steps (int, optional)"
+_WARMUP_ONLY = (_TOTAL_STEPS, "length of the training in steps, which a warmup without decay does not need")
 _SCHEDULING = (
-    ("total_steps (int, optional)", "length of the training in steps; required unless schedule=False"),
+    (_TOTAL_STEPS, "length of the training in steps; required unless schedule=False"),
     (
         "schedule (bool, optional)",
         'whether to schedule the learning rate; if False it is ``group["lr"]`` itself (default: True)',
@@ -41,6 +43,11 @@ _FLAGS = (
         "capturable (bool, optional)",
         "whether this instance is safe to capture in a CUDA graph; it slows one that is not captured "
         "(default: False)",
+    ),
+    (
+        "fused (bool, optional)",
+        "whether one pass over memory makes the whole update of a tensor, compiled by torch.compile at the "
+        "first step; the fastest on a CPU (default: None, that is not)",
     ),
 )
 
@@ -59,7 +66,7 @@ def class_docstring(
             )
             for option in arguments
         ),
-        *(_SCHEDULING if scheduled else ()),
+        *((_SCHEDULING if rule.cosine else (_WARMUP_ONLY, *_SCHEDULING[1:])) if scheduled else ()),
         *_FLAGS,
     ]
     blocks = [

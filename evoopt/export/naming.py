@@ -13,7 +13,8 @@ from pathlib import Path
 from evoopt.errors import EvooptError
 
 IMPORTED: frozenset[str] = frozenset(
-    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "math", "overload", "torch", "warnings"}
+    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "functools", "math", "overload", "torch"}
+    | {"warnings"}
 )
 """Names a generated file imports; a class of the same name would hide them."""
 

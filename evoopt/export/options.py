@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evoopt.optim.evolved import beta_names, default_betas
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.terms import TERM_BY_NAME
+
+_BETAS = {
+    "beta1": "decay of the moving average of the gradient",
+    "beta2": "decay of the moving average of the squared gradient",
+    "beta3": "share of the previous moving average inside the sign of the Lion term",
+}
 
 
 @dataclass(frozen=True)
@@ -36,21 +43,28 @@ class Option:
         """The argument in a signature."""
         return f"{self.name}: {self.annotation} = {self.default}"
 
+    @property
+    def plain(self) -> str:
+        """Its value in Python's own numbers, not those of numpy, say; a learning rate may remain a tensor."""
+        if self.name == "betas":
+            return "(float(betas[0]), float(betas[1]))"
+        number = f"{self.annotation.partition(' ')[0]}({self.name})"
+        return f"lr if isinstance(lr, Tensor) else {number}" if self.name == "lr" else number
+
 
 def options(rule: UpdateRule) -> list[Option]:
     """Arguments for the constants of a canonical rule, in the order of the signature."""
     text = "learning rate; a tensor has one element"
     check = ("lr >= 0.0", "Invalid learning rate: {lr}")
     lr = Option("lr", "float | Tensor", repr(float(rule.lr)), text, (check,), (), True)
-    args = [lr, *_betas(rule)]
+    args = [lr, _betas(rule)]
     if rule.uses("eps"):
         text = "term added to denominators to improve numerical stability"
         args.append(_number("eps", rule.eps, text, "eps >= 0.0", "epsilon value", positional=True))
     text = "decoupled weight decay coefficient"
     args.append(_number("weight_decay", rule.weight_decay, text, "weight_decay >= 0.0", positional=True))
-    if rule.uses("beta3"):
-        text = "share of the previous moving average inside the sign of the Lion term"
-        args.append(_number("beta3", rule.beta3, text, "0.0 <= beta3 <= 1.0"))
+    if rule.uses("beta3") and "beta3" not in beta_names(rule):
+        args.append(_number("beta3", rule.beta3, _BETAS["beta3"], "0.0 <= beta3 <= 1.0"))
     if rule.nesterov_beta is not None:
         text = "share of the gradient in the Nesterov term"
         args.append(_number("nesterov_beta", rule.nesterov_beta, text, "0.0 <= nesterov_beta <= 1.0"))
@@ -68,23 +82,25 @@ def options(rule: UpdateRule) -> list[Option]:
     return args
 
 
-def _betas(rule: UpdateRule) -> list[Option]:
-    averages = "the moving average of the gradient", "the moving average of the squared gradient"
-    if rule.use_m and rule.use_v:
-        checks = tuple(
-            (f"0.0 <= betas[{i}] < 1.0", f"Invalid beta parameter at index {i}: {{betas[{i}]}}")
-            for i in (0, 1)
+def _betas(rule: UpdateRule) -> Option:
+    names = beta_names(rule)
+    checks = tuple(
+        (
+            f"0.0 <= betas[{i}] {'<=' if name == 'beta3' else '<'} 1.0",
+            f"Invalid beta parameter at index {i}: {{betas[{i}]}}",
         )
-        default = f"({float(rule.beta1)!r}, {float(rule.beta2)!r})"
-        text = f"decay of {averages[0]} and of {averages[1]}"
-        return [Option("betas", "tuple[float, float]", default, text, checks, ("beta1", "beta2"), True)]
-    if rule.use_m:
-        text = f"decay of {averages[0]}"
-        return [_number("beta1", rule.beta1, text, "0.0 <= beta1 < 1.0", positional=True)]
-    if rule.use_v:
-        text = f"decay of {averages[1]}"
-        return [_number("beta2", rule.beta2, text, "0.0 <= beta2 < 1.0", positional=True)]
-    return []
+        for i, name in enumerate(names)
+    )
+    first, second = (_BETAS.get(name or "", "not used by this rule") for name in names)
+    return Option(
+        "betas",
+        "tuple[float, float]",
+        repr(tuple(float(beta) for beta in default_betas(rule))),
+        first if first == second else f"{first}; {second}",
+        checks,
+        tuple(filter(None, names)),
+        True,
+    )
 
 
 def _number(

@@ -12,7 +12,15 @@ from evoopt.export.docstring import class_docstring
 from evoopt.export.naming import check_class_name, check_file_name, function_name
 from evoopt.export.options import options
 from evoopt.export.source import Provenance, load_rule
-from evoopt.export.term_code import corrects_m, corrects_v, multi_tensor_lines, single_tensor_lines
+from evoopt.export.term_code import (
+    corrects_m,
+    corrects_v,
+    fused_lines,
+    fused_scalars,
+    multi_tensor_lines,
+    single_tensor_lines,
+)
+from evoopt.optim.evolved import beta_names
 from evoopt.optim.rule import UpdateRule
 from evoopt.version import __version__
 
@@ -36,19 +44,24 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     if not rule.terms:
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
     arguments = options(rule)
+    constants = [name for option in arguments for name in option.constants]
     multi_lines = multi_tensor_lines(rule)
+    buffers = [name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
     return _template().render(
         cls=class_name,
         fn=function_name(class_name),
         version=__version__,
         docstring=class_docstring(class_name, rule, provenance or Provenance("an update rule"), arguments),
         arguments=arguments,
-        constants=[name for option in arguments for name in option.constants],
-        betas=rule.use_m and rule.use_v,
-        buffers=[name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used],
+        constants=constants,
+        betas=", ".join(name or "_" for name in beta_names(rule)),
+        buffers=buffers,
+        own=["param", *buffers],
         warmup=rule.warmup_steps > 0,
         cosine=rule.cosine,
         schedule=rule.warmup_steps > 0 or rule.cosine,
+        fused_lines=fused_lines(rule),
+        scalars=fused_scalars(rule, constants),
         single_lines=single_tensor_lines(rule),
         multi_lines=multi_lines,
         corrects=corrects_m(rule) or corrects_v(rule),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import Average, Calls, Quotient, Term
 from evoopt.optim.terms import TERM_BY_NAME
@@ -26,8 +28,11 @@ def single_tensor_lines(rule: UpdateRule) -> list[str]:
         lines += ["grad = grad.clamp(-clip_value, clip_value)"]
     lines += ["", "if weight_decay != 0:", "    param.mul_(1 - lr * weight_decay)", ""]
     names = {"m": "m_hat" if corrects_m(rule) else "exp_avg", "nesterov_beta": nesterov_beta(rule)}
+    once = corrects_m(rule) and sum(term.reads_scale_of_m for term in _terms(rule)) == 1
     for term in _terms(rule):
         code = term.loop.format(**names)
+        if once:  # then the quotient may take the place of what is divided
+            code = code.replace("m_hat.div(", "m_hat.div_(")
         target, assigned, expression = code.rpartition(" = ")
         if assigned:
             (before if "m_prev" in term.uses else after).append(code)
@@ -51,11 +56,31 @@ def single_tensor_lines(rule: UpdateRule) -> list[str]:
     return [*lines, f"update = {first}", *(f"update.add_({value})" for value in others)]
 
 
+def fused_lines(rule: UpdateRule) -> list[str]:
+    """The same statements for a compiler: every number is a tensor, what depends on them is computed."""
+    code = "\n".join(line for line in single_tensor_lines(rule) if not line.startswith("step = "))
+    code = code.replace("if weight_decay != 0:\n    param.mul_(1 - lr * weight_decay)", "param.mul_(decay)")
+    code = re.sub(r"add_\(grad, alpha=(1 - beta1)\)", r"add_(grad.mul(\1))", code)
+    code = re.sub(r"addcmul_\(grad, grad, value=(1 - beta2)\)", r"add_(grad.square().mul_(\1))", code)
+    code = re.sub(r"div\(1 - beta([12])\*\*step\)", r"mul(unbias\1)", code)
+    # A difference of float32 numbers would not be exact.
+    return re.sub(r"1 - (beta\d)", r"rest_of_\1", code).strip().splitlines()
+
+
+def fused_scalars(rule: UpdateRule, constants: list[str]) -> dict[str, str]:
+    """Names of the numbers that `fused_lines` reads, in their order, and how Python computes them."""
+    scalars = {"lr": "float(lr)", "decay": "1 - float(lr) * weight_decay", "sign": "-1 if maximize else 1"}
+    scalars |= {f"unbias{k}": f"1 / (1 - beta{k}**step)" for k in (1, 2)}
+    scalars |= {f"rest_of_beta{k}": f"1 - beta{k}" for k in (1, 2, 3)}
+    scalars |= {name: name for name in constants}
+    code = "\n".join(["lr sign", *fused_lines(rule)])
+    return {name: value for name, value in scalars.items() if re.search(rf"\b{name}\b", code)}
+
+
 def multi_tensor_lines(rule: UpdateRule) -> list[str]:
     """Statements that do the same to lists of tensors, in fewer passes over memory.
 
-    Every term goes straight to the parameters, and one list of temporaries serves all terms: on a CPU the
-    memory of a new one costs more than the copy that is needed to use the first again.
+    Every term goes straight to the parameters, and there is one list of temporaries at a time.
     """
     code = _Foreach(rule)
     if rule.clip_value is not None:
@@ -72,7 +97,15 @@ def multi_tensor_lines(rule: UpdateRule) -> list[str]:
     code.add_quotients()
     code.add_averages()
     code.add_calls(before_moments=False)
-    return code.lines
+    return _with_gradients_freed(code.lines)
+
+
+def _with_gradients_freed(lines: list[str]) -> list[str]:
+    """The same, without a copy of the gradients where only moments are read before the next temporaries."""
+    end = 1 + max((i for i, line in enumerate(lines) if "device_grads" in line), default=-1)
+    end += lines[end : end + 1] == [")"]
+    free = any("scratch = " in line for line in lines[end:])
+    return [*lines[:end], *(["del device_grads"] if free else []), *lines[end:]]
 
 
 def nesterov_beta(rule: UpdateRule) -> str:
@@ -143,10 +176,8 @@ class _Foreach:
     def _scratch(self, operation: str, source: str, *arguments: str) -> None:
         """Put ``operation(source, *arguments)`` into the list of temporaries."""
         if self._has_scratch:
-            self.add(f"torch._foreach_copy_(scratch, {source})")
-            self.add(f"torch._foreach_{operation}_({', '.join(('scratch', *arguments))})")
-        else:
-            self.add(f"scratch = torch._foreach_{operation}({', '.join((source, *arguments))})")
+            self.add("del scratch")  # before there is another: one at a time
+        self.add(f"scratch = torch._foreach_{operation}({', '.join((source, *arguments))})")
         self._has_scratch = True
 
     def _add_scaled(self, values: str, weight: str) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import Optimizer, ParamsT, _get_scalar_dtype
 
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.schedule import schedule_factor
@@ -26,7 +27,8 @@ class EvolvedOptimizer(Optimizer):
     """Optimize parameters with an `UpdateRule`.
 
     The schedule of the rule is applied on top of ``group["lr"]``, the base learning rate. It counts the calls
-    of ``step`` and continues from a loaded state_dict, with the ``total_steps`` in it.
+    of ``step`` that find a gradient and continues from a loaded state_dict, with the ``total_steps`` in it.
+    The decays of the moments are ``group["betas"]``, which schedulers may cycle.
 
     Args:
         params: Parameters or named parameters, or groups of them; a group may override every option.
@@ -53,28 +55,28 @@ class EvolvedOptimizer(Optimizer):
         schedule: bool = True,
         maximize: bool = False,
     ) -> None:
-        if schedule and rule.needs_total_steps and total_steps is None:
-            raise ValueError(
-                "this rule has a cosine schedule: pass total_steps, the length of the training in steps, "
-                "or schedule=False"
-            )
-        if total_steps is not None:
-            if not total_steps >= 1 or total_steps % 1 != 0:
-                raise ValueError(f"Invalid total_steps value: {total_steps}")
-            total_steps = int(total_steps)
         defaults = {
             "lr": rule.lr if lr is None else lr,
             "weight_decay": rule.weight_decay if weight_decay is None else weight_decay,
         }
         for name, value in defaults.items():
+            if not isinstance(value, Tensor):
+                defaults[name] = float(value)  # numpy's would not load with weights_only
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Invalid {'learning rate' if name == 'lr' else f'{name} value'}: {value}")
         self.rule = rule
-        options = {"total_steps": total_steps, "schedule": schedule, "maximize": maximize}
-        super().__init__(params, {**defaults, **options})
+        options = {"total_steps": _whole(total_steps), "schedule": schedule, "maximize": maximize}
+        super().__init__(params, {**defaults, "betas": default_betas(rule), **options})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; it joins the schedule where the others stand."""
+        options = {**self.defaults, **param_group}
+        if self.rule.cosine and options["schedule"] and options["total_steps"] is None:
+            raise ValueError(
+                "this rule has a cosine schedule: pass total_steps, the length of the training in steps, "
+                "or schedule=False"
+            )
+        param_group["total_steps"] = _whole(options["total_steps"])
         super().add_param_group(param_group)
         self.param_groups[-1]["schedule_step"] = self.param_groups[0].get("schedule_step", 0)
 
@@ -82,10 +84,22 @@ class EvolvedOptimizer(Optimizer):
         return {**super().__getstate__(), "rule": self.rule}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", *self._averages(state.get("rule"))}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another optimizer: "
+                        f"it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in self.defaults.items():
-                group.setdefault(name, value)
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
+            steps = [int(self.state[p]["step"]) for p in group["params"] if self.state.get(p)]
+            group.setdefault("schedule_step", max(steps, default=0))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -94,13 +108,15 @@ class EvolvedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
         for group in self.param_groups:
             gradients = [(p, p.grad) for p in group["params"] if p.grad is not None]
             if any(grad.is_sparse for _, grad in gradients):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            lr = self._next_lr(group)
+            lr, rule = self._next_lr(group), self._rule(group)
             for parameter, grad in gradients:
-                self._update(parameter, -grad if group["maximize"] else grad, lr, group["weight_decay"])
+                self._update(parameter, -grad if group["maximize"] else grad, rule, lr, group["weight_decay"])
         return loss
 
     def _next_lr(self, group: dict[str, Any]) -> float:
@@ -117,19 +133,61 @@ class EvolvedOptimizer(Optimizer):
         group["schedule_step"] += 1
         return lr * schedule_factor(step, total_steps, self.rule.warmup_steps, self.rule.cosine)
 
-    def _update(self, w: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
+    def _averages(self, rule: UpdateRule | None = None) -> list[str]:
+        rule = rule or self.rule
+        return [n for n, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
+
+    def _rule(self, group: dict[str, Any]) -> UpdateRule:
+        betas = zip(beta_names(self.rule), group["betas"], strict=True)
+        changed = {name: float(beta) for name, beta in betas if name and beta != getattr(self.rule, name)}
+        return replace(self.rule, **changed) if changed else self.rule  # type: ignore[arg-type]
+
+    def _update(self, w: Tensor, g: Tensor, rule: UpdateRule, lr: float, weight_decay: float) -> None:
         state = self.state[w]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            for name, used in (("exp_avg", self.rule.use_m), ("exp_avg_sq", self.rule.use_v)):
-                if used:
-                    state[name] = torch.zeros_like(w, memory_format=torch.preserve_format)
+            state["step"] = torch.zeros((), dtype=_get_scalar_dtype())
+            for name in self._averages():
+                state[name] = torch.zeros_like(w, memory_format=torch.preserve_format)
         state["step"] += 1
         m, v = state.get("exp_avg"), state.get("exp_avg_sq")
         if w.is_complex():
             w, g = torch.view_as_real(w), torch.view_as_real(g)
             m, v = (None if x is None else torch.view_as_real(x) for x in (m, v))
-        apply_rule_(w, g, self.rule, step=int(state["step"]), m=m, v=v, lr=lr, weight_decay=weight_decay)
+        stored = [x for x in (w, m, v) if x is not None]
+        if w.dtype in (torch.bfloat16, torch.float16):
+            # Computed in float32, for the sum of all terms to be rounded once.
+            w, g = w.float(), g.float()
+            m, v = (None if x is None else x.float() for x in (m, v))
+        apply_rule_(w, g, rule, step=int(state["step"]), m=m, v=v, lr=lr, weight_decay=weight_decay)
+        for x, value in zip(stored, [x for x in (w, m, v) if x is not None], strict=True):
+            if x is not value:
+                x.copy_(value)
+
+
+def _whole(total_steps: int | None) -> int | None:
+    if total_steps is None:
+        return None
+    if not total_steps >= 1 or total_steps % 1 != 0:
+        raise ValueError(f"Invalid total_steps value: {total_steps}")
+    return int(total_steps)
+
+
+def beta_names(rule: UpdateRule) -> tuple[str | None, str | None]:
+    """Which constants of a rule its optimizers take as ``betas``, so that schedulers can cycle them.
+
+    The decays of the first and of the second moment, None for a moment that the rule does not keep; for a
+    rule like Lion, without a second moment, the pair of its publication.
+    """
+    rule = rule.canonical()
+    if rule.uses("m_prev") and not rule.use_v:
+        return "beta3", "beta1"
+    return "beta1" if rule.use_m else None, "beta2" if rule.use_v else None
+
+
+def default_betas(rule: UpdateRule) -> tuple[float, float]:
+    """The values of ``betas`` that a rule says; Adam's where it says none."""
+    first, second = beta_names(rule)
+    return getattr(rule, first or "", UpdateRule.beta1), getattr(rule, second or "", UpdateRule.beta2)
 
 
 def apply_rule_(

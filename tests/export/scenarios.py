@@ -230,10 +230,7 @@ SCENARIOS: dict[str, Callable[[Make], list[Parameter]]] = {
     ),
     "ReduceLROnPlateau": scheduled_by(lambda opt: lr_scheduler.ReduceLROnPlateau(opt, patience=1), 1.0),
     "CosineAnnealingWarmRestarts": scheduled_by(lambda opt: lr_scheduler.CosineAnnealingWarmRestarts(opt, 4)),
-    # Without `betas` there is no momentum to cycle.
-    "OneCycleLR": scheduled_by(
-        lambda opt: lr_scheduler.OneCycleLR(opt, 0.05, total_steps=10, cycle_momentum=False)
-    ),
-    "CyclicLR": scheduled_by(lambda opt: lr_scheduler.CyclicLR(opt, 1e-3, 0.05, 4, cycle_momentum=False)),
+    "OneCycleLR": scheduled_by(lambda opt: lr_scheduler.OneCycleLR(opt, 0.05, total_steps=10)),
+    "CyclicLR": scheduled_by(lambda opt: lr_scheduler.CyclicLR(opt, 1e-3, 0.05, 4)),
     "StepLR over the schedule": a_schedule_within_a_schedule,
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import Parameter
 
 from evoopt.optim import Adam, Lion, Marfinetz2025, RMSprop
-from tests.export.subjects import CLASSES, IMPLEMENTATIONS, RANDOM, make, weight_and_bias
+from tests.export.subjects import CLASSES, IMPLEMENTATIONS, RANDOM, make, regression, weight_and_bias
 
 every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 every_implementation = pytest.mark.parametrize(
@@ -23,10 +24,10 @@ def test_the_signature_is_ordered_as_in_torch(cls: type[Any]) -> None:
     parameters = inspect.signature(cls).parameters
     positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     keyword = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
-    order = ["params", "lr", "betas", "beta1", "beta2", "eps", "weight_decay"]
+    order = ["params", "lr", "betas", "eps", "weight_decay"]
     assert positional == [name for name in order if name in positional]
-    assert {"params", "lr", "weight_decay"} <= set(positional)
-    assert keyword[-3:] == ["foreach", "maximize", "capturable"]
+    assert {"params", "lr", "betas", "weight_decay"} <= set(positional)
+    assert keyword[-4:] == ["foreach", "maximize", "capturable", "fused"]
     assert set(parameters) - {"params"} <= set(make(cls, weight_and_bias()).defaults)
 
 
@@ -46,10 +47,16 @@ def test_constants_are_the_defaults_and_nothing_else_is_there() -> None:
         "foreach": None,
         "maximize": False,
         "capturable": False,
+        "fused": None,
     }
-    assert "beta2" not in inspect.signature(Lion).parameters
-    assert "eps" not in inspect.signature(Lion).parameters
-    assert "beta1" not in inspect.signature(RMSprop).parameters
+    assert list(inspect.signature(Lion).parameters)[:5] == [
+        "params",
+        "lr",
+        "betas",
+        "weight_decay",
+        "lion_weight",
+    ]
+    assert Lion(weight_and_bias()).defaults["betas"] == (0.9, 0.99)  # in the order of its publication
 
 
 BAD: list[tuple[type[Any], dict[str, Any], str]] = [
@@ -67,9 +74,10 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
         {"lr": torch.tensor(1e-3), "foreach": True},
         "lr as a Tensor is not supported for capturable=False",
     ),
-    (RMSprop, {"beta2": 1.5}, "Invalid beta2 value: 1.5"),
-    (Lion, {"beta1": -0.5}, "Invalid beta1 value: -0.5"),
-    (Lion, {"beta3": 1.1}, "Invalid beta3 value: 1.1"),
+    (RMSprop, {"betas": (0.9, 1.5)}, "Invalid beta parameter at index 1: 1.5"),
+    (Lion, {"betas": (0.9, 1.0)}, "Invalid beta parameter at index 1: 1.0"),
+    (Lion, {"betas": (1.1, 0.9)}, "Invalid beta parameter at index 0: 1.1"),
+    (RANDOM["every_term"], {"beta3": 1.1}, "Invalid beta3 value: 1.1"),
     (Marfinetz2025, {"warmup_steps": 0}, "Invalid warmup_steps value: 0"),
     (RANDOM["every_term"], {"clip_value": 0.0}, "Invalid clip_value value: 0.0"),
     (RANDOM["every_term"], {"nesterov_beta": 2.0}, "Invalid nesterov_beta value: 2.0"),
@@ -81,6 +89,21 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
 def test_bad_values_are_refused(cls: type[Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message.replace('[', '.')}"):
         make(cls, weight_and_bias(), **options)
+
+
+@every_implementation
+def test_numbers_of_other_libraries_are_taken_as_numbers(implementation: dict[str, Any]) -> None:
+    given = {"betas": (0.9, torch.tensor(0.99)), "lr": np.float64(0.01), "eps": np.float32(1e-8)}
+    params, expected = weight_and_bias(), weight_and_bias()
+    optimizer = Adam(params, **given, **implementation)
+    plain = Adam(expected, lr=0.01, betas=(0.9, float(torch.tensor(0.99))), eps=float(np.float32(1e-8)))
+    for of, opt in ((params, optimizer), (expected, plain)):
+        opt.step(regression(of))
+    torch.testing.assert_close(params, expected)
+    assert {type(v) for v in (*optimizer.defaults["betas"], *map(optimizer.defaults.get, given))} == {
+        float,
+        tuple,
+    }
 
 
 @every_class

@@ -83,6 +83,7 @@ def test_exported_files_import_only_torch_and_the_standard_library(exported: Pat
         modules |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         assert {module.split(".")[0] for module in modules} <= {
             "torch",
+            "functools",
             "math",
             "typing",
             "collections",

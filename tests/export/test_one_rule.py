@@ -7,6 +7,7 @@ class says what good manners are.
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import Parameter
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from evoopt.export import from_rule
 from evoopt.optim import EvolvedOptimizer, UpdateRule, preset
@@ -100,6 +101,93 @@ def test_any_whole_number_of_steps_can_be_saved(kind: Callable[..., Make], given
 def test_a_length_that_is_none_is_refused(kind: Callable[..., Make], given: float) -> None:
     with pytest.raises(ValueError, match=f"^Invalid total_steps value: {given}$"):
         kind(COMPARED["scheduled"])(tensors(), total_steps=given)
+
+
+@both
+@pytest.mark.parametrize("rule", ["scheduled", "adamw"])
+def test_a_step_without_any_gradient_changes_nothing(kind: Callable[..., Make], rule: str) -> None:
+    params = tensors()
+    optimizer = kind(COMPARED[rule])(params)
+    steps(optimizer, params, 3)
+    before = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(params)
+    optimizer.zero_grad()
+    optimizer.step()
+    torch.testing.assert_close((optimizer.state_dict(), params), before, rtol=0, atol=0)
+
+
+@both
+@pytest.mark.parametrize("rule", COMPARED.values(), ids=COMPARED)
+def test_groups_of_a_state_dict_are_json(kind: Callable[..., Make], rule: UpdateRule) -> None:
+    params = tensors()
+    optimizer = kind(rule)(params, lr=np.float64(0.01))
+    steps(optimizer, params)
+    state_dict = copy.deepcopy(optimizer.state_dict())
+    (read,) = json.loads(json.dumps(state_dict["param_groups"]))
+    assert read.get("schedule_step", 5) == 5
+    go_on = copy.deepcopy(params)
+    fresh = kind(rule)(go_on)
+    fresh.load_state_dict({**state_dict, "param_groups": [read]})
+    for of, opt in ((params, optimizer), (go_on, fresh)):
+        steps(opt, of)
+    torch.testing.assert_close(go_on, params, rtol=0, atol=0)
+
+
+def test_the_state_of_torchs_adamw_is_gone_on_from() -> None:
+    rule, found = COMPARED["marfinetz2025"], []
+    for kind in (interpreted, exported):
+        params = tensors()
+        adamw = AdamW(params, lr=0.02)
+        steps(adamw, params)
+        optimizer = kind(rule)(params)
+        optimizer.load_state_dict(adamw.state_dict())
+        group = optimizer.param_groups[0]
+        assert [group[name] for name in ("lr", "total_steps", "schedule_step")] == [0.02, TOTAL, 5]
+        group["eps"] = rule.eps  # loaded, but not an option of both
+        steps(optimizer, params)
+        found.append(params)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
+
+
+@both
+def test_the_state_of_an_optimizer_without_these_averages_is_refused(kind: Callable[..., Make]) -> None:
+    params = tensors()
+    sgd = SGD(params, lr=0.02, momentum=0.9)
+    steps(sgd, params)
+    optimizer = kind(COMPARED["marfinetz2025"])(params)
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(
+        ValueError,
+        match=r"^(EvolvedOptimizer|EvolvedRule) cannot load the state of another optimizer: "
+        r"it has no exp_avg, exp_avg_sq, step$",
+    ):
+        optimizer.load_state_dict(sgd.state_dict())
+    assert optimizer.state_dict() == before
+
+
+@both
+def test_every_group_may_bring_its_own_length_of_training(kind: Callable[..., Make]) -> None:
+    params = tensors()
+    groups = [{"params": params[:2], "total_steps": np.int64(9)}, {"params": params[2:], "schedule": False}]
+    optimizer = kind(COMPARED["cosine"])(groups, total_steps=None)
+    assert type(optimizer.param_groups[0]["total_steps"]) is int
+    steps(optimizer, params, 9)
+    end = [p.detach().clone() for p in params]
+    with pytest.warns(UserWarning, match="the schedule of total_steps=9 is over"):
+        steps(optimizer, params, 1)
+    assert torch.equal(params[0], end[0])
+    assert not torch.equal(params[2], end[2])
+    for bad in ({}, {"total_steps": 0}, {"total_steps": 1.5}):
+        with pytest.raises(ValueError, match="total_steps"):
+            optimizer.add_param_group({"params": [Parameter(torch.ones(2))], **bad})
+    assert len(optimizer.param_groups) == 2
+
+
+@both
+def test_a_warmup_alone_needs_no_length_of_training(kind: Callable[..., Make]) -> None:
+    params, expected = tensors(), tensors()
+    for of, total_steps in ((params, None), (expected, TOTAL)):
+        steps(kind(COMPARED["warmup"])(of, total_steps=total_steps), of)
+    torch.testing.assert_close(params, expected, rtol=0, atol=0)
 
 
 @both

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.export.subjects import CLASSES, IMPLEMENTATIONS, make, regression, settings, weight_and_bias
 
@@ -142,10 +145,11 @@ def test_parameters_without_gradient_stay_and_get_no_state(
 
 @every_class
 @every_implementation
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_zero_gradients_do_not_move_undecayed_parameters(
-    cls: type[Any], implementation: dict[str, Any]
+    cls: type[Any], implementation: dict[str, Any], dtype: torch.dtype
 ) -> None:
-    params = weight_and_bias()
+    params = weight_and_bias(dtype)
     before = copy.deepcopy(params)
     optimizer = make(cls, params, weight_decay=0.0, **implementation)
     for p in params:
@@ -247,8 +251,92 @@ def test_state_holds_a_float32_step_and_buffers_in_the_parameters_layout(
 
 @every_class
 @every_implementation
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_step_in_low_precision_is_the_float32_one_rounded_once(
+    cls: type[Any], implementation: dict[str, Any], dtype: torch.dtype
+) -> None:
+    params, exact = weight_and_bias(dtype), weight_and_bias(dtype)
+    for p in exact:
+        p.data = p.data.float()
+    options = {"lr": 0.01, "weight_decay": 0.1, **implementation}
+    optimizer, wide = make(cls, params, **options), make(cls, exact, **options)
+    for _ in range(4):
+        optimizer.step(regression(params))
+        for p, q in zip(params, exact, strict=True):
+            assert p.grad is not None
+            q.grad = p.grad.float()
+        wide.step()
+        for p, q in zip(params, exact, strict=True):
+            q.data.copy_(q.to(dtype))
+            assert torch.equal(p.float(), q)
+            for name, value in wide.state[q].items():
+                value.copy_(value if name == "step" else value.to(dtype))
+                assert torch.equal(optimizer.state[p][name].float(), value)
+
+
+@every_implementation
+def test_many_tensors_of_low_precision_are_all_stepped(implementation: dict[str, Any]) -> None:
+    sizes = [2**19, 3, 2**20, 5, 2**19, 2**19, 7]
+    params = [Parameter(torch.ones(size, dtype=torch.bfloat16)) for size in sizes]
+    for p in params:
+        p.grad = torch.ones_like(p)
+    make(CLASSES["adam"], params, lr=0.25, **implementation).step()
+    assert {p.unique().item() for p in params} == {0.75}
+
+
+class PeakMemory(TorchDispatchMode):
+    """Bytes of tensors that operations made and that live at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = {
+            t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)
+        }
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in before:
+                self.bytes += tensor.nbytes
+                weakref.finalize(tensor, self.freed, tensor.nbytes)
+        self.peak = max(self.peak, self.bytes)
+        return result
+
+    def freed(self, size: int) -> None:
+        self.bytes -= size
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_foreach_step_needs_no_more_memory_than_that_of_torchs_adamw(maximize: bool) -> None:
+    peaks = []
+    for cls in (CLASSES["adamw"], torch.optim.AdamW):
+        params = [Parameter(torch.ones(1000)) for _ in range(10)]
+        optimizer = cls(params, maximize=maximize, foreach=True)
+        for _ in range(2):
+            for p in params:
+                p.grad = torch.ones_like(p)
+            with PeakMemory() as memory:
+                optimizer.step()
+        peaks.append(memory.peak)
+    assert peaks[0] <= peaks[1] * 1.01
+
+
+def test_steps_are_counted_in_the_default_precision() -> None:
+    params = weight_and_bias()
+    torch.set_default_dtype(torch.float64)
+    try:
+        optimizer = make(CLASSES["adam"], params)
+        optimizer.step(regression(params))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert optimizer.state[params[0]]["step"].dtype == torch.float64  # as in torch.optim
+
+
+@every_class
+@every_implementation
 def test_bfloat16_parameters_go_downhill(cls: type[Any], implementation: dict[str, Any]) -> None:
-    params = [Parameter(p.detach().bfloat16()) for p in weight_and_bias()]
+    params = weight_and_bias(torch.bfloat16)
     assert loss_change(make(cls, params, lr=0.01, **implementation), params) < 0
 
 

@@ -143,10 +143,11 @@ def test_training_continues_exactly_from_a_state_dict() -> None:
 
 def test_the_schedule_follows_the_training_not_the_parameter() -> None:
     rule = UpdateRule((("grad", 1.0),), lr=1.0, warmup_steps=4, use_m=False, use_v=False)
-    late = torch.nn.Parameter(torch.zeros(1))
-    optimizer = EvolvedOptimizer([late], rule)
+    late, other = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
+    optimizer = EvolvedOptimizer([late, other], rule)
+    other.grad = torch.ones(1)
     optimizer.step()
-    optimizer.step()  # frozen for two steps
+    optimizer.step()  # the late one is frozen for two steps
     late.grad = torch.ones(1)
     optimizer.step()
     assert late.item() == pytest.approx(-3 / 4)

@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast, overload
@@ -11,6 +12,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -18,6 +20,8 @@ __all__ = [
     "Adam",
     "adam",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class Adam(Optimizer):
@@ -40,8 +44,8 @@ class Adam(Optimizer):
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.001)
         betas (tuple[float, float], optional): decay of the moving average of the
-            gradient and of the moving average of the squared gradient (default: (0.9,
-            0.999))
+            gradient; decay of the moving average of the squared gradient (default:
+            (0.9, 0.999))
         eps (float, optional): term added to denominators to improve numerical stability
             (default: 1e-08)
         weight_decay (float, optional): decoupled weight decay coefficient (default:
@@ -53,6 +57,9 @@ class Adam(Optimizer):
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
 
     Origin:
         Exported from: preset 'adam'
@@ -77,7 +84,10 @@ class Adam(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        if fused and (foreach or capturable):
+            raise ValueError("fused goes with neither foreach nor capturable")
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -99,30 +109,42 @@ class Adam(Optimizer):
         if not math.isfinite(adam_weight):
             raise ValueError(f"Invalid adam_weight: {adam_weight}")
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "adam_weight": adam_weight,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "eps": float(eps),
+            "weight_decay": float(weight_decay),
+            "adam_weight": float(adam_weight),
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg", "exp_avg_sq"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -153,7 +175,7 @@ class Adam(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -199,6 +221,9 @@ class Adam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
             grads: list[Tensor] = []
@@ -224,6 +249,7 @@ class Adam(Optimizer):
                 state_steps,
                 foreach=group["foreach"],
                 capturable=group["capturable"],
+                fused=group["fused"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta1=beta1,
@@ -266,6 +292,10 @@ def _single_tensor_adam(
             exp_avg = torch.view_as_real(exp_avg)
             exp_avg_sq = torch.view_as_real(exp_avg_sq)
 
+        stored = [param, exp_avg, exp_avg_sq]
+        param, exp_avg, exp_avg_sq = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
         step = step_t if capturable else step_t.item()
 
@@ -277,11 +307,12 @@ def _single_tensor_adam(
         m_hat = exp_avg.div(1 - beta1**step)
         denom = exp_avg_sq.div(1 - beta2**step).sqrt_().add_(eps)
 
-        update = m_hat.div(denom).mul_(adam_weight)
+        update = m_hat.div_(denom).mul_(adam_weight)
         if isinstance(lr, Tensor):
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg, exp_avg_sq])
 
 
 def _multi_tensor_adam(
@@ -316,14 +347,14 @@ def _multi_tensor_adam(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_exp_avg_sqs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -342,6 +373,12 @@ def _multi_tensor_adam(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs, *device_exp_avg_sqs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_exp_avg_sqs = _in_float32(device_exp_avg_sqs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -350,6 +387,7 @@ def _multi_tensor_adam(
         torch._foreach_addcmul_(
             device_exp_avg_sqs, device_grads, device_grads, 1 - beta2
         )
+        del device_grads
 
         bias_correction2 = _bias_corrections(beta2, device_steps, capturable)
         scratch = torch._foreach_div(device_exp_avg_sqs, bias_correction2)
@@ -358,6 +396,142 @@ def _multi_tensor_adam(
         bias_correction1 = _bias_corrections(beta1, device_steps, capturable)
         torch._foreach_mul_(scratch, bias_correction1)
         _addcdiv_scaled_(device_params, device_exp_avgs, scratch, -lr * adam_weight)
+        _store_(stored, [*device_params, *device_exp_avgs, *device_exp_avg_sqs])
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    # Once, for tensors of every size, and with numbers in a tensor: they may change.
+    return torch.compile(_kernel_adam, dynamic=True, fullgraph=True)
+
+
+def _kernel_adam(
+    param: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    grad: Tensor,
+    scalars: Tensor,
+) -> None:
+    (
+        lr,
+        decay,
+        sign,
+        unbias1,
+        unbias2,
+        rest_of_beta1,
+        rest_of_beta2,
+        beta1,
+        beta2,
+        eps,
+        adam_weight,
+    ) = scalars.unbind()
+    stored = [param, exp_avg, exp_avg_sq]
+    param, exp_avg, exp_avg_sq = _in_float32(stored)
+    (grad,) = _in_float32([grad])
+    grad = grad * sign
+    param.mul_(decay)
+
+    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+    exp_avg_sq.mul_(beta2).add_(grad.square().mul_(rest_of_beta2))
+    m_hat = exp_avg.mul(unbias1)
+    denom = exp_avg_sq.mul(unbias2).sqrt_().add_(eps)
+
+    update = m_hat.div_(denom).mul_(adam_weight)
+    param.sub_(update.mul_(lr))
+    _store_(stored, [param, exp_avg, exp_avg_sq])
+
+
+def _fused_adam(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    adam_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    for i, param in enumerate(params):
+        step = state_steps[i].item() + 1
+        tensors = [param, exp_avgs[i], exp_avg_sqs[i], grads[i]]
+        if torch.is_complex(param):
+            tensors = [torch.view_as_real(t) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            # In the order of memory, if it is the same for all of them
+            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+            tensors = [t.permute(order) for t in tensors]
+        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
+        if dense:
+            tensors = [t.view(-1) for t in tensors]
+        scalars = (
+            float(lr),
+            1 - float(lr) * weight_decay,
+            -1 if maximize else 1,
+            1 / (1 - beta1**step),
+            1 / (1 - beta2**step),
+            1 - beta1,
+            1 - beta2,
+            beta1,
+            beta2,
+            eps,
+            adam_weight,
+        )
+        # A call costs more than a copy of what is small: all of that goes together.
+        alone = i if param.numel() >= 2**13 or not dense else None
+        key = alone, dense, scalars, tensors[0].dtype, param.device
+        jobs.setdefault(key, []).append(tensors)
+
+    for (alone, dense, scalars, dtype, device), parts in jobs.items():
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        numbers = torch.tensor(scalars, dtype=dtype, device=device)
+        columns = list(zip(*parts, strict=True))
+        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
+        try:
+            update: Any = _compiled() if dense else _kernel_adam
+            update(*joined, numbers)
+        except Exception as error:
+            raise RuntimeError(
+                "fused=True compiles the update with torch.compile, which failed; it "
+                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
+            ) from error
+        if alone is None:
+            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
+                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    for step_t in state_steps:
+        step_t += 1
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _addcdiv_scaled_(
@@ -395,6 +569,7 @@ def adam(
     foreach: bool | None = None,
     capturable: bool = False,
     has_complex: bool = False,
+    fused: bool | None = None,
     *,
     lr: float | Tensor,
     beta1: float,
@@ -405,7 +580,7 @@ def adam(
     maximize: bool,
 ) -> None:
     """Functional form of :class:`Adam`."""
-    if foreach is None:
+    if foreach is None and not fused:
         _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
         # foreach takes a tensor lr only if capturable
         if foreach and isinstance(lr, Tensor) and not capturable:
@@ -428,6 +603,8 @@ def adam(
     func = _single_tensor_adam
     if foreach:
         func = _multi_tensor_adam
+    elif fused and not torch.compiler.is_compiling():
+        func = _fused_adam
     func(
         params,
         grads,

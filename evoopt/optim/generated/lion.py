@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast, overload
@@ -11,6 +12,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -18,6 +20,8 @@ __all__ = [
     "Lion",
     "lion",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class Lion(Optimizer):
@@ -37,12 +41,11 @@ class Lion(Optimizer):
             iterable of dicts defining parameter groups
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.0001)
-        beta1 (float, optional): decay of the moving average of the gradient (default:
-            0.99)
+        betas (tuple[float, float], optional): share of the previous moving average
+            inside the sign of the Lion term; decay of the moving average of the
+            gradient (default: (0.9, 0.99))
         weight_decay (float, optional): decoupled weight decay coefficient (default:
             0.0)
-        beta3 (float, optional): share of the previous moving average inside the sign of
-            the Lion term (default: 0.9)
         lion_weight (float, optional): weight of the term sign(beta3*m_prev+(1-beta3)*g)
             (default: 1.0)
         foreach (bool, optional): whether the foreach implementation is used; if None,
@@ -51,6 +54,9 @@ class Lion(Optimizer):
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
 
     Origin:
         Exported from: preset 'lion', X. Chen et al., Symbolic Discovery of Optimization
@@ -69,15 +75,17 @@ class Lion(Optimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 0.0001,
-        beta1: float = 0.99,
+        betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
-        beta3: float = 0.9,
         lion_weight: float = 1.0,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        if fused and (foreach or capturable):
+            raise ValueError("fused goes with neither foreach nor capturable")
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -88,39 +96,50 @@ class Lion(Optimizer):
                 raise ValueError("Tensor lr must be 1-element")
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= beta1 < 1.0:
-            raise ValueError(f"Invalid beta1 value: {beta1}")
+        if not 0.0 <= betas[0] <= 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not weight_decay >= 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
-        if not 0.0 <= beta3 <= 1.0:
-            raise ValueError(f"Invalid beta3 value: {beta3}")
         if not math.isfinite(lion_weight):
             raise ValueError(f"Invalid lion_weight: {lion_weight}")
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "beta1": beta1,
-            "weight_decay": weight_decay,
-            "beta3": beta3,
-            "lion_weight": lion_weight,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "weight_decay": float(weight_decay),
+            "lion_weight": float(lion_weight),
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -150,7 +169,7 @@ class Lion(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -191,11 +210,15 @@ class Lion(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
             grads: list[Tensor] = []
             exp_avgs: list[Tensor] = []
             state_steps: list[Tensor] = []
+            beta3, beta1 = group["betas"]
 
             has_complex = self._init_group(
                 group,
@@ -212,11 +235,12 @@ class Lion(Optimizer):
                 state_steps,
                 foreach=group["foreach"],
                 capturable=group["capturable"],
+                fused=group["fused"],
                 has_complex=has_complex,
                 lr=group["lr"],
-                beta1=group["beta1"],
+                beta3=beta3,
+                beta1=beta1,
                 weight_decay=group["weight_decay"],
-                beta3=group["beta3"],
                 lion_weight=group["lion_weight"],
                 maximize=group["maximize"],
             )
@@ -231,9 +255,9 @@ def _single_tensor_lion(
     state_steps: list[Tensor],
     *,
     lr: float | Tensor,
+    beta3: float,
     beta1: float,
     weight_decay: float,
-    beta3: float,
     lion_weight: float,
     maximize: bool,
     capturable: bool,
@@ -249,6 +273,10 @@ def _single_tensor_lion(
             grad = torch.view_as_real(grad)
             exp_avg = torch.view_as_real(exp_avg)
 
+        stored = [param, exp_avg]
+        param, exp_avg = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
 
         if weight_decay != 0:
@@ -262,6 +290,7 @@ def _single_tensor_lion(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg])
 
 
 def _multi_tensor_lion(
@@ -271,9 +300,9 @@ def _multi_tensor_lion(
     state_steps: list[Tensor],
     *,
     lr: float | Tensor,
+    beta3: float,
     beta1: float,
     weight_decay: float,
-    beta3: float,
     lion_weight: float,
     maximize: bool,
     capturable: bool,
@@ -293,13 +322,13 @@ def _multi_tensor_lion(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -317,6 +346,11 @@ def _multi_tensor_lion(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -325,6 +359,130 @@ def _multi_tensor_lion(
         _add_scaled_(device_params, scratch, -lr * lion_weight)
 
         torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
+        _store_(stored, [*device_params, *device_exp_avgs])
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    # Once, for tensors of every size, and with numbers in a tensor: they may change.
+    return torch.compile(_kernel_lion, dynamic=True, fullgraph=True)
+
+
+def _kernel_lion(
+    param: Tensor,
+    exp_avg: Tensor,
+    grad: Tensor,
+    scalars: Tensor,
+) -> None:
+    (
+        lr,
+        decay,
+        sign,
+        rest_of_beta1,
+        rest_of_beta3,
+        beta3,
+        beta1,
+        lion_weight,
+    ) = scalars.unbind()
+    stored = [param, exp_avg]
+    param, exp_avg = _in_float32(stored)
+    (grad,) = _in_float32([grad])
+    grad = grad * sign
+    param.mul_(decay)
+
+    lion_sign = exp_avg.mul(beta3).add_(grad.mul(rest_of_beta3)).sign_()
+    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+
+    update = lion_sign.mul_(lion_weight)
+    param.sub_(update.mul_(lr))
+    _store_(stored, [param, exp_avg])
+
+
+def _fused_lion(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta3: float,
+    beta1: float,
+    weight_decay: float,
+    lion_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    for i, param in enumerate(params):
+        tensors = [param, exp_avgs[i], grads[i]]
+        if torch.is_complex(param):
+            tensors = [torch.view_as_real(t) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            # In the order of memory, if it is the same for all of them
+            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+            tensors = [t.permute(order) for t in tensors]
+        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
+        if dense:
+            tensors = [t.view(-1) for t in tensors]
+        scalars = (
+            float(lr),
+            1 - float(lr) * weight_decay,
+            -1 if maximize else 1,
+            1 - beta1,
+            1 - beta3,
+            beta3,
+            beta1,
+            lion_weight,
+        )
+        # A call costs more than a copy of what is small: all of that goes together.
+        alone = i if param.numel() >= 2**13 or not dense else None
+        key = alone, dense, scalars, tensors[0].dtype, param.device
+        jobs.setdefault(key, []).append(tensors)
+
+    for (alone, dense, scalars, dtype, device), parts in jobs.items():
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        numbers = torch.tensor(scalars, dtype=dtype, device=device)
+        columns = list(zip(*parts, strict=True))
+        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
+        try:
+            update: Any = _compiled() if dense else _kernel_lion
+            update(*joined, numbers)
+        except Exception as error:
+            raise RuntimeError(
+                "fused=True compiles the update with torch.compile, which failed; it "
+                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
+            ) from error
+        if alone is None:
+            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
+                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    for step_t in state_steps:
+        step_t += 1
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _add_scaled_(
@@ -347,16 +505,17 @@ def lion(
     foreach: bool | None = None,
     capturable: bool = False,
     has_complex: bool = False,
+    fused: bool | None = None,
     *,
     lr: float | Tensor,
+    beta3: float,
     beta1: float,
     weight_decay: float,
-    beta3: float,
     lion_weight: float,
     maximize: bool,
 ) -> None:
     """Functional form of :class:`Lion`."""
-    if foreach is None:
+    if foreach is None and not fused:
         _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
         # foreach takes a tensor lr only if capturable
         if foreach and isinstance(lr, Tensor) and not capturable:
@@ -379,15 +538,17 @@ def lion(
     func = _single_tensor_lion
     if foreach:
         func = _multi_tensor_lion
+    elif fused and not torch.compiler.is_compiling():
+        func = _fused_lion
     func(
         params,
         grads,
         exp_avgs,
         state_steps,
         lr=lr.squeeze() if isinstance(lr, Tensor) else lr,
+        beta3=beta3,
         beta1=beta1,
         weight_decay=weight_decay,
-        beta3=beta3,
         lion_weight=lion_weight,
         maximize=maximize,
         capturable=capturable,

@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -19,6 +21,8 @@ __all__ = [
     "Marfinetz2025",
     "marfinetz2025",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class Marfinetz2025(Optimizer):
@@ -37,8 +41,8 @@ class Marfinetz2025(Optimizer):
 
     The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for
     you to set; ``group["scheduled_lr"]`` shows the learning rate of the latest step.
-    The schedule counts the calls of ``step`` and continues from a loaded state_dict,
-    with the ``total_steps`` in it.
+    The schedule counts the calls of ``step`` that find a gradient and continues from a
+    loaded state_dict, with the ``total_steps`` in it.
 
     Args:
         params (iterable): iterable of parameters or named_parameters to optimize or
@@ -46,7 +50,7 @@ class Marfinetz2025(Optimizer):
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.0012025599933235967)
         betas (tuple[float, float], optional): decay of the moving average of the
-            gradient and of the moving average of the squared gradient (default:
+            gradient; decay of the moving average of the squared gradient (default:
             (0.8553020861538518, 0.9357561078635277))
         eps (float, optional): term added to denominators to improve numerical stability
             (default: 5.442023311504743e-09)
@@ -68,6 +72,9 @@ class Marfinetz2025(Optimizer):
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
 
     Origin:
         Exported from: preset 'marfinetz2025', M. Marfinetz, Evolving Deep Learning
@@ -102,7 +109,10 @@ class Marfinetz2025(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        if fused and (foreach or capturable):
+            raise ValueError("fused goes with neither foreach nor capturable")
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -127,57 +137,75 @@ class Marfinetz2025(Optimizer):
             raise ValueError(f"Invalid sign_grad_weight: {sign_grad_weight}")
         if not warmup_steps >= 1:
             raise ValueError(f"Invalid warmup_steps value: {warmup_steps}")
-        if schedule and total_steps is None:
-            raise ValueError(
-                f"{type(self).__name__} schedules its learning rate: pass total_steps, "
-                "the number of training steps, or schedule=False to keep lr constant "
-                "or to drive it with a torch.optim.lr_scheduler"
-            )
-        if total_steps is not None:
-            if not total_steps >= 1 or total_steps % 1 != 0:
-                raise ValueError(f"Invalid total_steps value: {total_steps}")
-            total_steps = int(total_steps)  # numpy's would not load with weights_only
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "adam_weight": adam_weight,
-            "sign_grad_weight": sign_grad_weight,
-            "warmup_steps": warmup_steps,
-            "total_steps": total_steps,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "eps": float(eps),
+            "weight_decay": float(weight_decay),
+            "adam_weight": float(adam_weight),
+            "sign_grad_weight": float(sign_grad_weight),
+            "warmup_steps": int(warmup_steps),
+            "total_steps": _whole(total_steps),
             "schedule": schedule,
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; it joins the schedule where the others stand."""
+        options = {**self.defaults, **param_group}
+        if options["schedule"] and options["total_steps"] is None:
+            raise ValueError(
+                f"{type(self).__name__} schedules its learning rate: pass total_steps, "
+                "the number of training steps, or schedule=False to keep lr constant "
+                "or to drive it with a torch.optim.lr_scheduler"
+            )
+        param_group["total_steps"] = _whole(options["total_steps"])
         super().add_param_group(param_group)
         first, group = self.param_groups[0], self.param_groups[-1]
-        # Tensors rather than numbers: a compiled step would be compiled anew for every
-        # new number. Each group owns its pair.
         for name in ("schedule_step", "scheduled_lr"):
-            start = torch.tensor(float(first.get(name, 0.0)), dtype=torch.float64)
-            if group["capturable"]:
-                start = start.to(group["params"][0].device, torch.float32)
-            group[name] = start
+            group[name] = _as_tensor(first.get(name, 0), group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as in torch.optim, with plain numbers in every group."""
+        state_dict = super().state_dict()
+        for group in state_dict["param_groups"]:
+            group["schedule_step"] = int(group["schedule_step"])
+            group["scheduled_lr"] = float(group["scheduled_lr"])
+        return state_dict
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg", "exp_avg_sq"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
+            states = [self.state[p] for p in group["params"] if self.state.get(p)]
+            steps = max((float(p_state["step"]) for p_state in states), default=0)
+            group.setdefault("schedule_step", steps)
+            for name in ("schedule_step", "scheduled_lr"):
+                group[name] = _as_tensor(group.get(name, 0), group)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -208,7 +236,7 @@ class Marfinetz2025(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -229,7 +257,7 @@ class Marfinetz2025(Optimizer):
         if isinstance(lr, Tensor):
             lr = lr.squeeze()
         if group["schedule"]:
-            step = group["schedule_step"]
+            step = group["schedule_step"].squeeze()
             if not (group["capturable"] or torch.compiler.is_compiling()):
                 step = step.item()
                 if step == group["total_steps"]:
@@ -278,6 +306,9 @@ class Marfinetz2025(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
             grads: list[Tensor] = []
@@ -303,6 +334,7 @@ class Marfinetz2025(Optimizer):
                 state_steps,
                 foreach=group["foreach"],
                 capturable=group["capturable"],
+                fused=group["fused"],
                 has_complex=has_complex,
                 lr=self._next_lr(group),
                 beta1=beta1,
@@ -315,6 +347,23 @@ class Marfinetz2025(Optimizer):
             )
 
         return loss
+
+
+def _whole(total_steps: int | None) -> int | None:
+    if total_steps is None:
+        return None
+    if not total_steps >= 1 or total_steps % 1 != 0:
+        raise ValueError(f"Invalid total_steps value: {total_steps}")
+    return int(total_steps)
+
+
+def _as_tensor(value: float | Tensor, group: dict[str, Any]) -> Tensor:
+    # For a new number in a group, a compiled step would be compiled anew. One without
+    # dimension, in float64, torch 2.11 takes for a constant and never changes.
+    if group["capturable"]:
+        device = group["params"][0].device
+        return torch.tensor([float(value)], dtype=torch.float32, device=device)
+    return torch.tensor([float(value)], dtype=torch.float64)
 
 
 def _schedule_factor(
@@ -362,6 +411,10 @@ def _single_tensor_marfinetz2025(
             exp_avg = torch.view_as_real(exp_avg)
             exp_avg_sq = torch.view_as_real(exp_avg_sq)
 
+        stored = [param, exp_avg, exp_avg_sq]
+        param, exp_avg, exp_avg_sq = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
 
         if weight_decay != 0:
@@ -377,6 +430,7 @@ def _single_tensor_marfinetz2025(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg, exp_avg_sq])
 
 
 def _multi_tensor_marfinetz2025(
@@ -412,14 +466,14 @@ def _multi_tensor_marfinetz2025(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_exp_avg_sqs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -438,6 +492,12 @@ def _multi_tensor_marfinetz2025(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs, *device_exp_avg_sqs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_exp_avg_sqs = _in_float32(device_exp_avg_sqs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -451,9 +511,143 @@ def _multi_tensor_marfinetz2025(
         torch._foreach_add_(scratch, eps)
         _addcdiv_scaled_(device_params, device_exp_avgs, scratch, -lr * adam_weight)
 
-        torch._foreach_copy_(scratch, device_grads)
-        torch._foreach_sign_(scratch)
+        del scratch
+        scratch = torch._foreach_sign(device_grads)
         _add_scaled_(device_params, scratch, -lr * sign_grad_weight)
+        _store_(stored, [*device_params, *device_exp_avgs, *device_exp_avg_sqs])
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    # Once, for tensors of every size, and with numbers in a tensor: they may change.
+    return torch.compile(_kernel_marfinetz2025, dynamic=True, fullgraph=True)
+
+
+def _kernel_marfinetz2025(
+    param: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    grad: Tensor,
+    scalars: Tensor,
+) -> None:
+    (
+        lr,
+        decay,
+        sign,
+        rest_of_beta1,
+        rest_of_beta2,
+        beta1,
+        beta2,
+        eps,
+        adam_weight,
+        sign_grad_weight,
+    ) = scalars.unbind()
+    stored = [param, exp_avg, exp_avg_sq]
+    param, exp_avg, exp_avg_sq = _in_float32(stored)
+    (grad,) = _in_float32([grad])
+    grad = grad * sign
+    param.mul_(decay)
+
+    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+    exp_avg_sq.mul_(beta2).add_(grad.square().mul_(rest_of_beta2))
+    denom = exp_avg_sq.sqrt().add_(eps)
+
+    update = exp_avg.div(denom).mul_(adam_weight)
+    update.add_(grad.sign().mul_(sign_grad_weight))
+    param.sub_(update.mul_(lr))
+    _store_(stored, [param, exp_avg, exp_avg_sq])
+
+
+def _fused_marfinetz2025(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    adam_weight: float,
+    sign_grad_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    for i, param in enumerate(params):
+        tensors = [param, exp_avgs[i], exp_avg_sqs[i], grads[i]]
+        if torch.is_complex(param):
+            tensors = [torch.view_as_real(t) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            # In the order of memory, if it is the same for all of them
+            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+            tensors = [t.permute(order) for t in tensors]
+        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
+        if dense:
+            tensors = [t.view(-1) for t in tensors]
+        scalars = (
+            float(lr),
+            1 - float(lr) * weight_decay,
+            -1 if maximize else 1,
+            1 - beta1,
+            1 - beta2,
+            beta1,
+            beta2,
+            eps,
+            adam_weight,
+            sign_grad_weight,
+        )
+        # A call costs more than a copy of what is small: all of that goes together.
+        alone = i if param.numel() >= 2**13 or not dense else None
+        key = alone, dense, scalars, tensors[0].dtype, param.device
+        jobs.setdefault(key, []).append(tensors)
+
+    for (alone, dense, scalars, dtype, device), parts in jobs.items():
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        numbers = torch.tensor(scalars, dtype=dtype, device=device)
+        columns = list(zip(*parts, strict=True))
+        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
+        try:
+            update: Any = _compiled() if dense else _kernel_marfinetz2025
+            update(*joined, numbers)
+        except Exception as error:
+            raise RuntimeError(
+                "fused=True compiles the update with torch.compile, which failed; it "
+                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
+            ) from error
+        if alone is None:
+            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
+                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    for step_t in state_steps:
+        step_t += 1
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _add_scaled_(
@@ -491,6 +685,7 @@ def marfinetz2025(
     foreach: bool | None = None,
     capturable: bool = False,
     has_complex: bool = False,
+    fused: bool | None = None,
     *,
     lr: float | Tensor,
     beta1: float,
@@ -502,7 +697,7 @@ def marfinetz2025(
     maximize: bool,
 ) -> None:
     """Functional form of :class:`Marfinetz2025`."""
-    if foreach is None:
+    if foreach is None and not fused:
         _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
         # foreach takes a tensor lr only if capturable
         if foreach and isinstance(lr, Tensor) and not capturable:
@@ -525,6 +720,8 @@ def marfinetz2025(
     func = _single_tensor_marfinetz2025
     if foreach:
         func = _multi_tensor_marfinetz2025
+    elif fused and not torch.compiler.is_compiling():
+        func = _fused_marfinetz2025
     func(
         params,
         grads,

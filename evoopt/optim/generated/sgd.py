@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast, overload
@@ -11,6 +12,7 @@ from torch.optim.optimizer import (
     ParamsT,
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
+    _get_scalar_dtype,
     _view_as_real,
 )
 
@@ -18,6 +20,8 @@ __all__ = [
     "SGD",
     "sgd",
 ]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class SGD(Optimizer):
@@ -36,8 +40,8 @@ class SGD(Optimizer):
             iterable of dicts defining parameter groups
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.01)
-        beta1 (float, optional): decay of the moving average of the gradient (default:
-            0.9)
+        betas (tuple[float, float], optional): decay of the moving average of the
+            gradient; not used by this rule (default: (0.9, 0.999))
         weight_decay (float, optional): decoupled weight decay coefficient (default:
             0.0)
         momentum_weight (float, optional): weight of the term m (default: 10.0)
@@ -47,6 +51,9 @@ class SGD(Optimizer):
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
 
     Origin:
         Exported from: preset 'sgd'
@@ -64,14 +71,17 @@ class SGD(Optimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 0.01,
-        beta1: float = 0.9,
+        betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         *,
         momentum_weight: float = 10.0,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        if fused and (foreach or capturable):
+            raise ValueError("fused goes with neither foreach nor capturable")
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -82,36 +92,50 @@ class SGD(Optimizer):
                 raise ValueError("Tensor lr must be 1-element")
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= beta1 < 1.0:
-            raise ValueError(f"Invalid beta1 value: {beta1}")
+        if not 0.0 <= betas[0] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not weight_decay >= 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
         if not math.isfinite(momentum_weight):
             raise ValueError(f"Invalid momentum_weight: {momentum_weight}")
 
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
         defaults = {
-            "lr": lr,
-            "beta1": beta1,
-            "weight_decay": weight_decay,
-            "momentum_weight": momentum_weight,
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "weight_decay": float(weight_decay),
+            "momentum_weight": float(momentum_weight),
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", "exp_avg"}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
         super().__setstate__(state)
+        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
         for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
                 if p_state and not isinstance(p_state["step"], Tensor):
                     p_state["step"] = torch.tensor(
                         float(p_state["step"]),
-                        dtype=torch.float32,
+                        dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
 
@@ -141,7 +165,7 @@ class SGD(Optimizer):
                 # On the CPU unless captured: kernel launches are costly.
                 state["step"] = torch.zeros(
                     (),
-                    dtype=torch.float32,
+                    dtype=_get_scalar_dtype(),
                     device=p.device if group["capturable"] else "cpu",
                 )
                 # Exponential moving average of gradient values
@@ -182,11 +206,15 @@ class SGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
         for group in self.param_groups:
             params_with_grad: list[Tensor] = []
             grads: list[Tensor] = []
             exp_avgs: list[Tensor] = []
             state_steps: list[Tensor] = []
+            beta1, _ = group["betas"]
 
             has_complex = self._init_group(
                 group,
@@ -203,9 +231,10 @@ class SGD(Optimizer):
                 state_steps,
                 foreach=group["foreach"],
                 capturable=group["capturable"],
+                fused=group["fused"],
                 has_complex=has_complex,
                 lr=group["lr"],
-                beta1=group["beta1"],
+                beta1=beta1,
                 weight_decay=group["weight_decay"],
                 momentum_weight=group["momentum_weight"],
                 maximize=group["maximize"],
@@ -238,6 +267,10 @@ def _single_tensor_sgd(
             grad = torch.view_as_real(grad)
             exp_avg = torch.view_as_real(exp_avg)
 
+        stored = [param, exp_avg]
+        param, exp_avg = _in_float32(stored)
+        (grad,) = _in_float32([grad])
+
         step_t += 1
 
         if weight_decay != 0:
@@ -250,6 +283,7 @@ def _single_tensor_sgd(
             param.sub_(update.mul_(lr))
         else:
             param.sub_(update, alpha=lr)
+        _store_(stored, [param, exp_avg])
 
 
 def _multi_tensor_sgd(
@@ -280,13 +314,13 @@ def _multi_tensor_sgd(
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors, _ in grouped.values():
+    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
         (
             device_params,
             device_grads,
             device_exp_avgs,
             device_steps,
-        ) = cast(list[list[Tensor]], tensors)
+        ) = tensors
 
         if has_complex:
             _view_as_real(
@@ -304,6 +338,11 @@ def _multi_tensor_sgd(
         else:
             torch._foreach_add_(device_steps, 1)
 
+        stored = [*device_params, *device_exp_avgs]
+        device_params = _in_float32(device_params)
+        device_exp_avgs = _in_float32(device_exp_avgs)
+        device_grads = _in_float32(device_grads)
+
         if weight_decay != 0:
             torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
@@ -311,6 +350,124 @@ def _multi_tensor_sgd(
 
         momentum_scale = momentum_weight
         _add_scaled_(device_params, device_exp_avgs, -lr * momentum_scale)
+        _store_(stored, [*device_params, *device_exp_avgs])
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    # Once, for tensors of every size, and with numbers in a tensor: they may change.
+    return torch.compile(_kernel_sgd, dynamic=True, fullgraph=True)
+
+
+def _kernel_sgd(
+    param: Tensor,
+    exp_avg: Tensor,
+    grad: Tensor,
+    scalars: Tensor,
+) -> None:
+    (
+        lr,
+        decay,
+        sign,
+        rest_of_beta1,
+        beta1,
+        momentum_weight,
+    ) = scalars.unbind()
+    stored = [param, exp_avg]
+    param, exp_avg = _in_float32(stored)
+    (grad,) = _in_float32([grad])
+    grad = grad * sign
+    param.mul_(decay)
+
+    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+
+    update = exp_avg.mul(momentum_weight)
+    param.sub_(update.mul_(lr))
+    _store_(stored, [param, exp_avg])
+
+
+def _fused_sgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    state_steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    beta1: float,
+    weight_decay: float,
+    momentum_weight: float,
+    maximize: bool,
+    capturable: bool,
+    has_complex: bool,
+) -> None:
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    for i, param in enumerate(params):
+        tensors = [param, exp_avgs[i], grads[i]]
+        if torch.is_complex(param):
+            tensors = [torch.view_as_real(t) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            # In the order of memory, if it is the same for all of them
+            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+            tensors = [t.permute(order) for t in tensors]
+        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
+        if dense:
+            tensors = [t.view(-1) for t in tensors]
+        scalars = (
+            float(lr),
+            1 - float(lr) * weight_decay,
+            -1 if maximize else 1,
+            1 - beta1,
+            beta1,
+            momentum_weight,
+        )
+        # A call costs more than a copy of what is small: all of that goes together.
+        alone = i if param.numel() >= 2**13 or not dense else None
+        key = alone, dense, scalars, tensors[0].dtype, param.device
+        jobs.setdefault(key, []).append(tensors)
+
+    for (alone, dense, scalars, dtype, device), parts in jobs.items():
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        numbers = torch.tensor(scalars, dtype=dtype, device=device)
+        columns = list(zip(*parts, strict=True))
+        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
+        try:
+            update: Any = _compiled() if dense else _kernel_sgd
+            update(*joined, numbers)
+        except Exception as error:
+            raise RuntimeError(
+                "fused=True compiles the update with torch.compile, which failed; it "
+                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
+            ) from error
+        if alone is None:
+            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
+                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    for step_t in state_steps:
+        step_t += 1
+
+
+def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if tensor is not value:
+            tensor.copy_(value)
+
+
+def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32.
+    chunks = []
+    for lists in groups:
+        start = size = 0
+        for end, param in enumerate(lists[0], 1):
+            limited = param.is_cpu or param.dtype in _LOW_PRECISION
+            size += param.numel() if limited else 0
+            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
+                chunks.append([tensors[start:end] for tensors in lists])
+                start, size = end, 0
+    return chunks
 
 
 def _add_scaled_(
@@ -333,6 +490,7 @@ def sgd(
     foreach: bool | None = None,
     capturable: bool = False,
     has_complex: bool = False,
+    fused: bool | None = None,
     *,
     lr: float | Tensor,
     beta1: float,
@@ -341,7 +499,7 @@ def sgd(
     maximize: bool,
 ) -> None:
     """Functional form of :class:`SGD`."""
-    if foreach is None:
+    if foreach is None and not fused:
         _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
         # foreach takes a tensor lr only if capturable
         if foreach and isinstance(lr, Tensor) and not capturable:
@@ -364,6 +522,8 @@ def sgd(
     func = _single_tensor_sgd
     if foreach:
         func = _multi_tensor_sgd
+    elif fused and not torch.compiler.is_compiling():
+        func = _fused_sgd
     func(
         params,
         grads,

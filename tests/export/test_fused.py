@@ -1,0 +1,118 @@
+"""`fused=True`: the loop in one pass over memory, compiled once."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from evoopt.export import from_rule
+from evoopt.optim import Adam, AdamW, preset
+from tests.export.subjects import CLASSES, RULES, make, regression, weight_and_bias
+
+TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+def all_kinds() -> list[Parameter]:
+    """Weights of every form a compiled step has to cope with."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [
+        torch.randn(6, 5, generator=generator),
+        torch.randn(2, 3, 4, 4, generator=generator).to(memory_format=torch.channels_last),
+        torch.randn(4, 8, generator=generator)[:, ::2],
+        torch.randn((), generator=generator),
+        torch.randn(1, generator=generator),
+        torch.empty(0, 3),
+        torch.randn(3, 2, generator=generator, dtype=torch.complex64),
+        *(torch.randn(7, generator=generator).to(dtype) for dtype in TYPES),
+    ]
+    return [Parameter(value) for value in drawn]
+
+
+def fill_gradients(params: list[Parameter], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for p in params:
+        p.grad = torch.randn(
+            p.shape, generator=generator, dtype=torch.complex128 if p.is_complex() else None
+        ).to(p.dtype)
+
+
+def assert_fused_equals_the_loop(cls: type[Any], **options: Any) -> None:
+    params, expected = all_kinds(), all_kinds()
+    found = []
+    for of, fused in ((params, True), (expected, False)):
+        groups = [{"params": of[:3], "lr": 0.02, "weight_decay": 0.3}, {"params": of[3:]}]
+        optimizer = make(cls, groups, fused=fused, **options)
+        for step in range(5):
+            optimizer.param_groups[1]["lr"] = 0.01 * (step + 1)
+            fill_gradients(of, step)
+            of[step].grad = None
+            optimizer.step()
+        found.append(optimizer.state_dict()["state"])
+    for i, (p, q) in enumerate(zip(params, expected, strict=True)):
+        tolerance = 16 * torch.finfo(p.dtype).eps
+        torch.testing.assert_close(p, q, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(found[0][i], found[1][i], rtol=tolerance, atol=tolerance)
+    assert all(p.is_contiguous() == q.is_contiguous() for p, q in zip(params, all_kinds(), strict=True))
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_fused_step_equals_that_of_the_loop(maximize: bool) -> None:
+    assert_fused_equals_the_loop(from_rule(RULES["every_term"]), maximize=maximize)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+def test_a_fused_step_of_every_class_equals_that_of_the_loop(cls: type[Any]) -> None:
+    assert_fused_equals_the_loop(cls)
+
+
+def test_a_fused_step_is_compiled_once_whatever_changes() -> None:
+    optimizer = AdamW([Parameter(torch.ones(3, 5))], fused=True)
+    fill_gradients(optimizer.param_groups[0]["params"], 0)
+    optimizer.step()
+    optimizer.add_param_group(
+        {"params": [Parameter(torch.ones(n, 3)) for n in range(2, 9)], "weight_decay": 0.0}
+    )
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for step in range(4):
+            for group in optimizer.param_groups:
+                group.update(lr=0.1 * step, betas=(0.1 * step, 0.2 * step), eps=0.1 * step + 1e-3)
+                fill_gradients(group["params"], step)
+            optimizer.step()
+
+
+def test_fused_is_not_the_default() -> None:
+    params = weight_and_bias()
+    optimizer = Adam(params)
+    assert optimizer.defaults["fused"] is None
+    regression(params)()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", None)
+        optimizer.step()
+
+
+def test_where_nothing_can_be_compiled_fused_says_so_and_nothing_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
+    params = weight_and_bias()
+    optimizer = from_rule(preset("adamw"), "NotCompiled")(params, fused=True)
+    before = copy.deepcopy(params)
+    regression(params)()
+    with pytest.raises(RuntimeError, match=r"^fused=True .* needs a C\+\+ compiler.* Pass fused=False"):
+        optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+    assert {state["step"].item() for state in optimizer.state.values()} == {0}
+
+
+@pytest.mark.parametrize("other", ["foreach", "capturable"])
+def test_fused_is_one_way_among_others(other: str) -> None:
+    with pytest.raises(ValueError, match="fused goes with neither foreach nor capturable"):
+        Adam(weight_and_bias(), fused=True, **{other: True})
