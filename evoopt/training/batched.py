@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from evoopt.training.sequential import NOT_FINITE, bad_loss, tail_mean, train_se
 from evoopt.training.streams import initial_model
 from evoopt.training.trial_run import find_manner
 
-_MANNERS: dict[tuple[Hashable, ...], Manner] = {}
+_MANNERS: WeakKeyDictionary[Task, dict[tuple[Hashable, ...], Manner]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,11 @@ class _Training:
         if way == "auto" and device.type == "cuda" and any(isinstance(m, nn.Conv2d) for m in model.modules()):
             way = "vmap"  # cuDNN's grouped convolutions need no shifted copies
         shapes = (self.train.x.shape[1:], self.train.y.shape[1:])
-        key = (self.task, *shapes, device, self.dtype, way, self.plan.batch_size)
-        if key not in _MANNERS:
+        known = _MANNERS.setdefault(self.task, {})
+        if (key := (*shapes, device, self.dtype, way, self.plan.batch_size)) not in known:
             other = initial_model(self.task, self.plan.seed + 1).to(device, self.dtype)
-            _MANNERS[key] = find_manner(self.task, self.train, [model, other], self.plan.batch_size, way)
-        return _MANNERS[key]
+            known[key] = find_manner(self.task, self.train, [model, other], self.plan.batch_size, way)
+        return known[key]
 
     def _most_members(self, population: ModelPopulation) -> int:
         """More members than this are trained in groups, one group after another."""
