@@ -13,13 +13,15 @@ from torch import Tensor
 
 from evoopt.execution import Executor
 from evoopt.jobs.phase_worker import Examples, PhaseChunk, PhaseResult, PhaseSetup, make_phase_worker
-from evoopt.jobs.queue import run_jobs
+from evoopt.jobs.queue import jobs_here, run_jobs
 from evoopt.jobs.transfer import as_arrays, received, sent
 from evoopt.training.members import Members, joined
 from evoopt.training.phase import PhaseEngine
 from evoopt.training.plan import PhasePlan
 
 Scores = list[tuple[list[float], list[float]]]
+
+_FAILURE = "training a chunk of members failed"
 
 
 class PhaseTrainer:
@@ -44,8 +46,7 @@ class PhaseTrainer:
     @classmethod
     def here(cls, setup: PhaseSetup, chunk_size: int = 10, engine: PhaseEngine = "batched") -> PhaseTrainer:
         """One that works in this process."""
-        work = make_phase_worker(setup)
-        return cls(lambda chunks: [work(chunk) for chunk in chunks], chunk_size, engine)
+        return cls(jobs_here(make_phase_worker(setup), _FAILURE), chunk_size, engine)
 
     @classmethod
     def on(
@@ -67,7 +68,7 @@ class PhaseTrainer:
         def run(chunks: Sequence[PhaseChunk]) -> list[PhaseResult]:
             with sent([chunk.tensors for chunk in chunks], exchange) as parcels:
                 jobs = [replace(chunk, tensors=parcel) for chunk, parcel in zip(chunks, parcels, strict=True)]
-                results = run_jobs(executor, jobs, failure="training a chunk of members failed")
+                results = run_jobs(executor, jobs, failure=_FAILURE)
                 return [_unpacked(result) for result in results]
 
         return cls(run, chunk_size, engine)

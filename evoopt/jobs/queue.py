@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from evoopt.errors import EvooptError
 from evoopt.execution import ChunkResult, Executor, ordered
+from evoopt.execution.executor import one_line
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
@@ -105,6 +106,25 @@ def run_jobs(
         answers = ordered(executor.run(alone(jobs[k])), sizes[k])
         finish(k, [failed(one) if one.value is None else one.value[0] for one in answers])
     return [new[k] if memory is None else memory[job] for k, job in enumerate(jobs)]
+
+
+def jobs_here(work: Callable[[J], R], failure: str) -> Callable[[Sequence[J]], list[R]]:
+    """What does jobs in this process, one after another; a person's own code may fail in any of them.
+
+    Args:
+        work: Does a job.
+        failure: What to say of one that failed, before the reason.
+    """
+
+    def run(jobs: Sequence[J]) -> list[R]:
+        try:
+            return [work(job) for job in jobs]
+        except EvooptError:
+            raise
+        except Exception as error:
+            raise EvooptError(f"{failure}: {one_line(error)}") from error
+
+    return run
 
 
 def in_chunks(members: Iterable[tuple[G, M]], size: int) -> list[tuple[G, tuple[M, ...]]]:

@@ -16,7 +16,7 @@ from evoopt.execution import Executor, Worker
 from evoopt.execution.executor import one_line
 from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_worker import PhaseSetup
-from evoopt.jobs.queue import in_chunks, run_jobs
+from evoopt.jobs.queue import in_chunks, jobs_here, run_jobs
 from evoopt.systems.hyperparameters.schedules import initial_seed
 from evoopt.systems.hyperparameters.trial import OF_METRIC, Trial, TrialPlan, run_trials
 from evoopt.tasks import get_task
@@ -28,6 +28,8 @@ from evoopt.training.streams import initial_model
 Values = Mapping[str, Value]
 ModelFunction = Callable[[Values], nn.Module]
 """Makes a fresh network of hyperparameters by name."""
+
+_FAILURE = "training a chunk of networks failed"
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,12 @@ class TrialRunner:
     @classmethod
     def here(cls, setup: TrialSetup, chunk_size: int = 10) -> TrialRunner:
         """One that works in this process."""
-        work = make_trial_worker(setup)
-        return cls(lambda chunks: [work(chunk) for chunk in chunks], setup, chunk_size)
+        return cls(jobs_here(make_trial_worker(setup), _FAILURE), setup, chunk_size)
 
     @classmethod
     def on(cls, executor: Executor, setup: TrialSetup, chunk_size: int = 10) -> TrialRunner:
         """One that has an executor do it, whose workers `make_trial_worker` makes of the same setup."""
-        failure = "training a chunk of networks failed"
-        return cls(partial(run_jobs, executor, failure=failure), setup, chunk_size)
+        return cls(partial(run_jobs, executor, failure=_FAILURE), setup, chunk_size)
 
     def run(self, values: Sequence[Values], seed: int) -> list[Trial]:
         """Train a network of each set of hyperparameters.

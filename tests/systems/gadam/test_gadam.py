@@ -251,6 +251,19 @@ def test_what_cannot_work_is_said_in_one_line() -> None:
         fit(lr=1e30, keep_untrained=False)
 
 
+def test_what_fails_in_the_middle_of_a_training_is_said_in_one_line() -> None:
+    x, y = torch.randn(60, 5), torch.arange(60) // 20
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if bool((targets == 2).any()):  # of which the first examples have none
+            raise ValueError("class 2")
+        return F.cross_entropy(outputs, targets)
+
+    gadam = Gadam(plain_model, loss, population=2, generations=1, steps=5, batch_size=16)
+    with pytest.raises(EvooptError, match="^training a chunk of members failed: ValueError: class 2$"):
+        gadam.fit((x, y), (x[:9], y[:9]))
+
+
 def test_a_diverged_model_is_worst_and_never_survives_better_ones() -> None:
     one = scheme(generations=1)
     one.members.population.weights[2] = math.nan
