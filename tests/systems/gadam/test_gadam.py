@@ -260,7 +260,7 @@ def test_what_fails_in_the_middle_of_a_training_is_said_in_one_line() -> None:
         return F.cross_entropy(outputs, targets)
 
     gadam = Gadam(plain_model, loss, population=2, generations=1, steps=5, batch_size=16)
-    with pytest.raises(EvooptError, match="^training a chunk of members failed: ValueError: class 2$"):
+    with pytest.raises(EvooptError, match=r"^training a chunk of members failed: ValueError: class 2$"):
         gadam.fit((x, y), (x[:9], y[:9]))
 
 
