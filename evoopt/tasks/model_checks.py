@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.files import one_line
+from evoopt.tasks.seeding import seeded
 
 
 def fresh_model(make_model: Any, name: str) -> nn.Module:
@@ -31,9 +32,8 @@ def fresh_model(make_model: Any, name: str) -> nn.Module:
     if not callable(make_model):
         raise EvooptError(f"{name} must be a function that makes a model, not {make_model!r}")
     models = []
-    with torch.random.fork_rng(devices=[]):
-        for _ in range(2):
-            torch.manual_seed(0)
+    for _ in range(2):
+        with seeded(0):
             try:
                 models.append(make_model())
             except Exception as error:  # a person's own code

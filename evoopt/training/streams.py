@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from evoopt.tasks.seeding import seeded
 from evoopt.tasks.task import Task
 from evoopt.training.plan import TrainingPlan, derive_seed
 
@@ -20,8 +21,7 @@ _MINIBATCHES, AUGMENTATION, DROPOUT, OTHER_DRAWS = 1, 2, 3, 4
 
 def initial_model(task: Task, seed: int) -> nn.Module:
     """Build the task's model with the initial weights of a seed; torch's global random state stays."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return task.make_model()
 
 

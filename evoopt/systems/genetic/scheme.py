@@ -22,6 +22,7 @@ from evoopt.systems.genetic.succession import Child, Scheme
 from evoopt.systems.genetic.weight_genome import WeightGenome
 from evoopt.systems.genetic.weight_operators import WeightOperators
 from evoopt.systems.model_runs import if_finite
+from evoopt.tasks.seeding import seeded
 from evoopt.training.plan import derive_seed
 from evoopt.training.population import ModelPopulation
 
@@ -32,9 +33,8 @@ _AT_ONCE = 16  # children made together; more only take memory
 def initial_population(model_fn: Callable[[], nn.Module], size: int, seed: int) -> ModelPopulation:
     """Models with the initial weights that ``model_fn`` gives them; torch's global random state stays."""
     models = []
-    with torch.random.fork_rng(devices=[]):
-        for k in range(size):
-            torch.manual_seed(derive_seed(seed, _INITIAL, k))
+    for k in range(size):
+        with seeded(derive_seed(seed, _INITIAL, k)):
             models.append(model_fn())
     return ModelPopulation.from_models(models)
 
