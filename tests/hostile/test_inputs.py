@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from evoopt.errors import EvooptError
+from tests.counts import times
 from tests.hostile.guard import watched
 from tests.hostile.runs import run_targets
 from tests.hostile.targets import Target, targets
@@ -69,8 +70,8 @@ def test_much_hostile_input_gives_clear_errors(
     name: str, known: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refused = fuzz(known[name], tmp_path, known[name].times)
-    print(f"{name}: {known[name].times} inputs, {refused} refused")
+    refused = fuzz(known[name], tmp_path, times(known[name].times))
+    print(f"{name}: {times(known[name].times)} inputs, {refused} refused")
     assert refused > 0 or name in ("verdict", "exported origin"), "these are never refused"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evoopt.training.native import build
+from tests.counts import times
 from tests.hostile.kernels import refused
 from tests.hostile.odd_kernels import compare
 from tests.hostile.sanitizer import missing, sanitized
@@ -24,7 +25,7 @@ def test_kernels_give_what_torch_gives_for_sizes_and_layouts_of_any_kind(seed: i
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing())
-@pytest.mark.parametrize("calls", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [300, pytest.param(times(20_000), marks=pytest.mark.slow)])
 def test_no_kernel_reads_or_writes_memory_that_is_not_its_own(calls: int) -> None:
     done = sanitized("tests.hostile.kernels", "--odd", str(calls))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

@@ -19,6 +19,7 @@ from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.runs import Run, database
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.restore import restore_backup
+from tests.counts import times
 from tests.stubs import StubExecutor
 from tests.systems.optimizer.test_optimizer_search import config, go
 
@@ -143,11 +144,11 @@ def test_a_damaged_log_never_gives_a_wrong_result(tmp_path: Path, result: str) -
 
 
 @pytest.mark.slow
-def test_no_damage_out_of_a_thousand_gives_a_wrong_result(tmp_path: Path, result: str) -> None:
+def test_no_damage_of_many_gives_a_wrong_result(tmp_path: Path, result: str) -> None:
     (tmp_path / "one").mkdir()
-    many(stopped, tmp_path / "one", 700, result, ("run.sqlite",))
+    many(stopped, tmp_path / "one", times(700), result, ("run.sqlite",))
     (tmp_path / "two").mkdir()
-    many(unfinished, tmp_path / "two", 300, result, FILES[:2])
+    many(unfinished, tmp_path / "two", times(300), result, FILES[:2])
 
 
 def test_a_finished_run_that_is_changed_later_is_noticed_when_it_is_read(tmp_path: Path, result: str) -> None:
