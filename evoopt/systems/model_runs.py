@@ -61,7 +61,7 @@ def name_winner(run: Run, model: nn.Module, about: dict[str, Any], task: Task, d
 
     The test data is opened here and nowhere before: nothing is chosen by it.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    tensors = {name: t.detach().cpu() for name, t in model.state_dict().items()}
     write_tensors(run.folder / MODEL_FILE, tensors, "evoopt.model")
     run.store.save_winner(
         {

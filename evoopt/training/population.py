@@ -228,7 +228,7 @@ class ModelPopulation:
 
     def save(self, path: Path) -> None:
         """Write all members to a safetensors file, completely or not at all."""
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self._named().items()}
+        tensors = {name: t.detach().cpu() for name, t in self._named().items()}
         save_stack(path, tensors, len(self))
 
     @classmethod
