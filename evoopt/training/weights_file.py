@@ -23,7 +23,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, **facts:
 
     Args:
         path: The file.
-        tensors: On the CPU, of any layout. Some may share memory, such as a weight with two names: each is written.
+        tensors: On the CPU, of any layout. Some may share memory, such as a weight with two names.
         kind: What the file is, for `read_tensors`.
         facts: Further metadata.
 
