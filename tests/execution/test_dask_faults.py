@@ -180,10 +180,11 @@ def test_a_worker_with_another_version_is_refused_with_both_named(
     assert f"has {name} {real[name]}, but this machine has {name} {other}" in str(caught.value)
 
 
-def test_an_executor_leaves_nothing_behind_on_a_cluster_that_goes_on(cluster: Cluster) -> None:
+def test_an_executor_leaves_nothing_behind_on_a_cluster_that_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     with make_dask(cluster) as executor:
-        pids = {result.value for result in executor.run([("pid",)] * 8)}
-        assert len(pids) == 2
+        pids = workers.process_ids(executor, tmp_path / "met")
     assert not any(psutil.pid_exists(pid) for pid in pids)
     with make_dask(cluster) as executor:
         assert [result.value for result in executor.run([("double", 3)])] == [6]

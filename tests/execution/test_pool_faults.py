@@ -115,8 +115,8 @@ def test_a_worker_killed_every_time_is_reported(pool: Executor, tmp_path: Path) 
 
 
 @posix_only
-def test_a_worker_killed_between_runs_is_replaced_at_no_cost(pool: Executor) -> None:
-    pids = {result.value for result in pool.run([("pid",)] * 8)}
+def test_a_worker_killed_between_runs_is_replaced_at_no_cost(pool: Executor, tmp_path: Path) -> None:
+    pids = workers.process_ids(pool, tmp_path / "before")
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         while alive(pid):
@@ -187,7 +187,7 @@ def test_large_chunks_and_results_pass(pool: Executor) -> None:
     assert received.value == b"x" * 30_000_000
 
 
-def test_what_cannot_be_pickled_fails_alone(pool: Executor) -> None:
+def test_what_cannot_be_pickled_fails_alone(pool: Executor, tmp_path: Path) -> None:
     chunks = [
         ("double", 0),
         ("size", lambda: None),
@@ -196,7 +196,7 @@ def test_what_cannot_be_pickled_fails_alone(pool: Executor) -> None:
         ("size", workers.Unreadable("chunk")),
         ("double", 5),
     ]
-    pids = {result.value for result in pool.run([("pid",)] * 20)}
+    pids = workers.process_ids(pool, tmp_path / "before")
     results = ordered(pool.run(chunks), 6)
     assert [result.value for result in results] == [0, None, None, None, None, 10]
     errors = [result.error for result in results[1:5]]
@@ -207,7 +207,7 @@ def test_what_cannot_be_pickled_fails_alone(pool: Executor) -> None:
         "RuntimeError",
     ]
     assert [result.attempts for result in results[1:5]] == [0, 1, 1, 1]
-    assert {result.value for result in pool.run([("pid",)] * 20)} <= pids, "a worker was lost"
+    assert workers.process_ids(pool, tmp_path / "after") == pids, "a worker was lost"
 
 
 def test_work_that_cannot_be_sent_is_refused_at_once() -> None:
@@ -302,10 +302,10 @@ def test_a_second_run_beside_an_unfinished_one_is_refused(pool: Executor) -> Non
     assert len(list(results)) == len(OTHERS) - 1
 
 
-def test_a_forgotten_pool_ends_its_workers() -> None:
+def test_a_forgotten_pool_ends_its_workers(tmp_path: Path) -> None:
     pool = make_pool()
-    pids = {result.value for result in pool.run([("pid",)] * 4)}
-    assert any(alive(pid) for pid in pids)
+    pids = workers.process_ids(pool, tmp_path / "met")
+    assert all(alive(pid) for pid in pids)
     del pool
     gc.collect()
     assert not any(alive(pid) for pid in pids)

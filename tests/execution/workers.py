@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.errors import EvooptError
+from evoopt.execution.executor import Executor
 
 
 class Scripted:
@@ -28,6 +29,14 @@ class Scripted:
         return self.setup
 
     def pid(self) -> int:
+        return os.getpid()
+
+    def meet(self, folder: Path, count: int) -> int:
+        """Wait for as many processes as are named, so that each of them takes one chunk."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < count:
+            time.sleep(0.01)
         return os.getpid()
 
     def fail(self, message: str) -> None:
@@ -104,6 +113,13 @@ def first_time(mark: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def process_ids(executor: Executor, folder: Path, count: int = 2) -> set[int]:
+    """The ids of all workers of an executor that has so many; `folder` must be a new one at each call."""
+    results = list(executor.run([("meet", folder, count)] * count))
+    assert not [result.error for result in results if result.error]
+    return {result.value for result in results}
 
 
 def make_scripted(setup: Any) -> Scripted:
