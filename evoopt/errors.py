@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_LONGEST = 300
+
 
 class EvooptError(Exception):
     """Something the user can mend; its message says what is wrong and what to do about it."""
@@ -23,6 +25,18 @@ class RunLockedError(EvooptError):
     """Another process is writing to the run folder."""
 
 
+def one_line(error: BaseException) -> str:
+    """An exception as ``Type: message`` without line breaks, cut if long; our own as its message alone."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # a person's own class
+        message = ""
+    if message and isinstance(error, EvooptError):
+        return message
+    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
+
+
 @contextmanager
 def read_as_data(what: str) -> Iterator[None]:
     """Blame what cannot be made sense of inside on the data: files are not to be trusted to be ours.
@@ -36,9 +50,7 @@ def read_as_data(what: str) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise EvooptError(
-            f"{what} holds something that evoopt did not write ({type(error).__name__}: {error})"
-        ) from error
+        raise EvooptError(f"{what} holds something that evoopt did not write ({one_line(error)})") from error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> EvooptError:

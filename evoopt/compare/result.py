@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, one_line
 from evoopt.export.source import read_json
 from evoopt.runs.run import COMPARISON_FILE
 
@@ -160,7 +160,7 @@ class Comparison:
                 controls=data["controls"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise EvooptError(f"this comparison is damaged: {type(error).__name__} {error}") from None
+            raise EvooptError(f"this comparison is damaged: {one_line(error)}") from None
 
 
 def load_comparison(path: str | Path) -> Comparison:

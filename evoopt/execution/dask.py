@@ -13,8 +13,8 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
-from evoopt.errors import EvooptError
-from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, one_line, pickled
+from evoopt.errors import EvooptError, one_line
+from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, pickled
 from evoopt.execution.pool import GUARD, refuse_unguarded_main
 from evoopt.execution.process_setup import importable_main, sigint_blocked, usable_cores
 

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from evoopt.errors import EvooptError
-
-_REASON_LENGTH = 300
-
+from evoopt.errors import one_line
 
 Worker = Callable[[Any], Any]
 """What runs inside a worker, on one chunk; it is made once per worker and keeps what it loaded, data sets for
@@ -91,18 +88,6 @@ def pickled(index: int, chunk: Any) -> bytes | ChunkResult:
     except Exception as error:
         reason = f"chunk cannot be pickled: {one_line(error)}"
         return ChunkResult(index, error=reason, attempts=0, traceback=full_text(error))
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's type and the first line of its message; the message alone of an error of our own."""
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:
-        lines = []
-    reason = ": ".join([type(error).__name__, *(line.strip() for line in lines[:1])])
-    if lines and isinstance(error, EvooptError):
-        reason = lines[0].strip()
-    return reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 3] + "..."
 
 
 def full_text(error: BaseException) -> str:

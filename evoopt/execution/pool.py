@@ -13,8 +13,8 @@ from dataclasses import replace
 from multiprocessing import connection
 from typing import Any
 
-from evoopt.errors import EvooptError
-from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, one_line, pickled
+from evoopt.errors import EvooptError, one_line
+from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, pickled
 from evoopt.execution.process_setup import usable_cores
 from evoopt.execution.worker_process import UNGUARDED_MAIN, Job, WorkerProcess, stop
 

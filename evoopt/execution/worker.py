@@ -8,8 +8,8 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from evoopt.errors import EvooptError
-from evoopt.execution.executor import ChunkResult, Worker, full_text, one_line
+from evoopt.errors import EvooptError, one_line
+from evoopt.execution.executor import ChunkResult, Worker, full_text
 from evoopt.execution.process_setup import die_with_parent, ignore_sigint, keep_freed_memory, torch_threads
 
 Reply = partial(ChunkResult, -1)

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from evoopt.errors import EvooptError
-from evoopt.execution.executor import ChunkResult, full_text, one_line
+from evoopt.errors import EvooptError, one_line
+from evoopt.execution.executor import ChunkResult, full_text
 from evoopt.execution.process_setup import (
     children_allowed,
     importable_main,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, one_line
 from evoopt.execution import ChunkResult, Executor, ordered
-from evoopt.execution.executor import one_line
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)

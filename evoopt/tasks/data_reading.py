@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from evoopt.errors import EvooptError
-from evoopt.tasks.files import one_line
+from evoopt.errors import EvooptError, one_line
 from evoopt.tasks.tensors import as_tensor, stacked
 
 _READ_AGAIN = 8  # a transform that flips every second image stays unseen once in 256 times

@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, one_line
 from evoopt.tasks.image_folders import cache_folder, data_folders
 from evoopt.tasks.task import DataOptions
 
@@ -73,12 +73,6 @@ def read_images(files: ImageFiles, options: DataOptions) -> Arrays:
         f"{files.folder}/ with {', '.join(files.files)}, or {files.name}.npz with uint8 images and labels "
         f"{', '.join(ARRAYS)}, into {searched[0]}"
     )
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as ``Type: message`` without line breaks."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _read_npz(files: ImageFiles, path: Path) -> Arrays:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
-from evoopt.tasks.files import one_line
+from evoopt.errors import EvooptError, one_line
 from evoopt.tasks.model_checks import floating_dtype, fresh_model, outputs_of
 from evoopt.tasks.targets import check_targets
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
-from evoopt.tasks.files import one_line
+from evoopt.errors import EvooptError, one_line
 from evoopt.tasks.seeding import seeded
 
 

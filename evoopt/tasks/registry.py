@@ -12,9 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from evoopt.errors import EvooptError, unknown_name
+from evoopt.errors import EvooptError, one_line, unknown_name
 from evoopt.tasks.built_in import TASKS
-from evoopt.tasks.files import one_line
 from evoopt.tasks.task import Task
 
 _folders: set[Path] = set()

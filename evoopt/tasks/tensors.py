@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evoopt.errors import EvooptError
-from evoopt.tasks.files import one_line
+from evoopt.errors import EvooptError, one_line
 
 _TO_INT64 = (torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64)
 """Integers that hardly any operation of torch takes."""

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.batched_update import BatchedUpdate, Compile
@@ -155,7 +155,7 @@ class _Training:
             # Never in silence: a failure that has nothing to do with size would make every training slow.
             warnings.warn(
                 f"{len(rules)} members of task {self.task.name!r} could not be trained as one program, "
-                f"smaller groups are tried: {type(error).__name__}: {error}",
+                f"smaller groups are tried: {one_line(error)}",
                 stacklevel=2,
             )
             if len(rules) == 1:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from evoopt.errors import one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
@@ -189,7 +190,7 @@ def _compiler_works() -> bool:
         torch.compile(lambda x: x * 2 + 1, dynamic=True)(torch.ones(2, 3))
     except Exception as error:
         warnings.warn(
-            f"torch.compile does not work here, updates run uncompiled and slower: {type(error).__name__}",
+            f"torch.compile does not work here, updates run uncompiled and slower: {one_line(error)}",
             stacklevel=2,
         )
         return False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from evoopt.errors import one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.batched import EngineOptions, seconds_per_step, train_batched
@@ -82,7 +83,7 @@ def choose_engine(
         try:
             seconds = seconds_per_step(task, data, members, plan, device, _options(name, options))
         except Exception as error:
-            measured[name] = f"{type(error).__name__}: {error}"
+            measured[name] = one_line(error)
             continue
         times[name] = seconds / max(1, len(members))
         measured[f"{name}_ms"] = round(times[name] * 1e3, 4)

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError, unknown_name
-from evoopt.tasks.files import one_line
+from evoopt.errors import EvooptError, one_line, unknown_name
 from evoopt.tasks.task import Split, accuracy
 from evoopt.training.forward import outputs
 from evoopt.training.inference import Inference

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from evoopt.errors import one_line
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
@@ -124,7 +125,7 @@ class _Member:
         except Diverged as error:
             self.ended = ("diverged", str(error))
         except Exception as error:
-            self.ended = ("failed", describe(error))
+            self.ended = ("failed", one_line(error))
         self.seconds += time.perf_counter() - started
 
     def finish(self) -> TrainingResult:
@@ -187,7 +188,7 @@ def plain_loop(
             try:
                 optimizer.step()
             except RuntimeError as error:
-                raise Diverged(f"optimizer step failed: {describe(error)}") from error
+                raise Diverged(f"optimizer step failed: {one_line(error)}") from error
             losses.append(value)
 
 
@@ -217,9 +218,3 @@ def tail_mean(losses: Sequence[float], window: int) -> float:
     """Mean of the last ``window`` losses; NaN without any."""
     tail = losses[-window:]
     return math.fsum(tail) / len(tail) if tail else math.nan
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line of at most 200 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200]

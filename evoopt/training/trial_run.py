@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError
-from evoopt.tasks.files import one_line
+from evoopt.errors import EvooptError, one_line
 from evoopt.tasks.model_checks import failing_module, outputs_of
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import DropoutDraws, give, with_given_dropout

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evoopt.errors import EvooptError, NoScoreError
+from evoopt.errors import EvooptError, NoScoreError, one_line
 from evoopt.evolution.stages import evolve
-from evoopt.execution.executor import one_line
 from evoopt.systems.hyperparameters.config import HpoConfig
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace

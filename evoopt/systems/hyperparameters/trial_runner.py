@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, one_line
 from evoopt.execution import Executor, Worker
-from evoopt.execution.executor import one_line
 from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.jobs.queue import in_chunks, jobs_here, run_jobs

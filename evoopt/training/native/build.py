@@ -14,6 +14,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from evoopt.errors import one_line
+
 _FLAGS = (
     "-O3", "-march=native", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-std=c++17",
     "-shared", "-fPIC", "-w",
@@ -38,7 +40,7 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_compiled(name, source, compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         warnings.warn(
-            f"populations run uncompiled and slower: {type(error).__name__}: {error}",
+            f"populations run uncompiled and slower: {one_line(error)}",
             stacklevel=2,
         )
         return None
