@@ -16,11 +16,16 @@ from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData
 _EXAMPLES = 4
 
 
-def load_task_data(task: Task, options: DataOptions) -> TaskData:
+def load_task_data(task: Task, options: DataOptions, model: nn.Module | None = None) -> TaskData:
     """Load a task's data and check that its parts are sound and that its model accepts them.
 
     Floating-point inputs and targets get the dtype of the model's parameters. The test part is sealed or open
     as the options say, whatever the task's own loader did.
+
+    Args:
+        task: The task.
+        options: Of its data.
+        model: What `fresh_model` made of the task's model, if it did.
 
     Raises:
         EvooptError: Data that is missing, unreadable, inconsistent or does not fit the model.
@@ -39,7 +44,7 @@ def load_task_data(task: Task, options: DataOptions) -> TaskData:
         may_be_empty = name == "validation" and options.validation_fraction == 0
         _check_part(f"{what}: the {name} part", part, may_be_empty)
     try:
-        model = fresh_model(task.make_model, "make_model").eval()
+        model = fresh_model(task.make_model, "make_model") if model is None else model
     except EvooptError as error:
         raise EvooptError(f"{what}: {error}") from error
     parts = {name: part.to(part.x.device, floating_dtype(model)) for name, part in parts.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import traceback
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from evoopt.tasks.seeding import seeded
 
 
 def fresh_model(make_model: Any, name: str) -> nn.Module:
-    """A model that can be made anew any number of times; torch's global random state stays.
+    """A model in evaluation mode, which can be made anew any number of times; torch's random state stays.
 
     Args:
         make_model: Makes it, without arguments.
@@ -63,7 +63,7 @@ def fresh_model(make_model: Any, name: str) -> nn.Module:
             "the model's initial weights do not follow from torch.manual_seed; initialise them with torch's "
             "random numbers, not with numpy's or random's"
         )
-    return model
+    return model.eval()
 
 
 def floating_dtype(model: nn.Module) -> torch.dtype:
@@ -82,7 +82,7 @@ def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             outputs = model(x.clone())
     except Exception as error:  # a person's own code
-        raise EvooptError(f"{failing_module(model, x)} fails: {one_line(error)}") from error
+        raise EvooptError(f"{failing_module(model, error)} fails: {one_line(error)}") from error
     if not isinstance(outputs, Tensor):
         raise EvooptError(
             f"the model returns a {type(outputs).__name__}, but populations need one tensor: return the "
@@ -93,26 +93,12 @@ def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
     return outputs
 
 
-def failing_module(model: nn.Module, x: Tensor) -> str:
-    """The innermost module that was running when a forward pass on some inputs raised, in words."""
-    running: list[str] = []
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: running.append(name)
-
-    def leave(*_: Any) -> None:
-        running.pop()
-
-    handles = []
-    for name, module in model.named_modules():
-        what = f"{f'module {name!r}' if name else 'the model'} ({type(module).__name__})"
-        handles += [module.register_forward_pre_hook(enter(what)), module.register_forward_hook(leave)]
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            model(x.clone())
-    except Exception:
-        pass  # it is known to
-    finally:
-        for handle in handles:
-            handle.remove()
-    return running[-1] if running else f"the model ({type(model).__name__})"
+def failing_module(model: nn.Module, error: BaseException) -> str:
+    """The innermost module of a model, or of a copy of it, that was running when it raised, in words."""
+    frames = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
+    running = [one for one in frames if isinstance(one, nn.Module)]
+    whole = next((one for one in running if type(one) is type(model)), model)
+    names = {id(module): name for name, module in whole.named_modules()}
+    module = next((one for one in reversed(running) if names.get(id(one))), whole)
+    name = names[id(module)]
+    return f"{f'module {name!r}' if name else 'the model'} ({type(module).__name__})"

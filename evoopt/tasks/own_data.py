@@ -106,7 +106,7 @@ def own_task(
         metric = accuracy if classes else no_metric
     data = TaskData(whole, held_out, SealedSplit(held_out))
     task = Task("own", model_fn, partial(_given, data), batch_size, loss_fn, metric)
-    return task, load_task_data(task, DataOptions())
+    return task, load_task_data(task, DataOptions(), model)
 
 
 def _alike(validation: Split, train: Split) -> Split:

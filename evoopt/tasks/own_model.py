@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
-from evoopt.tasks.model_checks import floating_dtype
+from evoopt.tasks.model_checks import floating_dtype, outputs_of
 from evoopt.tasks.targets import wants_classes
 from evoopt.tasks.task import Split
+
+_EXAMPLES = 2
 
 
 def check_function(name: str, function: Any) -> None:
@@ -33,9 +35,9 @@ def check_inputs(model: nn.Module, x: Tensor, name: str) -> None:
     Raises:
         EvooptError: It takes floating-point numbers alone.
     """
-    if x.is_floating_point() or _tried(model, x) is not None:
+    if x.is_floating_point() or _outputs(model, x) is not None:
         return
-    if _tried(model, x.to(floating_dtype(model))) is not None:
+    if _outputs(model, x.to(floating_dtype(model))) is not None:
         dtype = str(x.dtype).removeprefix("torch.")
         raise EvooptError(f"{name}: the model does not take inputs of {dtype}: pass x.float()")
 
@@ -45,24 +47,29 @@ def as_loss_wants(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], sp
 
     It does not if they have the outputs' shape, or if it can be differentiated only with floating-point ones.
     """
-    if split.y.is_floating_point() or wants_classes(loss):
+    if split.y.is_floating_point() or wants_classes(loss) or (outputs := _outputs(model, split.x)) is None:
         return split
-    outputs = _tried(model, split.x, loss, split.y)
-    if outputs is not None and getattr(outputs, "shape", ())[1:] != split.y.shape[1:]:
+    if outputs.shape[1:] != split.y.shape[1:] and _differentiable(loss, outputs, split.y):
         return split
     y = split.y.to(floating_dtype(model))
-    return split if _tried(model, split.x, loss, y) is None else Split(split.x, y)
+    return Split(split.x, y) if _differentiable(loss, outputs, y) else split
 
 
-def _tried(model: nn.Module, x: Tensor, loss: Any = None, y: Tensor | None = None) -> Any:
-    """Outputs for two examples; None if the model fails, or the loss's derivative by its parameters."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def _outputs(model: nn.Module, x: Tensor) -> Tensor | None:
+    """Outputs for some examples; None if the model fails."""
+    try:
+        return outputs_of(model, x[:_EXAMPLES])
+    except EvooptError:
+        return None
+
+
+def _differentiable(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, y: Tensor) -> bool:
+    """Whether a loss takes such targets and has a derivative by the outputs."""
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            outputs = model.eval()(x[:2].clone())
-            if y is not None:
-                torch.autograd.grad(loss(outputs, y[:2].clone()), trained, allow_unused=True)
+            outputs = outputs.clone().requires_grad_()
+            torch.autograd.grad(loss(outputs.clone(), y[:_EXAMPLES].clone()), outputs)
     except Exception:  # a person's own code
-        return None
-    return outputs
+        return False
+    return True

@@ -58,7 +58,7 @@ def find_manner(
     except EvooptError:
         raise
     except Exception as error:  # a person's own code
-        where = failing_module(with_given_dropout(copy.deepcopy(models[0])).train(), batches[0].x)
+        where = failing_module(models[0], error)
         raise EvooptError(f"task {task.name!r}: {where} cannot be trained: {one_line(error)}") from error
     reason = ""
     for one in _ways(models[0], "loop" if trial.draws else way):

@@ -79,6 +79,7 @@ def test_a_look_at_model_and_loss_changes_neither_data_nor_random_state_nor_grad
 
     states = torch.get_rng_state(), random.getstate()
     own_task(make, F.mse_loss, train=(x, F.one_hot(Y)), validation=(x, F.one_hot(Y)))
+    assert len(made) == 2
     assert torch.equal(x, X)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
