@@ -117,7 +117,7 @@ def stratified_sample(classes: NDArray[np.generic], count: int, *seed: int) -> N
     n = len(classes)
     keys = _random_keys(n + 1, *seed)
     by_class = np.lexsort((keys[:n], classes))
-    passed = np.arange(n + 1) * count + int(keys[n] % n)
+    passed = np.arange(n + 1) * count + int(keys[n]) % n
     mask = np.zeros(n, bool)
     mask[by_class[np.diff(passed // n) == 1]] = True
     return mask
