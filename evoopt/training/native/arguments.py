@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ TYPES = {torch.float32: "float", torch.float64: "double"}
 """Suffix of a function's name by the type of its numbers."""
 
 POINTER, NUMBER, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+
+F = TypeVar("F")
 
 Rows = tuple[Tensor | None, int | None, int]
 """A tensor ``[P or 1, ...]``, its address, and how many numbers it is from one member to the next (0 where
@@ -71,6 +73,40 @@ def structure(names: str) -> Callable[..., Any]:
     return of
 
 
+def by_layout(
+    check: Callable[..., tuple[F, tuple[Rows, ...]]],
+) -> Callable[..., tuple[F, Sequence[int | None], object]]:
+    """A check of tensors, made once for each layout they come in: their shapes, strides, types and device.
+
+    Args:
+        check: Takes the tensors, of which some may be None; returns what follows from their layout, and each
+            as the kernel relies on it (see `expect`).
+
+    Returns:
+        What takes the tensors and returns what follows, their addresses, and what to keep while these are
+        used. It raises what ``check`` does.
+    """
+    known: dict[tuple[object, ...], F] = {}
+
+    def checked(*tensors: Tensor | None) -> tuple[F, Sequence[int | None], object]:
+        layout: list[object] = []
+        addresses: list[int | None] = []
+        try:
+            for t in tensors:
+                layout.append(t if t is None else (t.shape, t.stride(), t.dtype, t.is_cpu))
+                addresses.append(t if t is None else t.data_ptr())
+            if 0 not in addresses and (follows := known.get(tuple(layout))) is not None:
+                return follows, addresses, tensors
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            pass  # no tensor, or one without strides or memory: the check says so
+        follows, rows = check(*tensors)
+        if all(row[0] is t for row, t in zip(rows, tensors, strict=True)):
+            known[tuple(layout)] = follows
+        return follows, [address for _, address, _ in rows], rows
+
+    return checked
+
+
 def sizes(what: str, tensor: Tensor, dimensions: str) -> torch.Size:
     """The shape of a tensor that others are measured by.
 
@@ -118,15 +154,8 @@ def expect(
     try:
         found = tensor.shape
         fits = found == shape or (shared and found == (1, *shape[1:]))
-        if fits and tensor.dtype is dtype and tensor.is_cpu:
-            (size, inner), address = _strides(shape), tensor.data_ptr()
-            if address or tensor.numel() == 0:
-                if tensor.is_contiguous():
-                    return tensor, address, size if found[0] > 1 else 0
-                strides = tensor.stride()
-                if strides[1:] == inner and not whole and (strides[0] >= size or not written):
-                    return tensor, address, strides[0]
-                return _laid_out(what, tensor, whole, written)
+        if fits and tensor.dtype is dtype and tensor.is_cpu and (tensor.data_ptr() or tensor.numel() == 0):
+            return _laid_out(what, tensor, whole, written)
     except (AttributeError, RuntimeError, TypeError, ValueError):
         pass  # no tensor, or one without strides or memory
     raise _misfit(what, tensor, dtype, shape, shared)
@@ -180,26 +209,20 @@ def _done(code: int) -> bool:
     return code != 0
 
 
-@cache
-def _strides(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Size of a member's part, and the strides within it."""
-    size, *inner = (math.prod(shape[k + 1 :]) for k in range(len(shape)))
-    return size, tuple(inner)
-
-
 def _laid_out(what: str, tensor: Tensor, whole: bool, written: bool) -> Rows:
-    """What `expect` found in another layout than the usual ones: as it is after all, or a copy."""
-    (stride, *within), (size, inner) = tensor.stride(), _strides(tensor.shape)
-    # Strides along a side of one say nothing.
-    in_rows = all(n == 1 or a == b for n, a, b in zip(tensor.shape[1:], within, inner, strict=True))
-    if not in_rows or whole or (written and stride < size):
-        if written:
+    (members, *shape), (stride, *within) = tensor.shape, tensor.stride()
+    if not tensor.is_contiguous():
+        size, *inner = (math.prod(shape[k:]) for k in range(len(shape) + 1))
+        # Strides along a side of one say nothing.
+        in_rows = all(n == 1 or a == b for n, a, b in zip(shape, within, inner, strict=True))
+        if written and (whole or not in_rows or stride < size):
             raise EvooptError(f"{what} is written to, so each member's part must be contiguous and its own")
-        try:
-            tensor, stride = tensor.contiguous(), size
-        except RuntimeError as error:
-            raise MemoryError(f"no memory for a copy of {what}") from error
-    return tensor, tensor.data_ptr(), stride if len(tensor) > 1 else 0
+        if whole or not in_rows:
+            try:
+                tensor, stride = tensor.contiguous(), size
+            except RuntimeError as error:
+                raise MemoryError(f"no memory for a copy of {what}") from error
+    return tensor, tensor.data_ptr(), stride if members > 1 else 0
 
 
 def _misfit(

@@ -8,17 +8,16 @@
 namespace {
 
 struct Shape {
-  long classes, examples;
+  long classes, examples, y_stride;
 };
 
 // False if a class is none of the outputs'; what has been written is of no use then.
 template <class T>
-bool cross_entropy(long start, long stop, const Shape &s, const T *out, const long long *y, long y_stride, T *losses,
-                   T *grad) {
+bool cross_entropy(long start, long stop, const Shape &s, const T *out, const long long *y, T *losses, T *grad) {
   const long b = s.examples, size = s.classes * b;
   std::vector<T> largest(b), sum(b);
-  out += start * size, grad += start * size, y += start * y_stride;
-  for (long m = start; m < stop; ++m, out += size, grad += size, y += y_stride) {
+  out += start * size, grad += start * size, y += start * s.y_stride;
+  for (long m = start; m < stop; ++m, out += size, grad += size, y += s.y_stride) {
     for (long e = 0; e < b; ++e) largest[e] = out[e], sum[e] = 0;
     for (long c = 1; c < s.classes; ++c)
       for (long e = 0; e < b; ++e) largest[e] = out[c * b + e] > largest[e] ? out[c * b + e] : largest[e];
@@ -45,10 +44,10 @@ bool cross_entropy(long start, long stop, const Shape &s, const T *out, const lo
 // 1, 0 where a class is none of the outputs', or -1 where there is no memory: no exception may leave a function
 // that Python calls.
 extern "C" {
-#define EVOOPT_CROSS_ENTROPY(T)                                                                                 \
-  int cross_entropy_##T(long start, long stop, const Shape *s, const T *out, const long long *y, long y_stride, \
-                        T *losses, T *grad) try {                                                               \
-    return cross_entropy(start, stop, *s, out, y, y_stride, losses, grad);                                      \
+#define EVOOPT_CROSS_ENTROPY(T)                                                                             \
+  int cross_entropy_##T(long start, long stop, const Shape *s, const T *out, const long long *y, T *losses, \
+                        T *grad) try {                                                                      \
+    return cross_entropy(start, stop, *s, out, y, losses, grad);                                            \
   } catch (...) { return -1; }
 EVOOPT_CROSS_ENTROPY(float)
 EVOOPT_CROSS_ENTROPY(double)

@@ -24,6 +24,7 @@ template <class T, int LANES> struct Wide {
 
 struct Shape {
   long inputs, outputs, examples;
+  long x_stride, w_stride, dw_stride, b_stride;  // from one member to the next; b is the bias or its gradient
 };
 
 template <class T> struct Product {
@@ -157,26 +158,26 @@ template <class T> void gated(const Shape &s, const T *g, const T *out, T *to, T
 }
 
 template <class T>
-void forward(long start, long stop, const Shape &s, const T *x, long x_stride, const T *w, long w_stride,
-             const T *bias, long b_stride, T *out, bool relu) {
+void forward(long start, long stop, const Shape &s, const T *x, const T *w, const T *bias, T *out, bool relu) {
   std::vector<T> packed;
   const long b = s.examples;
   for (long m = start; m < stop; ++m)
-    product<T>({s.outputs, b, s.inputs, w + m * w_stride, s.inputs, 1, x + m * x_stride, 1, b,
-                out + m * s.outputs * b, bias ? bias + m * b_stride : nullptr, relu}, packed);
+    product<T>({s.outputs, b, s.inputs, w + m * s.w_stride, s.inputs, 1, x + m * s.x_stride, 1, b,
+                out + m * s.outputs * b, bias ? bias + m * s.b_stride : nullptr, relu}, packed);
 }
 
 template <class T>
-void backward(long start, long stop, const Shape &s, const T *x, long x_stride, const T *w, long w_stride,
-              const T *grad, const T *out, T *dw, long dw_stride, T *db, long db_stride, T *dx) {
+void backward(long start, long stop, const Shape &s, const T *x, const T *w, const T *grad, const T *out, T *dw, T *db,
+              T *dx) {
   const long b = s.examples, size = s.outputs * b;
   std::vector<T> packed, scratch(size);
   const T *g = scratch.data();
   for (long m = start; m < stop; ++m) {
-    gated(s, grad + m * size, out ? out + m * size : nullptr, scratch.data(), db ? db + m * db_stride : nullptr);
-    product<T>({s.outputs, s.inputs, b, g, b, 1, x + m * x_stride, b, 1, dw + m * dw_stride, nullptr, false}, packed);
+    gated(s, grad + m * size, out ? out + m * size : nullptr, scratch.data(), db ? db + m * s.b_stride : nullptr);
+    product<T>({s.outputs, s.inputs, b, g, b, 1, x + m * s.x_stride, b, 1, dw + m * s.dw_stride, nullptr, false},
+               packed);
     if (dx)
-      product<T>({s.inputs, b, s.outputs, w + m * w_stride, 1, s.inputs, g, 1, b, dx + m * s.inputs * b, nullptr,
+      product<T>({s.inputs, b, s.outputs, w + m * s.w_stride, 1, s.inputs, g, 1, b, dx + m * s.inputs * b, nullptr,
                   false}, packed);
   }
 }
@@ -185,16 +186,16 @@ void backward(long start, long stop, const Shape &s, const T *x, long x_stride, 
 
 // 1, or -1 where there is no memory: no exception may leave a function that Python calls.
 extern "C" {
-#define EVOOPT_LINEAR(T)                                                                                        \
-  int forward_##T(long start, long stop, const Shape *s, const T *x, long x_stride, const T *w, long w_stride,  \
-                  const T *bias, long b_stride, T *out, int relu) try {                                         \
-    forward(start, stop, *s, x, x_stride, w, w_stride, bias, b_stride, out, relu != 0);                         \
-    return 1;                                                                                                   \
-  } catch (...) { return -1; }                                                                                  \
-  int backward_##T(long start, long stop, const Shape *s, const T *x, long x_stride, const T *w, long w_stride, \
-                   const T *grad, const T *out, T *dw, long dw_stride, T *db, long db_stride, T *dx) try {      \
-    backward(start, stop, *s, x, x_stride, w, w_stride, grad, out, dw, dw_stride, db, db_stride, dx);           \
-    return 1;                                                                                                   \
+#define EVOOPT_LINEAR(T)                                                                                       \
+  int forward_##T(long start, long stop, const Shape *s, const T *x, const T *w, const T *bias, T *out,        \
+                  int relu) try {                                                                              \
+    forward(start, stop, *s, x, w, bias, out, relu != 0);                                                      \
+    return 1;                                                                                                  \
+  } catch (...) { return -1; }                                                                                 \
+  int backward_##T(long start, long stop, const Shape *s, const T *x, const T *w, const T *grad, const T *out, \
+                   T *dw, T *db, T *dx) try {                                                                  \
+    backward(start, stop, *s, x, w, grad, out, dw, db, dx);                                                    \
+    return 1;                                                                                                  \
   } catch (...) { return -1; }
 EVOOPT_LINEAR(float)
 EVOOPT_LINEAR(double)

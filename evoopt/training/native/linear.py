@@ -6,15 +6,17 @@ are read and gradients written where they lie, in the rows of a matrix.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from evoopt.training.native.arguments import (
     FLAG,
     NONE,
-    NUMBER,
     POINTER,
     TYPES,
     Rows,
+    by_layout,
     expect,
     function,
     sizes,
@@ -23,10 +25,11 @@ from evoopt.training.native.arguments import (
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_MEMBERS = (POINTER, NUMBER)
-_forward = function("linear", "forward", (*_MEMBERS * 3, POINTER, FLAG))
-_backward = function("linear", "backward", (*_MEMBERS * 2, POINTER, POINTER, *_MEMBERS * 2, POINTER))
-_shape = structure("inputs outputs examples")
+_forward = function("linear", "forward", (POINTER,) * 4 + (FLAG,))
+_backward = function("linear", "backward", (POINTER,) * 7)
+_shape = structure("inputs outputs examples x_stride w_stride dw_stride b_stride")
+
+_Follows = tuple[tuple[int, int, int], Any]
 
 
 def suits(a: Tensor, weight: Tensor) -> bool:
@@ -40,11 +43,9 @@ def forward(a: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
     Raises:
         EvooptError: Tensors that do not fit each other.
     """
-    x, w, (members, outputs, inputs, examples) = _operands(a, weight)
-    b = NONE if bias is None else expect("a linear layer's bias", bias, weight.dtype, (members, outputs))
-    out = a.new_empty(members, outputs, examples)
-    about = _shape(inputs, outputs, examples)
-    over_members(members, _forward(weight.dtype), about, *x[1:], *w[1:], *b[1:], out.data_ptr(), relu)
+    (shape, about), addresses, _kept = _forward_of(a, weight, bias)
+    out = a.new_empty(shape)
+    over_members(shape[0], _forward(weight.dtype), about, *addresses, out.data_ptr(), relu)
     return out
 
 
@@ -74,6 +75,26 @@ def backward(
     Raises:
         EvooptError: Tensors that do not fit each other.
     """
+    (shape, about), addresses, _kept = _backward_of(a, weight, grad, relu_out, d_weight, d_bias)
+    d_input = a.new_empty(shape) if wanted else None
+    to = None if d_input is None else d_input.data_ptr()
+    over_members(shape[0], _backward(weight.dtype), about, *addresses, to)
+    return d_input
+
+
+@by_layout
+def _forward_of(a: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[_Follows, tuple[Rows, ...]]:
+    """The shape of the outputs, and what the kernel is told about sizes."""
+    x, w, (members, outputs, inputs, examples) = _operands(a, weight)
+    b = NONE if bias is None else expect("a linear layer's bias", bias, weight.dtype, (members, outputs))
+    return ((members, outputs, examples), _shape(inputs, outputs, examples, x[2], w[2], 0, b[2])), (x, w, b)
+
+
+@by_layout
+def _backward_of(
+    a: Tensor, weight: Tensor, grad: Tensor, relu_out: Tensor | None, d_weight: Tensor, d_bias: Tensor | None
+) -> tuple[_Follows, tuple[Rows, ...]]:
+    """The shape of the inputs' gradient, and what the kernel is told about sizes."""
     x, w, (members, outputs, inputs, examples) = _operands(a, weight)
     dtype, out_shape = weight.dtype, (members, outputs, examples)
     g = expect("the gradient of a linear layer's outputs", grad, dtype, out_shape, whole=True)
@@ -83,12 +104,8 @@ def backward(
     dw = expect("the gradient of weights", d_weight, dtype, (members, outputs, inputs), written=True)
     if d_bias is not None:
         db = expect("the gradient of a bias", d_bias, dtype, (members, outputs), written=True)
-    d_input = a.new_empty(members, inputs, examples) if wanted else None
-    over_members(
-        members, _backward(dtype), _shape(inputs, outputs, examples), *x[1:], *w[1:], g[1], out[1],
-        *dw[1:], *db[1:], None if d_input is None else d_input.data_ptr(),
-    )  # fmt: skip
-    return d_input
+    about = _shape(inputs, outputs, examples, x[2], w[2], dw[2], db[2])
+    return ((members, inputs, examples), about), (x, w, g, out, dw, db)
 
 
 def _operands(a: Tensor, weight: Tensor) -> tuple[Rows, Rows, tuple[int, int, int, int]]:

@@ -23,7 +23,8 @@ template <class T, int LANES> struct Wide {
 };
 
 struct Shape {
-  long size, columns, terms;
+  long size, terms;
+  long w_stride, g_stride, m_stride, v_stride, columns;  // from one member, or row of the table, to the next
 };
 
 #define TERM(...) +1
@@ -104,14 +105,13 @@ inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
 }
 
 template <class T>
-void update(long start, long stop, const Shape &s, T *w, long w_stride, const T *g, long g_stride, T *m, long m_stride,
-            T *v, long v_stride, const T *table, const long *places) {
+void update(long start, long stop, const Shape &s, T *w, const T *g, T *m, T *v, const T *table, const long *places) {
   constexpr int lanes = kBytes / sizeof(T);
   for (long p = start; p < stop; ++p) {
     const Rule<T> rule(s, table + p, places);
-    T *wp = w + p * w_stride, *mp = m ? m + p * m_stride : nullptr;
-    T *vp = v ? v + p * v_stride : nullptr;
-    const T *gp = g + p * g_stride;
+    T *wp = w + p * s.w_stride, *mp = m ? m + p * s.m_stride : nullptr;
+    T *vp = v ? v + p * s.v_stride : nullptr;
+    const T *gp = g + p * s.g_stride;
     long k = 0;
     for (; k + 4 * lanes <= s.size; k += 4 * lanes)
       move<T, lanes, 4>(rule, wp + k, gp + k, mp ? mp + k : mp, vp ? vp + k : vp);
@@ -124,11 +124,11 @@ void update(long start, long stop, const Shape &s, T *w, long w_stride, const T 
 }  // namespace
 
 extern "C" {
-#define EVOOPT_UPDATE(T)                                                                                      \
-  int update_##T(long start, long stop, const Shape *s, T *w, long w_stride, const T *g, long g_stride, T *m, \
-                 long m_stride, T *v, long v_stride, const T *table, const long *places) {                    \
-    update(start, stop, *s, w, w_stride, g, g_stride, m, m_stride, v, v_stride, table, places);               \
-    return 1;                                                                                                 \
+#define EVOOPT_UPDATE(T)                                                                              \
+  int update_##T(long start, long stop, const Shape *s, T *w, const T *g, T *m, T *v, const T *table, \
+                 const long *places) {                                                                \
+    update(start, stop, *s, w, g, m, v, table, places);                                               \
+    return 1;                                                                                         \
   }
 EVOOPT_UPDATE(float)
 EVOOPT_UPDATE(double)

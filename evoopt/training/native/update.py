@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERMS
 from evoopt.training.coefficients import CONSTANTS
-from evoopt.training.native.arguments import NONE, NUMBER, POINTER, TYPES, expect, function, sizes, structure
+from evoopt.training.native.arguments import (
+    NONE,
+    POINTER,
+    TYPES,
+    Rows,
+    by_layout,
+    expect,
+    function,
+    sizes,
+    structure,
+)
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
@@ -22,8 +33,8 @@ _MACROS = {
     "TERMS": (f"TERM({place}, {'v' in term.uses:d}, {term.cpp})" for place, term in enumerate(_TERMS)),
 }
 LISTS = "".join(f"#define EVOOPT_{name} {' '.join(items)}\n" for name, items in _MACROS.items())
-_update = function("update", "update", (*(POINTER, NUMBER) * 4, POINTER, POINTER), before=LISTS)
-_shape = structure("size columns terms")
+_update = function("update", "update", (POINTER,) * 6, before=LISTS)
+_shape = structure("size terms w_stride g_stride m_stride v_stride columns")
 
 
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
@@ -43,18 +54,29 @@ def step(
     Raises:
         EvooptError: Tensors that do not fit each other, or terms that the kernel does not know.
     """
-    shape = members, size = tuple(sizes("the weights", w, "members numbers"))
-    dtype, places = w.dtype, _places(tuple(terms))
-    weights = expect("the weights", w, dtype, shape, written=True)
-    gradients = expect("the gradients", g, dtype, shape)
-    first = NONE if m is None else expect("the first moments", m, dtype, shape, written=True)
-    second = NONE if v is None else expect("the second moments", v, dtype, shape, written=True)
-    rows = len(CONSTANTS) + len(places)
-    table = expect("the coefficients", coefficients, dtype, (rows, members))
-    over_members(
-        members, _update(dtype), _shape(size, table[2], len(places)),
-        *weights[1:], *gradients[1:], *first[1:], *second[1:], table[1], places,
-    )  # fmt: skip
+    places = _places(tuple(terms))
+    (members, about), addresses, _kept = _of(len(places))(w, g, m, v, coefficients)
+    over_members(members, _update(w.dtype), about, *addresses, places)
+
+
+@cache
+def _of(terms: int) -> Callable[..., Any]:
+    @by_layout
+    def of(
+        w: Tensor, g: Tensor, m: Tensor | None, v: Tensor | None, coefficients: Tensor
+    ) -> tuple[tuple[int, Any], tuple[Rows, ...]]:
+        """The number of members, and what the kernel is told about sizes."""
+        shape = members, size = tuple(sizes("the weights", w, "members numbers"))
+        rows = (
+            expect("the weights", w, w.dtype, shape, written=True),
+            expect("the gradients", g, w.dtype, shape),
+            NONE if m is None else expect("the first moments", m, w.dtype, shape, written=True),
+            NONE if v is None else expect("the second moments", v, w.dtype, shape, written=True),
+            expect("the coefficients", coefficients, w.dtype, (len(CONSTANTS) + terms, members)),
+        )
+        return (members, _shape(size, terms, *(stride for *_, stride in rows))), rows
+
+    return of
 
 
 @cache
