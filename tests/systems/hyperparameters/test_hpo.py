@@ -273,7 +273,7 @@ def test_an_objective_that_fails_for_some_genomes_goes_on_and_says_for_which() -
     assert result.best["kind"] is None
     assert result.fom == result.best["x"] < 1
     assert {reason for _, reason in result.failures} == {
-        "raised ValueError: too",
+        "raised ValueError: too large",
         "returned NoneType, not a number",
     }
     assert all(values["x"] > 5 or values["kind"] == "a" for values, _ in result.failures)  # type: ignore[operator]
