@@ -55,7 +55,8 @@ def test_both_classes_end_with_the_same_weights(
     rule: UpdateRule, scenario: Callable[[Make], list[Parameter]]
 ) -> None:
     mine, theirs = scenario(interpreted(rule)), scenario(exported(rule))
-    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12, equal_nan=True)
+    tolerance = max(1e-12, 16 * torch.finfo(mine[0].dtype).eps)  # their roundings come in another order
+    torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance, equal_nan=True)
     assert not torch.equal(mine[0], tensors(mine[0].dtype)[0])
 
 

@@ -658,6 +658,7 @@ def _store_(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 def _in_order_of_memory(tensors: list[Tensor]) -> list[Tensor]:
     # Flat where all have one order of memory
+    tensors = [t.detach() for t in tensors]
     tensors = [torch.view_as_real(t) if torch.is_complex(t) else t for t in tensors]
     order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
     permuted = [t.permute(order) for t in tensors]
