@@ -58,6 +58,9 @@ class Lion(Optimizer):
         fused (bool, optional): whether one pass over memory makes the whole update of a
             tensor, compiled by torch.compile at the first step; the fastest on a CPU
             (default: None, that is not)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
 
     Origin:
         Exported from: preset 'lion', X. Chen et al., Symbolic Discovery of Optimization
@@ -84,9 +87,12 @@ class Lion(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
-        if fused and (foreach or capturable):
-            raise ValueError("fused goes with neither foreach nor capturable")
+        if fused and (foreach or capturable or stochastic_rounding):
+            raise ValueError(
+                "fused goes with neither foreach, capturable nor stochastic_rounding"
+            )
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -116,6 +122,7 @@ class Lion(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
             "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
         }
         super().__init__(params, defaults)
 
@@ -130,7 +137,13 @@ class Lion(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -237,6 +250,7 @@ class Lion(Optimizer):
                 foreach=group["foreach"],
                 capturable=group["capturable"],
                 fused=group["fused"],
+                stochastic_rounding=group["stochastic_rounding"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta3=beta3,
@@ -263,6 +277,7 @@ def _single_tensor_lion(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     for i, whole in enumerate(params):
         step_t = state_steps[i]
@@ -284,7 +299,8 @@ def _single_tensor_lion(
             _add_scaled_(param, scratch, scale)
 
             exp_avg.lerp_(grad, 1 - beta1)
-            _store_(piece, [param, exp_avg])
+            new = [param, exp_avg]
+            _store_(piece, new, stochastic_rounding)
 
 
 def _multi_tensor_lion(
@@ -301,6 +317,7 @@ def _multi_tensor_lion(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     if len(params) == 0:
         return
@@ -343,8 +360,8 @@ def _multi_tensor_lion(
             _foreach_add_scaled_(device_params, scratch, scale)
 
             torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
-            _store_(chunk[0], device_params)
-            _store_(chunk[1], device_exp_avgs)
+            _store_(chunk[0], device_params, stochastic_rounding)
+            _store_(chunk[1], device_exp_avgs, stochastic_rounding)
 
 
 def _fused_lion(
@@ -361,6 +378,7 @@ def _fused_lion(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     jobs: dict[Any, list[list[Tensor]]] = {}
     for i, param in enumerate(params):
@@ -397,7 +415,7 @@ def _fused_lion(
             together = zip(*large[start : start + _TOGETHER], strict=True)
             kernel(*map(list, together), numbers)
         for column, whole in zip(columns[:-1], joined[:-1], strict=True):
-            parts_of = whole.split([t.numel() for t in column])
+            parts_of = whole.split_with_sizes([t.numel() for t in column])
             for tensor, part in zip(column, parts_of, strict=True):
                 tensor.copy_(part.view_as(tensor))
     for step_t in state_steps:
@@ -432,9 +450,10 @@ def _kernel_lion(
 @functools.cache
 def _compiled(dtype: torch.dtype, device: torch.device, _: Any) -> Callable[..., None]:
     # Once, for a few tensors of any size, with numbers in a tensor: they may change.
-    kernel = torch.compile(_kernel_lion, dynamic=True, fullgraph=True)
+    function: Callable[..., Any] = _kernel_lion
+    kernel = torch.compile(function, dynamic=True, fullgraph=True)
     # Sizes that are equal now would have to be equal ever after.
-    examples = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
+    examples: Any = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
     numbers = torch.zeros(5, dtype=_wide(dtype), device=device)
     try:
         kernel(*examples, numbers)
@@ -476,8 +495,15 @@ def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
 
 
-def _store_(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
     for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
         if tensor is not value:
             tensor.copy_(value)
 
@@ -504,7 +530,7 @@ def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
     ):
         return [tensors]
-    return list(zip(*(t.view(-1).split(_CACHED) for t in tensors), strict=True))
+    return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
 
 
 def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
@@ -535,7 +561,7 @@ def _add_scaled_(param: Tensor, update: Tensor, scale: float | Tensor) -> None:
 
 
 def _foreach_add_scaled_(
-    params: list[Tensor], updates: Sequence[Tensor], scale: Any
+    params: list[Tensor], updates: tuple[Tensor, ...] | list[Tensor], scale: Any
 ) -> None:
     if isinstance(scale, float | int):
         torch._foreach_add_(params, updates, alpha=scale)
@@ -552,6 +578,7 @@ def lion(
     capturable: bool = False,
     has_complex: bool = False,
     fused: bool | None = None,
+    stochastic_rounding: bool = False,
     *,
     lr: float | Tensor,
     beta3: float,
@@ -599,4 +626,5 @@ def lion(
         maximize=maximize,
         capturable=capturable,
         has_complex=has_complex,
+        stochastic_rounding=stochastic_rounding,
     )

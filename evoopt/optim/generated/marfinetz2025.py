@@ -43,7 +43,7 @@ class Marfinetz2025(Optimizer):
     The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for
     you to set; ``group["scheduled_lr"]`` shows the learning rate of the latest step.
     The schedule counts the calls of ``step`` that find a gradient and continues from a
-    loaded state_dict, with the ``total_steps`` in it.
+    loaded state_dict; its own ``total_steps`` stays.
 
     Args:
         params (iterable): iterable of parameters or named_parameters to optimize or
@@ -76,6 +76,9 @@ class Marfinetz2025(Optimizer):
         fused (bool, optional): whether one pass over memory makes the whole update of a
             tensor, compiled by torch.compile at the first step; the fastest on a CPU
             (default: None, that is not)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
 
     Origin:
         Exported from: preset 'marfinetz2025', M. Marfinetz, Evolving Deep Learning
@@ -111,9 +114,12 @@ class Marfinetz2025(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
-        if fused and (foreach or capturable):
-            raise ValueError("fused goes with neither foreach nor capturable")
+        if fused and (foreach or capturable or stochastic_rounding):
+            raise ValueError(
+                "fused goes with neither foreach, capturable nor stochastic_rounding"
+            )
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -154,6 +160,7 @@ class Marfinetz2025(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
             "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
         }
         super().__init__(params, defaults)
 
@@ -171,6 +178,19 @@ class Marfinetz2025(Optimizer):
         first, group = self.param_groups[0], self.param_groups[-1]
         for name in ("schedule_step", "scheduled_lr"):
             group[name] = _as_tensor(first.get(name, 0), group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state as in torch.optim; a given ``total_steps`` stays."""
+        given = [group["total_steps"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, total_steps in zip(self.param_groups, given, strict=True):
+            if total_steps not in (None, group["total_steps"]):
+                warnings.warn(
+                    f"{type(self).__name__}: total_steps={total_steps} stays, though "
+                    f"the loaded state was made with {group['total_steps']}",
+                    stacklevel=2,
+                )
+                group["total_steps"] = total_steps
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as in torch.optim, with plain numbers in every group."""
@@ -191,7 +211,13 @@ class Marfinetz2025(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -336,6 +362,7 @@ class Marfinetz2025(Optimizer):
                 foreach=group["foreach"],
                 capturable=group["capturable"],
                 fused=group["fused"],
+                stochastic_rounding=group["stochastic_rounding"],
                 has_complex=has_complex,
                 lr=self._next_lr(group),
                 beta1=beta1,
@@ -362,7 +389,7 @@ def _as_tensor(value: float | Tensor, group: dict[str, Any]) -> Tensor:
     # For a new number in a group, a compiled step would be compiled anew. One without
     # dimension, in float64, torch 2.11 takes for a constant and never changes.
     if group["capturable"]:
-        device = group["params"][0].device
+        device = next((p.device for p in group["params"]), None)
         return torch.tensor([float(value)], dtype=torch.float32, device=device)
     return torch.tensor([float(value)], dtype=torch.float64)
 
@@ -399,6 +426,7 @@ def _single_tensor_marfinetz2025(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     for i, whole in enumerate(params):
         step_t = state_steps[i]
@@ -427,7 +455,8 @@ def _single_tensor_marfinetz2025(
             scratch = grad.sign()
             scale = -lr * sign_grad_weight
             _add_scaled_(param, scratch, scale)
-            _store_(piece, [param, exp_avg, exp_avg_sq])
+            new = [param, exp_avg, exp_avg_sq]
+            _store_(piece, new, stochastic_rounding)
 
 
 def _multi_tensor_marfinetz2025(
@@ -447,6 +476,7 @@ def _multi_tensor_marfinetz2025(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     if len(params) == 0:
         return
@@ -500,9 +530,9 @@ def _multi_tensor_marfinetz2025(
             scratch = torch._foreach_sign(device_grads)
             scale = -lr * sign_grad_weight
             _foreach_add_scaled_(device_params, scratch, scale)
-            _store_(chunk[0], device_params)
-            _store_(chunk[1], device_exp_avgs)
-            _store_(chunk[2], device_exp_avg_sqs)
+            _store_(chunk[0], device_params, stochastic_rounding)
+            _store_(chunk[1], device_exp_avgs, stochastic_rounding)
+            _store_(chunk[2], device_exp_avg_sqs, stochastic_rounding)
 
 
 def _fused_marfinetz2025(
@@ -522,6 +552,7 @@ def _fused_marfinetz2025(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     jobs: dict[Any, list[list[Tensor]]] = {}
     for i, param in enumerate(params):
@@ -562,7 +593,7 @@ def _fused_marfinetz2025(
             together = zip(*large[start : start + _TOGETHER], strict=True)
             kernel(*map(list, together), numbers)
         for column, whole in zip(columns[:-1], joined[:-1], strict=True):
-            parts_of = whole.split([t.numel() for t in column])
+            parts_of = whole.split_with_sizes([t.numel() for t in column])
             for tensor, part in zip(column, parts_of, strict=True):
                 tensor.copy_(part.view_as(tensor))
     for step_t in state_steps:
@@ -606,9 +637,10 @@ def _kernel_marfinetz2025(
 @functools.cache
 def _compiled(dtype: torch.dtype, device: torch.device, _: Any) -> Callable[..., None]:
     # Once, for a few tensors of any size, with numbers in a tensor: they may change.
-    kernel = torch.compile(_kernel_marfinetz2025, dynamic=True, fullgraph=True)
+    function: Callable[..., Any] = _kernel_marfinetz2025
+    kernel = torch.compile(function, dynamic=True, fullgraph=True)
     # Sizes that are equal now would have to be equal ever after.
-    examples = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
+    examples: Any = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
     numbers = torch.zeros(8, dtype=_wide(dtype), device=device)
     try:
         kernel(*examples, numbers)
@@ -650,8 +682,15 @@ def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
 
 
-def _store_(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
     for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
         if tensor is not value:
             tensor.copy_(value)
 
@@ -678,7 +717,7 @@ def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
     ):
         return [tensors]
-    return list(zip(*(t.view(-1).split(_CACHED) for t in tensors), strict=True))
+    return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
 
 
 def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
@@ -709,7 +748,7 @@ def _add_scaled_(param: Tensor, update: Tensor, scale: float | Tensor) -> None:
 
 
 def _foreach_add_scaled_(
-    params: list[Tensor], updates: Sequence[Tensor], scale: Any
+    params: list[Tensor], updates: tuple[Tensor, ...] | list[Tensor], scale: Any
 ) -> None:
     if isinstance(scale, float | int):
         torch._foreach_add_(params, updates, alpha=scale)
@@ -730,7 +769,7 @@ def _addcdiv_scaled_(
 def _foreach_addcdiv_scaled_(
     params: list[Tensor],
     numerators: list[Tensor],
-    denominators: Sequence[Tensor],
+    denominators: tuple[Tensor, ...] | list[Tensor],
     scale: Any,
 ) -> None:
     if isinstance(scale, float | int):
@@ -750,6 +789,7 @@ def marfinetz2025(
     capturable: bool = False,
     has_complex: bool = False,
     fused: bool | None = None,
+    stochastic_rounding: bool = False,
     *,
     lr: float | Tensor,
     beta1: float,
@@ -802,4 +842,5 @@ def marfinetz2025(
         maximize=maximize,
         capturable=capturable,
         has_complex=has_complex,
+        stochastic_rounding=stochastic_rounding,
     )

@@ -58,6 +58,9 @@ class RMSprop(Optimizer):
         fused (bool, optional): whether one pass over memory makes the whole update of a
             tensor, compiled by torch.compile at the first step; the fastest on a CPU
             (default: None, that is not)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
 
     Origin:
         Exported from: preset 'rmsprop'
@@ -84,9 +87,12 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
-        if fused and (foreach or capturable):
-            raise ValueError("fused goes with neither foreach nor capturable")
+        if fused and (foreach or capturable or stochastic_rounding):
+            raise ValueError(
+                "fused goes with neither foreach, capturable nor stochastic_rounding"
+            )
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -119,6 +125,7 @@ class RMSprop(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
             "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
         }
         super().__init__(params, defaults)
 
@@ -133,7 +140,13 @@ class RMSprop(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -240,6 +253,7 @@ class RMSprop(Optimizer):
                 foreach=group["foreach"],
                 capturable=group["capturable"],
                 fused=group["fused"],
+                stochastic_rounding=group["stochastic_rounding"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta2=beta2,
@@ -266,6 +280,7 @@ def _single_tensor_rmsprop(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     for i, whole in enumerate(params):
         step_t = state_steps[i]
@@ -287,7 +302,8 @@ def _single_tensor_rmsprop(
             scratch.add_(eps)
             scale = -lr * rms_norm_weight
             _addcdiv_scaled_(param, grad, scratch, scale)
-            _store_(piece, [param, exp_avg_sq])
+            new = [param, exp_avg_sq]
+            _store_(piece, new, stochastic_rounding)
 
 
 def _multi_tensor_rmsprop(
@@ -304,6 +320,7 @@ def _multi_tensor_rmsprop(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     if len(params) == 0:
         return
@@ -349,8 +366,8 @@ def _multi_tensor_rmsprop(
             torch._foreach_add_(scratch, eps)
             scale = -lr * rms_norm_weight
             _foreach_addcdiv_scaled_(device_params, device_grads, scratch, scale)
-            _store_(chunk[0], device_params)
-            _store_(chunk[1], device_exp_avg_sqs)
+            _store_(chunk[0], device_params, stochastic_rounding)
+            _store_(chunk[1], device_exp_avg_sqs, stochastic_rounding)
 
 
 def _fused_rmsprop(
@@ -367,6 +384,7 @@ def _fused_rmsprop(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     jobs: dict[Any, list[list[Tensor]]] = {}
     for i, param in enumerate(params):
@@ -403,7 +421,7 @@ def _fused_rmsprop(
             together = zip(*large[start : start + _TOGETHER], strict=True)
             kernel(*map(list, together), numbers)
         for column, whole in zip(columns[:-1], joined[:-1], strict=True):
-            parts_of = whole.split([t.numel() for t in column])
+            parts_of = whole.split_with_sizes([t.numel() for t in column])
             for tensor, part in zip(column, parts_of, strict=True):
                 tensor.copy_(part.view_as(tensor))
     for step_t in state_steps:
@@ -438,9 +456,10 @@ def _kernel_rmsprop(
 @functools.cache
 def _compiled(dtype: torch.dtype, device: torch.device, _: Any) -> Callable[..., None]:
     # Once, for a few tensors of any size, with numbers in a tensor: they may change.
-    kernel = torch.compile(_kernel_rmsprop, dynamic=True, fullgraph=True)
+    function: Callable[..., Any] = _kernel_rmsprop
+    kernel = torch.compile(function, dynamic=True, fullgraph=True)
     # Sizes that are equal now would have to be equal ever after.
-    examples = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
+    examples: Any = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
     numbers = torch.zeros(5, dtype=_wide(dtype), device=device)
     try:
         kernel(*examples, numbers)
@@ -482,8 +501,15 @@ def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
 
 
-def _store_(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
     for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
         if tensor is not value:
             tensor.copy_(value)
 
@@ -510,7 +536,7 @@ def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
     ):
         return [tensors]
-    return list(zip(*(t.view(-1).split(_CACHED) for t in tensors), strict=True))
+    return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
 
 
 def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
@@ -545,7 +571,7 @@ def _addcdiv_scaled_(
 def _foreach_addcdiv_scaled_(
     params: list[Tensor],
     numerators: list[Tensor],
-    denominators: Sequence[Tensor],
+    denominators: tuple[Tensor, ...] | list[Tensor],
     scale: Any,
 ) -> None:
     if isinstance(scale, float | int):
@@ -564,6 +590,7 @@ def rmsprop(
     capturable: bool = False,
     has_complex: bool = False,
     fused: bool | None = None,
+    stochastic_rounding: bool = False,
     *,
     lr: float | Tensor,
     beta2: float,
@@ -611,4 +638,5 @@ def rmsprop(
         maximize=maximize,
         capturable=capturable,
         has_complex=has_complex,
+        stochastic_rounding=stochastic_rounding,
     )

@@ -55,6 +55,9 @@ class SGD(Optimizer):
         fused (bool, optional): whether one pass over memory makes the whole update of a
             tensor, compiled by torch.compile at the first step; the fastest on a CPU
             (default: None, that is not)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
 
     Origin:
         Exported from: preset 'sgd'
@@ -80,9 +83,12 @@ class SGD(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
-        if fused and (foreach or capturable):
-            raise ValueError("fused goes with neither foreach nor capturable")
+        if fused and (foreach or capturable or stochastic_rounding):
+            raise ValueError(
+                "fused goes with neither foreach, capturable nor stochastic_rounding"
+            )
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -112,6 +118,7 @@ class SGD(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
             "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
         }
         super().__init__(params, defaults)
 
@@ -126,7 +133,13 @@ class SGD(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -233,6 +246,7 @@ class SGD(Optimizer):
                 foreach=group["foreach"],
                 capturable=group["capturable"],
                 fused=group["fused"],
+                stochastic_rounding=group["stochastic_rounding"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta1=beta1,
@@ -257,6 +271,7 @@ def _single_tensor_sgd(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     for i, whole in enumerate(params):
         step_t = state_steps[i]
@@ -276,7 +291,8 @@ def _single_tensor_sgd(
 
             scale = -lr * momentum_weight
             _add_scaled_(param, exp_avg, scale)
-            _store_(piece, [param, exp_avg])
+            new = [param, exp_avg]
+            _store_(piece, new, stochastic_rounding)
 
 
 def _multi_tensor_sgd(
@@ -292,6 +308,7 @@ def _multi_tensor_sgd(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     if len(params) == 0:
         return
@@ -332,8 +349,8 @@ def _multi_tensor_sgd(
 
             scale = -lr * momentum_weight
             _foreach_add_scaled_(device_params, device_exp_avgs, scale)
-            _store_(chunk[0], device_params)
-            _store_(chunk[1], device_exp_avgs)
+            _store_(chunk[0], device_params, stochastic_rounding)
+            _store_(chunk[1], device_exp_avgs, stochastic_rounding)
 
 
 def _fused_sgd(
@@ -349,6 +366,7 @@ def _fused_sgd(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     jobs: dict[Any, list[list[Tensor]]] = {}
     for i, param in enumerate(params):
@@ -384,7 +402,7 @@ def _fused_sgd(
             together = zip(*large[start : start + _TOGETHER], strict=True)
             kernel(*map(list, together), numbers)
         for column, whole in zip(columns[:-1], joined[:-1], strict=True):
-            parts_of = whole.split([t.numel() for t in column])
+            parts_of = whole.split_with_sizes([t.numel() for t in column])
             for tensor, part in zip(column, parts_of, strict=True):
                 tensor.copy_(part.view_as(tensor))
     for step_t in state_steps:
@@ -416,9 +434,10 @@ def _kernel_sgd(
 @functools.cache
 def _compiled(dtype: torch.dtype, device: torch.device, _: Any) -> Callable[..., None]:
     # Once, for a few tensors of any size, with numbers in a tensor: they may change.
-    kernel = torch.compile(_kernel_sgd, dynamic=True, fullgraph=True)
+    function: Callable[..., Any] = _kernel_sgd
+    kernel = torch.compile(function, dynamic=True, fullgraph=True)
     # Sizes that are equal now would have to be equal ever after.
-    examples = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
+    examples: Any = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
     numbers = torch.zeros(4, dtype=_wide(dtype), device=device)
     try:
         kernel(*examples, numbers)
@@ -460,8 +479,15 @@ def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
 
 
-def _store_(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
     for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
         if tensor is not value:
             tensor.copy_(value)
 
@@ -488,7 +514,7 @@ def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
     ):
         return [tensors]
-    return list(zip(*(t.view(-1).split(_CACHED) for t in tensors), strict=True))
+    return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
 
 
 def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
@@ -519,7 +545,7 @@ def _add_scaled_(param: Tensor, update: Tensor, scale: float | Tensor) -> None:
 
 
 def _foreach_add_scaled_(
-    params: list[Tensor], updates: Sequence[Tensor], scale: Any
+    params: list[Tensor], updates: tuple[Tensor, ...] | list[Tensor], scale: Any
 ) -> None:
     if isinstance(scale, float | int):
         torch._foreach_add_(params, updates, alpha=scale)
@@ -536,6 +562,7 @@ def sgd(
     capturable: bool = False,
     has_complex: bool = False,
     fused: bool | None = None,
+    stochastic_rounding: bool = False,
     *,
     lr: float | Tensor,
     beta1: float,
@@ -581,4 +608,5 @@ def sgd(
         maximize=maximize,
         capturable=capturable,
         has_complex=has_complex,
+        stochastic_rounding=stochastic_rounding,
     )
