@@ -17,7 +17,7 @@ _WIDTH = 84
 _SCHEDULE = (
     'The schedule multiplies ``group["lr"]``, which stays free for LR schedulers and for you to set; '
     '``group["scheduled_lr"]`` shows the learning rate of the latest step. The schedule counts the calls of '
-    "``step`` that find a gradient and continues from a loaded state_dict, with the ``total_steps`` in it."
+    "``step`` that find a gradient and continues from a loaded state_dict; its own ``total_steps`` stays."
 )
 _PARAMS = (
     "params (iterable)",
@@ -48,6 +48,11 @@ _FLAGS = (
         "fused (bool, optional)",
         "whether one pass over memory makes the whole update of a tensor, compiled by torch.compile at the "
         "first step; the fastest on a CPU (default: None, that is not)",
+    ),
+    (
+        "stochastic_rounding (bool, optional)",
+        "whether what is stored as bfloat16 is rounded up or down at random, so that steps too small for it "
+        "count on average (default: False)",
     ),
 )
 
@@ -130,6 +135,7 @@ def _origin(rule: UpdateRule, provenance: Provenance) -> list[str]:
         ("Data", provenance.data),
         ("Budget", provenance.budget),
         ("Compared with tuned Adam", provenance.comparison),
+        ("Found best by tuning", provenance.tuned),
         ("Hash of the rule", rule.key),
     )
     kind, data = (

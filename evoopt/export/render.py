@@ -15,10 +15,9 @@ from evoopt.export.source import Provenance, load_rule
 from evoopt.export.term_code import (
     corrects_m,
     corrects_v,
-    fused_lines,
-    fused_scalars,
-    multi_tensor_lines,
-    single_tensor_lines,
+    foreach_lines,
+    kernel_lines,
+    loop_lines,
 )
 from evoopt.optim.evolved import beta_names
 from evoopt.optim.rule import UpdateRule
@@ -45,7 +44,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
     arguments = options(rule)
     constants = [name for option in arguments for name in option.constants]
-    multi_lines = multi_tensor_lines(rule)
+    multi_lines, (kernel, weights, numbers) = foreach_lines(rule), kernel_lines(rule)
     buffers = [name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
     return _template().render(
         cls=class_name,
@@ -60,11 +59,12 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         warmup=rule.warmup_steps > 0,
         cosine=rule.cosine,
         schedule=rule.warmup_steps > 0 or rule.cosine,
-        fused_lines=fused_lines(rule),
-        scalars=fused_scalars(rule, constants),
-        single_lines=single_tensor_lines(rule),
-        multi_lines=multi_lines,
-        corrects=corrects_m(rule) or corrects_v(rule),
+        loop_lines=loop_lines(rule),
+        foreach_lines=multi_lines,
+        kernel_lines=kernel,
+        numbers=numbers,
+        weights=weights,
+        corrected=[k for k, used in ((1, corrects_m(rule)), (2, corrects_v(rule))) if used],
         helpers=[
             name for name in ("_add_scaled_", "_addcdiv_scaled_") if any(name in line for line in multi_lines)
         ],

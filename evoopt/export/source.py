@@ -34,6 +34,7 @@ class Provenance:
         budget: What the search cost, e.g. ``"2,500 genomes of 500 steps each"``.
         genome: JSON object that decodes to the rule; the rule's own JSON is shown if absent.
         comparison: Measured result against tuned Adam, a sentence or more.
+        tuned: Learning rate and whatever else was found best when it was tuned, and on what.
     """
 
     origin: str
@@ -42,6 +43,7 @@ class Provenance:
     budget: str | None = None
     genome: Mapping[str, Any] | None = None
     comparison: str | None = None
+    tuned: str | None = None
 
 
 PUBLISHED: dict[str, Provenance] = {
@@ -95,6 +97,7 @@ def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
             budget=f"{trainings:,} trainings of {config.option('steps')} steps",
             genome=individual_type(config.individual).read_genome(run.winner["genome"]).to_json(),
             comparison=run.verdict,
+            tuned=run.tuned,
         )
         return rule, provenance
 

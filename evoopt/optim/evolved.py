@@ -27,7 +27,7 @@ class EvolvedOptimizer(Optimizer):
     """Optimize parameters with an `UpdateRule`.
 
     The schedule of the rule is applied on top of ``group["lr"]``, the base learning rate. It counts the calls
-    of ``step`` that find a gradient and continues from a loaded state_dict, with the ``total_steps`` in it.
+    of ``step`` that find a gradient and continues from a loaded state_dict; its own ``total_steps`` stays.
     The decays of the moments are ``group["betas"]``, which schedulers may cycle.
 
     Args:
@@ -79,6 +79,19 @@ class EvolvedOptimizer(Optimizer):
         param_group["total_steps"] = _whole(options["total_steps"])
         super().add_param_group(param_group)
         self.param_groups[-1]["schedule_step"] = self.param_groups[0].get("schedule_step", 0)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state as in torch.optim; a ``total_steps`` given to the class stays."""
+        given = [group["total_steps"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, total_steps in zip(self.param_groups, given, strict=True):
+            if total_steps not in (None, group["total_steps"]):
+                warnings.warn(
+                    f"{type(self).__name__}: total_steps={total_steps} stays, though the loaded state was "
+                    f"made with {group['total_steps']}",
+                    stacklevel=2,
+                )
+                group["total_steps"] = total_steps
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "rule": self.rule}

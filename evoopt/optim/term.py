@@ -60,15 +60,16 @@ class Quotient:
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls of ``torch._foreach_*`` on ``device_grads`` and ``device_exp_avgs``, the raw first moments.
+    """Operations of ``torch`` that exist for a tensor and for a list of them (``torch._foreach_*``).
 
     Attributes:
-        first: What makes a list of temporaries of one of them: ``operation(list, arguments)``.
-        rest: What then changes that list, ``scratch``, in place: ``operation_(scratch, arguments)``.
+        first: What makes a temporary: its name; ``"g"`` or ``"m"`` (the raw first moment) for what it is
+            made of; its arguments, as ``"gradient"``, ``"sign(gradient)"`` and constants.
+        rest: What then changes that temporary in place, each with its arguments.
     """
 
-    first: str
-    rest: tuple[str, ...] = ()
+    first: tuple[str, ...]
+    rest: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +91,7 @@ class Term:
             compute it too, times zero.
         cpp: The formula in C++ on vectors, in the names of `TermInputs`, ``sign``, ``abs`` and ``sqrt``;
             torch computes a term without it.
-        loop: What an exported class computes per parameter, in ``grad``, ``{m}`` (the first moment, corrected
-            if the rule asks for it), ``exp_avg`` (the raw one), ``denom`` and constants: the bare name of a
-            tensor, an expression that makes one, or an assignment of that to a name, as a term that reads
-            ``m_prev`` needs: it stands before the moments change.
-        foreach: What it computes on lists of parameters.
+        form: What an exported class computes.
     """
 
     name: str
@@ -106,8 +103,7 @@ class Term:
     without_m: str | None = None
     function: Callable[[TermInputs], Tensor]
     cpp: str | None = None
-    loop: str
-    foreach: Average | Quotient | Calls
+    form: Average | Quotient | Calls
 
     @property
     def is_sum(self) -> bool:
@@ -120,4 +116,4 @@ class Term:
     @property
     def reads_scale_of_m(self) -> bool:
         """Whether correcting the bias of the first moment changes the term; it does not change a sign."""
-        return "{m}" in self.loop
+        return "m" in self.uses and not isinstance(self.form, Calls)

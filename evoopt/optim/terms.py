@@ -29,8 +29,7 @@ TERMS: tuple[Term, ...] = (
         uses=frozenset(),
         function=lambda x: x.g,
         cpp="g",
-        loop="grad",
-        foreach=Average(g="{weight}"),
+        form=Average(g="{weight}"),
     ),
     Term(
         name="momentum",
@@ -41,8 +40,7 @@ TERMS: tuple[Term, ...] = (
         without_m="grad",
         function=lambda x: x.m,
         cpp="m",
-        loop="{m}",
-        foreach=Average(m="{weight}"),
+        form=Average(m="{weight}"),
     ),
     Term(
         name="rms_norm",
@@ -52,8 +50,7 @@ TERMS: tuple[Term, ...] = (
         uses=frozenset({"v", "eps"}),
         function=lambda x: x.g / x.denom,
         cpp="g / denom",
-        loop="grad.div(denom)",
-        foreach=Quotient("g", over="v"),
+        form=Quotient("g", over="v"),
     ),
     Term(
         name="adam",
@@ -65,8 +62,7 @@ TERMS: tuple[Term, ...] = (
         without_m="rms_norm",
         function=lambda x: x.m / x.denom,
         cpp="m / denom",
-        loop="{m}.div(denom)",
-        foreach=Quotient("m", over="v"),
+        form=Quotient("m", over="v"),
     ),
     Term(
         name="sign_grad",
@@ -76,8 +72,7 @@ TERMS: tuple[Term, ...] = (
         uses=frozenset(),
         function=lambda x: torch.sign(x.g),
         cpp="sign(g)",
-        loop="grad.sign()",
-        foreach=Calls("sign(device_grads)"),
+        form=Calls(("sign", "g")),
     ),
     Term(
         name="unit_grad",
@@ -88,8 +83,7 @@ TERMS: tuple[Term, ...] = (
         uses=frozenset({"eps"}),
         function=lambda x: x.g / (x.g.abs() + x.eps),
         cpp="g / (abs(g) + eps)",
-        loop="grad.div(grad.abs().add_(eps))",
-        foreach=Quotient("g", over="g"),
+        form=Quotient("g", over="g"),
     ),
     Term(
         name="nesterov",
@@ -100,8 +94,7 @@ TERMS: tuple[Term, ...] = (
         without_m="grad",
         function=lambda x: x.m + x.nesterov_beta * (x.g - x.m),
         cpp="m + nesterov_beta * (g - m)",
-        loop="nesterov = grad.sub({m}).mul_({nesterov_beta}).add_({m})",
-        foreach=Average(g="{weight} * {nesterov_beta}", m="{weight} * (1 - {nesterov_beta})"),
+        form=Average(g="{weight} * {nesterov_beta}", m="{weight} * (1 - {nesterov_beta})"),
     ),
     Term(
         name="sign_momentum",
@@ -112,8 +105,7 @@ TERMS: tuple[Term, ...] = (
         without_m="sign_grad",
         function=lambda x: torch.sign(x.m),
         cpp="sign(m)",
-        loop="exp_avg.sign()",
-        foreach=Calls("sign(device_exp_avgs)"),
+        form=Calls(("sign", "m")),
     ),
     Term(
         name="lion",
@@ -125,8 +117,7 @@ TERMS: tuple[Term, ...] = (
         # In the order of Lion's publication, so that the sign agrees with it in exact zeros too.
         function=lambda x: torch.sign(x.m_prev * x.beta3 + x.g * (1 - x.beta3)),
         cpp="sign(m_prev * beta3 + g * (1 - beta3))",
-        loop="lion_sign = exp_avg.mul(beta3).add_(grad.mul(1 - beta3)).sign_()",
-        foreach=Calls("lerp(device_exp_avgs, device_grads, 1 - beta3)", ("sign_(scratch)",)),
+        form=Calls(("lerp", "m", "gradient", "1 - beta3"), (("sign",),)),
     ),
 )
 """All primitives, in the order in which a rule adds them up; first codes 0 to 6 of Marfinetz (2025)."""

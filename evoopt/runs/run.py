@@ -160,12 +160,29 @@ class Run:
     @property
     def verdict(self) -> str | None:
         """How the winner compares with tuned Adam, in a sentence; None if that was not measured."""
+        verdict = self._comparison.get("verdict")
+        return " ".join(map(str, verdict)) if isinstance(verdict, list) else None
+
+    @property
+    def tuned(self) -> str | None:
+        """The winner's settings that tuning for that comparison found best, and on what."""
+        try:
+            steps, trials = (self._comparison["protocol"][name] for name in ("steps", "trials"))
+            name = self._comparison["participants"][0]["name"]
+            found = [
+                f"{by_name[name]['setting']} on {t}" for t, by_name in self._comparison["tuning"].items()
+            ]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return None
+        return f"{'; '.join(found)} (of {trials} settings each, {steps} steps)"
+
+    @property
+    def _comparison(self) -> dict[str, Any]:
         try:
             data = json.loads((self.folder / COMPARISON_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
-        verdict = data.get("verdict") if isinstance(data, dict) else None
-        return " ".join(map(str, verdict)) if isinstance(verdict, list) else None
+            return {}
+        return data if isinstance(data, dict) else {}
 
     def lineage(self, number: int) -> list[Individual[Any]]:
         """An individual and all its ancestors, newest first."""

@@ -203,7 +203,6 @@ SCENARIOS: dict[str, Callable[[Make], list[Parameter]]] = {
     "pickle": lambda make: go_on(make, lambda optimizer: pickle.loads(pickle.dumps(optimizer))),
     "state dict": lambda make: go_on(make, lambda optimizer: reloaded(optimizer, make)),
     # What is loaded replaces what is set, as any option of torch's own classes.
-    "longer total_steps": lambda make: go_on(make, lambda opt: reloaded(opt, make, total_steps=2 * TOTAL)),
     "other lr": lambda make: go_on(make, lambda opt: reloaded(opt, make, lr=1.0, weight_decay=0.5)),
     "a group later": a_group_later,
     "groups of their own": groups_of_their_own,

@@ -83,8 +83,7 @@ def test_training_continues_exactly_from_a_state_dict(
         optimizer = make(cls, named(params, saved_names), **implementation, **options)
         steps(optimizer, params, 5)
         copied = clones(params)
-        # Another length of training, which the loaded one has to replace.
-        loaded = make(cls, named(copied, loaded_names), total_steps=7, **implementation, **options)
+        loaded = make(cls, named(copied, loaded_names), **implementation, **options)
         state_dict = copy.deepcopy(optimizer.state_dict())
         untouched = copy.deepcopy(state_dict)
         loaded.load_state_dict(state_dict)

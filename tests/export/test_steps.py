@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import weakref
 from typing import Any
@@ -272,6 +273,37 @@ def test_a_step_in_low_precision_is_the_float32_one_rounded_once(
             for name, value in wide.state[q].items():
                 value.copy_(value if name == "step" else value.to(dtype))
                 assert torch.equal(optimizer.state[p][name].float(), value)
+
+
+@every_class
+@every_implementation
+def test_steps_too_small_for_bfloat16_count_on_average_when_rounded_at_random(
+    cls: type[Any], implementation: dict[str, Any]
+) -> None:
+    moved = {}
+    torch.manual_seed(0)
+    for kind, dtype in (("nearest", torch.bfloat16), ("at random", torch.bfloat16), ("exact", torch.float32)):
+        p = Parameter(torch.ones(20_000, dtype=dtype))
+        optimizer = make(cls, [p], lr=1e-4, stochastic_rounding=kind == "at random", **implementation)
+        for _ in range(20):
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+        moved[kind] = 1 - p.double().mean().item()
+    assert moved["nearest"] == 0 < 1e-4 < moved["exact"]
+    assert moved["at random"] == pytest.approx(moved["exact"], rel=0.1)
+
+
+@every_implementation
+def test_what_is_not_finite_stays_so_when_rounded_at_random(implementation: dict[str, Any]) -> None:
+    p = Parameter(torch.tensor([math.nan, math.inf, -math.inf, 3e38, 0.0, -0.0]).bfloat16())
+    optimizer = make(
+        CLASSES["sgd"], [p], lr=0.0, weight_decay=0.0, stochastic_rounding=True, **implementation
+    )
+    p.grad = torch.zeros_like(p)
+    before = p.detach().clone()
+    optimizer.step()
+    assert torch.equal(p.nan_to_num(1.0), before.nan_to_num(1.0))
+    assert p.isnan().tolist() == before.isnan().tolist()
 
 
 @every_implementation

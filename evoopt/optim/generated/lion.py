@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast, overload
 
 import torch
@@ -13,7 +13,6 @@ from torch.optim.optimizer import (
     _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
     _get_scalar_dtype,
-    _view_as_real,
 )
 
 __all__ = [
@@ -22,6 +21,8 @@ __all__ = [
 ]
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
+_CACHED = 2**16  # elements
+_TOGETHER = 4  # tensors per call of a compiled kernel
 
 
 class Lion(Optimizer):
@@ -57,6 +58,9 @@ class Lion(Optimizer):
         fused (bool, optional): whether one pass over memory makes the whole update of a
             tensor, compiled by torch.compile at the first step; the fastest on a CPU
             (default: None, that is not)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
 
     Origin:
         Exported from: preset 'lion', X. Chen et al., Symbolic Discovery of Optimization
@@ -83,9 +87,12 @@ class Lion(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
-        if fused and (foreach or capturable):
-            raise ValueError("fused goes with neither foreach nor capturable")
+        if fused and (foreach or capturable or stochastic_rounding):
+            raise ValueError(
+                "fused goes with neither foreach, capturable nor stochastic_rounding"
+            )
         if isinstance(lr, Tensor):
             if foreach and not capturable:
                 raise ValueError(
@@ -115,6 +122,7 @@ class Lion(Optimizer):
             "maximize": maximize,
             "capturable": capturable,
             "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
         }
         super().__init__(params, defaults)
 
@@ -129,7 +137,13 @@ class Lion(Optimizer):
                         f"optimizer: it has no {', '.join(sorted(missing))}"
                     )
         super().__setstate__(state)
-        flags = {"maximize": False, "capturable": False, "foreach": None, "fused": None}
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
         for group in self.param_groups:
             for name, value in {**flags, **self.defaults}.items():
                 if name != "differentiable":  # torch adds it to the defaults
@@ -236,6 +250,7 @@ class Lion(Optimizer):
                 foreach=group["foreach"],
                 capturable=group["capturable"],
                 fused=group["fused"],
+                stochastic_rounding=group["stochastic_rounding"],
                 has_complex=has_complex,
                 lr=group["lr"],
                 beta3=beta3,
@@ -262,35 +277,30 @@ def _single_tensor_lion(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
-    for i, param in enumerate(params):
-        grad = grads[i] if not maximize else -grads[i]
-        exp_avg = exp_avgs[i]
+    for i, whole in enumerate(params):
         step_t = state_steps[i]
-
-        if has_complex and torch.is_complex(param):
-            param = torch.view_as_real(param)
-            grad = torch.view_as_real(grad)
-            exp_avg = torch.view_as_real(exp_avg)
-
-        stored = [param, exp_avg]
-        param, exp_avg = _in_float32(stored)
-        (grad,) = _in_float32([grad])
-
         step_t += 1
+        tensors = [
+            whole,
+            exp_avgs[i],
+            -grads[i] if maximize else grads[i],
+        ]
+        for piece in _pieces(tensors):
+            param, exp_avg, grad = _in_float32(piece)
 
-        if weight_decay != 0:
-            param.mul_(1 - lr * weight_decay)
+            if weight_decay != 0:
+                param.mul_(1 - lr * weight_decay)
 
-        lion_sign = exp_avg.mul(beta3).add_(grad.mul(1 - beta3)).sign_()
-        exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
+            scratch = exp_avg.lerp(grad, 1 - beta3)
+            scratch.sign_()
+            scale = -lr * lion_weight
+            _add_scaled_(param, scratch, scale)
 
-        update = lion_sign.mul_(lion_weight)
-        if isinstance(lr, Tensor):
-            param.sub_(update.mul_(lr))
-        else:
-            param.sub_(update, alpha=lr)
-        _store_(stored, [param, exp_avg])
+            exp_avg.lerp_(grad, 1 - beta1)
+            new = [param, exp_avg]
+            _store_(piece, new, stochastic_rounding)
 
 
 def _multi_tensor_lion(
@@ -307,6 +317,7 @@ def _multi_tensor_lion(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     if len(params) == 0:
         return
@@ -317,85 +328,40 @@ def _multi_tensor_lion(
 
     tensor_lists: Any = [
         params,
-        grads,
         exp_avgs,
+        grads,
         state_steps,
     ]
     grouped = Optimizer._group_tensors_by_device_and_dtype(tensor_lists)
-    for tensors in _chunks([cast(Any, lists) for lists, _ in grouped.values()]):
-        (
-            device_params,
-            device_grads,
-            device_exp_avgs,
-            device_steps,
-        ) = tensors
-
-        if has_complex:
-            _view_as_real(
-                device_params,
-                device_grads,
-                device_exp_avgs,
-            )
-
-        if maximize:
-            device_grads = list(torch._foreach_neg(device_grads))
-
+    for lists, _ in grouped.values():
+        steps: Any = lists[-1]
         # Wrapped once here, or the slow path for CPU tensors wraps it for every step.
-        if not torch.compiler.is_compiling() and device_steps[0].is_cpu:
-            torch._foreach_add_(device_steps, torch.tensor(1.0), alpha=1.0)
+        if not torch.compiler.is_compiling() and steps[0].is_cpu:
+            torch._foreach_add_(steps, torch.tensor(1.0), alpha=1.0)
         else:
-            torch._foreach_add_(device_steps, 1)
+            torch._foreach_add_(steps, 1)
 
-        stored = [*device_params, *device_exp_avgs]
-        device_params = _in_float32(device_params)
-        device_exp_avgs = _in_float32(device_exp_avgs)
-        device_grads = _in_float32(device_grads)
+        for chunk in _chunks(cast(Any, lists), capturable):
+            (
+                device_params,
+                device_exp_avgs,
+                device_grads,
+                _,
+            ) = map(_in_float32, chunk)
+            if maximize:
+                device_grads = list(torch._foreach_neg(device_grads))
 
-        if weight_decay != 0:
-            torch._foreach_mul_(device_params, 1 - lr * weight_decay)
+            if weight_decay != 0:
+                torch._foreach_mul_(device_params, 1 - lr * weight_decay)
 
-        scratch = torch._foreach_lerp(device_exp_avgs, device_grads, 1 - beta3)
-        torch._foreach_sign_(scratch)
-        _add_scaled_(device_params, scratch, -lr * lion_weight)
+            scratch = torch._foreach_lerp(device_exp_avgs, device_grads, 1 - beta3)
+            torch._foreach_sign_(scratch)
+            scale = -lr * lion_weight
+            _foreach_add_scaled_(device_params, scratch, scale)
 
-        torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
-        _store_(stored, [*device_params, *device_exp_avgs])
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    # Once, for tensors of every size, and with numbers in a tensor: they may change.
-    return torch.compile(_kernel_lion, dynamic=True, fullgraph=True)
-
-
-def _kernel_lion(
-    param: Tensor,
-    exp_avg: Tensor,
-    grad: Tensor,
-    scalars: Tensor,
-) -> None:
-    (
-        lr,
-        decay,
-        sign,
-        rest_of_beta1,
-        rest_of_beta3,
-        beta3,
-        beta1,
-        lion_weight,
-    ) = scalars.unbind()
-    stored = [param, exp_avg]
-    param, exp_avg = _in_float32(stored)
-    (grad,) = _in_float32([grad])
-    grad = grad * sign
-    param.mul_(decay)
-
-    lion_sign = exp_avg.mul(beta3).add_(grad.mul(rest_of_beta3)).sign_()
-    exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
-
-    update = lion_sign.mul_(lion_weight)
-    param.sub_(update.mul_(lr))
-    _store_(stored, [param, exp_avg])
+            torch._foreach_lerp_(device_exp_avgs, device_grads, 1 - beta1)
+            _store_(chunk[0], device_params, stochastic_rounding)
+            _store_(chunk[1], device_exp_avgs, stochastic_rounding)
 
 
 def _fused_lion(
@@ -412,89 +378,195 @@ def _fused_lion(
     maximize: bool,
     capturable: bool,
     has_complex: bool,
+    stochastic_rounding: bool,
 ) -> None:
     jobs: dict[Any, list[list[Tensor]]] = {}
     for i, param in enumerate(params):
-        tensors = [param, exp_avgs[i], grads[i]]
-        if torch.is_complex(param):
-            tensors = [torch.view_as_real(t) for t in tensors]
-        if not all(t.is_contiguous() for t in tensors):
-            # In the order of memory, if it is the same for all of them
-            order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
-            tensors = [t.permute(order) for t in tensors]
-        dense = param.numel() > 1 and all(t.is_contiguous() for t in tensors)
-        if dense:
-            tensors = [t.view(-1) for t in tensors]
-        scalars = (
-            float(lr),
-            1 - float(lr) * weight_decay,
-            -1 if maximize else 1,
-            1 - beta1,
-            1 - beta3,
-            beta3,
-            beta1,
-            lion_weight,
-        )
-        # A call costs more than a copy of what is small: all of that goes together.
-        alone = i if param.numel() >= 2**13 or not dense else None
-        key = alone, dense, scalars, tensors[0].dtype, param.device
+        tensors = [
+            param,
+            exp_avgs[i],
+            -grads[i] if maximize else grads[i],
+        ]
+        tensors = _in_order_of_memory(tensors)
+        key = tensors[0].dtype, param.device, state_steps[i].item() + 1
         jobs.setdefault(key, []).append(tensors)
 
-    for (alone, dense, scalars, dtype, device), parts in jobs.items():
-        dtype = torch.float64 if dtype == torch.float64 else torch.float32
-        numbers = torch.tensor(scalars, dtype=dtype, device=device)
-        columns = list(zip(*parts, strict=True))
-        joined = [c[0] if alone is not None else torch.cat(c) for c in columns]
-        try:
-            update: Any = _compiled() if dense else _kernel_lion
-            update(*joined, numbers)
-        except Exception as error:
-            raise RuntimeError(
-                "fused=True compiles the update with torch.compile, which failed; it "
-                "needs a C++ compiler, on CUDA triton. Pass fused=False to do without"
-            ) from error
-        if alone is None:
-            for kept, whole in zip(columns[:-1], joined[:-1], strict=True):
-                _store_(list(kept), list(whole.split([t.numel() for t in kept])))
+    lr = float(lr)
+    kernels = [_compiled(dtype, device, _surroundings()) for dtype, device, _ in jobs]
+    for kernel, (key, parts) in zip(kernels, jobs.items(), strict=True):
+        dtype, device, _ = key
+        values = (
+            1 - lr * weight_decay,
+            1 - beta3,
+            -lr * lion_weight,
+            beta1,
+            1 - beta1,
+        )
+        numbers = torch.tensor(values, dtype=_wide(dtype), device=device)
+        # A call costs more than a copy of what is small: all of that goes together.
+        large = [t for t in parts if t[0].dim() == 1 and t[0].numel() >= 2**13]
+        small = [t for t in parts if t[0].dim() != 1 or t[0].numel() < 2**13]
+        small.append([torch.zeros(2, dtype=dtype, device=device)] * 3)
+        columns = list(zip(*small, strict=True))
+        joined = [torch.cat([t.reshape(-1) for t in column]) for column in columns]
+        large.append(joined)
+        large += _examples(dtype, device, 64)[: -len(large) % _TOGETHER]
+        for start in range(0, len(large), _TOGETHER):
+            together = zip(*large[start : start + _TOGETHER], strict=True)
+            kernel(*map(list, together), numbers)
+        for column, whole in zip(columns[:-1], joined[:-1], strict=True):
+            parts_of = whole.split_with_sizes([t.numel() for t in column])
+            for tensor, part in zip(column, parts_of, strict=True):
+                tensor.copy_(part.view_as(tensor))
     for step_t in state_steps:
         step_t += 1
 
 
-def _in_float32(tensors: list[Tensor]) -> list[Tensor]:
+def _kernel_lion(
+    params: list[Tensor],
+    exp_avgs: list[Tensor],
+    grads: list[Tensor],
+    numbers: Tensor,
+) -> None:
+    (
+        decay,
+        rest_of_beta3,
+        lion_scale,
+        beta1,
+        rest_of_beta1,
+    ) = numbers.unbind()
+    for piece in zip(params, exp_avgs, grads, strict=True):
+        param, exp_avg, grad = _in_float32(piece)
+        param.mul_(decay)
+
+        scratch = exp_avg.lerp(grad, rest_of_beta3)
+        scratch.sign_()
+        param.add_(scratch.mul(lion_scale))
+
+        exp_avg.mul_(beta1).add_(grad.mul(rest_of_beta1))
+        _store_(piece, [param, exp_avg])
+
+
+@functools.cache
+def _compiled(dtype: torch.dtype, device: torch.device, _: Any) -> Callable[..., None]:
+    # Once, for a few tensors of any size, with numbers in a tensor: they may change.
+    function: Callable[..., Any] = _kernel_lion
+    kernel = torch.compile(function, dynamic=True, fullgraph=True)
+    # Sizes that are equal now would have to be equal ever after.
+    examples: Any = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
+    numbers = torch.zeros(5, dtype=_wide(dtype), device=device)
+    try:
+        kernel(*examples, numbers)
+    except Exception as error:
+        raise RuntimeError(
+            "fused=True compiles the update with torch.compile, which failed; it needs "
+            "a C++ compiler, on CUDA triton. Pass fused=False to do without"
+        ) from error
+    return kernel
+
+
+def _surroundings() -> Any:
+    # With any of these changed, a kernel is compiled anew.
+    return (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+    )
+
+
+@functools.cache
+def _examples(
+    dtype: torch.dtype, device: torch.device, size: int
+) -> list[list[Tensor]]:
+    return [
+        [torch.zeros(size + 64 * i, dtype=dtype, device=device) for _ in range(3)]
+        for i in range(_TOGETHER)
+    ]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in _LOW_PRECISION else dtype
+
+
+def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
     # Low precision is computed in float32, for the sum of all terms to be rounded once.
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
 
 
-def _store_(tensors: list[Tensor], values: list[Tensor]) -> None:
-    for tensor, value in zip(tensors, values, strict=True):
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
+    for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
         if tensor is not value:
             tensor.copy_(value)
 
 
-def _chunks(groups: list[list[list[Tensor]]]) -> list[list[list[Tensor]]]:
-    # As many tensors at a time as a cache holds, or as may be copied to float32.
-    chunks = []
-    for lists in groups:
-        start = size = 0
-        for end, param in enumerate(lists[0], 1):
-            limited = param.is_cpu or param.dtype in _LOW_PRECISION
-            size += param.numel() if limited else 0
-            if size >= (2**20 if param.is_cpu else 2**24) or end == len(lists[0]):
-                chunks.append([tensors[start:end] for tensors in lists])
-                start, size = end, 0
-    return chunks
+def _in_order_of_memory(tensors: list[Tensor]) -> list[Tensor]:
+    # Flat where all have one order of memory
+    tensors = [t.detach() for t in tensors]
+    tensors = [torch.view_as_real(t) if torch.is_complex(t) else t for t in tensors]
+    order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+    permuted = [t.permute(order) for t in tensors]
+    if all(t.is_contiguous() for t in permuted):
+        return [t.view(-1) for t in permuted]
+    return tensors
 
 
-def _add_scaled_(
-    params: list[Tensor],
-    updates: tuple[Tensor, ...] | list[Tensor],
-    scale: float | Tensor,
-) -> None:
+def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    # What a cache holds, of parameter, averages and gradient
+    if torch.is_complex(tensors[0]):
+        tensors = [torch.view_as_real(t) for t in tensors]
+    if (
+        tensors[0].numel() <= _CACHED
+        or torch.compiler.is_compiling()
+        or not all(t.is_cpu and t.is_contiguous() for t in tensors)
+        or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
+    ):
+        return [tensors]
+    return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
+
+
+def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as may be copied to float32, and
+    # of one step, for they share its bias correction.
+    chunks: list[list[Sequence[Tensor]]] = []
+    size, last = 0, None
+    for *tensors, step_t in zip(*lists, strict=True):
+        step = None if capturable else step_t.item()
+        for piece in _pieces(tensors):
+            limited = piece[0].is_cpu or piece[0].dtype in _LOW_PRECISION
+            size += piece[0].numel() if limited else 0
+            full = size > (_CACHED if piece[0].is_cpu else 2**24)
+            if full or step != last or not chunks:
+                chunks.append([])
+                size = piece[0].numel() if limited else 0
+            chunks[-1].append([*piece, step_t])
+            last = step
+    return [[list(column) for column in zip(*chunk, strict=True)] for chunk in chunks]
+
+
+def _add_scaled_(param: Tensor, update: Tensor, scale: float | Tensor) -> None:
     # alpha has to be a number
     if isinstance(scale, Tensor):
-        torch._foreach_add_(params, torch._foreach_mul(updates, scale))
+        param.add_(update * scale)
     else:
+        param.add_(update, alpha=scale)
+
+
+def _foreach_add_scaled_(
+    params: list[Tensor], updates: tuple[Tensor, ...] | list[Tensor], scale: Any
+) -> None:
+    if isinstance(scale, float | int):
         torch._foreach_add_(params, updates, alpha=scale)
+    else:
+        torch._foreach_add_(params, torch._foreach_mul(updates, scale))
 
 
 def lion(
@@ -506,6 +578,7 @@ def lion(
     capturable: bool = False,
     has_complex: bool = False,
     fused: bool | None = None,
+    stochastic_rounding: bool = False,
     *,
     lr: float | Tensor,
     beta3: float,
@@ -553,4 +626,5 @@ def lion(
         maximize=maximize,
         capturable=capturable,
         has_complex=has_complex,
+        stochastic_rounding=stochastic_rounding,
     )
