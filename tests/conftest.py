@@ -6,12 +6,17 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 # A shell that starts tests in the background has them ignore Ctrl-C, and their child processes with them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes depends on the machine, and speed is for benchmarks to show.
+hypothesis.settings.register_profile("evoopt")
+hypothesis.settings.load_profile("evoopt")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

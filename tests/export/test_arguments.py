@@ -121,8 +121,6 @@ def test_bad_parameters_are_refused(cls: type[Any]) -> None:
         make(cls, [{"params": [first]}, {"params": [("bias", second)]}])
     with pytest.warns(UserWarning, match="a parameter group with duplicate parameters"):
         make(cls, [first, first])
-    with pytest.warns(FutureWarning, match="organized in ordered collections"):
-        make(cls, {first, second})
 
 
 @every_class

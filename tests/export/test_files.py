@@ -261,7 +261,7 @@ def test_a_rule_without_terms_is_refused() -> None:
             render(UpdateRule(terms), "MyOpt")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     text=st.text(max_size=200),
     extra=st.sampled_from(['"""', "\\", "\\x", "\\N{", '\\"""', "'''", "\x00", "\r\n", "{{ x }}"]),

@@ -36,7 +36,7 @@ def fuzz(target: Target, folder: Path, times: int) -> int:
     numbers = itertools.count()
 
     @settings(
-        max_examples=times, deadline=None, database=None, derandomize=not OTHERS_EACH_TIME,
+        max_examples=times, database=None, derandomize=not OTHERS_EACH_TIME,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(target.inputs)

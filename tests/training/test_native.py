@@ -28,7 +28,7 @@ def stacked(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 4, 1).contiguous()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     members=small, shared=st.booleans(), channels=st.integers(1, 9), filters=st.integers(1, 17),
     kernel=st.tuples(small, small), padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
@@ -60,7 +60,7 @@ def test_convolutions_and_their_gradients_are_those_of_torch(
         torch.testing.assert_close(dw[k], wanted[1], **close)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.tuples(st.integers(1, 3), small),
     extra=st.tuples(st.integers(0, 5), st.integers(0, 5)), pad=st.booleans(),
@@ -89,7 +89,7 @@ def test_pooling_and_its_gradient_are_those_of_torch_ties_and_nan_included(
     torch.testing.assert_close(actual, stacked(wanted.unflatten(0, (2, examples))), rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     members=small, shared=st.booleans(), inputs=st.integers(1, 70), outputs=st.integers(1, 70),
     examples=st.sampled_from([1, 3, 8, 17, 32, 50]), relu=st.booleans(), biased=st.booleans(),
@@ -137,7 +137,7 @@ def test_not_a_number_goes_through_linear_layers_and_relu() -> None:
     assert d_weight[0].eq(16).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     members=small, shared=st.booleans(), classes=st.integers(1, 12), examples=st.sampled_from([1, 7, 32]),
     scale=st.sampled_from([1.0, 1e3]), seed=st.integers(0, 2**32),

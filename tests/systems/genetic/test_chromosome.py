@@ -71,7 +71,7 @@ def test_every_gene_knows_its_layer_and_its_initial_spread() -> None:
     assert encoding.std[3].item() == pytest.approx((2 / (1 * 9 + 4 * 9)) ** 0.5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 5), min_size=2, max_size=4),
     st.booleans(),

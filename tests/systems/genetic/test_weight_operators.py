@@ -29,7 +29,7 @@ def rows(count: int, width: int) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(1))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(ENCODINGS), st.integers(0, 2**62))
 def test_mating_with_itself_is_the_parent_bit_for_bit(name: EncodingName, seed: int) -> None:
     operators = WeightOperators(Encoding.of(GeneticDigitsNet(), name))
@@ -38,7 +38,7 @@ def test_mating_with_itself_is_the_parent_bit_for_bit(name: EncodingName, seed: 
         assert torch.equal(child, parent)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(ENCODINGS), st.integers(0, 2**62))
 def test_children_are_complementary_and_keep_genes_whole(name: EncodingName, seed: int) -> None:
     encoding = Encoding.of(GeneticDigitsNet(), name)
