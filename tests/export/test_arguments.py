@@ -27,7 +27,7 @@ def test_the_signature_is_ordered_as_in_torch(cls: type[Any]) -> None:
     order = ["params", "lr", "betas", "eps", "weight_decay"]
     assert positional == [name for name in order if name in positional]
     assert {"params", "lr", "betas", "weight_decay"} <= set(positional)
-    assert keyword[-4:] == ["foreach", "maximize", "capturable", "fused"]
+    assert keyword[-5:] == ["foreach", "maximize", "capturable", "fused", "stochastic_rounding"]
     assert set(parameters) - {"params"} <= set(make(cls, weight_and_bias()).defaults)
 
 
@@ -48,6 +48,7 @@ def test_constants_are_the_defaults_and_nothing_else_is_there() -> None:
         "maximize": False,
         "capturable": False,
         "fused": None,
+        "stochastic_rounding": False,
     }
     assert list(inspect.signature(Lion).parameters)[:5] == [
         "params",
