@@ -35,8 +35,8 @@ def _ema(constants: Mapping[str, Any], step: int, _: int) -> float:
 
 
 def _mean(constants: Mapping[str, Any], step: int, total_steps: int) -> float:
-    last = max(1, round(constants["mean_fraction"] * total_steps))
-    return 1 / max(1, step - (total_steps - last))
+    last: int = max(1, round(constants["mean_fraction"] * total_steps))
+    return 1.0 / max(1, step - total_steps + last)
 
 
 READOUTS = (
