@@ -158,10 +158,12 @@ def test_stages_that_differ_have_different_keys_and_are_named() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask": "cautius"}, "'cautious'"), ({"shape": "x"}, "shape"), ({"clip_norm": 0.0}, "clip_norm must be"),
-        ({"gradient_difference": -1.0}, "gradient_difference"), ({"slow_beta": 1.0}, "slow_beta"),
-        ({"iterations": 0}, "iterations"), ({"others_lr": 0.0}, "others_lr"), ({"decay_start": 1.0}, "decay_start"),
-        ({"warmup_fraction": 1.5}, "warmup_fraction"), ({"ema_decay": float("nan")}, "ema_decay"),
+        ({"mask": "cautius"}, "'cautious'"), ({"shape": "x"}, "shape"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive"), ({"gradient_difference": -1.0}, "must be >= 0"),
+        ({"slow_beta": 1.0}, "slow_beta"), ({"iterations": 0}, "iterations"),
+        ({"others_lr": 0.0}, "others_lr"),
+        ({"decay_start": 1.0}, "decay_start"), ({"warmup_fraction": 1.5}, "warmup_fraction"),
+        ({"ema_decay": float("nan")}, "ema_decay"),
         ({"cosine": True, "warmup_fraction": 0.1}, "not both"),
         ({"warmup_steps": 5, "decay_shape": "linear"}, "not both"),
     ],

@@ -31,11 +31,8 @@ def outputs(
     stage: Stage, xs: Tensor, gs: Tensor, ws: Tensor, constants: dict[str, Any] = CONSTANTS
 ) -> Tensor:
     """What a stage makes of stacks ``[steps, P, ...]``, step by step."""
-    fresh = [state.zeros(xs[0, 0]) for state in stage.state]
-    kept = {
-        state.name: zeros.expand(xs.shape[1], *zeros.shape).clone()
-        for state, zeros in zip(stage.state, fresh)
-    }
+    members = xs.shape[1]
+    kept = {state.name: torch.stack([state.zeros(xs[0, 0])] * members) for state in stage.state}
     return torch.stack(
         [
             stage.function(x, StageInputs(g, w, 2 * g.abs(), kept, constants, step))
