@@ -7,7 +7,7 @@ from typing import Any
 
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
-from evoopt.optim.groups import parameter_groups
+from evoopt.optim.groups import matrix_groups
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS, preset
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages import STAGES, Stage
@@ -30,7 +30,7 @@ __all__ = [
     "Stage",
     "Term",
     "UpdateRule",
-    "parameter_groups",
+    "matrix_groups",
     "preset",
 ]
 

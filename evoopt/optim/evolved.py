@@ -32,7 +32,7 @@ class EvolvedOptimizer(AveragingOptimizer):
     The decays of the moments are ``group["betas"]``, which schedulers may cycle.
 
     A rule with stages for matrices applies them to parameters of two or more dimensions; a group may say
-    ``matrix=False`` (embeddings and the output layer, as `parameter_groups` does) or ``matrix=True``.
+    ``matrix=False`` (embeddings and the output layer, as `matrix_groups` does) or ``matrix=True``.
 
     A rule with a readout averages weights on the way; the model itself always holds the last ones, and
     ``model.eval()`` does not change that. Score and save averages inside ``with optimizer.averaged():``, or

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.stages import STAGES, Stage
+from evoopt.optim.stages.annealing import DECAY_SHAPE_BY_NAME
 from evoopt.optim.stages.readout import READOUT_BY_NAME
-from evoopt.optim.stages.schedule import DECAY_SHAPE_BY_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Pipeline:
     """The stages around the sum; by default none of them does anything.
 
     A *matrix* is a parameter of two or more dimensions, seen as ``[out, rest]``, unless whoever knows the
-    model says that it is none; `evoopt.optim.groups.parameter_groups` says so of embeddings and of the output
+    model says that it is none; `evoopt.optim.groups.matrix_groups` says so of embeddings and of the output
     layer.
 
     Attributes:

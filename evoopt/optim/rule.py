@@ -18,7 +18,7 @@ from evoopt.optim.json_checks import check_header as check_header
 from evoopt.optim.json_checks import is_number as is_number
 from evoopt.optim.pipeline import Pipeline
 from evoopt.optim.schedule import schedule_factor
-from evoopt.optim.stages.schedule import fraction_factor
+from evoopt.optim.stages.annealing import fraction_factor
 from evoopt.optim.terms import MORE_TERMS, TERM_BY_NAME, term
 from evoopt.optim.written import written
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evoopt.optim.stages.annealing import DECAY_SHAPE_BY_NAME
 from evoopt.optim.stages.readout import READOUT_BY_NAME
-from evoopt.optim.stages.schedule import DECAY_SHAPE_BY_NAME
 from evoopt.optim.terms import TERM_BY_NAME
 
 if TYPE_CHECKING:

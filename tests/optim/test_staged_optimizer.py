@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoopt.optim import STAGED_PRESETS, EvolvedOptimizer, UpdateRule, parameter_groups, preset
-from evoopt.optim.groups import hidden_matrices
+from evoopt.optim import STAGED_PRESETS, EvolvedOptimizer, UpdateRule, matrix_groups, preset
+from evoopt.optim.groups import parameter_roles
 from tests.optim.test_published import draw, problem, torch_path
 
 EVERYTHING = replace(
@@ -197,11 +197,10 @@ def test_a_rule_of_the_last_weights_reads_them() -> None:
 
 def test_groups_tell_hidden_matrices_from_embeddings_and_the_output_layer() -> None:
     model = Net()
-    assert hidden_matrices(model) == ("convolution.weight", "hidden.weight")
-    matrices, others = parameter_groups(model, preset("muon"))
+    matrices, others = matrix_groups(model, preset("muon"))
     assert [name for name, _ in matrices["params"]] == ["convolution.weight", "hidden.weight"]
     assert {"output.weight", "embedding.weight"} <= dict(others["params"]).keys()
-    with_output = parameter_groups(model, replace(preset("muon"), shape_output=True))
+    with_output = matrix_groups(model, replace(preset("muon"), shape_output=True))
     assert "output.weight" in dict(with_output[0]["params"])
     optimizer = EvolvedOptimizer([matrices, others], preset("muon"))
     for p in model.parameters():
@@ -214,8 +213,7 @@ def test_groups_tell_hidden_matrices_from_embeddings_and_the_output_layer() -> N
 def test_an_output_layer_tied_to_an_embedding_leaves_hidden_matrices_alone() -> None:
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3), nn.Linear(3, 5, bias=False))
     model[2].weight = model[0].weight
-    assert hidden_matrices(model) == ("1.weight",)
-    assert hidden_matrices(model, output=True) == ("1.weight",)
+    assert parameter_roles(model) == {"0.weight": "embedding", "1.weight": "matrix", "1.bias": "vector"}
 
 
 def test_others_have_a_rate_of_their_own() -> None:
