@@ -109,10 +109,9 @@ def _constants(rule: UpdateRule) -> dict[str, Any]:
     # The raw previous moment is not affected by bias correction.
     corrects_m = rule.use_m and "m" in uses and rule.beta1 > 0
     corrects_v = rule.use_v and rule.beta2 > 0
-    reads_beta2 = rule.use_v or rule.shape == "orthogonal_rows"
     return {
-        "beta1": rule.beta1 if rule.use_m or rule.gradient_difference else cls.beta1,
-        "beta2": rule.beta2 if reads_beta2 else cls.beta2,
+        "beta1": rule.beta1 if rule.reads_beta1 else cls.beta1,
+        "beta2": rule.beta2 if rule.reads_beta2 else cls.beta2,
         "beta3": rule.beta3 if "beta3" in uses else cls.beta3,
         "eps": rule.eps if "eps" in uses or rule.normalize_first else cls.eps,
         "bias_correction": rule.bias_correction and (corrects_v or corrects_m),

@@ -149,7 +149,7 @@ class EvolvedOptimizer(AveragingOptimizer):
         if not group["schedule"]:
             return lr
         step, total_steps = group["schedule_step"], group["total_steps"]
-        if self.rule.cosine and step == total_steps:
+        if step == total_steps and self.rule.factor(step, total_steps) == 0:
             warnings.warn(
                 f"{type(self).__name__}: the schedule of total_steps={total_steps} is over and the learning "
                 "rate 0; to train on, set 'total_steps' of every group in param_groups",
@@ -231,13 +231,13 @@ def _whole(total_steps: int | None) -> int | None:
 def beta_names(rule: UpdateRule) -> tuple[str | None, str | None]:
     """Which constants of a rule its optimizers take as ``betas``, so that schedulers can cycle them.
 
-    The decays of the first and of the second moment, None for a moment that the rule does not keep; for a
-    rule like Lion, without a second moment, the pair of its publication.
+    The decays of the first and of the second moment, None for one that the rule does not read; for a rule
+    like Lion, without a second moment, the pair of its publication.
     """
     rule = rule.canonical()
     if rule.uses("m_prev") and not rule.use_v:
         return "beta3", "beta1"
-    return "beta1" if rule.use_m else None, "beta2" if rule.use_v else None
+    return "beta1" if rule.reads_beta1 else None, "beta2" if rule.reads_beta2 else None
 
 
 def default_betas(rule: UpdateRule) -> tuple[float, float]:

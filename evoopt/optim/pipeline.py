@@ -92,7 +92,7 @@ class Pipeline:
             self._check(name, lambda x: 0 <= x < 1, "lie in [0, 1)")
         for name in ("warmup_fraction", "decay_floor", "mean_fraction"):
             self._check(name, lambda x: 0 <= x <= 1, "lie in [0, 1]")
-        self._check("iterations", lambda x: x >= 1, "be at least 1")
+        self._check("iterations", lambda x: x >= 1 and x % 1 == 0, "be a whole number, at least 1")
 
     def _check(self, name: str, good: Callable[[float], bool], must: str) -> None:
         value = getattr(self, name)
@@ -131,5 +131,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "readout": ("last", *READOUT_BY_NAME),
 }
 """What a field of names may say, its identity first."""
+
+SWITCHES = (
+    "clip_norm", "gradient_difference", "second_moment", "normalize_first", "slow_beta", "mask", "shape",
+    "scale", "cautious_decay", "others", "others_lr", "warmup_fraction", "decay_shape", "readout",
+)  # fmt: skip
+"""Fields whose defaults are the identity of a stage; all others are constants of what these ask for."""
 
 _FIELDS = tuple(field.name for field in fields(Pipeline))

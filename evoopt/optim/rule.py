@@ -16,7 +16,7 @@ from evoopt.optim.canonical import canonical
 from evoopt.optim.json_checks import check_fields as check_fields
 from evoopt.optim.json_checks import check_header as check_header
 from evoopt.optim.json_checks import is_number as is_number
-from evoopt.optim.pipeline import Pipeline
+from evoopt.optim.pipeline import SWITCHES, Pipeline
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.stages.annealing import fraction_factor
 from evoopt.optim.terms import MORE_TERMS, TERM_BY_NAME, term
@@ -152,20 +152,27 @@ class UpdateRule(Pipeline):
         return replace(plain, shape_output=False)
 
     @property
+    def reads_beta1(self) -> bool:
+        """Whether the decay of the first moment matters, for all that canonical form can tell."""
+        return self.use_m or self.gradient_difference > 0
+
+    @property
+    def reads_beta2(self) -> bool:
+        """Whether the decay of the second moment matters, likewise."""
+        return self.use_v or self.shape == "orthogonal_rows"
+
+    @property
     def stages(self) -> tuple[str, ...]:
-        """What a step, schedule or readout of the rule has beyond a weighted sum of `TERMS`, in plain words.
+        """What the rule says beyond a weighted sum of `TERMS`, e.g. ``("shape=orthogonal", "others=adam")``.
 
         Empty for a rule that tables of coefficients, genomes and exported classes can hold.
         """
         rule = self.canonical()
         more = {term.name for term in MORE_TERMS}
+        asked = ((name, getattr(rule, name)) for name in SWITCHES)
         return (
-            *(stage.name if stage.part != "moments" else f"{stage.name} moment" for stage in rule.active),
             *(name for name, _ in rule.terms if name in more),
-            *(["others"] if rule.others != "rule" or rule.others_lr != 1 else []),
-            *([f"{rule.decay_shape} decay"] if rule.decay_shape != "none" else []),
-            *(["warmup_fraction"] if rule.warmup_fraction else []),
-            *([f"{rule.readout} readout"] if rule.readout != "last" else []),
+            *(f"{name}={value}" for name, value in asked if value != getattr(UpdateRule, name)),
         )
 
     @cached_property

@@ -152,6 +152,8 @@ def test_stages_that_differ_have_different_keys_and_are_named() -> None:
     rules = [ADAM, replace(ADAM, weight_decay=0.1), *(replace(ADAM, **change) for change in CHANGES)]
     assert len({rule.key for rule in rules}) == len(rules)
     assert all(rule.stages for rule in rules[2:])
+    assert MUON.stages == ("shape=orthogonal", "scale=match_rms", "others=adam")
+    assert STAGED_PRESETS["ademamix"].stages == ("slow_adam", "slow_beta=0.9999")
     assert all(rule.formula() != ADAM.formula() for rule in rules[2:])
 
 
