@@ -37,7 +37,8 @@ class EvolvedOptimizer(AveragingOptimizer):
     A rule with a readout averages weights on the way; the model itself always holds the last ones, and
     ``model.eval()`` does not change that. Score and save averages inside ``with optimizer.averaged():``, or
     copy them into another model with `copy_averaged_to`. Running statistics, as those of BatchNorm, belong to
-    the last weights and are not averaged: recompute them there with ``torch.optim.swa_utils.update_bn``.
+    the last weights and are not averaged: recompute them, in that copy, with
+    ``torch.optim.swa_utils.update_bn``.
 
     Args:
         params: Parameters or named parameters, or groups of them; a group may override every option.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -151,6 +152,31 @@ def train_one(params: list[nn.Parameter], rule: UpdateRule, step: int) -> None:
 def test_what_depends_on_the_length_asks_for_it(rule: UpdateRule, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EvolvedOptimizer([nn.Parameter(torch.ones(1))], rule)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+def test_a_schedule_that_is_over_says_so_where_nothing_is_left_of_the_rate(floor: float) -> None:
+    p = nn.Parameter(torch.ones(1))
+    rule = replace(preset("adam"), decay_shape="linear", decay_floor=floor)
+    optimizer = EvolvedOptimizer([p], rule, total_steps=2)
+    p.grad = torch.ones(1)
+    optimizer.step()
+    optimizer.step()
+    with pytest.warns(UserWarning, match="is over") if not floor else nullcontext():
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["normuon", "mars_adamw", "adafactor_moments"])
+def test_the_betas_of_a_group_are_those_of_its_stages(name: str) -> None:
+    weight, grads = problem(5, 4)
+    rule, betas = preset(name), (0.8, 0.7)
+
+    def moved(rule: UpdateRule, **group: Any) -> Tensor:
+        return torch_path(lambda p: EvolvedOptimizer([{"params": p, **group}], rule), weight, grads)
+
+    expected = moved(replace(rule, beta1=0.8, beta2=0.7))
+    assert torch.equal(moved(rule, betas=betas), expected)
+    assert not torch.equal(moved(rule), expected)
 
 
 def test_a_vector_is_no_matrix_even_if_a_group_says_so() -> None:

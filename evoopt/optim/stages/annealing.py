@@ -31,7 +31,7 @@ DECAY_SHAPES = (
         name="cosine",
         source='Loshchilov and Hutter (2017), "SGDR", without restarts',
         formula="(1+cos(pi*x))/2",
-        latex=r"\frac{1+\cos(\pi x)}{2}",
+        latex=r"\frac{1+\operatorname{cos}(\pi x)}{2}",
         function=lambda x, _: 0.5 * (1.0 + math.cos(math.pi * x)),
     ),
     DecayShape(

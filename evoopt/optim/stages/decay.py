@@ -17,7 +17,7 @@ DECAYS = (
         part="decay",
         source='Chen et al. (2025), "Cautious Weight Decay", algorithm 1',
         formula="decay = weight_decay*[u*w>=0]*w",
-        latex=r"\lambda[uw\ge 0]w",
+        latex=r"\lambda\,[0\le uw]\,w",
         acts_on="element",
         scale="free",
         function=_cautious,

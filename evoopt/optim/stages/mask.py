@@ -19,7 +19,7 @@ MASKS = (
         part="mask",
         source='Liang et al. (2024), "Cautious Optimizers", algorithm 1, with the bound of its code',
         formula="u = u*[u*g>0]/max(mean([u*g>0]),0.001)",
-        latex=r"\frac{u\,[ug>0]}{\max(\operatorname{mean}[ug>0],10^{-3})}",
+        latex=r"\frac{u\,[ug>0]}{\operatorname{max}(\operatorname{mean}[ug>0],10^{-3})}",
         acts_on="tensor",
         scale="equal",
         function=_cautious,

@@ -44,7 +44,7 @@ READOUTS = (
         name="ema",
         source="Kingma and Ba (2015), section 7.2, bias corrected",
         formula="read ema(w,ema_decay)/(1-ema_decay**t)",
-        latex=r"\frac{\operatorname{ema}(w)}{1-\beta_{ema}^t}",
+        latex=r"\frac{\operatorname{ema}(w)}{1-\beta_{\text{ema}}^t}",
         needs_total_steps=False,
         share=_ema,
     ),

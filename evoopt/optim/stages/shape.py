@@ -61,7 +61,7 @@ SHAPES = (
         part="shape",
         source='Ma et al. (2024), "SWAN: SGD with Normalization and Whitening", its GradNorm',
         formula="u = u/row_rms(u)",
-        latex=r"\frac{u}{\operatorname{rms}_{row}(u)}",
+        latex=r"\frac{u}{\operatorname{rms}_{\text{row}}(u)}",
         acts_on="matrix",
         scale="free",
         function=_rows,
@@ -71,7 +71,7 @@ SHAPES = (
         part="shape",
         source='Jordan (2024), "Muon: An optimizer for hidden layers in neural networks"',
         formula="u = newton_schulz(u/norm(u),iterations)",
-        latex=r"\operatorname{NS}(u/\|u\|)",
+        latex=r"\operatorname{NS}(\frac{u}{\operatorname{norm}(u)})",
         acts_on="matrix",
         scale="free",
         function=_orthogonal,
@@ -82,8 +82,8 @@ SHAPES = (
         source='Li et al. (2025), "NorMuon", algorithm 1',
         formula="o = newton_schulz(u/norm(u),iterations); u = o/sqrt(ema(row_mean(o**2),beta2)); "
         "u = u*sqrt(min(rows,columns))/norm(u)",
-        latex=r"\frac{o}{\sqrt{\operatorname{ema}_{\beta_2}(\operatorname{mean}_{row}o^2)}},\ "
-        r"o=\operatorname{NS}(u/\|u\|)",
+        latex=r"\frac{o}{\sqrt{\operatorname{ema}_{\beta_2}(\operatorname{mean}_{\text{row}}o^2)}}\quad "
+        r"o=\operatorname{NS}(\frac{u}{\operatorname{norm}(u)})",
         state=(State("update_sq_row", "rows"),),
         acts_on="matrix",
         scale="free",
