@@ -10,10 +10,10 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from evoopt.errors import EvooptError, unknown_name
+from evoopt.errors import EvooptError
+from evoopt.optim.groups import parameter_roles
 
 
 def register_timm(cls: type[Optimizer], name: str | None = None) -> str:
@@ -116,29 +116,12 @@ def parameter_groups(model: nn.Module, output: str | Collection[str] | None = No
     Raises:
         EvooptError: A module that the model does not have, or parameters that have no shape yet.
     """
-    if any(map(is_lazy, model.parameters())):
-        raise EvooptError("the model has lazy parameters without a shape: run it once on an example first")
-    modules = dict(model.named_modules())
-    if output is None:
-        owners = [name for name, m in modules.items() if any(p.ndim > 1 for p in m.parameters(recurse=False))]
-        output = owners[-1:]
-    outputs = set()
-    for name in [output] if isinstance(output, str) else output:
-        if name not in modules:
-            raise unknown_name("module", name, modules)
-        outputs.update(modules[name].parameters())
-    undecayed: Collection[str] = getattr(model, "no_weight_decay", set)()
+    roles = parameter_roles(model, output)
     groups = ParameterGroups({"params": []}, {"params": []}, {"params": [], "weight_decay": 0.0})
+    group_of = {"matrix": groups.matrices, "vector": groups.vectors}
     for name, p in model.named_parameters():
-        module = modules[name.rpartition(".")[0]]
-        if p.ndim < 2 or name in undecayed or "norm" in type(module).__name__.lower():
-            group = groups.vectors
-        elif p in outputs or isinstance(module, nn.Embedding | nn.EmbeddingBag) or "embed" in name:
-            group = groups.others
-        else:
-            group = groups.matrices
         if p.requires_grad:
-            group["params"].append(p)
+            group_of.get(roles[name], groups.others)["params"].append(p)
     return groups
 
 

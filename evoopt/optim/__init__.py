@@ -7,14 +7,19 @@ from typing import Any
 
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
-from evoopt.optim.presets import PRESETS, preset
+from evoopt.optim.groups import matrix_groups
+from evoopt.optim.presets import PRESETS, STAGED_PRESETS, preset
 from evoopt.optim.rule import UpdateRule
+from evoopt.optim.stages import STAGES, Stage
 from evoopt.optim.term import Term
-from evoopt.optim.terms import TERMS
+from evoopt.optim.terms import MORE_TERMS, TERMS
 
 __all__ = [
+    "MORE_TERMS",
     "PRESETS",
     "SGD",
+    "STAGED_PRESETS",
+    "STAGES",
     "TERMS",
     "Adam",
     "AdamW",
@@ -22,8 +27,10 @@ __all__ = [
     "Lion",
     "Marfinetz2025",
     "RMSprop",
+    "Stage",
     "Term",
     "UpdateRule",
+    "matrix_groups",
     "preset",
 ]
 

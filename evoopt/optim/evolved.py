@@ -15,33 +15,43 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT, _get_scalar_dtype
+from torch.optim.optimizer import ParamsT, _get_scalar_dtype
 
+from evoopt.optim.averaging import AveragingOptimizer
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.schedule import schedule_factor
-from evoopt.optim.term import TermInputs
-from evoopt.optim.terms import weighted_sum
+from evoopt.optim.stages.readout import READOUT_BY_NAME, Readout
+from evoopt.optim.step import apply_rule_ as apply_rule_
+from evoopt.optim.step import keeps
 
 
-class EvolvedOptimizer(Optimizer):
+class EvolvedOptimizer(AveragingOptimizer):
     """Optimize parameters with an `UpdateRule`.
 
     The schedule of the rule is applied on top of ``group["lr"]``, the base learning rate. It counts the calls
     of ``step`` that find a gradient and continues from a loaded state_dict; its own ``total_steps`` stays.
     The decays of the moments are ``group["betas"]``, which schedulers may cycle.
 
+    A rule with stages for matrices applies them to parameters of two or more dimensions; a group may say
+    ``matrix=False`` (embeddings and the output layer, as `matrix_groups` does) or ``matrix=True``.
+
+    A rule with a readout averages weights on the way; the model itself always holds the last ones, and
+    ``model.eval()`` does not change that. Score and save averages inside ``with optimizer.averaged():``, or
+    copy them into another model with `copy_averaged_to`. Running statistics, as those of BatchNorm, belong to
+    the last weights and are not averaged: recompute them, in that copy, with
+    ``torch.optim.swa_utils.update_bn``.
+
     Args:
         params: Parameters or named parameters, or groups of them; a group may override every option.
         rule: The rule to follow.
-        total_steps: Length of the training in steps; needed by a rule with a cosine schedule.
+        total_steps: Length of the training in steps; for a schedule or readout that depends on it.
         lr: Base learning rate, ``rule.lr`` by default.
         weight_decay: Decoupled weight decay, ``rule.weight_decay`` by default.
         schedule: Whether to follow the rule's schedule; otherwise the learning rate is ``group["lr"]``.
         maximize: Maximize the objective, instead of minimizing.
 
     Raises:
-        ValueError: A rule with a cosine schedule without ``total_steps``, or a bad value.
-        RuntimeError: Sparse gradients (at the first step).
+        ValueError: A rule that needs ``total_steps`` without them, complex matrices, or a bad value.
+        RuntimeError: Sparse gradients (at the first step), or a step inside ``averaged()``.
     """
 
     def __init__(
@@ -66,18 +76,33 @@ class EvolvedOptimizer(Optimizer):
                 raise ValueError(f"Invalid {'learning rate' if name == 'lr' else f'{name} value'}: {value}")
         self.rule = rule
         options = {"total_steps": _whole(total_steps), "schedule": schedule, "maximize": maximize}
+        if rule.tells_matrices_apart:
+            options["matrix"] = None
         super().__init__(params, {**defaults, "betas": default_betas(rule), **options})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; it joins the schedule where the others stand."""
         options = {**self.defaults, **param_group}
-        if self.rule.cosine and options["schedule"] and options["total_steps"] is None:
+        scheduled = self.rule.needs_total_steps and options["schedule"]
+        if scheduled and options["total_steps"] is None:
+            kind = "cosine schedule" if self.rule.cosine else "schedule in fractions of the training"
             raise ValueError(
-                "this rule has a cosine schedule: pass total_steps, the length of the training in steps, "
+                f"this rule has a {kind}: pass total_steps, the length of the training in steps, "
                 "or schedule=False"
+            )
+        if self._readout and self._readout.needs_total_steps and options["total_steps"] is None:
+            raise ValueError(
+                "this rule ends with a mean of the last weights: pass total_steps, the length of the training"
             )
         param_group["total_steps"] = _whole(options["total_steps"])
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            for p in group["params"]:
+                self._check_matrix(p, group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
         self.param_groups[-1]["schedule_step"] = self.param_groups[0].get("schedule_step", 0)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -100,7 +125,7 @@ class EvolvedOptimizer(Optimizer):
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)
-                missing = {"step", *self._averages(state.get("rule"))}.difference(p_state or ())
+                missing = self._keeps(p, group, state.get("rule")).difference(p_state or ())
                 if p_state and missing:
                     raise ValueError(
                         f"{type(self).__name__} cannot load the state of another optimizer: "
@@ -117,6 +142,7 @@ class EvolvedOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take one step; returns the closure's loss if there is one."""
+        self._refuse_averages()
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -129,7 +155,7 @@ class EvolvedOptimizer(Optimizer):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
             lr, rule = self._next_lr(group), self._rule(group)
             for parameter, grad in gradients:
-                self._update(parameter, -grad if group["maximize"] else grad, rule, lr, group["weight_decay"])
+                self._update(parameter, -grad if group["maximize"] else grad, rule, lr, group)
         return loss
 
     def _next_lr(self, group: dict[str, Any]) -> float:
@@ -137,44 +163,75 @@ class EvolvedOptimizer(Optimizer):
         if not group["schedule"]:
             return lr
         step, total_steps = group["schedule_step"], group["total_steps"]
-        if self.rule.cosine and step == total_steps:
+        if step == total_steps and self.rule.factor(step, total_steps) == 0:
             warnings.warn(
                 f"{type(self).__name__}: the schedule of total_steps={total_steps} is over and the learning "
                 "rate 0; to train on, set 'total_steps' of every group in param_groups",
                 stacklevel=2,
             )
         group["schedule_step"] += 1
-        return lr * schedule_factor(step, total_steps, self.rule.warmup_steps, self.rule.cosine)
+        return lr * self.rule.factor(step, total_steps)
 
-    def _averages(self, rule: UpdateRule | None = None) -> list[str]:
+    @property
+    def _readout(self) -> Readout | None:
+        return READOUT_BY_NAME.get(self.rule.readout)
+
+    def _keeps(self, p: Tensor, group: dict[str, Any], rule: UpdateRule | None) -> set[str]:
         rule = rule or self.rule
-        return [n for n, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
+        average = ["average"] if rule.readout != "last" else []
+        kept = keeps(rule if is_matrix(p, group) else rule.others_rule)
+        return {"step", *(state.name for state in kept), *average}
+
+    def _check_matrix(self, p: Tensor, group: dict[str, Any]) -> None:
+        if is_matrix(p, group) and self.rule.needs_matrices:
+            if p.is_complex():
+                raise ValueError("this rule has stages for matrices, which are not defined for complex ones")
+            if p.dim() < 2:
+                raise ValueError(f"a parameter of shape {tuple(p.shape)} is no matrix: leave matrix=True out")
 
     def _rule(self, group: dict[str, Any]) -> UpdateRule:
         betas = zip(beta_names(self.rule), group["betas"], strict=True)
         changed = {name: float(beta) for name, beta in betas if name and beta != getattr(self.rule, name)}
         return replace(self.rule, **changed) if changed else self.rule  # type: ignore[arg-type]
 
-    def _update(self, w: Tensor, g: Tensor, rule: UpdateRule, lr: float, weight_decay: float) -> None:
+    def _update(self, w: Tensor, g: Tensor, rule: UpdateRule, lr: float, group: dict[str, Any]) -> None:
+        if not is_matrix(w, group):
+            rule, lr = rule.others_rule, lr * rule.others_lr
         state = self.state[w]
         if not state:
             state["step"] = torch.zeros((), dtype=_get_scalar_dtype())
-            for name in self._averages():
-                state[name] = torch.zeros_like(w, memory_format=torch.preserve_format)
+            state.update({kept.name: kept.zeros(w) for kept in keeps(rule)})
         state["step"] += 1
-        m, v = state.get("exp_avg"), state.get("exp_avg_sq")
+        step = int(state["step"])
+        kept = {"w": w, **{name: state[name] for name in (kept.name for kept in keeps(rule))}}
         if w.is_complex():
-            w, g = torch.view_as_real(w), torch.view_as_real(g)
-            m, v = (None if x is None else torch.view_as_real(x) for x in (m, v))
-        stored = [x for x in (w, m, v) if x is not None]
+            g, kept = torch.view_as_real(g), {name: torch.view_as_real(x) for name, x in kept.items()}
+        computed = kept
         if w.dtype in (torch.bfloat16, torch.float16):
             # Computed in float32, for the sum of all terms to be rounded once.
-            w, g = w.float(), g.float()
-            m, v = (None if x is None else x.float() for x in (m, v))
-        apply_rule_(w, g, rule, step=int(state["step"]), m=m, v=v, lr=lr, weight_decay=weight_decay)
-        for x, value in zip(stored, [x for x in (w, m, v) if x is not None], strict=True):
-            if x is not value:
-                x.copy_(value)
+            g, computed = g.float(), {name: x.float() for name, x in kept.items()}
+        apply_rule_(
+            computed["w"],
+            g,
+            rule,
+            step=step,
+            m=computed.get("exp_avg"),
+            v=computed.get("exp_avg_sq"),
+            lr=lr,
+            weight_decay=group["weight_decay"],
+            state=computed,
+        )
+        for name, x in kept.items():
+            if x is not computed[name]:
+                x.copy_(computed[name])
+        if self._readout:
+            self._average(w, state, self._readout.share(vars(rule), step, group["total_steps"] or 0))
+
+
+def is_matrix(parameter: Tensor, group: dict[str, Any]) -> bool:
+    """Whether a parameter counts as a matrix: what its group says, else by its dimensions."""
+    told = group.get("matrix")
+    return parameter.dim() >= 2 if told is None else bool(told)
 
 
 def _whole(total_steps: int | None) -> int | None:
@@ -188,70 +245,16 @@ def _whole(total_steps: int | None) -> int | None:
 def beta_names(rule: UpdateRule) -> tuple[str | None, str | None]:
     """Which constants of a rule its optimizers take as ``betas``, so that schedulers can cycle them.
 
-    The decays of the first and of the second moment, None for a moment that the rule does not keep; for a
-    rule like Lion, without a second moment, the pair of its publication.
+    The decays of the first and of the second moment, None for one that the rule does not read; for a rule
+    like Lion, without a second moment, the pair of its publication.
     """
     rule = rule.canonical()
     if rule.uses("m_prev") and not rule.use_v:
         return "beta3", "beta1"
-    return "beta1" if rule.use_m else None, "beta2" if rule.use_v else None
+    return "beta1" if rule.reads_beta1 else None, "beta2" if rule.reads_beta2 else None
 
 
 def default_betas(rule: UpdateRule) -> tuple[float, float]:
     """The values of ``betas`` that a rule says; Adam's where it says none."""
     first, second = beta_names(rule)
     return getattr(rule, first or "", UpdateRule.beta1), getattr(rule, second or "", UpdateRule.beta2)
-
-
-def apply_rule_(
-    w: Tensor,
-    g: Tensor,
-    rule: UpdateRule,
-    *,
-    step: int,
-    m: Tensor | None,
-    v: Tensor | None,
-    lr: float,
-    weight_decay: float,
-) -> None:
-    """Move ``w`` by one step of ``rule`` in place, updating ``m`` and ``v`` in place.
-
-    The order of operations is that of the published search (Marfinetz 2025, published notebook).
-
-    Args:
-        w: Parameter, any shape.
-        g: Its gradient, same shape; not changed.
-        rule: The rule.
-        step: 1-based step of this parameter.
-        m: First moment, or None if the rule keeps none.
-        v: Second moment, or None if the rule keeps none.
-        lr: Learning rate of this step; the schedule of the rule is not applied to it.
-        weight_decay: Decoupled weight decay.
-    """
-    if rule.clip_value is not None:
-        g = g.clamp(-rule.clip_value, rule.clip_value)
-    if weight_decay:
-        w.mul_(1 - lr * weight_decay)
-    m_prev = g
-    if m is not None:
-        m_prev = m.clone() if rule.uses("m_prev") else m
-        m.mul_(rule.beta1).add_(g, alpha=1 - rule.beta1)
-    if v is not None:
-        v.mul_(rule.beta2).addcmul_(g, g, value=1 - rule.beta2)
-    m_hat, v_hat = (g if m is None else m), (g * g if v is None else v)
-    if rule.bias_correction:
-        m_hat = m_hat if m is None else m_hat / (1 - rule.beta1**step)
-        v_hat = v_hat if v is None else v_hat / (1 - rule.beta2**step)
-    inputs = TermInputs(
-        g=g,
-        m=m_hat,
-        denom=v_hat.sqrt() + rule.eps,
-        m_prev=m_prev,
-        eps=rule.eps,
-        nesterov_beta=rule.beta1 if rule.nesterov_beta is None else rule.nesterov_beta,
-        beta3=rule.beta3,
-    )
-    direction = weighted_sum(rule.terms, inputs)
-    if direction is not None:
-        # One subtraction, not one per term: the paper's equation scales the sum by lr.
-        w.sub_(direction, alpha=lr)

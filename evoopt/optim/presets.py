@@ -5,6 +5,8 @@ Each equals its namesake step for step (tested in float64); ``marfinetz2025`` is
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from evoopt.errors import unknown_name
 from evoopt.optim.rule import UpdateRule
 
@@ -37,12 +39,51 @@ PRESETS: dict[str, UpdateRule] = {
 2023) with its published defaults; the genome of Marfinetz (2025), arXiv 2512.11853."""
 
 
+_MUON = UpdateRule(
+    # Nesterov's momentum of Muon: beta1*m + (1-beta1)*g.
+    (("nesterov", 1.0),),
+    lr=1e-3,
+    beta1=0.95,
+    nesterov_beta=1 - 0.95,
+    weight_decay=0.1,
+    use_v=False,
+    bias_correction=False,
+    shape="orthogonal",
+    scale="match_rms",
+    others="adam",
+)
+
+STAGED_PRESETS: dict[str, UpdateRule] = {
+    "muon": _MUON,
+    "normuon": replace(
+        _MUON, terms=(("momentum", 1.0),), nesterov_beta=None, beta2=0.95, shape="orthogonal_rows"
+    ),
+    "ademamix": UpdateRule((("adam", 1.0), ("slow_adam", 2.0)), lr=1e-3, slow_beta=0.9999),
+    "cautious_adamw": UpdateRule((("adam", 1.0),), lr=1e-3, eps=1e-6, weight_decay=1e-2, mask="cautious"),
+    "mars_adamw": UpdateRule(
+        (("adam", 1.0),), lr=3e-3, beta1=0.95, beta2=0.99, gradient_difference=0.025, clip_norm=1.0
+    ),
+    "laprop": UpdateRule((("momentum", 1.0),), lr=4e-4, eps=1e-15, normalize_first=True),
+    "lamb": UpdateRule((("adam", 1.0),), lr=1e-3, eps=1e-6, weight_decay=1e-2, scale="trust"),
+    "adafactor_moments": UpdateRule(
+        (("adam", 1.0),), lr=1e-3, weight_decay=1e-2, second_moment="factored", shape_output=True
+    ),
+    "adamw_ema": UpdateRule((("adam", 1.0),), lr=1e-3, weight_decay=1e-2, readout="ema"),
+}
+"""Published optimizers that need stages, with the constants that their publications recommend: Muon (Jordan
+2024) with the scale and decay of Liu et al. (2025) and Adam for what is no hidden matrix, NorMuon (Li et al.
+2025), AdEMAMix (Pagliardini et al. 2024) without its schedulers, cautious AdamW (Liang et al. 2024),
+MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et al. 2020), LAMB (You et al. 2019), AdamW with the second
+moment of Adafactor (Shazeer and Stern 2018) and AdamW that ends with an average of its weights."""
+
+
 def preset(name: str) -> UpdateRule:
-    """Look a preset up.
+    """Look a preset up, with stages or without.
 
     Raises:
         EvooptError: No such preset; the message names the nearest one.
     """
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
-    return PRESETS[name]
+    known = PRESETS | STAGED_PRESETS
+    if name not in known:
+        raise unknown_name("preset", name, known)
+    return known[name]

@@ -5,25 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Iterable
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from evoopt.errors import EvooptError
-from evoopt.optim.terms import TERM_BY_NAME, term
+from evoopt.optim.canonical import canonical
+from evoopt.optim.json_checks import check_fields as check_fields
+from evoopt.optim.json_checks import check_header as check_header
+from evoopt.optim.json_checks import is_number as is_number
+from evoopt.optim.pipeline import SWITCHES, Pipeline
+from evoopt.optim.schedule import schedule_factor
+from evoopt.optim.stages.annealing import fraction_factor
+from evoopt.optim.terms import MORE_TERMS, TERM_BY_NAME, term
+from evoopt.optim.written import written
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 
 Terms = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
-class UpdateRule:
-    """A weighted sum of terms with its constants, flags and schedule.
+class UpdateRule(Pipeline):
+    """A weighted sum of terms with its constants, flags and schedule, inside the stages of a `Pipeline`.
 
     One step at learning rate ``lr_t`` does, in this order (Marfinetz 2025, eq. 1 and published notebook):
     clip the gradient, decay the weights by ``1 - lr_t * weight_decay``, update the moments, correct their
@@ -47,7 +53,7 @@ class UpdateRule:
             notebook has the constant 0.9).
 
     Raises:
-        EvooptError: A value outside its range or an unknown term.
+        EvooptError: A value outside its range, an unknown term or stage, or schedules of both kinds.
     """
 
     terms: Terms
@@ -66,6 +72,7 @@ class UpdateRule:
     nesterov_beta: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         pairs = tuple((term(name).name, float(weight)) for name, weight in self.terms)
         object.__setattr__(self, "terms", pairs)
         # Numbers and switches of other libraries would not survive JSON.
@@ -89,6 +96,11 @@ class UpdateRule:
         )
         _require(self.warmup_steps >= 0, f"warmup_steps must be >= 0, not {self.warmup_steps!r}")
         _require(
+            not (self.has_fractions and (self.warmup_steps or self.cosine)),
+            "a schedule is either in steps (warmup_steps, cosine) or in fractions of the training "
+            "(warmup_fraction, decay_shape), not both",
+        )
+        _require(
             self.nesterov_beta is None or 0 <= self.nesterov_beta <= 1,
             f"nesterov_beta must lie in [0, 1] or be absent, not {self.nesterov_beta!r}",
         )
@@ -96,7 +108,21 @@ class UpdateRule:
     @property
     def needs_total_steps(self) -> bool:
         """Whether the schedule depends on the length of the training."""
-        return self.cosine
+        return self.cosine or self.has_fractions
+
+    @property
+    def has_fractions(self) -> bool:
+        """Whether the schedule is one in fractions of the training."""
+        return self.warmup_fraction > 0 or self.decay_shape != "none"
+
+    def factor(self, step: int, total_steps: int | None) -> float:
+        """Factor of the schedule on the learning rate at a 0-based step of a training of some length."""
+        if not self.has_fractions:
+            return schedule_factor(step, total_steps, self.warmup_steps, self.cosine)
+        if total_steps is None:
+            raise ValueError("a schedule in fractions needs total_steps, the length of the training in steps")
+        names = ("warmup_fraction", "decay_shape", "decay_start", "decay_floor", "decay_power")
+        return fraction_factor(step, total_steps, **{name: getattr(self, name) for name in names})
 
     def uses(self, quantity: str) -> bool:
         """Whether any term reads ``quantity``, one of those in `Term.uses`."""
@@ -106,34 +132,47 @@ class UpdateRule:
         """The simplest rule that makes the same steps; equal rules have equal canonical forms.
 
         Equal terms are merged by summing their weights, zero terms dropped, the rest ordered as in `TERMS`;
-        state that no term reads is switched off and constants that no longer matter return to their defaults.
+        state that no term reads is switched off, stages that have nothing to do return to their identity and
+        constants that no longer matter to their defaults.
         """
-        kept, use_m, use_v = self.terms, self.use_m, self.use_v
-        while True:
-            kept = _merged(kept if use_m else tuple((TERM_BY_NAME[n].without_m or n, w) for n, w in kept))
-            uses = {quantity for name, _ in kept for quantity in TERM_BY_NAME[name].uses}
-            # A moment with decay 0 is the gradient itself; only the previous moment still differs then.
-            needs_m = use_m and ("m_prev" in uses or ("m" in uses and self.beta1 > 0))
-            use_v = use_v and "v" in uses and self.beta2 > 0
-            if use_m == needs_m:
-                break
-            use_m = False
-        nesterov = self.nesterov_beta if "nesterov_beta" in uses else None
-        # The raw previous moment is not affected by bias correction.
-        corrects_m = use_m and "m" in uses and self.beta1 > 0
-        return replace(
-            self,
-            terms=kept,
-            use_m=use_m,
-            use_v=use_v,
-            beta1=self.beta1 if use_m else UpdateRule.beta1,
-            beta2=self.beta2 if use_v else UpdateRule.beta2,
-            beta3=self.beta3 if "beta3" in uses else UpdateRule.beta3,
-            eps=self.eps if "eps" in uses else UpdateRule.eps,
-            bias_correction=self.bias_correction and (use_v or corrects_m),
-            clip_value=self.clip_value if kept else None,
-            warmup_steps=self.warmup_steps if self.warmup_steps > 1 else 0,
-            nesterov_beta=None if nesterov == self.beta1 else nesterov,
+        return canonical(self)
+
+    @cached_property
+    def others_rule(self) -> UpdateRule:
+        """What moves parameters that are no matrices; no stage of it needs one."""
+        if not self.tells_matrices_apart:
+            return self
+        lr = self.lr * self.others_lr
+        if self.others == "adam":
+            kept: dict[str, Any] = {name: getattr(self, name) for name in ("weight_decay", *_AROUND)}
+            kept |= {"beta1": self.others_beta1, "beta2": self.others_beta2, "eps": self.others_eps}
+            return UpdateRule((("adam", 1.0),), lr=lr, **kept)
+        scale = "none" if self.scale == "match_rms" else self.scale
+        plain = replace(self, lr=lr, others_lr=1.0, second_moment="full", shape="none", scale=scale)
+        return replace(plain, shape_output=False)
+
+    @property
+    def reads_beta1(self) -> bool:
+        """Whether the decay of the first moment matters, for all that canonical form can tell."""
+        return self.use_m or self.gradient_difference > 0
+
+    @property
+    def reads_beta2(self) -> bool:
+        """Whether the decay of the second moment matters, likewise."""
+        return self.use_v or self.shape == "orthogonal_rows"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What the rule says beyond a weighted sum of `TERMS`, e.g. ``("shape=orthogonal", "others=adam")``.
+
+        Empty for a rule that tables of coefficients, genomes and exported classes can hold.
+        """
+        rule = self.canonical()
+        more = {term.name for term in MORE_TERMS}
+        asked = ((name, getattr(rule, name)) for name in SWITCHES)
+        return (
+            *(name for name, _ in rule.terms if name in more),
+            *(f"{name}={value}" for name, value in asked if value != getattr(UpdateRule, name)),
         )
 
     @cached_property
@@ -143,12 +182,13 @@ class UpdateRule:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Versioned JSON object; `from_json` reads it back exactly."""
-        data = {name: getattr(self, name) for name in _FIELDS}
+        """Versioned JSON object, the oldest version that can say it; `from_json` reads it back exactly."""
+        plain = all(getattr(self, name) == getattr(UpdateRule, name) for name in _STAGE_FIELDS)
+        names = _FIELDS if plain else (*_FIELDS, *_STAGE_FIELDS)
         return {
             "kind": "update_rule",
-            "version": RULE_VERSION,
-            **data,
+            "version": 1 if plain else RULE_VERSION,
+            **{name: getattr(self, name) for name in names},
             "terms": [list(pair) for pair in self.terms],
         }
 
@@ -159,8 +199,9 @@ class UpdateRule:
         Raises:
             EvooptError: Not a rule, another version, or bad values.
         """
-        body = check_header(data, "update_rule", RULE_VERSION)
-        check_fields("update rule", body, fields(cls), skip=("terms",))
+        body = check_header(data, "update_rule", 1, RULE_VERSION)
+        known = _FIELDS if data["version"] == 1 else (*_FIELDS, *_STAGE_FIELDS)
+        check_fields("update rule", body, (f for f in fields(cls) if f.name in known), skip=("terms",))
         _require(
             isinstance(body.get("terms"), list), "update rule needs terms, a list of [name, weight] pairs"
         )
@@ -173,70 +214,20 @@ class UpdateRule:
         return cls(**{**body, "terms": tuple((n, w) for n, w in body["terms"])})
 
     def formula(self, digits: int = 4) -> str:
-        """The update in plain text, e.g. ``w -= lr * (0.73*sign(g) + 3.6*m/(sqrt(v)+eps))``."""
-        parts = []
-        for name, weight in self.terms:
-            entry = TERM_BY_NAME[name]
-            formula = f"({entry.formula})" if entry.is_sum else entry.formula
-            parts.append(f"{weight:+.{digits}g}*{formula}")
-        body = " ".join(parts).removeprefix("+") or "0"
-        return f"w -= lr * ({body.replace(' -', ' - ').replace(' +', ' + ')})"
+        """The update in plain text, e.g. ``w -= lr * (0.73*sign(g) + 3.6*m/(sqrt(v)+eps))``.
+
+        A rule with stages is a list of assignments, of which the last moves the weights.
+        """
+        return written(self, digits)
 
 
-_FIELDS = tuple(field.name for field in fields(UpdateRule))
-
-
-def check_header(data: Any, kind: str, version: int) -> dict[str, Any]:
-    """Check ``kind`` and ``version`` of a JSON object and return the rest of it.
-
-    Raises:
-        EvooptError: Another kind of file or a version this package does not read.
-    """
-    _require(isinstance(data, dict), f"expected a JSON object of kind {kind!r}")
-    _require(data.get("kind") == kind, f"expected kind {kind!r}, found {data.get('kind')!r}")
-    found = data.get("version")
-    _require(
-        found == version, f"{kind} version {found!r} is not supported, this evoopt reads version {version}"
-    )
-    return {name: value for name, value in data.items() if name not in ("kind", "version")}
-
-
-def check_fields(
-    what: str, body: dict[str, Any], known: Iterable[Field[Any]], skip: tuple[str, ...] = ()
-) -> None:
-    """Check names and types of a JSON object's values against a dataclass's fields.
-
-    Raises:
-        EvooptError: An unknown name or a value of another type.
-    """
-    kinds = {field.name: str(field.type) for field in known}
-    for name, value in body.items():
-        if name not in kinds:
-            raise EvooptError(f"{what} has no field {name!r}; known: {', '.join(kinds)}")
-        kind = kinds[name]
-        good = (
-            name in skip
-            or (value is None and "None" in kind)
-            or (kind == "bool" and isinstance(value, bool))
-            or (kind == "int" and isinstance(value, int) and is_number(value))
-            or ("float" in kind and is_number(value))
-        )
-        if not good:
-            raise EvooptError(f"{what} field {name!r} must be of type {kind}, not {value!r}")
-
-
-def _merged(terms: Terms) -> Terms:
-    """Equal terms as one, without those of weight zero, ordered as in the registry."""
-    merged: dict[str, float] = {}
-    for name, weight in terms:
-        merged[name] = merged.get(name, 0.0) + weight
-    return tuple((n, merged[n]) for n in TERM_BY_NAME if merged.get(n, 0.0) != 0.0)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value read from JSON is a number that a float can hold."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    return whole or isinstance(value, float)
+_STAGE_FIELDS = tuple(field.name for field in fields(Pipeline))
+_FIELDS = tuple(field.name for field in fields(UpdateRule) if field.name not in _STAGE_FIELDS)
+_AROUND = (
+    "warmup_steps", "cosine", "warmup_fraction", "decay_shape", "decay_start", "decay_floor", "decay_power",
+    "readout", "ema_decay", "mean_fraction",
+)  # fmt: skip
+"""Fields around a step: schedule and readout, which all parameters share."""
 
 
 def _require(condition: bool, message: str) -> None:

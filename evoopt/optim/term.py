@@ -21,6 +21,9 @@ class TermInputs(NamedTuple):
         eps: Numerical constant.
         nesterov_beta: Weight of ``g - m`` in the Nesterov term.
         beta3: Weight of ``m_prev`` in the Lion term.
+        m2: Slow moment, its bias not corrected; equals ``g`` when the rule keeps none. Like ``power`` it is
+            only needed where a term reads it.
+        power: Exponent of the gradient in the power term.
     """
 
     g: Tensor
@@ -30,6 +33,8 @@ class TermInputs(NamedTuple):
     eps: float | Tensor
     nesterov_beta: float | Tensor
     beta3: float | Tensor
+    m2: Tensor = None  # type: ignore[assignment]
+    power: float | Tensor = 0.5
 
 
 @dataclass(frozen=True)
@@ -83,15 +88,16 @@ class Term:
         formula: The definition in plain text without spaces, in ``g``, the names of ``uses`` (``beta1`` for
             ``nesterov_beta``), ``sign``, ``sqrt`` and ``|x|``.
         latex: The same for typesetting, with what `evoopt.report.mathml.typeset` knows.
-        uses: Which of ``"m"``, ``"v"``, ``"m_prev"``, ``"eps"``, ``"nesterov_beta"``, ``"beta3"`` it reads,
-            besides the gradient.
+        uses: Which of ``"m"``, ``"v"``, ``"m_prev"``, ``"eps"``, ``"nesterov_beta"``, ``"beta3"``, ``"m2"``,
+            ``"power"`` it reads, besides the gradient.
         without_m: Name of the term it becomes when the rule keeps no first moment (``m := g``); None if it
             stays itself.
+        without_m2: The same for the slow moment.
         function: The formula on tensors. Finite wherever its inputs are: members that do not use the term
             compute it too, times zero.
         cpp: The formula in C++ on vectors, in the names of `TermInputs`, ``sign``, ``abs`` and ``sqrt``;
             torch computes a term without it.
-        form: What an exported class computes.
+        form: What an exported class computes; None if no such class has it yet.
     """
 
     name: str
@@ -101,9 +107,10 @@ class Term:
     latex: str
     uses: frozenset[str]
     without_m: str | None = None
+    without_m2: str | None = None
     function: Callable[[TermInputs], Tensor]
     cpp: str | None = None
-    form: Average | Quotient | Calls
+    form: Average | Quotient | Calls | None
 
     @property
     def is_sum(self) -> bool:

@@ -15,10 +15,11 @@ from torch import Tensor
 from evoopt.errors import unknown_name
 from evoopt.optim.term import Average, Calls, Quotient, Term, TermInputs
 
-__all__ = ["PAPER_TERMS", "TERMS", "TERM_BY_NAME", "Term", "TermInputs", "term", "weighted_sum"]
+__all__ = ["MORE_TERMS", "PAPER_TERMS", "TERMS", "TERM_BY_NAME", "Term", "TermInputs", "term", "weighted_sum"]
 
 _PAPER = "Marfinetz (2025), section 3"
 _LION = 'Chen et al. (2023), "Symbolic Discovery of Optimization Algorithms" (Lion), algorithm 2'
+_ADEMAMIX = 'Pagliardini et al. (2024), "The AdEMAMix Optimizer", algorithm 1'
 
 TERMS: tuple[Term, ...] = (
     Term(
@@ -122,7 +123,40 @@ TERMS: tuple[Term, ...] = (
 )
 """All primitives, in the order in which a rule adds them up; first codes 0 to 6 of Marfinetz (2025)."""
 
-TERM_BY_NAME: dict[str, Term] = {term.name: term for term in TERMS}
+MORE_TERMS: tuple[Term, ...] = (
+    Term(
+        name="slow_momentum",
+        source=_ADEMAMIX,
+        formula="m2",
+        latex="m_2",
+        uses=frozenset({"m2"}),
+        without_m2="grad",
+        function=lambda x: x.m2,
+        form=None,
+    ),
+    Term(
+        name="slow_adam",
+        source=_ADEMAMIX,
+        formula="m2/(sqrt(v)+eps)",
+        latex=r"\frac{m_2}{\sqrt{\hat v}+\epsilon}",
+        uses=frozenset({"m2", "v", "eps"}),
+        without_m2="rms_norm",
+        function=lambda x: x.m2 / x.denom,
+        form=None,
+    ),
+    Term(
+        name="power_grad",
+        source='Zhou et al. (2020), "pbSGD: Powered Stochastic Gradient Descent Methods"',
+        formula="sign(g)*|g|**power",
+        latex=r"\operatorname{sign}(g)|g|^p",
+        uses=frozenset({"power"}),
+        function=lambda x: x.g.sign() * x.g.abs() ** x.power,
+        form=None,
+    ),
+)
+"""Primitives that a rule and its interpreter know, but no table, kernel, genome or exported class."""
+
+TERM_BY_NAME: dict[str, Term] = {term.name: term for term in (*TERMS, *MORE_TERMS)}
 PAPER_TERMS: tuple[str, ...] = tuple(term.name for term in TERMS if term.source == _PAPER)
 
 _ALIASES = {alias: term.name for term in TERMS for alias in term.aliases}

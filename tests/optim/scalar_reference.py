@@ -28,7 +28,7 @@ def train_scalar(
     Returns:
         The weight after each step, one value per gradient.
     """
-    w, m, v = weight, 0.0, 0.0
+    w, m, v, m2 = weight, 0.0, 0.0, 0.0
     steps = len(gradients) if total_steps is None else total_steps
     path = []
     for s, g in enumerate(gradients):
@@ -44,6 +44,7 @@ def train_scalar(
         m_prev = m if rule.use_m else g
         m = rule.beta1 * m + (1 - rule.beta1) * g if rule.use_m else g
         v = rule.beta2 * v + (1 - rule.beta2) * g * g if rule.use_v else g * g
+        m2 = rule.slow_beta * m2 + (1 - rule.slow_beta) * g if rule.slow_beta else g
         m_hat = m / (1 - rule.beta1**t) if rule.bias_correction and rule.use_m else m
         v_hat = v / (1 - rule.beta2**t) if rule.bias_correction and rule.use_v else v
         nesterov = rule.beta1 if rule.nesterov_beta is None else rule.nesterov_beta
@@ -52,6 +53,7 @@ def train_scalar(
             "eps": rule.eps, "beta1": nesterov, "beta3": rule.beta3,
         }  # fmt: skip
         values = published(**numbers)
+        numbers |= {"m2": m2, "power": rule.power}
         w -= lr * sum(
             weight_k * (values[name] if name in values else written(name, numbers))
             for name, weight_k in rule.terms

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
-from evoopt.optim import PRESETS, TERMS, Term, UpdateRule, preset
+from evoopt.optim import MORE_TERMS, PRESETS, TERMS, Term, UpdateRule, preset
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.terms import term as find
 from tests.optim.test_rule_steps import assert_same_path, gradients, train_rule
@@ -122,18 +122,22 @@ def test_schedule_values_of_the_published_search() -> None:
     assert factor(500) == factor(600) == pytest.approx(0.0, abs=1e-15)
 
 
+ALL_TERMS = (*TERMS, *MORE_TERMS)
+
+
 def test_names_of_terms_are_unique_and_lead_to_terms() -> None:
-    names = [name for term in TERMS for name in (term.name, *term.aliases)]
+    names = [name for term in ALL_TERMS for name in (term.name, *term.aliases)]
     assert len(set(names)) == len(names)
-    assert [find(name) for name in names] == [term for term in TERMS for _ in (term.name, *term.aliases)]
+    assert [find(name) for name in names] == [term for term in ALL_TERMS for _ in (term.name, *term.aliases)]
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+@pytest.mark.parametrize("term", ALL_TERMS, ids=lambda term: term.name)
 def test_a_term_says_what_its_formula_reads(term: Term) -> None:
     read = set(re.findall(r"[a-z]\w*", term.formula)) - {"g", "sign", "sqrt"}
     assert {"nesterov_beta" if name == "beta1" else name for name in read} == term.uses
-    assert (term.without_m is not None) == bool(term.uses & {"m", "m_prev"})
-    assert term.without_m is None or not find(term.without_m).uses & {"m", "m_prev"}
+    for simpler, moments in ((term.without_m, {"m", "m_prev"}), (term.without_m2, {"m2"})):
+        assert (simpler is not None) == bool(term.uses & moments)
+        assert simpler is None or not find(simpler).uses & moments
 
 
 def test_numpy_numbers_survive_hash_and_json() -> None:

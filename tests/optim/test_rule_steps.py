@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoopt.optim import PRESETS, TERMS, EvolvedOptimizer, UpdateRule, preset
+from evoopt.optim import MORE_TERMS, PRESETS, TERMS, EvolvedOptimizer, UpdateRule, preset
 from tests.optim.scalar_reference import published, train_scalar, written
 from tests.rules import random_rule
 
@@ -49,13 +49,14 @@ def assert_same_path(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", [term.name for term in TERMS])
+@pytest.mark.parametrize("name", [term.name for term in (*TERMS, *MORE_TERMS)])
 @pytest.mark.parametrize("use_m", [True, False])
 @pytest.mark.parametrize("bias_correction", [True, False])
 def test_every_term_equals_the_scalar_definition(name: str, use_m: bool, bias_correction: bool) -> None:
     rule = UpdateRule(
-        ((name, 0.7),), lr=0.01, use_m=use_m, bias_correction=bias_correction, weight_decay=0.1, beta3=0.6
-    )
+        ((name, 0.7),), lr=0.01, use_m=use_m, bias_correction=bias_correction, weight_decay=0.1, beta3=0.6,
+        slow_beta=0.95, power=0.3,
+    )  # fmt: skip
     grads = gradients()
     assert_same_path(train_rule(rule, grads), scalar_path(rule, grads))
 

@@ -1,0 +1,74 @@
+"""Averages of weights that an optimizer keeps, and how they get in and out of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
+
+
+class AveragingOptimizer(Optimizer):
+    """An optimizer whose state may hold an ``average`` for each parameter."""
+
+    _reads_average = False
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Hold the weights of the rule's readout in the parameters, and the last ones again afterwards.
+
+        Of a rule that reads the last weights, and before the first step, these are the same.
+
+        Raises:
+            RuntimeError: Inside of itself.
+        """
+        if self._reads_average:
+            raise RuntimeError("the parameters are averages already: averaged() does not nest")
+        pairs = [(p, p_state["average"]) for p, p_state in self.state.items() if "average" in p_state]
+        last = [p.detach().clone() for p, _ in pairs]
+        self._reads_average = True
+        try:
+            _copy_all((average, p) for p, average in pairs)
+            yield
+        finally:
+            _copy_all((value, p) for value, (p, _) in zip(last, pairs, strict=True))
+            self._reads_average = False
+
+    def copy_averaged_to(self, params: Iterable[Tensor]) -> None:
+        """Write the weights of the rule's readout into other tensors, e.g. ``copy.parameters()``.
+
+        Args:
+            params: As many tensors as this optimizer has parameters, in their order and shapes.
+
+        Raises:
+            ValueError: Other numbers or shapes.
+        """
+        own, others = [p for group in self.param_groups for p in group["params"]], list(params)
+        if [p.shape for p in own] != [p.shape for p in others]:
+            raise ValueError("copy_averaged_to takes the parameters of a model like this one, in their order")
+        _copy_all(
+            (self.state[p].get("average", p) if p in self.state else p, q)
+            for p, q in zip(own, others, strict=True)
+        )
+
+    def _refuse_averages(self) -> None:
+        if self._reads_average:
+            raise RuntimeError("the parameters are averages now: leave averaged() before the next step")
+
+    @staticmethod
+    def _average(w: Tensor, state: dict[str, Any], share: float) -> None:
+        """Move the average towards the weights; in float32 where theirs could not hold small changes."""
+        dtype = torch.float32 if w.dtype in (torch.bfloat16, torch.float16) else w.dtype
+        if "average" not in state:
+            state["average"] = torch.zeros_like(w, dtype=dtype, memory_format=torch.preserve_format)
+        # Loading a state gives it the dtype of the parameter.
+        state["average"] = state["average"].to(dtype).lerp_(w.detach().to(dtype), share)
+
+
+@torch.no_grad()
+def _copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    for source, target in pairs:
+        target.copy_(source)

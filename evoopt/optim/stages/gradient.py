@@ -1,0 +1,48 @@
+"""Stages of the gradient, before any moment sees it. Clipping of its elements is the interpreter's own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from evoopt.optim.stages.stage import Stage, StageInputs, State, norm
+
+
+def _difference(g: Tensor, s: StageInputs) -> Tensor:
+    c = s.constants
+    previous = s.state["grad_prev"]
+    # Before the first step there is no difference: x_1 = x_0 in the publication.
+    factor: float | Tensor = c["gradient_difference"] * c["beta1"] / (1 - c["beta1"]) * (s.step > 1)
+    corrected = g + factor * (g - previous)
+    previous.copy_(g)
+    return corrected
+
+
+def _clip_norm(g: Tensor, s: StageInputs) -> Tensor:
+    longer: Tensor = norm(g) / s.constants["clip_norm"]
+    return g / longer.clamp(min=1)
+
+
+GRADIENT_STAGES = (
+    Stage(
+        name="gradient_difference",
+        part="gradient",
+        source='Yuan et al. (2024), "MARS", algorithm 2, in its approximate form',
+        formula="g = g + gradient_difference*beta1/(1-beta1)*(g-g_prev)",
+        latex=r"g+\gamma\frac{\beta_1}{1-\beta_1}(g-g_{t-1})",
+        state=(State("grad_prev"),),
+        acts_on="element",
+        scale="equal",
+        function=_difference,
+    ),
+    Stage(
+        name="clip_norm",
+        part="gradient",
+        source='Pascanu et al. (2013), "On the difficulty of training recurrent neural networks", per tensor',
+        formula="g = g/max(1,norm(g)/clip_norm)",
+        latex=r"\frac{g}{\operatorname{max}(1,\operatorname{norm}(g)/c)}",
+        acts_on="tensor",
+        scale="own",
+        function=_clip_norm,
+    ),
+)
+"""In the order in which they are applied."""

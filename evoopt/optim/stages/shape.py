@@ -1,0 +1,92 @@
+"""Shapes: the direction of a matrix ``[P, rows, columns]``, with its scale replaced by one of its own."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from evoopt.optim.stages.stage import SMALLEST, Stage, StageInputs, State, average_, norm
+
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+
+
+def newton_schulz(x: Tensor, iterations: int) -> Tensor:
+    """Bring the singular values of matrices ``[P, rows, columns]`` near 1, to about [0.7, 1.2].
+
+    An odd polynomial of degree 5 (Jordan 2024), iterated on ``x / norm(x)`` in the dtype given, with Gram
+    matrices of the smaller side. Zero stays zero.
+    """
+    tall = x.shape[1] > x.shape[2]
+    x = x / norm(x).clamp(min=SMALLEST)
+    x = x.transpose(1, 2) if tall else x
+    for _ in range(iterations):
+        gram = x @ x.transpose(1, 2)
+        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+    return x.transpose(1, 2) if tall else x
+
+
+def _rms(u: Tensor, _: StageInputs) -> Tensor:
+    return u / (norm(u) / math.sqrt(u[0].numel())).clamp(min=SMALLEST)
+
+
+def _rows(u: Tensor, _: StageInputs) -> Tensor:
+    return u / u.square().mean(2, keepdim=True).sqrt().clamp(min=SMALLEST)
+
+
+def _orthogonal(u: Tensor, s: StageInputs) -> Tensor:
+    return newton_schulz(u, s.constants["iterations"])
+
+
+def _orthogonal_rows(u: Tensor, s: StageInputs) -> Tensor:
+    u = newton_schulz(u, s.constants["iterations"])
+    row = average_(s.state["update_sq_row"], u.square().mean(2, keepdim=True), s.constants["beta2"])
+    u = u / row.sqrt().clamp(min=SMALLEST)
+    return u * (math.sqrt(min(u.shape[1:])) / norm(u).clamp(min=SMALLEST))
+
+
+SHAPES = (
+    Stage(
+        name="rms",
+        part="shape",
+        source='Shazeer and Stern (2018), "Adafactor", section 6, as a division instead of a bound',
+        formula="u = u/rms(u)",
+        latex=r"\frac{u}{\operatorname{rms}(u)}",
+        acts_on="matrix",
+        scale="free",
+        function=_rms,
+    ),
+    Stage(
+        name="rows",
+        part="shape",
+        source='Ma et al. (2024), "SWAN: SGD with Normalization and Whitening", its GradNorm',
+        formula="u = u/row_rms(u)",
+        latex=r"\frac{u}{\operatorname{rms}_{\text{row}}(u)}",
+        acts_on="matrix",
+        scale="free",
+        function=_rows,
+    ),
+    Stage(
+        name="orthogonal",
+        part="shape",
+        source='Jordan (2024), "Muon: An optimizer for hidden layers in neural networks"',
+        formula="u = newton_schulz(u/norm(u),iterations)",
+        latex=r"\operatorname{NS}(\frac{u}{\operatorname{norm}(u)})",
+        acts_on="matrix",
+        scale="free",
+        function=_orthogonal,
+    ),
+    Stage(
+        name="orthogonal_rows",
+        part="shape",
+        source='Li et al. (2025), "NorMuon", algorithm 1',
+        formula="o = newton_schulz(u/norm(u),iterations); u = o/sqrt(ema(row_mean(o**2),beta2)); "
+        "u = u*sqrt(min(rows,columns))/norm(u)",
+        latex=r"\frac{o}{\sqrt{\operatorname{ema}_{\beta_2}(\operatorname{mean}_{\text{row}}o^2)}}\quad "
+        r"o=\operatorname{NS}(\frac{u}{\operatorname{norm}(u)})",
+        state=(State("update_sq_row", "rows"),),
+        acts_on="matrix",
+        scale="free",
+        function=_orthogonal_rows,
+    ),
+)
