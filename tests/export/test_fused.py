@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from evoopt.export import from_rule
 from evoopt.optim import Adam, AdamW, preset
+from tests.counts import some
 from tests.export.subjects import CLASSES, RULES, make, regression, weight_and_bias
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -64,8 +65,11 @@ def test_a_fused_step_equals_that_of_the_loop(maximize: bool) -> None:
     assert_fused_equals_the_loop(from_rule(RULES["every_term"]), maximize=maximize)
 
 
+FUSED = some(CLASSES, "adamw", "lion", "warmup")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+@pytest.mark.parametrize("cls", FUSED.values(), ids=FUSED)
 def test_a_fused_step_of_every_class_equals_that_of_the_loop(cls: type[Any]) -> None:
     assert_fused_equals_the_loop(cls)
 
