@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +16,13 @@ from tests.counts import some
 from tests.export.subjects import CLASSES, RULES, make, regression, weight_and_bias
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tensors are left to foreach, and tests have small ones."""
+    for cls in (*CLASSES.values(), Adam, AdamW, from_rule(preset("adamw"), "NotCompiled")):
+        monkeypatch.setattr(sys.modules[cls.__module__], "_LARGE", 2)
 
 
 def all_kinds() -> list[Parameter]:
@@ -62,7 +70,25 @@ def assert_fused_equals_the_loop(cls: type[Any], **options: Any) -> None:
 
 @pytest.mark.parametrize("maximize", [False, True])
 def test_a_fused_step_equals_that_of_the_loop(maximize: bool) -> None:
-    assert_fused_equals_the_loop(from_rule(RULES["every_term"]), maximize=maximize)
+    assert_fused_equals_the_loop(CLASSES["every_term"], maximize=maximize)
+
+
+def test_large_tensors_are_compiled_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[AdamW.__module__]
+    monkeypatch.undo()
+    calls: list[int] = []
+    kernel = module._compiled(torch.float32, torch.device("cpu"), module._surroundings())  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        module, "_compiled", lambda *_: lambda *lists: (calls.append(lists[0][0].numel()), kernel(*lists))
+    )
+    found = []
+    for fused in (True, False):
+        params = [Parameter(torch.ones(n, 100)) for n in (1, 1000)]
+        fill_gradients(params, 0)
+        AdamW(params, lr=0.1, fused=fused).step()
+        found.append(params)
+    assert calls == [100_000]
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
 
 
 FUSED = some(CLASSES, "adamw", "lion", "warmup")

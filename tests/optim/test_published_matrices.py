@@ -133,9 +133,10 @@ def test_rows_of_normuon_remember_their_size() -> None:
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (7,)])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_adafactor_is_that_of_torch(shape: tuple[int, ...], weight_decay: float) -> None:
+@pytest.mark.parametrize(("size", "weight_decay"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.1)])
+def test_adafactor_is_that_of_torch(shape: tuple[int, ...], size: float, weight_decay: float) -> None:
     weight, grads = problem(*shape)
+    weight = size * weight
     expected = torch_path(
         lambda p: torch.optim.Adafactor(p, lr=0.05, eps=(1e-30, 1e-3), weight_decay=weight_decay),
         weight,

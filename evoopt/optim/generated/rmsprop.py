@@ -21,8 +21,9 @@ __all__ = [
 ]
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
-_CACHED = 2**16  # elements
-_TOGETHER = 4  # tensors per call of a compiled kernel
+_CACHED = 2**18  # elements
+_LARGE = 2**13  # elements, from which on a compiled kernel pays
+_TOGETHER = 4  # tensors per call of it
 
 
 class RMSprop(Optimizer):
@@ -387,15 +388,19 @@ def _fused_rmsprop(
     stochastic_rounding: bool,
 ) -> None:
     jobs: dict[Any, list[list[Tensor]]] = {}
-    for i, param in enumerate(params):
-        tensors = [
-            param,
-            exp_avg_sqs[i],
-            -grads[i] if maximize else grads[i],
-        ]
-        tensors = _in_order_of_memory(tensors)
-        key = tensors[0].dtype, param.device, state_steps[i].item() + 1
-        jobs.setdefault(key, []).append(tensors)
+    rest: list[list[Tensor]] = []
+    large_steps: list[Tensor] = []
+    for i, step_t in enumerate(state_steps):
+        tensors = [params[i], exp_avg_sqs[i], grads[i]]
+        flat = _flat(tensors)
+        if flat is None:
+            rest.append([*tensors, step_t])
+        else:
+            if maximize:
+                flat[-1] = -flat[-1]
+            key = flat[0].dtype, flat[0].device, step_t.item() + 1
+            jobs.setdefault(key, []).append(flat)
+            large_steps.append(step_t)
 
     lr = float(lr)
     kernels = [_compiled(dtype, device, _surroundings()) for dtype, device, _ in jobs]
@@ -409,23 +414,30 @@ def _fused_rmsprop(
             -lr * rms_norm_weight,
         )
         numbers = torch.tensor(values, dtype=_wide(dtype), device=device)
-        # A call costs more than a copy of what is small: all of that goes together.
-        large = [t for t in parts if t[0].dim() == 1 and t[0].numel() >= 2**13]
-        small = [t for t in parts if t[0].dim() != 1 or t[0].numel() < 2**13]
-        small.append([torch.zeros(2, dtype=dtype, device=device)] * 3)
-        columns = list(zip(*small, strict=True))
-        joined = [torch.cat([t.reshape(-1) for t in column]) for column in columns]
-        large.append(joined)
-        large += _examples(dtype, device, 64)[: -len(large) % _TOGETHER]
-        for start in range(0, len(large), _TOGETHER):
-            together = zip(*large[start : start + _TOGETHER], strict=True)
+        parts += _examples(dtype, device, 64)[: -len(parts) % _TOGETHER]
+        for start in range(0, len(parts), _TOGETHER):
+            together = zip(*parts[start : start + _TOGETHER], strict=True)
             kernel(*map(list, together), numbers)
-        for column, whole in zip(columns[:-1], joined[:-1], strict=True):
-            parts_of = whole.split_with_sizes([t.numel() for t in column])
-            for tensor, part in zip(column, parts_of, strict=True):
-                tensor.copy_(part.view_as(tensor))
-    for step_t in state_steps:
-        step_t += 1
+    if large_steps:
+        torch._foreach_add_(large_steps, torch.tensor(1.0), alpha=1.0)
+    if rest:
+        # A call of a kernel costs more than a few passes over what is small.
+        columns = [list(column) for column in zip(*rest, strict=True)]
+        _multi_tensor_rmsprop(
+            columns[0],
+            columns[-2],
+            columns[1],
+            columns[-1],
+            lr=lr,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            rms_norm_weight=rms_norm_weight,
+            maximize=maximize,
+            capturable=capturable,
+            has_complex=has_complex,
+            stochastic_rounding=stochastic_rounding,
+        )
 
 
 def _kernel_rmsprop(
@@ -514,15 +526,22 @@ def _store_(
             tensor.copy_(value)
 
 
-def _in_order_of_memory(tensors: list[Tensor]) -> list[Tensor]:
-    # Flat where all have one order of memory
-    tensors = [t.detach() for t in tensors]
-    tensors = [torch.view_as_real(t) if torch.is_complex(t) else t for t in tensors]
-    order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
-    permuted = [t.permute(order) for t in tensors]
-    if all(t.is_contiguous() for t in permuted):
-        return [t.view(-1) for t in permuted]
-    return tensors
+def _flat(tensors: list[Tensor]) -> list[Tensor] | None:
+    # Views with one dimension, if all are large and have one order of memory
+    if tensors[0].numel() < _LARGE or not _plain(tensors):
+        return None
+    if torch.is_complex(tensors[0]):
+        tensors = [torch.view_as_real(t) for t in tensors]
+    if not all(t.is_contiguous() for t in tensors):
+        order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+        tensors = [t.permute(order) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            return None
+    return [t.detach().view(-1) for t in tensors]
+
+
+def _plain(tensors: Sequence[Tensor]) -> bool:
+    return all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
 
 
 def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
@@ -533,7 +552,7 @@ def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         tensors[0].numel() <= _CACHED
         or torch.compiler.is_compiling()
         or not all(t.is_cpu and t.is_contiguous() for t in tensors)
-        or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
+        or not _plain(tensors)
     ):
         return [tensors]
     return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
