@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from evoopt.export import from_rule
 from evoopt.optim import Adam, AdamW, preset
 from tests.counts import some
-from tests.export.subjects import CLASSES, RULES, make, regression, weight_and_bias
+from tests.export.subjects import CLASSES, make, regression, weight_and_bias
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -142,7 +142,9 @@ def test_where_nothing_can_be_compiled_fused_says_so_and_nothing_moves(
     assert {state["step"].item() for state in optimizer.state.values()} == {0}
 
 
-@pytest.mark.parametrize("other", ["foreach", "capturable"])
+@pytest.mark.parametrize("other", ["foreach", "capturable", "stochastic_rounding"])
 def test_fused_is_one_way_among_others(other: str) -> None:
-    with pytest.raises(ValueError, match="fused goes with neither foreach nor capturable"):
+    with pytest.raises(
+        ValueError, match="fused goes with neither foreach, capturable nor stochastic_rounding"
+    ):
         Adam(weight_and_bias(), fused=True, **{other: True})
