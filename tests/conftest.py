@@ -15,7 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on the machine, and speed is for benchmarks to show.
-hypothesis.settings.register_profile("evoopt")
+hypothesis.settings.register_profile("evoopt", deadline=None)
 hypothesis.settings.load_profile("evoopt")
 
 
