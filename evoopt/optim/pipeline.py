@@ -105,6 +105,11 @@ class Pipeline:
         return tuple(stage for stage in STAGES if self._asks_for(stage))
 
     @property
+    def has_fractions(self) -> bool:
+        """Whether the schedule is one in fractions of the training."""
+        return self.warmup_fraction > 0 or self.decay_shape != "none"
+
+    @property
     def needs_matrices(self) -> bool:
         """Whether any stage needs a parameter's rows and columns."""
         return any(stage.acts_on == "matrix" for stage in self.active)

@@ -110,11 +110,6 @@ class UpdateRule(Pipeline):
         """Whether the schedule depends on the length of the training."""
         return self.cosine or self.has_fractions
 
-    @property
-    def has_fractions(self) -> bool:
-        """Whether the schedule is one in fractions of the training."""
-        return self.warmup_fraction > 0 or self.decay_shape != "none"
-
     def factor(self, step: int, total_steps: int | None) -> float:
         """Factor of the schedule on the learning rate at a 0-based step of a training of some length."""
         if not self.has_fractions:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 from evoopt.config.sections import RunConfig, Section
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.optim.presets import PRESETS
+from evoopt.optim.presets import PRESETS, STAGED_PRESETS
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
+from evoopt.systems.optimizer.stage_genes import StageGenes
 
 
 class SearchSection(Section):
@@ -74,6 +75,9 @@ class GenomeSection(Section):
         "beta1", description="Nesterov term with beta1, or the published notebook's constant 0.9"
     )
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="range of number genes")
+    stages: dict[str, tuple[bool | float | str, ...]] = Field(
+        default_factory=dict, description="stages that vary: their choices, or the range of a number"
+    )
 
     def space(self) -> OptimizerSpace:
         """The search space this section describes."""
@@ -82,6 +86,7 @@ class GenomeSection(Section):
             max_terms=self.max_terms,
             ranges=self.ranges,
             nesterov_beta=0.9 if self.nesterov == "notebook" else None,
+            stages=StageGenes.of(self.stages),
             **given,
         )
 
@@ -133,8 +138,10 @@ class OptimizerConfig(RunConfig):
                 f"exceed search.population ({search.population})"
             )
         for name in self.genome.initial:
-            if name not in PRESETS:
-                raise unknown_name(f"preset in {source}, genome.initial:", name, PRESETS)
+            if name not in {**PRESETS, **STAGED_PRESETS}:
+                raise unknown_name(
+                    f"preset in {source}, genome.initial:", name, {**PRESETS, **STAGED_PRESETS}
+                )
         self.genome.space()  # raises on unknown terms and bad ranges
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 from evoopt.errors import EvooptError
+from evoopt.optim.pipeline import Pipeline
 from evoopt.optim.rule import UpdateRule, check_fields, check_header, is_number
 from evoopt.optim.terms import term
 
-GENOME_VERSION = 1
+GENOME_VERSION = 2
 
 FLAGS: tuple[str, ...] = (
     "use_m",
@@ -62,6 +63,8 @@ class OptimizerGenome:
         use_cosine_decay: Decay the learning rate along half a cosine.
         use_weight_decay: Decay weights; off means exactly 0.
         nesterov_beta: Constant of the Nesterov term, None for ``beta1``; not a gene, it is never varied.
+        stages: What is around the sum of terms. With a schedule in fractions of the training there,
+            ``use_warmup`` and ``use_cosine_decay`` are silent.
 
     Raises:
         EvooptError: A value outside its range or an unknown term.
@@ -85,6 +88,7 @@ class OptimizerGenome:
     use_cosine_decay: bool = False
     use_weight_decay: bool = True
     nesterov_beta: float | None = None
+    stages: Pipeline = field(default_factory=Pipeline)
 
     def __post_init__(self) -> None:
         if not self.terms or len(self.terms) != len(self.weights):
@@ -105,7 +109,9 @@ class OptimizerGenome:
 
     def rule(self) -> UpdateRule:
         """Decode the genome to the update rule it stands for."""
+        in_steps = not self.stages.has_fractions
         return UpdateRule(
+            **_values(self.stages),
             terms=tuple(zip(self.terms, self.weights, strict=True)),
             lr=10**self.lr_log10,
             beta1=self.beta1,
@@ -117,8 +123,8 @@ class OptimizerGenome:
             use_v=self.use_v,
             bias_correction=self.use_bias_correction,
             clip_value=self.clip_value if self.use_gradient_clipping else None,
-            warmup_steps=self.warmup_steps if self.use_warmup else 0,
-            cosine=self.use_cosine_decay,
+            warmup_steps=self.warmup_steps if self.use_warmup and in_steps else 0,
+            cosine=self.use_cosine_decay and in_steps,
             nesterov_beta=self.nesterov_beta,
         )
 
@@ -149,13 +155,17 @@ class OptimizerGenome:
             use_cosine_decay=rule.cosine,
             use_weight_decay=rule.weight_decay > 0,
             nesterov_beta=rule.nesterov_beta,
+            stages=Pipeline(**_values(rule)),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Versioned JSON object; `from_json` reads it back exactly."""
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["terms"], data["weights"] = list(self.terms), list(self.weights)
-        return {"kind": "optimizer_genome", "version": GENOME_VERSION, **data}
+        # As it was before there were stages, where there are none.
+        version = 1 if self.stages == Pipeline() else GENOME_VERSION
+        stages = _values(data.pop("stages"))
+        return {"kind": "optimizer_genome", "version": version, **data, **(stages if version > 1 else {})}
 
     @classmethod
     def from_json(cls, data: Any) -> OptimizerGenome:
@@ -164,10 +174,22 @@ class OptimizerGenome:
         Raises:
             EvooptError: Not a genome, another version, or bad values.
         """
-        body = check_header(data, "optimizer_genome", GENOME_VERSION)
-        check_fields("optimizer genome", body, fields(cls), skip=("terms", "weights"))
+        body = check_header(data, "optimizer_genome", 1, GENOME_VERSION)
+        stages = {} if data["version"] == 1 else {n: body.pop(n) for n in _STAGES if n in body}
+        check_fields("optimizer genome", stages, fields(Pipeline))
+        own = [item for item in fields(cls) if item.name != "stages"]
+        check_fields("optimizer genome", body, own, skip=("terms", "weights"))
         for name, good in (("terms", lambda value: isinstance(value, str)), ("weights", is_number)):
             values = body.get(name)
             if not isinstance(values, list) or not all(map(good, values)):
                 raise EvooptError(f"optimizer genome field {name!r} must be a list, with one entry per term")
-        return cls(**{**body, "terms": tuple(body["terms"]), "weights": tuple(body["weights"])})
+        terms, weights = tuple(body["terms"]), tuple(body["weights"])
+        return cls(**{**body, "terms": terms, "weights": weights, "stages": Pipeline(**stages)})
+
+
+_STAGES = tuple(item.name for item in fields(Pipeline))
+
+
+def _values(of: Pipeline) -> dict[str, Any]:
+    """The constants of a rule's stages, by name."""
+    return {name: getattr(of, name) for name in _STAGES}

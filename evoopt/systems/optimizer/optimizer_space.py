@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.terms import TERMS, term
+from evoopt.systems.optimizer.stage_genes import StageGenes
 
 DEFAULT_RANGES: dict[str, tuple[float, float]] = {
     "weight": (0.01, 10.0),
@@ -30,6 +31,7 @@ class OptimizerSpace:
         max_terms: Longest genome, in terms.
         ranges: Lowest and highest value per number gene; genes not named keep `DEFAULT_RANGES`.
         nesterov_beta: Constant of the Nesterov term in new genomes, None for ``beta1``.
+        stages: Genes of the stages around the sum of terms; by default none vary.
 
     Raises:
         EvooptError: An unknown term or gene, or a range upside down or outside what the gene allows.
@@ -39,6 +41,7 @@ class OptimizerSpace:
     max_terms: int = 4
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     nesterov_beta: float | None = None
+    stages: StageGenes = field(default_factory=StageGenes)
 
     def __post_init__(self) -> None:
         names = tuple(dict.fromkeys(term(name).name for name in self.terms))

@@ -2,9 +2,8 @@
 
 A genome's terms are treated as a set. With fitness that says nothing, lengths stay uniform on 1..longest
 and every term equally frequent: crossover copies one parent's length and takes each unshared term with
-    probability one half;
-adding and removing are equally likely; numbers move in a scale on which they are uniform, reflected at the
-bounds.
+probability one half; adding and removing are equally likely; numbers move in a scale on which they are
+uniform, reflected at the bounds.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.optim.presets import PRESETS
+from evoopt.optim.presets import preset
+from evoopt.systems.optimizer.gene_scale import decode, move, position
 from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS, OptimizerGenome
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 
@@ -42,7 +42,7 @@ class RobustOperators:
 
     def seeds(self) -> tuple[OptimizerGenome, ...]:
         """Genomes that the initial population starts with."""
-        return tuple(OptimizerGenome.from_rule(PRESETS[name].canonical()) for name in self.initial)
+        return tuple(OptimizerGenome.from_rule(preset(name).canonical()) for name in self.initial)
 
     def random(self, rng: np.random.Generator) -> OptimizerGenome:
         """Draw a genome: length, terms, switches and numbers each uniform (numbers on their own scale)."""
@@ -55,6 +55,7 @@ class RobustOperators:
             nesterov_beta=self.space.nesterov_beta,
             **constants,  # type: ignore[arg-type]
             **{name: bool(rng.random() < 0.5) for name in FLAGS},
+            stages=self.space.stages.random(rng),
         )
 
     def mate(self, a: OptimizerGenome, b: OptimizerGenome, rng: np.random.Generator) -> OptimizerGenome:
@@ -78,7 +79,8 @@ class RobustOperators:
             name: getattr(a if rng.random() < 0.5 else b, name)
             for name in (*CONSTANTS, *FLAGS, "nesterov_beta")
         }
-        return OptimizerGenome(terms=tuple(child), weights=tuple(child.values()), **picked)
+        stages = self.space.stages.mate(a.stages, b.stages, rng)
+        return OptimizerGenome(terms=tuple(child), weights=tuple(child.values()), stages=stages, **picked)
 
     def mutate(
         self, genome: OptimizerGenome, rng: np.random.Generator, progress: float = 0.0
@@ -106,6 +108,9 @@ class RobustOperators:
                 weight = -weight
             genes[name] = weight
         self._restructure(genes, rng)
+        changes["stages"] = self.space.stages.mutate(
+            genome.stages, rng, self.p_flag, self.p_number, self.sigma
+        )
         return replace(genome, terms=tuple(genes), weights=tuple(genes.values()), **changes)
 
     def _restructure(self, genes: dict[str, float], rng: np.random.Generator) -> None:
@@ -129,40 +134,9 @@ class RobustOperators:
         return magnitude if rng.random() < 0.5 else -magnitude
 
     def _draw(self, name: str, rng: np.random.Generator) -> float | int:
-        low, high = self._bounds(name)
-        return self._decode(name, float(rng.uniform(low, high)))
+        bounds = self.space.ranges[name]
+        low, high = sorted(position(name, value) for value in bounds)
+        return decode(name, float(rng.uniform(low, high)), bounds)
 
     def _move(self, name: str, value: float, rng: np.random.Generator) -> float | int:
-        low, high = self._bounds(name)
-        position = _encode(name, value) + float(rng.normal(0, self.sigma * (high - low)))
-        return self._decode(name, _reflect(position, low, high))
-
-    def _bounds(self, name: str) -> tuple[float, float]:
-        first, second = (_encode(name, value) for value in self.space.ranges[name])
-        return min(first, second), max(first, second)
-
-    def _decode(self, name: str, position: float) -> float | int:
-        low, high = self.space.ranges[name]
-        if name.endswith("_log10"):
-            value = position
-        elif name.startswith("beta"):
-            value = 1.0 - 10**position
-        else:
-            value = 10**position
-        value = min(high, max(low, value))  # rounding in the scale must not leave the range
-        return round(value) if name == "warmup_steps" else value
-
-
-def _encode(name: str, value: float) -> float:
-    """Position of a gene's value on the scale it is varied on: log10, or log10(1 - beta) for a decay."""
-    if name.endswith("_log10"):
-        return value
-    return math.log10(1.0 - value) if name.startswith("beta") else math.log10(max(value, 1e-300))
-
-
-def _reflect(x: float, low: float, high: float) -> float:
-    width = high - low
-    if width <= 0:
-        return low
-    x = (x - low) % (2 * width)
-    return low + (x if x <= width else 2 * width - x)
+        return move(name, value, self.space.ranges[name], self.sigma, rng)
