@@ -59,7 +59,7 @@ def _with_gradients(shapes: list[tuple[int, ...]]) -> list[Parameter]:
     return params
 
 
-def run(repetitions: int = 9, compiled: bool = True) -> dict[str, Any]:
+def run(repetitions: int = 15, compiled: bool = True) -> dict[str, Any]:
     """Measure on one thread.
 
     Args:
