@@ -118,7 +118,8 @@ def coefficient_table(
     for i, rule in enumerate(rules):
         if rule.has_fractions:
             own_steps = s[:, min(i, s.shape[1] - 1)].tolist()
-            lr[:, i] = torch.tensor([rule.lr * rule.factor(int(k), total_steps) for k in own_steps])
+            factors = [rule.factor(int(k), total_steps) for k in own_steps]
+            lr[:, i] = rule.lr * torch.tensor(factors, dtype=torch.float64)
     scheduled = [
         lr,
         1 - lr * decay,
