@@ -75,10 +75,10 @@ def _together(task: Task, train: Split, members: Members, plan: PhasePlan, one_b
     # Ways may store kernels in different order; where they do not, these are the members' own tensors.
     before = (population.weights, members.m, members.v)
     weights, m, v = (given.layout.rows_in(architecture.layout, rows) for rows in before)
-    total_steps, kept = plans[0].total_steps, (m, v)
+    total_steps, moments = plans[0].total_steps, (m, v)
     update: BatchedUpdate | MixedUpdate
     if is_plain(rules):
-        update = BatchedUpdate(rules, total_steps, weights, "auto", plan.steps, kept, members.steps)
+        update = BatchedUpdate(rules, total_steps, weights, "auto", plan.steps, moments, members.steps)
     else:
         update = MixedUpdate(rules, architecture, weights, total_steps, "auto", plan.steps, members.steps)
         stacks = _kept(members, rules)
@@ -88,12 +88,11 @@ def _together(task: Task, train: Split, members: Members, plan: PhasePlan, one_b
     lockstep = Lockstep(task, train, trained, update, plans)
     for step, batch in lockstep.minibatches():
         lockstep.step(step, batch)
+    for old, rows in zip(before, (weights, m, v), strict=True):
+        old.copy_(architecture.layout.rows_in(given.layout, rows))
     if isinstance(update, MixedUpdate):
-        before, kept = before[:1], ()
         for kind, name, places, view in update.state():
             stacks[kind][name][places] = view
-    for old, rows in zip(before, (weights, *kept), strict=True):
-        old.copy_(architecture.layout.rows_in(given.layout, rows))
     return lockstep.losses.cpu()
 
 

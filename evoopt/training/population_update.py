@@ -14,7 +14,8 @@ from evoopt.optim.step import keeps
 from evoopt.training.batched_update import BatchedUpdate, Compile
 from evoopt.training.flat import FlatLayout
 from evoopt.training.population import Architecture
-from evoopt.training.staged_update import StagedUpdate, Subset, has_stages
+from evoopt.training.stacks import Subset
+from evoopt.training.staged_update import StagedUpdate, has_stages
 
 
 class Update(Protocol):
@@ -86,8 +87,8 @@ class MixedUpdate:
         self._plain = Subset(plain, like.device)
         self._kernel: BatchedUpdate | None = None
         if plain:
-            own, past = ([of[place] for place in plain] for of in (self._rules, self._done))
-            self._kernel = BatchedUpdate(own, total_steps, like[: len(plain)], compile, steps, done=past)
+            alone, past = [self._rules[k] for k in plain], [self._done[k] for k in plain]
+            self._kernel = BatchedUpdate(alone, total_steps, like[: len(plain)], compile, steps, done=past)
         averaged = [place for place, rule in enumerate(self._rules) if rule.readout != "last"]
         self._averaged = Subset(averaged, like.device)
         self._averages = torch.zeros_like(like[: len(averaged)])

@@ -123,8 +123,9 @@ class _Member:
             batches = islice(self._batches, steps - len(self.losses))
             plain_loop(self.task.loss, self.model, self._optimizer, batches, self.losses, self.plan.max_loss)
             if score:
-                averages = isinstance(self._optimizer, AveragingOptimizer)
-                with self._optimizer.averaged() if averages else nullcontext():
+                optimizer = self._optimizer
+                read = optimizer.averaged() if isinstance(optimizer, AveragingOptimizer) else nullcontext()
+                with read:
                     self.scores = evaluate(self.task, self.model, self.scored)
                 if not math.isfinite(self.scores[0]):
                     raise Diverged(NOT_FINITE)
