@@ -313,6 +313,7 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "generation": generation,
     "gadam": lambda: importlib.import_module("benchmarks.gadam").gadam_generation(),
     "pbt": lambda: importlib.import_module("benchmarks.pbt").pbt(),
+    "stages": lambda: importlib.import_module("benchmarks.stages").stages(),
     **genetic.CASES,
     "cuda": cuda,
 }

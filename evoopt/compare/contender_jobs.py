@@ -72,7 +72,8 @@ class Cost:
 
     Attributes:
         step_us: Wall time of one optimizer step in microseconds, the least of several measurements in turn
-            with the other members; of a rule, that of the class that exporting it gives.
+            with the other members; of a rule, that of the class that exporting it gives, or of the
+            interpreter for a rule with stages.
         state_bytes: Size of its state.
         parameters: Number of weights.
         test_size: Examples in the task's test part.
@@ -120,7 +121,7 @@ class CostProbe:
 def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
     if isinstance(member, ClassMember):
         return make_class_optimizer(model, member, 1000)
-    if not member.terms:  # a rule that does nothing has no class
+    if not member.terms or member.stages:  # these have no class
         return evolved_optimizer(model, member, 1000)
     arguments = {"total_steps": 1000} if member.cosine or member.warmup_steps else {}
     optimizer: Stepper = from_rule(member)(model.parameters(), **arguments)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError, one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
-from evoopt.training.batched_update import BatchedUpdate, Compile
+from evoopt.training.batched_update import Compile
 from evoopt.training.forward import evaluate_population
 from evoopt.training.halving import STOPPED, better_half
 from evoopt.training.lockstep import Lockstep
@@ -26,6 +26,7 @@ from evoopt.training.memory import members_in_cache
 from evoopt.training.minibatches import scored_split
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.population import Manner, ModelPopulation, Way
+from evoopt.training.population_update import population_update
 from evoopt.training.precision import Precision, computing_in
 from evoopt.training.sequential import NOT_FINITE, bad_loss, tail_mean, train_sequential
 from evoopt.training.streams import initial_model
@@ -171,8 +172,14 @@ class _Training:
         device, plan = self.train.x.device, self.plan
         model = initial_model(self.task, plan.seed).to(device, self.dtype)
         population = ModelPopulation.from_model(model, len(rules), self._manner(model))
-        compile = self.options.compile
-        update = BatchedUpdate(rules, plan.total_steps, population.weights, compile, plan.steps)
+        update = population_update(
+            rules,
+            population.architecture,
+            population.weights,
+            plan.total_steps,
+            self.options.compile,
+            plan.steps,
+        )
         return Lockstep(self.task, self.train, population, update, [plan])
 
     def _manner(self, model: nn.Module) -> Manner:
@@ -215,7 +222,7 @@ class _Training:
         curves = losses.T.tolist()
         scores: list[list[float]] = [[], []]
         if lockstep.alive:
-            columns = evaluate_population(lockstep.population, self.task, scored)
+            columns = evaluate_population(lockstep.readout(), self.task, scored)
             scores = [column.tolist() for column in columns]
         for i, loss, metric in zip(lockstep.alive, *scores, strict=True):
             if math.isfinite(loss):

@@ -10,12 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from evoopt.errors import one_line
+from evoopt.errors import EvooptError, one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
-from evoopt.training.coefficients import CONSTANTS, Program, coefficient_table
+from evoopt.training.coefficients import CONSTANTS, Program, StepTable
 from evoopt.training.native import update as native
+from evoopt.training.staged_update import has_stages
 
 Compile = Literal["auto", "always", "never"]
 """Whether the update is compiled: on a CPU a kernel in C++ runs all rules; elsewhere, or where there is no
@@ -23,7 +24,6 @@ compiler for it, torch compiles a program, with ``auto`` when the training is lo
 
 Kernel = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor], None]
 
-_TABLE_STEPS = 64
 _SHORT_ROW = 8192
 _WORTH_COMPILING = 1e6  # weights of one member times steps; uncompiled code takes some 10 ns more for each
 
@@ -36,13 +36,16 @@ class BatchedUpdate:
     for the terms of others.
 
     Args:
-        rules: One per member.
-        total_steps: Length of the cosine schedules.
+        rules: One per member, without stages; a readout is not its concern.
+        total_steps: Length of the schedules.
         like: Weights ``[P, D]``; moments get their shape, dtype and device.
         compile: Whether to compile the program.
         steps: How many steps are expected, for ``compile="auto"``.
         moments: First and second moments ``[P, D]`` to go on with, changed in place; zeros by default.
         done: Steps each member's moments have seen.
+
+    Raises:
+        EvooptError: Rules with stages, see `evoopt.training.population_update`.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class BatchedUpdate:
         done: Sequence[int] | None = None,
     ) -> None:
         self.rules = [rule.canonical() for rule in rules]
+        if staged := next((rule for rule in self.rules if has_stages(rule)), None):
+            raise EvooptError(f"this update knows no stages: {', '.join(staged.stages)}")
         self.total_steps = total_steps
         self._program = Program.of(self.rules)
         self._own = [Program.of([rule]) for rule in self.rules]
@@ -67,7 +72,7 @@ class BatchedUpdate:
         compiled = compile == "always" or (compile == "auto" and work >= _WORTH_COMPILING)
         self._native = compile != "never" and native.suits(like, self._program.terms)
         self._kernel = compiled_kernel(self._program) if compiled and not self._native else None
-        self._table, self._steps = torch.empty(0), range(0)
+        self._table = StepTable(self.rules, self._program.terms, total_steps, self._done)
 
     def select(self, index: Tensor) -> None:
         """Keep copies of the members at ``index``, which may repeat; moments go with them."""
@@ -76,7 +81,11 @@ class BatchedUpdate:
         self._done = None if self._done is None else [self._done[i] for i in index.tolist()]
         self.m = None if self.m is None else self.m[index.to(self.m.device)]
         self.v = None if self.v is None else self.v[index.to(self.v.device)]
-        self._steps = range(0)
+        self._table = StepTable(self.rules, self._program.terms, self.total_steps, self._done)
+
+    def readout(self, weights: Tensor) -> Tensor:
+        """The weights themselves: what members are scored with."""
+        return weights
 
     def step(
         self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
@@ -91,7 +100,7 @@ class BatchedUpdate:
             stop: Member after the last one, by default all the rest.
         """
         rows = slice(start, len(self.rules) if stop is None else stop)
-        coefficients = self._coefficients(weights, step)[:, rows]
+        coefficients = self._table.at(step, weights)[:, rows]
         m = None if self.m is None else self.m[rows]
         v = None if self.v is None else self.v[rows]
         if self._native:
@@ -125,15 +134,6 @@ class BatchedUpdate:
                 v[row] if v is not None and own.v else None,
                 _rows_of(table, self._program, own)[:, row],
             )
-
-    def _coefficients(self, like: Tensor, step: int) -> Tensor:
-        if step not in self._steps:
-            self._steps = range(step, max(step + 1, min(step + _TABLE_STEPS, self.total_steps)))
-            table = coefficient_table(
-                self.rules, self._program.terms, self._steps, self.total_steps, self._done
-            )
-            self._table = table.to(like.device, like.dtype)
-        return self._table[step - self._steps.start]
 
 
 def run_program(

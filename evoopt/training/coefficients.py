@@ -19,6 +19,7 @@ CONSTANTS = (
 """Rows of a step's table before the term weights; ``m_scale`` and ``v_scale`` correct the moments' bias."""
 
 _LARGEST_GRADIENT = 1e18
+_TABLE_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,29 @@ class Program:
         return any("m_prev" in TERM_BY_NAME[name].uses for name in self.terms)
 
 
+class StepTable:
+    """The numbers of each step of some members, computed for some steps at once; see `coefficient_table`."""
+
+    def __init__(
+        self,
+        rules: Sequence[UpdateRule],
+        terms: Sequence[str],
+        total_steps: int,
+        done: Sequence[int] | None = None,
+    ) -> None:
+        self._of = (rules, terms, total_steps, done)
+        self._table, self._steps = torch.empty(0), range(0)
+
+    def at(self, step: int, like: Tensor) -> Tensor:
+        """Those of a 0-based step, ``[len(CONSTANTS) + len(terms), P]``, as a tensor like another one."""
+        if step not in self._steps:
+            rules, terms, total_steps, done = self._of
+            self._steps = range(step, max(step + 1, min(step + _TABLE_STEPS, total_steps)))
+            table = coefficient_table(rules, terms, self._steps, total_steps, done)
+            self._table = table.to(like.device, like.dtype)
+        return self._table[step - self._steps.start]
+
+
 def coefficient_table(
     rules: Sequence[UpdateRule],
     terms: Sequence[str],
@@ -75,7 +99,7 @@ def coefficient_table(
         rules: One per member, in canonical form.
         terms: Terms whose weights are wanted, in order.
         steps: 0-based steps.
-        total_steps: Length of the cosine schedule.
+        total_steps: Length of the schedules.
         done: Steps each member's moments had seen before step 0, none by default.
 
     Returns:
@@ -91,6 +115,11 @@ def coefficient_table(
     lr = lr * torch.where(s < warmup, (s + 1) / warmup.clamp(min=1), 1.0)
     annealed = 0.5 * (1 + torch.cos(math.pi * s.clamp(max=total_steps) / total_steps))
     lr = lr * torch.where(cosine > 0, annealed, 1.0)
+    for i, rule in enumerate(rules):
+        if rule.has_fractions:
+            own_steps = s[:, min(i, s.shape[1] - 1)].tolist()
+            factors = [rule.factor(int(k), total_steps) for k in own_steps]
+            lr[:, i] = rule.lr * torch.tensor(factors, dtype=torch.float64)
     scheduled = [
         lr,
         1 - lr * decay,

@@ -7,10 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from evoopt.optim.evolved import apply_rule_
 from evoopt.optim.rule import UpdateRule
+from evoopt.optim.step import apply_rule_, keeps
 
-_WEIGHTS, _STEPS, _SEED = 256, 30, 0
+_SHAPE = (16, 16)  # of a matrix, for stages that need one
+_WEIGHTS = 256
+_STEPS, _SEED = 30, 0
 _GRADIENT_SCALES = (1e-4, 1e-2, 1.0)
 
 
@@ -20,7 +22,8 @@ def reject_reason(rule: UpdateRule) -> str | None:
     The rule follows noisy gradients with a constant mean for some steps, at three scales of gradient and
     without schedule and decay. If at no scale its path has a component against the mean gradient, it climbs
     or stands still. This is a necessary condition only and meant to be lenient: a rule that points downhill
-    for one size of gradients passes. The answer depends on the rule alone.
+    for one size of gradients passes. Of a rule that moves matrices in another way than the rest, both are
+    tried. The answer depends on the rule alone.
 
     Args:
         rule: The rule.
@@ -28,7 +31,15 @@ def reject_reason(rule: UpdateRule) -> str | None:
     Returns:
         The reason in a few words, or None.
     """
-    bare = replace(rule.canonical(), warmup_steps=0, cosine=False, weight_decay=0.0)
+    canonical = rule.canonical()
+    bare = replace(
+        canonical, warmup_steps=0, cosine=False, warmup_fraction=0.0, decay_shape="none", weight_decay=0.0
+    )
+    parts = [bare, bare.others_rule] if bare.tells_matrices_apart else [bare]
+    return next((reason for reason in map(_reason, parts) if reason), None)
+
+
+def _reason(bare: UpdateRule) -> str | None:
     if not bare.terms:
         return "the update is zero"
     paths = [_path(bare, mean, gradients) for mean, gradients in _probes()]
@@ -40,12 +51,13 @@ def reject_reason(rule: UpdateRule) -> str | None:
 
 
 def _path(rule: UpdateRule, mean: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-    w = torch.zeros_like(mean)
-    m = torch.zeros_like(mean) if rule.use_m else None
-    v = torch.zeros_like(mean) if rule.use_v else None
+    w = mean.new_zeros(_SHAPE)
+    state = {kept.name: kept.zeros(w) for kept in keeps(rule)}
+    m, v = state.get("exp_avg"), state.get("exp_avg_sq")
     for step, gradient in enumerate(gradients, start=1):
-        apply_rule_(w, gradient, rule, step=step, m=m, v=v, lr=rule.lr, weight_decay=0.0)
-    return w, mean
+        g = gradient.view(_SHAPE)
+        apply_rule_(w, g, rule, step=step, m=m, v=v, lr=rule.lr, weight_decay=0.0, state=state)
+    return w.flatten(), mean
 
 
 def _probes() -> list[tuple[Tensor, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,6 +34,17 @@ class FlatLayout:
             name: self._shaped(block, shape)
             for (name, shape), block in zip(self.shapes.items(), blocks, strict=True)
         }
+
+    def runs(self, names: Collection[str]) -> list[slice]:
+        """Where in a row some parameters lie; neighbours as one run."""
+        runs: list[slice] = []
+        start = 0
+        for name, size in zip(self.shapes, self._sizes, strict=True):
+            if name in names:
+                joined = runs.pop().start if runs and runs[-1].stop == start else start
+                runs.append(slice(joined, start + size))
+            start += size
+        return runs
 
     @cached_property
     def _sizes(self) -> list[int]:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from evoopt.tasks.task import Split, Task
-from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import losses_and_gradients
 from evoopt.training.memory import members_at_once
 from evoopt.training.minibatches import Minibatch, load_minibatches
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
+from evoopt.training.population_update import Update
 
 
 class _Part(NamedTuple):
@@ -54,7 +54,7 @@ class Lockstep:
         task: Task,
         train: Split,
         population: ModelPopulation,
-        update: BatchedUpdate,
+        update: Update,
         plans: Sequence[TrainingPlan],
     ) -> None:
         weights = population.weights
@@ -84,6 +84,13 @@ class Lockstep:
                 losses = losses.to(self.losses.dtype)
             self.losses[step, part.columns] = losses
             self._update.step(part.population.weights, part.gradients, step, part.start, part.stop)
+
+    def readout(self) -> ModelPopulation:
+        """The members still in training with the weights that they are scored with."""
+        old, weights = self.population, self._update.readout(self.population.weights)
+        if weights is old.weights:
+            return old
+        return ModelPopulation(old.architecture, weights, old.state, old.rates)
 
     def drop(self, gone: Container[int]) -> None:
         """Members of these indices, of all that began, leave."""

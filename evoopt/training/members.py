@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class Members:
         m: First moments ``[P, D]``.
         v: Second moments ``[P, D]``.
         steps: Steps that each member's moments have seen.
+        stages: What stages keep besides, ``[P, ...]`` by name (see `kept_layouts`), for those members whose
+            rules do.
     """
 
     population: ModelPopulation
@@ -30,6 +32,7 @@ class Members:
     m: Tensor
     v: Tensor
     steps: tuple[int, ...]
+    stages: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, population: ModelPopulation, rules: Sequence[UpdateRule]) -> Members:
@@ -55,12 +58,13 @@ class Members:
             self.m[index],
             self.v[index],
             tuple(self.steps[i] for i in indices),
+            {name: x[index] for name, x in self.stages.items()},
         )
 
     def reset(self) -> Members:
         """The same models and rules with moments of zero."""
         zero = torch.zeros_like(self.m)
-        return replace(self, m=zero, v=zero.clone(), steps=(0,) * len(self))
+        return replace(self, m=zero, v=zero.clone(), steps=(0,) * len(self), stages={})
 
     def copy(self) -> Members:
         """Copies of all members."""
@@ -75,6 +79,7 @@ class Members:
         named = {
             "weights": population.weights,
             **({"m": self.m, "v": self.v} if any(self.steps) else {}),
+            **{f"stages.{name}": x for name, x in self.stages.items()},
             "steps": torch.tensor(self.steps, dtype=torch.int64),
             **{f"state.{name}": t for name, t in population.state.items()},
             **{f"rates.{name}": t for name, t in population.rates.items()},
@@ -92,8 +97,9 @@ class Members:
             EvooptError: Tensors of another architecture.
         """
         zero = torch.zeros_like(tensors["weights"]) if "weights" in tensors else torch.empty(0)
+        stages = {name: x for name, x in tensors.items() if name.startswith("stages.")}
         tensors = {"m": zero, "v": zero, **tensors}
-        expected = {"m": self.m, "v": self.v, **self.tensors()}
+        expected = {"m": self.m, "v": self.v, **replace(self, stages={}).tensors(), **stages}
         if {n: t.shape[1:] for n, t in tensors.items()} != {n: t.shape[1:] for n, t in expected.items()}:
             raise EvooptError("the saved models are not of this architecture")
         device, old = self.m.device, self.population
@@ -105,7 +111,8 @@ class Members:
             {name: given[f"rates.{name}"].clone() for name in old.rates},
         )
         steps = tuple(int(n) for n in tensors["steps"].tolist())
-        return Members(population, tuple(rules), given["m"].clone(), given["v"].clone(), steps)
+        kept = {name.removeprefix("stages."): given[name].clone() for name in stages}
+        return Members(population, tuple(rules), given["m"].clone(), given["v"].clone(), steps, kept)
 
 
 def joined(parts: Sequence[Members]) -> Members:
@@ -117,10 +124,15 @@ def joined(parts: Sequence[Members]) -> Members:
         {name: torch.cat([part.population.state[name] for part in parts]) for name in first.state},
         {name: torch.cat([part.population.rates[name] for part in parts]) for name in first.rates},
     )
+    kept = {name: x for part in parts for name, x in part.stages.items()}
     return Members(
         population,
         tuple(rule for part in parts for rule in part.rules),
         torch.cat([part.m for part in parts]),
         torch.cat([part.v for part in parts]),
         tuple(n for part in parts for n in part.steps),
+        {
+            name: torch.cat([p.stages.get(name, x.new_zeros(len(p), *x.shape[1:])) for p in parts])
+            for name, x in kept.items()
+        },
     )

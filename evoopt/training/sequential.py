@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 
 from evoopt.errors import one_line
+from evoopt.optim.averaging import AveragingOptimizer
 from evoopt.optim.evolved import EvolvedOptimizer
+from evoopt.optim.groups import matrix_groups
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.dropout import give, with_given_dropout
@@ -43,7 +46,8 @@ MakeOptimizer = Callable[[nn.Module, Any, int], Stepper]
 
 def evolved_optimizer(model: nn.Module, rule: UpdateRule, total_steps: int) -> Stepper:
     """The optimizer that follows an update rule."""
-    return EvolvedOptimizer(model.parameters(), rule, total_steps)
+    params = matrix_groups(model, rule) if rule.tells_matrices_apart else model.parameters()
+    return EvolvedOptimizer(params, rule, total_steps)
 
 
 def train_sequential(
@@ -119,7 +123,10 @@ class _Member:
             batches = islice(self._batches, steps - len(self.losses))
             plain_loop(self.task.loss, self.model, self._optimizer, batches, self.losses, self.plan.max_loss)
             if score:
-                self.scores = evaluate(self.task, self.model, self.scored)
+                optimizer = self._optimizer
+                read = optimizer.averaged() if isinstance(optimizer, AveragingOptimizer) else nullcontext()
+                with read:
+                    self.scores = evaluate(self.task, self.model, self.scored)
                 if not math.isfinite(self.scores[0]):
                     raise Diverged(NOT_FINITE)
         except Diverged as error:

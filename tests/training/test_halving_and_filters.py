@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from evoopt.optim import PRESETS, UpdateRule
+from evoopt.optim import PRESETS, STAGED_PRESETS, UpdateRule, preset
 from evoopt.training.batched import train_batched
 from evoopt.training.filters import reject_reason
 from evoopt.training.halving import better_half
@@ -51,10 +51,13 @@ def test_what_halving_changes_on_recorded_curves() -> None:
     assert steps < 0.75 * sum(r.steps for r in full)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*PRESETS, *STAGED_PRESETS])
 def test_well_known_optimizers_pass_the_filter(name: str) -> None:
-    assert reject_reason(PRESETS[name]) is None
-    assert reject_reason(replace(PRESETS[name], warmup_steps=500, cosine=True, weight_decay=1.0)) is None
+    rule = preset(name)
+    assert reject_reason(rule) is None
+    assert reject_reason(replace(rule, warmup_steps=500, cosine=True, weight_decay=1.0)) is None
+    in_fractions = replace(rule, warmup_steps=0, cosine=False, warmup_fraction=1.0, decay_shape="linear")
+    assert reject_reason(in_fractions) is None
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,8 @@ def test_well_known_optimizers_pass_the_filter(name: str) -> None:
         (UpdateRule((("grad", 1.0), ("grad", -1.0))), "zero"),
         (UpdateRule((("adam", -1.0),)), "downhill"),
         (UpdateRule((("sign_grad", -0.5), ("grad", 1e-3))), "downhill"),
+        (UpdateRule((("adam", -1.0),), shape="orthogonal", others="adam"), "downhill"),
+        (UpdateRule((), shape="orthogonal", others="adam"), "zero"),
     ],
 )
 def test_hopeless_rules_are_rejected_with_a_reason(rule: UpdateRule, reason: str) -> None:
