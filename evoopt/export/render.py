@@ -42,6 +42,11 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     rule = rule.canonical()
     if not rule.terms:
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
+    if rule.stages:
+        raise EvooptError(
+            f"this rule has stages ({', '.join(rule.stages)}), which no exported class has yet: "
+            "use evoopt.optim.EvolvedOptimizer"
+        )
     arguments = options(rule)
     constants = [name for option in arguments for name in option.constants]
     multi_lines, (kernel, weights, numbers) = foreach_lines(rule), kernel_lines(rule)

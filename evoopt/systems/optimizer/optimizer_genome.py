@@ -129,7 +129,15 @@ class OptimizerGenome:
 
     @classmethod
     def from_rule(cls, rule: UpdateRule) -> OptimizerGenome:
-        """Encode a rule as a genome, e.g. to start a search from a preset."""
+        """Encode a rule as a genome, e.g. to start a search from a preset.
+
+        Raises:
+            EvooptError: A rule with stages, for which there are no genes.
+        """
+        if rule.stages:
+            raise EvooptError(f"a genome has no genes for stages, and this rule has {', '.join(rule.stages)}")
+        if rule.has_fractions:  # of a rule without stages that is a cosine
+            rule = rule.canonical()
         return cls(
             terms=tuple(name for name, _ in rule.terms),
             weights=tuple(weight for _, weight in rule.terms),

@@ -44,6 +44,8 @@ class OptimizerSpace:
         names = tuple(dict.fromkeys(term(name).name for name in self.terms))
         if not names:
             raise EvooptError("the search space allows no term: name at least one in genome.terms")
+        if without := sorted(set(names) - {entry.name for entry in TERMS}):
+            raise EvooptError(f"genome.terms: no search knows {', '.join(without)} yet; leave it out")
         object.__setattr__(self, "terms", names)
         if self.max_terms < 1:
             raise EvooptError(f"genome.max_terms must be at least 1, not {self.max_terms}")

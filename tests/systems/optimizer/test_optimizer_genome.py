@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
-from evoopt.optim import PRESETS, TERMS
+from evoopt.optim import PRESETS, STAGED_PRESETS, TERMS
 from evoopt.optim.terms import PAPER_TERMS
 from evoopt.systems.optimizer.literal import PUBLISHED_SEEDS, LiteralOperators
 from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS, OptimizerGenome
@@ -37,6 +37,17 @@ def test_presets_survive_the_way_through_a_genome(name: str) -> None:
     assert replace(back, lr=1.0, eps=1.0, weight_decay=0.0) == replace(
         PRESETS[name], lr=1.0, eps=1.0, weight_decay=0.0
     )
+
+
+@pytest.mark.parametrize("name", STAGED_PRESETS)
+def test_a_rule_with_stages_has_no_genome(name: str) -> None:
+    with pytest.raises(EvooptError, match="a genome has no genes for stages"):
+        OptimizerGenome.from_rule(STAGED_PRESETS[name])
+
+
+def test_a_cosine_in_fractions_is_the_gene_for_it() -> None:
+    rule = replace(PRESETS["adam"], decay_shape="cosine")
+    assert OptimizerGenome.from_rule(rule).rule().cosine
 
 
 @given(SEEDS)
@@ -175,6 +186,7 @@ def test_published_crossover_takes_a_head_and_a_tail(seed: int) -> None:
         ({"ranges": {"beta1": (0.5, 1.0)}}, "must lie in"),
         ({"terms": ("adamm",)}, "Did you mean 'adam'"),
         ({"terms": ()}, "no term"),
+        ({"terms": ("adam", "slow_adam")}, "no search knows slow_adam yet"),
         ({"max_terms": 0}, "max_terms"),
     ],
 )
