@@ -160,7 +160,8 @@ def _betas(rule: UpdateRule) -> Option:
         )
         for i, name in enumerate(names)
     )
-    first, second = (_BETAS.get(name or "", "not used by this rule") for name in names)
+    texts = _BETAS if rule.use_v else {**_BETAS, "beta2": "decay of the moving average of squared updates"}
+    first, second = (texts.get(name or "", "not used by this rule") for name in names)
     return Option(
         "betas",
         "tuple[float, float]",
