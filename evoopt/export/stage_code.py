@@ -46,9 +46,10 @@ def has_one_loop(rule: UpdateRule) -> bool:
 def moves(rule: UpdateRule, arguments: list[Option]) -> list[Move]:
     """Those of a canonical rule: of its matrices and of what is none, or only one for all."""
     if not rule.tells_matrices_apart:
-        return [_move("_move_", rule, arguments)]
-    matrix = _move("_move_matrix_", rule, arguments)
-    return [matrix, _move("_move_other_", rule.others_rule, arguments, adam=rule.others == "adam")]
+        return [_move("_move_", rule, rule, arguments)]
+    adam = rule.others == "adam"
+    matrix = _move("_move_matrix_", rule, rule, arguments)
+    return [matrix, _move("_move_other_", rule, rule.others_rule, arguments, adam)]
 
 
 def share_lines(rule: UpdateRule) -> list[str]:
@@ -92,16 +93,21 @@ def fraction_lines(rule: UpdateRule) -> list[str]:
     return [*lines, f"return {' * '.join(factors)}"] if factors else []
 
 
-def _move(name: str, rule: UpdateRule, arguments: list[Option], adam: bool = False) -> Move:
-    lines = _lines(rule, weighted=not adam)
-    kept = {state.name: state.shape for state in keeps(rule)}
-    whole = any(stage.acts_on != "element" for stage in rule.active)
-    return Move(name, kept, [*_constants(rule, lines, arguments, adam), "", *lines], whole)
-
-
-def _constants(rule: UpdateRule, lines: list[str], arguments: list[Option], adam: bool) -> list[str]:
-    """Assignments of the constants that some lines read."""
+def _move(
+    name: str, rule: UpdateRule, followed: UpdateRule, arguments: list[Option], adam: bool = False
+) -> Move:
+    """What the class of a rule does to parameters that follow the rule itself, its others, or its Adam."""
+    lines = _lines(followed, weighted=not adam)
+    kept = {state.name: state.shape for state in keeps(followed)}
+    whole = any(stage.acts_on != "element" for stage in followed.active)
     names = ("beta1", "beta2") if adam else beta_names(rule)
+    return Move(name, kept, [*_constants(lines, names, arguments, adam), "", *lines], whole)
+
+
+def _constants(
+    lines: list[str], names: tuple[str | None, ...], arguments: list[Option], adam: bool
+) -> list[str]:
+    """Assignments of the constants that some lines read, of betas by their names."""
     betas = [name if name and _reads(lines, name) else "_" for name in names]
     sources = {option.name: option.name for option in arguments if option.name not in ("lr", "betas")}
     if adam:
