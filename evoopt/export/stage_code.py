@@ -109,7 +109,8 @@ def _constants(
 ) -> list[str]:
     """Assignments of the constants that some lines read, of betas by their names."""
     betas = [name if name and _reads(lines, name) else "_" for name in names]
-    sources = {option.name: option.name for option in arguments if option.name not in ("lr", "betas")}
+    own = {option.name for option in arguments} - {"lr", "betas", *names}
+    sources = {option.name: option.name for option in arguments if option.name in own}
     if adam:
         sources["eps"] = "others_eps"
     return [
