@@ -90,7 +90,7 @@ class ParameterGroups(NamedTuple):
 
     Attributes:
         matrices: Weights of hidden layers, of two or more dimensions.
-        others: Embeddings, and weights of the output layer.
+        others: Embeddings, and weights of the output layer; with ``matrix=False``, as the next.
         vectors: Biases and norms, with a ``weight_decay`` of 0.
     """
 
@@ -117,7 +117,9 @@ def parameter_groups(model: nn.Module, output: str | Collection[str] | None = No
         EvooptError: A module that the model does not have, or parameters that have no shape yet.
     """
     roles = parameter_roles(model, output)
-    groups = ParameterGroups({"params": []}, {"params": []}, {"params": [], "weight_decay": 0.0})
+    groups = ParameterGroups(
+        {"params": []}, {"params": [], "matrix": False}, {"params": [], "weight_decay": 0.0, "matrix": False}
+    )
     group_of = {"matrix": groups.matrices, "vector": groups.vectors}
     for name, p in model.named_parameters():
         if p.requires_grad:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from evoopt.optim import TERMS, UpdateRule
+from evoopt.optim import MORE_TERMS, TERMS, UpdateRule
+from evoopt.optim.pipeline import CHOICES
 
 
 def random_rule(seed: int) -> UpdateRule:
@@ -27,4 +30,37 @@ def random_rule(seed: int) -> UpdateRule:
         warmup_steps=int(rng.integers(0, 30)),
         cosine=bool(rng.random() < 0.5),
         nesterov_beta=0.9 if rng.random() < 0.3 else None,
+    )
+
+
+def random_staged_rule(seed: int) -> UpdateRule:
+    """Draw a rule with stages, each of them about every other time, for trainings of 50 steps."""
+    rng = np.random.default_rng(seed)
+
+    def sometimes(value: float) -> float | None:
+        return value if rng.random() < 0.5 else None
+
+    chosen = {name: str(rng.choice(known)) for name, known in CHOICES.items()}
+    rule = random_rule(seed)
+    more = [term.name for term in MORE_TERMS]
+    terms = [(str(rng.choice(more)), float(rng.normal())) for _ in range(2)]
+    return replace(
+        rule,
+        terms=(*rule.terms, *terms[: int(rng.integers(3))]),
+        warmup_steps=0,
+        cosine=False,
+        **chosen,
+        clip_norm=sometimes(float(rng.uniform(0.5, 3))),
+        gradient_difference=sometimes(float(rng.uniform(0.01, 0.5))) or 0.0,
+        normalize_first=bool(rng.random() < 0.3),
+        slow_beta=sometimes(0.99),
+        power=float(rng.uniform(0.2, 2)),
+        cautious_decay=bool(rng.random() < 0.5),
+        iterations=int(rng.integers(1, 6)),
+        others_lr=float(rng.choice([0.3, 1.0])),
+        warmup_fraction=float(rng.choice([0.0, 0.2])),
+        decay_start=float(rng.choice([0.0, 0.5])),
+        decay_floor=float(rng.choice([0.0, 0.1])),
+        decay_power=2.0,
+        ema_decay=0.9,
     )

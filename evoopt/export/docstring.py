@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 
+from evoopt.export.formulas import formulas, formulas_of_others
 from evoopt.export.options import Option
 from evoopt.export.source import Provenance
-from evoopt.export.term_code import corrects_m, corrects_v, nesterov_beta
+from evoopt.export.stage_code import has_one_loop
+from evoopt.export.term_code import corrects_m, corrects_v
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.term import Term
-from evoopt.optim.terms import TERM_BY_NAME
 
 _WIDTH = 84
 _SCHEDULE = (
@@ -32,6 +31,17 @@ _SCHEDULING = (
         'whether to schedule the learning rate; if False it is ``group["lr"]`` itself (default: True)',
     ),
 )
+_READOUT = (
+    "On the way the weights are averaged. The model always holds the last ones, and ``model.eval()`` does "
+    "not change that: score and save the average inside ``with optimizer.averaged():``, or copy it into "
+    "another model with ``copy_averaged_to``. Running statistics, as those of BatchNorm, belong to the last "
+    "weights: recompute them in that copy with ``torch.optim.swa_utils.update_bn``."
+)
+_TELLS = {
+    "ema": "The average is ``ema(w, ema_decay) / (1 - ema_decay**t)``, kept as ``average`` in the state.",
+    "mean": "The average is the mean of the last ``mean_fraction`` of the training, kept as ``average`` in "
+    "the state; before it begins it is the last weights.",
+}
 _FLAGS = (
     (
         "foreach (bool, optional)",
@@ -57,11 +67,19 @@ _FLAGS = (
 )
 
 
+_FLAGS_OF_ONE_LOOP = (
+    ("foreach (bool, optional)", "None or False: there is no such implementation (default: None)"),
+    *_FLAGS[1:3],
+    ("fused (bool, optional)", "None or False, likewise (default: None)"),
+    *_FLAGS[4:],
+)
+
+
 def class_docstring(
     class_name: str, rule: UpdateRule, provenance: Provenance, arguments: list[Option]
 ) -> str:
     """Docstring in quotes, indented as the body of a class, for a canonical rule."""
-    scheduled = bool(rule.warmup_steps or rule.cosine)
+    scheduled = bool(rule.warmup_steps or rule.needs_total_steps)
     entries = [
         _PARAMS,
         *(
@@ -71,15 +89,18 @@ def class_docstring(
             )
             for option in arguments
         ),
-        *((_SCHEDULING if rule.cosine else (_WARMUP_ONLY, *_SCHEDULING[1:])) if scheduled else ()),
-        *_FLAGS,
+        *_length(rule),
+        *(_FLAGS_OF_ONE_LOOP if has_one_loop(rule) else _FLAGS),
     ]
+    kind = "matrix" if rule.tells_matrices_apart else "parameter"
     blocks = [
         [f"Implements the {class_name} update rule::"],
         _wrap(rule.formula(), first=" " * 4, rest=" " * 8),
-        _wrap(f"One step does, for each parameter ``w`` with gradient ``g``{_count(rule)}::"),
-        [f"    {line}" for line in formulas(rule)],
+        _wrap(f"One step does, for each {kind} ``w`` with gradient ``g``{_count(rule)}::"),
+        _formulas(formulas(rule)),
+        *(_others(rule) if rule.tells_matrices_apart else []),
         *([_wrap(_SCHEDULE)] if scheduled else []),
+        *([_wrap(f"{_READOUT} {_TELLS[rule.readout]}")] if rule.readout != "last" else []),
         ["Args:", *(line for entry in entries for line in _entry(*entry))],
         ["Origin:", *_origin(rule, provenance)],
     ]
@@ -87,44 +108,36 @@ def class_docstring(
     return textwrap.indent(f'"""{_escape(text)}\n"""', "    ")
 
 
-def formulas(rule: UpdateRule) -> list[str]:
-    """One operation of a step per line, in the order they are done; ``t`` counts steps from 1."""
-    lr = "lr_t" if rule.warmup_steps or rule.cosine else "lr"
-    lines = []
-    if lr == "lr_t":
-        warmup = ["min(t / warmup_steps, 1)"] if rule.warmup_steps else []
-        cosine = ["(1 + cos(pi * (t - 1) / total_steps)) / 2"] if rule.cosine else []
-        lines.append(f"lr_t = {' * '.join(['lr', *warmup, *cosine])}")
-    if rule.clip_value is not None:
-        lines.append("g = clamp(g, -clip_value, clip_value)")
-    lines.append(f"w = w * (1 - {lr} * weight_decay)")
-    if rule.uses("m_prev"):
-        lines.append("m_prev = m")
-    if rule.use_m:
-        lines.append("m = beta1 * m + (1 - beta1) * g")
-    if rule.use_v:
-        lines.append("v = beta2 * v + (1 - beta2) * g**2")
-    if corrects_m(rule):
-        lines.append("m_hat = m / (1 - beta1**t)")
-    if corrects_v(rule):
-        lines.append("v_hat = v / (1 - beta2**t)")
-    for name, _ in rule.terms:
-        lines.append(f"w = w - {lr} * {name}_weight * {_formula(TERM_BY_NAME[name], rule)}")
-    return lines
+def _length(rule: UpdateRule) -> tuple[tuple[str, str], ...]:
+    """What is said of the length of the training and of the schedule."""
+    schedule = _SCHEDULING[1:] if rule.warmup_steps or rule.needs_total_steps else ()
+    if rule.readout == "mean":
+        return (_TOTAL_STEPS, "length of the training in steps; required"), *schedule
+    if rule.needs_total_steps:
+        return _SCHEDULING
+    return (_WARMUP_ONLY, *schedule) if schedule else ()
 
 
-def _formula(term: Term, rule: UpdateRule) -> str:
-    """The term's formula in the names of the lines before it."""
-    text = re.sub(r"(?<!\*)([-+*/])(?!\*)", r" \1 ", term.formula)
-    root = f"sqrt({'v_hat' if corrects_v(rule) else 'v'})" if rule.use_v else "|g|"
-    text = text.replace("sqrt(v)", root).replace("beta1", nesterov_beta(rule))
-    if corrects_m(rule) and term.reads_scale_of_m:
-        text = re.sub(r"\bm\b", "m_hat", text)
-    return f"({text})" if term.is_sum else text
+def _formulas(lines: list[str]) -> list[str]:
+    return [part for line in lines for part in _wrap(line, first=" " * 4, rest=" " * 8)]
+
+
+def _others(rule: UpdateRule) -> list[list[str]]:
+    """What is said of parameters that are no matrices."""
+    layers = "embeddings" if rule.shape_output else "embeddings and for the output layer"
+    makers = "``matrix_groups`` of evoopt.optim makes such groups from a model and a rule"
+    if not rule.shape_output:
+        makers = f"{makers}, ``parameter_groups`` of evoopt.integrations from a model alone"
+    what = "Adam with the decay of the rule" if rule.others == "adam" else "the rule without such stages"
+    text = (
+        "A matrix is a parameter of two or more dimensions, seen as ``[out, rest]``, unless its group says "
+        f"``matrix=False``, as it should for {layers}: {makers}. Each other parameter follows {what}::"
+    )
+    return [_wrap(text), _formulas(formulas_of_others(rule))]
 
 
 def _count(rule: UpdateRule) -> str:
-    uses_t = corrects_m(rule) or corrects_v(rule) or rule.warmup_steps or rule.cosine
+    uses_t = corrects_m(rule) or corrects_v(rule) or rule.warmup_steps or rule.needs_total_steps
     return " (``t`` counts from 1)" if uses_t else ""
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from evoopt.errors import EvooptError
 
 IMPORTED: frozenset[str] = frozenset(
-    {"Any", "Callable", "Optimizer", "ParamsT", "Tensor", "cast", "functools", "math", "overload", "torch"}
-    | {"warnings"}
+    {"Any", "Callable", "Iterable", "Iterator", "Optimizer", "ParamsT", "Sequence", "Tensor", "cast"}
+    | {"contextmanager", "functools", "math", "overload", "torch", "warnings"}
 )
 """Names a generated file imports; a class of the same name would hide them."""
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from evoopt.errors import EvooptError
 from evoopt.export.docstring import class_docstring
 from evoopt.export.naming import check_class_name, check_file_name, function_name
-from evoopt.export.options import options
+from evoopt.export.options import Option, options
 from evoopt.export.source import Provenance, load_rule
+from evoopt.export.stage_code import (
+    fraction_lines,
+    has_one_loop,
+    moves,
+    schedule_constants,
+    share_lines,
+)
 from evoopt.export.term_code import (
     corrects_m,
     corrects_v,
@@ -33,7 +41,8 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         provenance: What the docstring says about the rule's origin.
 
     Returns:
-        Python source: the class, its functional form, a plain and a foreach implementation.
+        Python source: the class, its functional form, a plain, a foreach and a fused implementation; of a
+        rule with stages the class with a plain one.
 
     Raises:
         EvooptError: A name that a class cannot bear, or a rule without terms.
@@ -43,32 +52,69 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     if not rule.terms:
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
     arguments = options(rule)
-    constants = [name for option in arguments for name in option.constants]
-    multi_lines, (kernel, weights, numbers) = foreach_lines(rule), kernel_lines(rule)
-    buffers = [name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
-    return _template().render(
+    schedule = rule.warmup_steps > 0 or rule.needs_total_steps
+    one_loop = has_one_loop(rule)
+    common: dict[str, Any] = {
+        "schedule": schedule,
+        "length": schedule or rule.readout == "mean",
+        "needs_length": rule.needs_total_steps,
+        "ends": rule.cosine or rule.decay_shape != "none",
+        "fractions": fraction_lines(rule),
+        "schedule_constants": schedule_constants(rule),
+        **(_one_loop(rule, arguments) if one_loop else _three_implementations(rule, arguments)),
+    }
+    return _template("one_loop" if one_loop else "optimizer").render(
+        **common,
         cls=class_name,
         fn=function_name(class_name),
         version=__version__,
         docstring=class_docstring(class_name, rule, provenance or Provenance("an update rule"), arguments),
         arguments=arguments,
-        constants=constants,
-        betas=", ".join(name or "_" for name in beta_names(rule)),
-        buffers=buffers,
-        own=["param", *buffers],
         warmup=rule.warmup_steps > 0,
         cosine=rule.cosine,
-        schedule=rule.warmup_steps > 0 or rule.cosine,
-        loop_lines=loop_lines(rule),
-        foreach_lines=multi_lines,
-        kernel_lines=kernel,
-        numbers=numbers,
-        weights=weights,
-        corrected=[k for k, used in ((1, corrects_m(rule)), (2, corrects_v(rule))) if used],
-        helpers=[
+    )
+
+
+def _three_implementations(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
+    """What the template says of a rule that is a weighted sum of terms: a loop, lists and a kernel."""
+    multi_lines, (kernel, weights, numbers) = foreach_lines(rule), kernel_lines(rule)
+    buffers = [name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
+    return {
+        "constants": [name for option in arguments for name in option.constants],
+        "betas": ", ".join(name or "_" for name in beta_names(rule)),
+        "buffers": buffers,
+        "kept": "".join(f', "{name}"' for name in buffers),
+        "own": ["param", *buffers],
+        "apart": False,
+        "averages": (),
+        "loop_lines": loop_lines(rule),
+        "foreach_lines": multi_lines,
+        "kernel_lines": kernel,
+        "numbers": numbers,
+        "weights": weights,
+        "corrected": [k for k, used in ((1, corrects_m(rule)), (2, corrects_v(rule))) if used],
+        "helpers": [
             name for name in ("_add_scaled_", "_addcdiv_scaled_") if any(name in line for line in multi_lines)
         ],
-    )
+    }
+
+
+def _one_loop(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
+    """The same of a rule with stages."""
+    found, apart = moves(rule, arguments), rule.tells_matrices_apart
+    averages = share_lines(rule)
+    return {
+        "moves": found,
+        "apart": apart,
+        "matrices": rule.needs_matrices,
+        "checked": rule.needs_matrices or found[0].whole,
+        "lists": ["matrices", "others"] if apart else ["tensors"],
+        "kept": ", *_kept(p, group)" if apart else ", *_KEPT",
+        "averages": averages,
+        "averages_end": rule.readout == "mean",
+        "shapes": {shape for move in found for shape in move.kept.values()},
+        "newton_schulz": rule.shape.startswith("orthogonal"),
+    }
 
 
 def write_export(source: str | Path, out: str | Path, name: str, force: bool = False) -> Path:
@@ -105,7 +151,7 @@ def write_export(source: str | Path, out: str | Path, name: str, force: bool = F
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evoopt.export"),
         undefined=jinja2.StrictUndefined,
@@ -114,4 +160,4 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    return environment.get_template("optimizer.py.jinja")
+    return environment.get_template(f"{name}.py.jinja")

@@ -10,13 +10,13 @@ from typing import Any
 
 from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.individuals import individual_type
-from evoopt.optim.presets import PRESETS
+from evoopt.optim.presets import PRESETS, STAGED_PRESETS, preset
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 
 FORMATS: dict[str, str] = {
     "run": "folder of a finished run; its winner is exported",
-    "preset": f"name of a preset: {', '.join(PRESETS)}",
+    "preset": f"name of a preset: {', '.join(PRESETS | STAGED_PRESETS)}",
     "genome": "JSON file of an optimizer genome (kind 'optimizer_genome')",
     "rule": "JSON file of an update rule (kind 'update_rule')",
 }
@@ -55,8 +55,29 @@ PUBLISHED: dict[str, Provenance] = {
         data="Fashion-MNIST, CIFAR-10 and MNIST, 15,000 training images of each",
         budget="50 generations of 50 genomes, scored on 500 steps and 2 seeds per data set",
     ),
+    **{
+        name: Provenance(f"preset {name!r}, {paper}")
+        for name, paper in {
+            "muon": "K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024, with "
+            "the scale and decay of J. Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982",
+            "normuon": "Z. Li et al., NorMuon: Making Muon more efficient and scalable, arXiv 2510.05491",
+            "ademamix": "M. Pagliardini et al., The AdEMAMix Optimizer: Better, Faster, Older, "
+            "arXiv 2409.03137, without its schedulers",
+            "cautious_adamw": "K. Liang et al., Cautious Optimizers: Improving Training with One Line of "
+            "Code, arXiv 2411.16085",
+            "mars_adamw": "H. Yuan et al., MARS: Unleashing the Power of Variance Reduction for Training "
+            "Large Models, arXiv 2411.10438, in its approximate form",
+            "laprop": "L. Ziyin et al., LaProp: Separating Momentum and Adaptivity in Adam, arXiv 2002.04839",
+            "lamb": "Y. You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 "
+            "minutes, arXiv 1904.00962",
+            "adafactor_moments": "AdamW with the second moment of N. Shazeer and M. Stern, Adafactor: "
+            "Adaptive Learning Rates with Sublinear Memory Cost, arXiv 1804.04235",
+            "adamw_ema": "AdamW that ends with an average of its weights, as in section 7.2 of D. Kingma "
+            "and J. Ba, Adam: A Method for Stochastic Optimization, arXiv 1412.6980",
+        }.items()
+    },
 }
-"""Origin of the presets that were found by a search elsewhere."""
+"""Origin of the presets that were published as such."""
 
 
 def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
@@ -72,8 +93,8 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
         EvooptError: None of these, a file that holds no rule, or a run that is not finished.
     """
     name = str(source)
-    if name in PRESETS:
-        return PRESETS[name], PUBLISHED.get(name, Provenance(f"preset {name!r}"))
+    if name in PRESETS | STAGED_PRESETS:
+        return preset(name), PUBLISHED.get(name, Provenance(f"preset {name!r}"))
     path = Path(source)
     if path.is_dir():
         return _from_run(path)
@@ -83,7 +104,7 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
         raise EvooptError(
             f"{path} is neither a preset, nor a run folder, nor a JSON file of a rule or genome"
         )
-    raise unknown_name("preset", name, PRESETS)
+    raise unknown_name("preset", name, PRESETS | STAGED_PRESETS)
 
 
 def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:

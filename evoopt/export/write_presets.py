@@ -9,7 +9,12 @@ from evoopt.export.render import render
 from evoopt.export.source import load_rule
 
 PRESET_CLASSES: dict[str, str] = {
-    name.lower(): name for name in ("Adam", "AdamW", "Lion", "Marfinetz2025", "RMSprop", "SGD")
+    **{name.lower(): name for name in ("Adam", "AdamW", "Lion", "Marfinetz2025", "RMSprop", "SGD")},
+    **{name.lower(): name for name in ("AdEMAMix", "LAMB", "LaProp", "Muon", "NorMuon")},
+    "adafactor_moments": "AdamWFactored",
+    "adamw_ema": "AdamWEMA",
+    "cautious_adamw": "CautiousAdamW",
+    "mars_adamw": "MARSAdamW",
 }
 """Class name of each preset."""
 
@@ -27,7 +32,10 @@ def preset_files() -> dict[str, str]:
         [
             '"""The presets as classes, written by ``python -m evoopt.export.write_presets``."""',
             "",
-            *(f"from evoopt.optim.generated.{modules[name]} import {name}" for name in sorted(modules)),
+            *(
+                f"from evoopt.optim.generated.{modules[name]} import {name}"
+                for name in sorted(modules, key=modules.__getitem__)
+            ),
             "",
             "__all__ = [",
             # As ruff sorts __all__: constants in capitals first.

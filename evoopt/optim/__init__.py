@@ -6,7 +6,23 @@ import importlib
 from typing import Any
 
 from evoopt.optim.evolved import EvolvedOptimizer
-from evoopt.optim.generated import SGD, Adam, AdamW, Lion, Marfinetz2025, RMSprop
+from evoopt.optim.generated import (
+    LAMB,
+    SGD,
+    Adam,
+    AdamW,
+    AdamWEMA,
+    AdamWFactored,
+    AdEMAMix,
+    CautiousAdamW,
+    LaProp,
+    Lion,
+    Marfinetz2025,
+    MARSAdamW,
+    Muon,
+    NorMuon,
+    RMSprop,
+)
 from evoopt.optim.groups import matrix_groups
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS, preset
 from evoopt.optim.rule import UpdateRule
@@ -15,17 +31,26 @@ from evoopt.optim.term import Term
 from evoopt.optim.terms import MORE_TERMS, TERMS
 
 __all__ = [
+    "LAMB",
     "MORE_TERMS",
     "PRESETS",
     "SGD",
     "STAGED_PRESETS",
     "STAGES",
     "TERMS",
+    "AdEMAMix",
     "Adam",
     "AdamW",
+    "AdamWEMA",
+    "AdamWFactored",
+    "CautiousAdamW",
     "EvolvedOptimizer",
+    "LaProp",
     "Lion",
+    "MARSAdamW",
     "Marfinetz2025",
+    "Muon",
+    "NorMuon",
     "RMSprop",
     "Stage",
     "Term",

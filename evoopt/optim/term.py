@@ -39,15 +39,17 @@ class TermInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Average:
-    """A sum of gradient and first moment: all terms of this form take one pass over each.
+    """A sum of gradient and moments: all terms of this form take one pass over each.
 
     Attributes:
         g: Factor of the gradient in Python, with ``{weight}`` and ``{nesterov_beta}``; empty for none.
         m: Factor of the first moment, likewise.
+        m2: Factor of the slow moment, likewise.
     """
 
     g: str = ""
     m: str = ""
+    m2: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class Quotient:
     """A quotient: all terms of this form share their denominators.
 
     Attributes:
-        numerator: ``"g"`` or ``"m"``.
+        numerator: ``"g"``, ``"m"`` or ``"m2"``.
         over: ``"v"`` for the denominator ``sqrt(v) + eps``, ``"g"`` for ``|g| + eps``.
     """
 
-    numerator: Literal["g", "m"]
+    numerator: Literal["g", "m", "m2"]
     over: Literal["g", "v"]
 
 
@@ -97,7 +99,7 @@ class Term:
             compute it too, times zero.
         cpp: The formula in C++ on vectors, in the names of `TermInputs`, ``sign``, ``abs`` and ``sqrt``;
             torch computes a term without it.
-        form: What an exported class computes; None if no such class has it yet.
+        form: What an exported class computes.
     """
 
     name: str
@@ -110,7 +112,7 @@ class Term:
     without_m2: str | None = None
     function: Callable[[TermInputs], Tensor]
     cpp: str | None = None
-    form: Average | Quotient | Calls | None
+    form: Average | Quotient | Calls
 
     @property
     def is_sum(self) -> bool:

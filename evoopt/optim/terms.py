@@ -132,7 +132,7 @@ MORE_TERMS: tuple[Term, ...] = (
         uses=frozenset({"m2"}),
         without_m2="grad",
         function=lambda x: x.m2,
-        form=None,
+        form=Average(m2="{weight}"),
     ),
     Term(
         name="slow_adam",
@@ -142,7 +142,7 @@ MORE_TERMS: tuple[Term, ...] = (
         uses=frozenset({"m2", "v", "eps"}),
         without_m2="rms_norm",
         function=lambda x: x.m2 / x.denom,
-        form=None,
+        form=Quotient("m2", over="v"),
     ),
     Term(
         name="power_grad",
@@ -151,10 +151,10 @@ MORE_TERMS: tuple[Term, ...] = (
         latex=r"\operatorname{sign}(g)|g|^p",
         uses=frozenset({"power"}),
         function=lambda x: x.g.sign() * x.g.abs() ** x.power,
-        form=None,
+        form=Calls(("abs", "g"), (("pow", "power"), ("mul", "sign(gradient)"))),
     ),
 )
-"""Primitives that a rule and its interpreter know, but no table, kernel, genome or exported class."""
+"""Primitives that a rule, its interpreter and its exported class know, but no table, kernel or genome."""
 
 TERM_BY_NAME: dict[str, Term] = {term.name: term for term in (*TERMS, *MORE_TERMS)}
 PAPER_TERMS: tuple[str, ...] = tuple(term.name for term in TERMS if term.source == _PAPER)

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from evoopt import optim
 from evoopt.export.classes import from_rule
 from evoopt.export.write_presets import PRESET_CLASSES
-from evoopt.optim import TERMS, UpdateRule, generated
+from evoopt.optim import TERMS, UpdateRule, generated, preset
 from tests.rules import random_rule
 
-PRESETS: dict[str, type[Any]] = {name: getattr(generated, cls) for name, cls in PRESET_CLASSES.items()}
+PRESETS: dict[str, type[Any]] = {name: getattr(generated, PRESET_CLASSES[name]) for name in optim.PRESETS}
 
 
 def descending(rule: UpdateRule) -> UpdateRule:
@@ -40,8 +41,34 @@ RULES: dict[str, UpdateRule] = {
 }
 RANDOM: dict[str, type[Any]] = {name: from_rule(rule, f"Rule{name.title()}") for name, rule in RULES.items()}
 CLASSES: dict[str, type[Any]] = {**PRESETS, **RANDOM}
+"""Those with every implementation."""
+
+STAGED_RULES: dict[str, UpdateRule] = {
+    # All stages that matrices are not needed for.
+    "every_vector": UpdateRule(
+        (("adam", 1.0), ("slow_adam", 0.5), ("power_grad", 0.2), ("lion", 0.1)), weight_decay=0.01, lr=1e-2,
+        gradient_difference=0.1, clip_norm=1.0, normalize_first=True, slow_beta=0.9, mask="cautious",
+        scale="trust", cautious_decay=True, warmup_steps=3,
+    ),
+    "every_matrix": replace(
+        preset("normuon"), terms=(("adam", 1.0), ("slow_momentum", 0.3)), use_v=True, slow_beta=0.99,
+        second_moment="factored", warmup_fraction=0.2, decay_shape="cosine", decay_start=0.5, readout="ema",
+        others_lr=0.5, lr=1e-2,
+    ),
+}  # fmt: skip
+STAGED: dict[str, type[Any]] = {
+    "muon": generated.Muon,
+    **{name: from_rule(rule, name.title().replace("_", "")) for name, rule in STAGED_RULES.items()},
+}
+"""Those of rules with stages: a loop."""
 
 IMPLEMENTATIONS = {"loop": {"foreach": False}, "foreach": {"foreach": True}}
+EVERY: dict[str, Any] = {
+    f"{implementation}-{name}": (cls, options)
+    for implementation, options in IMPLEMENTATIONS.items()
+    for name, cls in (CLASSES if options["foreach"] else CLASSES | STAGED).items()
+}
+"""Every class with each of its implementations."""
 
 
 def scheduled(cls: type[Any]) -> bool:

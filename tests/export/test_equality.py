@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +13,11 @@ from torch.nn import Parameter
 
 from evoopt.export.classes import from_rule
 from evoopt.export.write_presets import PRESET_CLASSES
-from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, generated
-from tests.export.subjects import RULES, make
+from evoopt.optim import PRESETS, STAGED_PRESETS, STAGES, EvolvedOptimizer, Stage, UpdateRule, generated
+from tests.export.subjects import RULES, STAGED_RULES, make
 from tests.optim.scalar_reference import train_scalar
-from tests.rules import random_rule
+from tests.optim.test_stages import asking
+from tests.rules import random_rule, random_staged_rule
 
 STEPS = 50
 
@@ -57,7 +60,7 @@ def assert_equal_paths(rule: UpdateRule, cls: type[Any], grads: Tensor) -> None:
         torch.testing.assert_close(loop, other, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", PRESET_CLASSES)
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_class_makes_the_steps_of_its_rule(name: str) -> None:
     assert_equal_paths(PRESETS[name], getattr(generated, PRESET_CLASSES[name]), gradients(0))
 
@@ -71,3 +74,59 @@ def test_every_term_and_schedule_makes_the_steps_of_its_rule(name: str) -> None:
 def test_a_random_class_makes_the_steps_of_its_rule(seed: int) -> None:
     rule = random_rule(seed)
     assert_equal_paths(rule, from_rule(rule, "MyOptimizer"), gradients(seed))
+
+
+SHAPES = [(4, 3), (3, 2, 2, 2), (6,)]
+SHORT = 20
+
+
+def path_with_stages(optimizer_of: Any, seed: int) -> tuple[Tensor, Tensor]:
+    """Weights after some steps and at the end, and averaged ones; the last matrix is told to be none."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    params = [Parameter(draw(shape)) for shape in [*SHAPES, (4, 3)]]
+    optimizer = optimizer_of([{"params": params[:-1]}, {"params": params[-1:], "matrix": False}])
+    found = []
+    for step in range(SHORT):
+        for p in params:
+            p.grad = draw(p.shape) if step != 7 else torch.zeros_like(p)
+        optimizer.step()
+        if step in (0, 1, 7, SHORT - 1):
+            found += [p.detach().clone().flatten() for p in params]
+    with getattr(optimizer, "averaged", nullcontext)():
+        averaged = torch.cat([p.detach().clone().flatten() for p in params])
+    return torch.cat(found), averaged
+
+
+def assert_equal_paths_with_stages(rule: UpdateRule, cls: type[Any], seed: int = 0) -> None:
+    class_path = path_with_stages(lambda params: make(cls, params, total_steps=SHORT), seed)
+    for of in (rule, rule.canonical()):
+        expected = path_with_stages(lambda params: EvolvedOptimizer(params, of, total_steps=SHORT), seed)  # noqa: B023
+        torch.testing.assert_close(class_path, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", STAGED_PRESETS)
+def test_a_preset_class_with_stages_makes_the_steps_of_its_rule(name: str) -> None:
+    assert_equal_paths_with_stages(STAGED_PRESETS[name], getattr(generated, PRESET_CLASSES[name]))
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.part}-{stage.name}")
+def test_every_stage_makes_the_steps_of_its_rule(stage: Stage) -> None:
+    rule = asking(stage)
+    if stage.name == "slow_beta":
+        rule = replace(rule, terms=(*rule.terms, ("slow_momentum", 0.5)))
+    assert_equal_paths_with_stages(rule, from_rule(rule, "MyOptimizer"))
+
+
+@pytest.mark.parametrize("name", STAGED_RULES)
+def test_stages_together_make_the_steps_of_their_rule(name: str) -> None:
+    assert_equal_paths_with_stages(STAGED_RULES[name], from_rule(STAGED_RULES[name], "MyOptimizer"))
+
+
+@pytest.mark.parametrize("seed", range(50, 90))
+def test_a_random_class_with_stages_makes_the_steps_of_its_rule(seed: int) -> None:
+    rule = random_staged_rule(seed)
+    assert_equal_paths_with_stages(rule, from_rule(rule, "MyOptimizer"), seed)

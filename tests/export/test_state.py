@@ -20,18 +20,17 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from evoopt.export.naming import function_name
 from tests.export.subjects import (
     CLASSES,
-    IMPLEMENTATIONS,
+    EVERY,
     PRESETS,
+    STAGED,
     make,
     regression,
     settings,
     weight_and_bias,
 )
 
-every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
-every_implementation = pytest.mark.parametrize(
-    "implementation", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS
-)
+every_class = pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
+every_implementation = pytest.mark.parametrize(("cls", "implementation"), EVERY.values(), ids=EVERY)
 NAMES = ["weight", "bias"]
 
 
@@ -71,7 +70,6 @@ def assert_same(a: Any, b: Any) -> None:
         assert a == b
 
 
-@every_class
 @every_implementation
 @pytest.mark.parametrize("saved_names", [False, True])
 @pytest.mark.parametrize("loaded_names", [False, True])
@@ -134,7 +132,6 @@ def test_a_step_that_was_saved_as_a_number_loads_as_a_tensor(cls: type[Any]) -> 
     assert (step.shape, step.dtype, step.item()) == ((), torch.float32, 4)
 
 
-@every_class
 @every_implementation
 @pytest.mark.parametrize("names", [False, True])
 def test_a_saved_state_dict_loads_with_weights_only(
@@ -184,13 +181,14 @@ def test_a_pickled_optimizer_continues_exactly(cls: type[Any]) -> None:
 
 def test_pickled_presets_load_in_another_process(tmp_path: Path) -> None:
     params = weight_and_bias()
-    optimizers = [make(cls, params) for cls in PRESETS.values()]
+    classes = [*PRESETS.values(), STAGED["muon"]]
+    optimizers = [make(cls, params) for cls in classes]
     (tmp_path / "optimizers.pickle").write_bytes(pickle.dumps(optimizers))
     code = "import pickle; print([type(o).__name__ for o in pickle.load(open('optimizers.pickle', 'rb'))])"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     )
-    assert result.stdout.strip() == str([cls.__name__ for cls in PRESETS.values()])
+    assert result.stdout.strip() == str([cls.__name__ for cls in classes])
 
 
 @every_class

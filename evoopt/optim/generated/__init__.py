@@ -2,16 +2,34 @@
 
 from evoopt.optim.generated.adam import Adam
 from evoopt.optim.generated.adamw import AdamW
+from evoopt.optim.generated.adamwema import AdamWEMA
+from evoopt.optim.generated.adamwfactored import AdamWFactored
+from evoopt.optim.generated.ademamix import AdEMAMix
+from evoopt.optim.generated.cautiousadamw import CautiousAdamW
+from evoopt.optim.generated.lamb import LAMB
+from evoopt.optim.generated.laprop import LaProp
 from evoopt.optim.generated.lion import Lion
 from evoopt.optim.generated.marfinetz2025 import Marfinetz2025
+from evoopt.optim.generated.marsadamw import MARSAdamW
+from evoopt.optim.generated.muon import Muon
+from evoopt.optim.generated.normuon import NorMuon
 from evoopt.optim.generated.rmsprop import RMSprop
 from evoopt.optim.generated.sgd import SGD
 
 __all__ = [
+    "LAMB",
     "SGD",
+    "AdEMAMix",
     "Adam",
     "AdamW",
+    "AdamWEMA",
+    "AdamWFactored",
+    "CautiousAdamW",
+    "LaProp",
     "Lion",
+    "MARSAdamW",
     "Marfinetz2025",
+    "Muon",
+    "NorMuon",
     "RMSprop",
 ]

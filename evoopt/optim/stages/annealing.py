@@ -17,6 +17,7 @@ class DecayShape:
         formula: The factor in plain text.
         latex: The same for typesetting.
         function: The factor at ``x``, given the rule's ``decay_power``.
+        code: The same in Python.
     """
 
     name: str
@@ -24,6 +25,7 @@ class DecayShape:
     formula: str
     latex: str
     function: Callable[[float, float], float]
+    code: str
 
 
 DECAY_SHAPES = (
@@ -33,6 +35,7 @@ DECAY_SHAPES = (
         formula="(1+cos(pi*x))/2",
         latex=r"\frac{1+\operatorname{cos}(\pi x)}{2}",
         function=lambda x, _: 0.5 * (1.0 + math.cos(math.pi * x)),
+        code="0.5 * (1.0 + math.cos(math.pi * x))",
     ),
     DecayShape(
         name="linear",
@@ -40,6 +43,7 @@ DECAY_SHAPES = (
         formula="1-x",
         latex="1-x",
         function=lambda x, _: 1 - x,
+        code="1 - x",
     ),
     DecayShape(
         name="sqrt",
@@ -47,6 +51,7 @@ DECAY_SHAPES = (
         formula="1-sqrt(x)",
         latex=r"1-\sqrt{x}",
         function=lambda x, _: 1 - math.sqrt(x),
+        code="1 - math.sqrt(x)",
     ),
     DecayShape(
         name="power",
@@ -54,6 +59,7 @@ DECAY_SHAPES = (
         formula="(1-x)**decay_power",
         latex="(1-x)^p",
         function=lambda x, power: (1 - x) ** power,
+        code="(1 - x) ** decay_power",
     ),
 )
 

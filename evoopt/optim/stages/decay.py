@@ -21,5 +21,6 @@ DECAYS = (
         acts_on="element",
         scale="free",
         function=_cautious,
+        code=("decayed = param * (update.sign() * param.sign() >= 0)",),
     ),
 )

@@ -33,6 +33,12 @@ GRADIENT_STAGES = (
         acts_on="element",
         scale="equal",
         function=_difference,
+        code=(
+            "factor = gradient_difference * beta1 / (1 - beta1) * (step > 1)",
+            "difference = grad - grad_prev",
+            "grad_prev.copy_(grad)",
+            "grad = grad + factor * difference",
+        ),
     ),
     Stage(
         name="clip_norm",
@@ -43,6 +49,7 @@ GRADIENT_STAGES = (
         acts_on="tensor",
         scale="own",
         function=_clip_norm,
+        code=("grad = grad / (torch.linalg.vector_norm(grad) / clip_norm).clamp(min=1)",),
     ),
 )
 """In the order in which they are applied."""

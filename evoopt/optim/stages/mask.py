@@ -23,5 +23,9 @@ MASKS = (
         acts_on="tensor",
         scale="equal",
         function=_cautious,
+        code=(
+            "mask = (update.sign() * grad.sign() > 0).to(update.dtype)",
+            "update = update * mask / mask.mean().clamp(min=1e-3)",
+        ),
     ),
 )

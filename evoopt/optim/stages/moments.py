@@ -41,6 +41,11 @@ MOMENT_STAGES = (
         acts_on="matrix",
         scale="square",
         function=_rows,
+        code=(
+            "squares = grad.flatten(1).square()",
+            "exp_avg_sq_row.lerp_(squares.mean(1, keepdim=True), 1 - beta2)",
+            "exp_avg_sq = exp_avg_sq_row.expand_as(squares).reshape(grad.shape)",
+        ),
     ),
     Stage(
         name="factored",
@@ -52,6 +57,13 @@ MOMENT_STAGES = (
         acts_on="matrix",
         scale="square",
         function=_factored,
+        code=(
+            "squares = grad.flatten(1).square()",
+            "exp_avg_sq_row.lerp_(squares.mean(1, keepdim=True), 1 - beta2)",
+            "exp_avg_sq_col.lerp_(squares.mean(0, keepdim=True), 1 - beta2)",
+            "mean = exp_avg_sq_row.mean().clamp(min=torch.finfo(grad.dtype).tiny)",
+            "exp_avg_sq = (exp_avg_sq_row / mean * exp_avg_sq_col).view_as(grad)",
+        ),
     ),
     Stage(
         name="normalize_first",
@@ -62,6 +74,7 @@ MOMENT_STAGES = (
         acts_on="element",
         scale="free",
         function=_normalize,
+        code=("grad = grad / denom",),
     ),
     Stage(
         name="slow_beta",
@@ -73,5 +86,6 @@ MOMENT_STAGES = (
         acts_on="element",
         scale="equal",
         function=_slow,
+        code=("exp_avg_slow.lerp_(grad, 1 - slow_beta)",),
     ),
 )

@@ -19,6 +19,7 @@ class Readout:
         needs_total_steps: Whether it depends on the length of the training.
         share: Share of the weights after a step in the new average, given the constants of the rule, the
             1-based step and the length of the training: 1 forgets all before.
+        code: The same in Python, lines that return it; the step may be a tensor.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Readout:
     latex: str
     needs_total_steps: bool
     share: Callable[[Mapping[str, Any], int, int], float]
+    code: tuple[str, ...]
 
 
 def _ema(constants: Mapping[str, Any], step: int, _: int) -> float:
@@ -47,6 +49,7 @@ READOUTS = (
         latex=r"\frac{\operatorname{ema}(w)}{1-\beta_{\text{ema}}^t}",
         needs_total_steps=False,
         share=_ema,
+        code=("return (1 - ema_decay) / (1 - ema_decay**step)",),
     ),
     Readout(
         name="mean",
@@ -55,6 +58,11 @@ READOUTS = (
         latex=r"\operatorname{mean}(w)",
         needs_total_steps=True,
         share=_mean,
+        code=(
+            "last = max(1, round(mean_fraction * total_steps))",
+            "count = step - total_steps + last",
+            "return 1 / (count.clamp(min=1) if isinstance(count, Tensor) else max(1, count))",
+        ),
     ),
 )
 """Until the mean begins its share is 1: what is read are the last weights."""

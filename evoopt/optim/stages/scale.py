@@ -31,6 +31,12 @@ SCALES = (
         acts_on="tensor",
         scale="free",
         function=_trust,
+        code=(
+            "of_param = torch.linalg.vector_norm(param)",
+            "of_update = torch.linalg.vector_norm(update)",
+            "trust = torch.where((of_param > 0) & (of_update > 0), of_param / of_update, 1)",
+            "update = update * trust",
+        ),
     ),
     Stage(
         name="match_rms",
@@ -41,5 +47,6 @@ SCALES = (
         acts_on="matrix",
         scale="equal",
         function=_match_rms,
+        code=("update = update * (0.2 * math.sqrt(max(update.flatten(1).shape)))",),
     ),
 )

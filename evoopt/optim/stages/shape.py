@@ -55,6 +55,10 @@ SHAPES = (
         acts_on="matrix",
         scale="free",
         function=_rms,
+        code=(
+            "rms = torch.linalg.vector_norm(update) / math.sqrt(update.numel())",
+            f"update = update / rms.clamp(min={SMALLEST})",
+        ),
     ),
     Stage(
         name="rows",
@@ -65,6 +69,11 @@ SHAPES = (
         acts_on="matrix",
         scale="free",
         function=_rows,
+        code=(
+            "rows = update.flatten(1)",
+            "rms = rows.square().mean(1, keepdim=True).sqrt()",
+            f"update = (rows / rms.clamp(min={SMALLEST})).view_as(update)",
+        ),
     ),
     Stage(
         name="orthogonal",
@@ -75,6 +84,7 @@ SHAPES = (
         acts_on="matrix",
         scale="free",
         function=_orthogonal,
+        code=("update = _newton_schulz(update.flatten(1), iterations).view_as(update)",),
     ),
     Stage(
         name="orthogonal_rows",
@@ -88,5 +98,12 @@ SHAPES = (
         acts_on="matrix",
         scale="free",
         function=_orthogonal_rows,
+        code=(
+            "rows = _newton_schulz(update.flatten(1), iterations)",
+            "update_sq_row.lerp_(rows.square().mean(1, keepdim=True), 1 - beta2)",
+            f"rows = rows / update_sq_row.sqrt().clamp(min={SMALLEST})",
+            f"norm = torch.linalg.vector_norm(rows).clamp(min={SMALLEST})",
+            "update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)",
+        ),
     ),
 )

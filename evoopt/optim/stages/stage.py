@@ -73,6 +73,9 @@ class Stage:
             ``c > 0``: it too (``"equal"``), nothing (``"free"``), by ``c**2`` (``"square"``), or something
             else (``"own"``).
         function: The formula on what it changes and `StageInputs`.
+        code: The same for an exported class, in Python for one tensor: ``grad`` or ``update`` (of a second
+            moment ``exp_avg_sq``, of a decay ``decayed``) is what it changes; it may read ``param``,
+            ``grad``, ``denom``, ``step``, and by their names constants and what the stage keeps.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Stage:
     acts_on: Literal["element", "tensor", "matrix"]
     scale: Literal["equal", "free", "square", "own"]
     function: Callable[[Tensor, StageInputs], Tensor]
+    code: tuple[str, ...]
 
 
 def as_matrix(x: Tensor) -> Tensor:

@@ -1,0 +1,334 @@
+"""A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _get_capturable_supported_devices,
+    _get_scalar_dtype,
+)
+
+__all__ = [
+    "CautiousAdamW",
+]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
+# What is kept for each parameter, and its shape
+_KEPT: dict[str, str] = {
+    "exp_avg": "parameter",
+    "exp_avg_sq": "parameter",
+}
+
+
+class CautiousAdamW(Optimizer):
+    """Implements the CautiousAdamW update rule::
+
+        u = 1*m/(sqrt(v)+eps); u = u*[u*g>0]/max(mean([u*g>0]),0.001); w -= lr * u
+
+    One step does, for each parameter ``w`` with gradient ``g`` (``t`` counts from 1)::
+
+        v = beta2 * v + (1 - beta2) * g**2
+        v_hat = v / (1 - beta2**t)
+        m = beta1 * m + (1 - beta1) * g
+        m_hat = m / (1 - beta1**t)
+        u = adam_weight * m_hat / (sqrt(v_hat) + eps)
+        u = u * [u * g>0] / max(mean([u * g>0]),0.001)
+        w = w - lr * weight_decay * w
+        w = w - lr * u
+
+    Args:
+        params (iterable): iterable of parameters or named_parameters to optimize or
+            iterable of dicts defining parameter groups
+        lr (float | Tensor, optional): learning rate; a tensor has one element (default:
+            0.001)
+        betas (tuple[float, float], optional): decay of the moving average of the
+            gradient; decay of the moving average of the squared gradient (default:
+            (0.9, 0.999))
+        eps (float, optional): term added to denominators to improve numerical stability
+            (default: 1e-06)
+        weight_decay (float, optional): decoupled weight decay coefficient (default:
+            0.01)
+        adam_weight (float, optional): weight of the term m/(sqrt(v)+eps) (default: 1.0)
+        foreach (bool, optional): None or False: there is no such implementation
+            (default: None)
+        maximize (bool, optional): maximize the objective, instead of minimizing
+            (default: False)
+        capturable (bool, optional): whether this instance is safe to capture in a CUDA
+            graph; it slows one that is not captured (default: False)
+        fused (bool, optional): None or False, likewise (default: None)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
+
+    Origin:
+        Exported from: preset 'cautious_adamw', K. Liang et al., Cautious Optimizers:
+            Improving Training with One Line of Code, arXiv 2411.16085
+        Hash of the rule: de0e05e2e118df40
+        Rule as JSON::
+
+            {"kind": "update_rule", "version": 2, "terms": [["adam", 1.0]], "lr": 0.001,
+            "beta1": 0.9, "beta2": 0.999, "beta3": 0.9, "eps": 1e-06, "weight_decay":
+            0.01, "use_m": true, "use_v": true, "bias_correction": true, "clip_value":
+            null, "warmup_steps": 0, "cosine": false, "nesterov_beta": null,
+            "clip_norm": null, "gradient_difference": 0.0, "normalize_first": false,
+            "second_moment": "full", "slow_beta": null, "power": 0.5, "mask":
+            "cautious", "shape": "none", "iterations": 5, "shape_output": false,
+            "scale": "none", "cautious_decay": false, "others": "rule", "others_lr":
+            1.0, "others_beta1": 0.9, "others_beta2": 0.95, "others_eps": 1e-10,
+            "warmup_fraction": 0.0, "decay_shape": "none", "decay_start": 0.0,
+            "decay_floor": 0.0, "decay_power": 1.0, "readout": "last", "ema_decay":
+            0.999, "mean_fraction": 0.25}
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-06,
+        weight_decay: float = 0.01,
+        *,
+        adam_weight: float = 1.0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        fused: bool | None = None,
+        stochastic_rounding: bool = False,
+    ) -> None:
+        if foreach or fused:
+            raise ValueError(
+                f"{type(self).__name__} has neither a foreach nor a fused "
+                "implementation: leave foreach and fused out"
+            )
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if not lr >= 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not 0.0 <= betas[0] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
+        if not eps >= 0.0:
+            raise ValueError(f"Invalid epsilon value: {eps}")
+        if not weight_decay >= 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if not math.isfinite(adam_weight):
+            raise ValueError(f"Invalid adam_weight: {adam_weight}")
+
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
+        defaults = {
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "eps": float(eps),
+            "weight_decay": float(weight_decay),
+            "adam_weight": float(adam_weight),
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a parameter group."""
+        super().add_param_group(param_group)
+        try:
+            for p in self.param_groups[-1]["params"]:
+                self._check(p, self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _check(self, p: Tensor, group: dict[str, Any]) -> None:
+        placements = getattr(p, "placements", ())
+        sharded = any(not placement.is_replicate() for placement in placements)
+        if sharded:
+            raise ValueError(
+                f"{type(self).__name__} needs tensors whole: it cannot move "
+                "what fully_shard or tensor parallelism has sharded"
+            )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", *_KEPT}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
+        super().__setstate__(state)
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
+        for group in self.param_groups:
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
+            for p in group["params"]:
+                p_state = self.state.get(p, {})
+                if p_state and not isinstance(p_state["step"], Tensor):
+                    p_state["step"] = torch.tensor(
+                        float(p_state["step"]),
+                        dtype=_get_scalar_dtype(),
+                        device=p.device if group["capturable"] else "cpu",
+                    )
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        tensors: list[Tensor],
+    ) -> None:
+        # Of each parameter that has a gradient: step, parameter, what is kept, gradient
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients"
+                )
+            devices = _get_capturable_supported_devices()
+            if group["capturable"] and p.device.type not in devices:
+                raise AssertionError(
+                    "If capturable=True, params and state_steps must be on supported "
+                    f"devices: {devices}."
+                )
+            state = self.state[p]
+            # Lazy state initialization
+            if len(state) == 0:
+                # On the CPU unless captured: kernel launches are costly.
+                state["step"] = torch.zeros(
+                    (),
+                    dtype=_get_scalar_dtype(),
+                    device=p.device if group["capturable"] else "cpu",
+                )
+                for name, shape in _KEPT.items():
+                    state[name] = _zeros(p, shape)
+            own = [state[name] for name in _KEPT]
+            tensors += [state["step"], p, *own, p.grad]
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Perform a single optimization step.
+
+        Args:
+            closure (Callable, optional): A closure that reevaluates the model
+                and returns the loss.
+        """
+        if (
+            not torch.compiler.is_compiling()
+            and torch.cuda.is_available()
+            and torch.cuda.is_current_stream_capturing()
+            and not all(group["capturable"] for group in self.param_groups)
+        ):
+            raise RuntimeError(
+                "Attempting CUDA graph capture of step() for an instance of "
+                f"{type(self).__name__} but param_groups' capturable is False."
+            )
+
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
+        for group in self.param_groups:
+            tensors: list[Tensor] = []
+            self._init_group(group, tensors)
+            lr = group["lr"]
+            if isinstance(lr, Tensor):
+                lr = lr.squeeze()
+            _each_(_move_, tensors, 5, lr, group)
+
+        return loss
+
+
+def _zeros(p: Tensor, shape: str) -> Tensor:
+    dtype = p.dtype
+    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+
+
+def _each_(
+    move: Callable[..., None],
+    tensors: list[Tensor],
+    count: int,
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    captured = group["capturable"] or torch.compiler.is_compiling()
+    for start in range(0, len(tensors), count):
+        step_t, *parts = tensors[start : start + count]
+        step_t += 1
+        step = step_t if captured else step_t.item()
+        parts = [torch.view_as_real(t) if torch.is_complex(t) else t for t in parts]
+        *own, grad = _in_float32(parts)
+        grad = -grad if group["maximize"] else grad
+        move(*own, grad, step=step, lr=lr, group=group)
+        _store_(parts, own, group["stochastic_rounding"])
+
+
+def _move_(
+    param: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    grad: Tensor,
+    *,
+    step: float | Tensor,
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    beta1, beta2 = group["betas"]
+    eps = group["eps"]
+    weight_decay = group["weight_decay"]
+    adam_weight = group["adam_weight"]
+
+    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    denom = (exp_avg_sq / (1 - beta2**step)).sqrt() + eps
+    exp_avg.lerp_(grad, 1 - beta1)
+    momentum = exp_avg / (1 - beta1**step)
+    update = adam_weight * momentum / denom
+    mask = (update.sign() * grad.sign() > 0).to(update.dtype)
+    update = update * mask / mask.mean().clamp(min=1e-3)
+    param.mul_(1 - lr * weight_decay)
+    param.sub_(lr * update)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in _LOW_PRECISION else dtype
+
+
+def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
+    for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
+        if tensor is not value:
+            tensor.copy_(value)

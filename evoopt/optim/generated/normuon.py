@@ -1,0 +1,441 @@
+"""A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _get_capturable_supported_devices,
+    _get_scalar_dtype,
+)
+
+__all__ = [
+    "NorMuon",
+]
+
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
+# What is kept for each matrix, and its shape
+_KEPT: dict[str, str] = {
+    "exp_avg": "parameter",
+    "update_sq_row": "rows",
+}
+# What is kept for each other parameter, and its shape
+_KEPT_OF_OTHERS: dict[str, str] = {
+    "exp_avg": "parameter",
+    "exp_avg_sq": "parameter",
+}
+
+
+class NorMuon(Optimizer):
+    """Implements the NorMuon update rule::
+
+        u = 1*m; o = newton_schulz(u/norm(u),iterations); u =
+            o/sqrt(ema(row_mean(o**2),beta2)); u = u*sqrt(min(rows,columns))/norm(u); u
+            = 0.2*sqrt(max(rows,columns))*u; w -= lr * u; no matrix: adam
+
+    One step does, for each matrix ``w`` with gradient ``g``::
+
+        m = beta1 * m + (1 - beta1) * g
+        u = momentum_weight * m
+        o = newton_schulz(u / norm(u),iterations)
+        u = o / sqrt(ema(row_mean(o**2),beta2))
+        u = u * sqrt(min(rows,columns)) / norm(u)
+        w = w - lr * weight_decay * w
+        u = 0.2 * sqrt(max(rows,columns)) * u
+        w = w - lr * u
+
+    A matrix is a parameter of two or more dimensions, seen as ``[out, rest]``, unless
+    its group says ``matrix=False``, as it should for embeddings and for the output
+    layer: ``matrix_groups`` of evoopt.optim makes such groups from a model and a rule,
+    ``parameter_groups`` of evoopt.integrations from a model alone. Each other parameter
+    follows Adam with the decay of the rule::
+
+        v = others_betas[1] * v + (1 - others_betas[1]) * g**2
+        v_hat = v / (1 - others_betas[1]**t)
+        m = others_betas[0] * m + (1 - others_betas[0]) * g
+        m_hat = m / (1 - others_betas[0]**t)
+        u = m_hat / (sqrt(v_hat) + others_eps)
+        w = w - others_lr * lr * weight_decay * w
+        w = w - others_lr * lr * u
+
+    Args:
+        params (iterable): iterable of parameters or named_parameters to optimize or
+            iterable of dicts defining parameter groups
+        lr (float | Tensor, optional): learning rate; a tensor has one element (default:
+            0.001)
+        betas (tuple[float, float], optional): decay of the moving average of the
+            gradient; decay of the moving average of squared updates (default: (0.95,
+            0.95))
+        weight_decay (float, optional): decoupled weight decay coefficient (default:
+            0.1)
+        momentum_weight (float, optional): weight of the term m (default: 1.0)
+        iterations (int, optional): iterations of Newton and Schulz (default: 5)
+        others_lr (float, optional): factor on the learning rate of parameters that are
+            no matrices (default: 1.0)
+        others_betas (tuple[float, float], optional): betas of Adam for those (default:
+            (0.9, 0.95))
+        others_eps (float, optional): term added to the denominators of Adam for those
+            (default: 1e-10)
+        foreach (bool, optional): None or False: there is no such implementation
+            (default: None)
+        maximize (bool, optional): maximize the objective, instead of minimizing
+            (default: False)
+        capturable (bool, optional): whether this instance is safe to capture in a CUDA
+            graph; it slows one that is not captured (default: False)
+        fused (bool, optional): None or False, likewise (default: None)
+        stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
+            rounded up or down at random, so that steps too small for it count on
+            average (default: False)
+
+    Origin:
+        Exported from: preset 'normuon', Z. Li et al., NorMuon: Making Muon more
+            efficient and scalable, arXiv 2510.05491
+        Hash of the rule: e59e1f7848a660ce
+        Rule as JSON::
+
+            {"kind": "update_rule", "version": 2, "terms": [["momentum", 1.0]], "lr":
+            0.001, "beta1": 0.95, "beta2": 0.95, "beta3": 0.9, "eps": 1e-08,
+            "weight_decay": 0.1, "use_m": true, "use_v": false, "bias_correction":
+            false, "clip_value": null, "warmup_steps": 0, "cosine": false,
+            "nesterov_beta": null, "clip_norm": null, "gradient_difference": 0.0,
+            "normalize_first": false, "second_moment": "full", "slow_beta": null,
+            "power": 0.5, "mask": "none", "shape": "orthogonal_rows", "iterations": 5,
+            "shape_output": false, "scale": "match_rms", "cautious_decay": false,
+            "others": "adam", "others_lr": 1.0, "others_beta1": 0.9, "others_beta2":
+            0.95, "others_eps": 1e-10, "warmup_fraction": 0.0, "decay_shape": "none",
+            "decay_start": 0.0, "decay_floor": 0.0, "decay_power": 1.0, "readout":
+            "last", "ema_decay": 0.999, "mean_fraction": 0.25}
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.95, 0.95),
+        weight_decay: float = 0.1,
+        *,
+        momentum_weight: float = 1.0,
+        iterations: int = 5,
+        others_lr: float = 1.0,
+        others_betas: tuple[float, float] = (0.9, 0.95),
+        others_eps: float = 1e-10,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        fused: bool | None = None,
+        stochastic_rounding: bool = False,
+    ) -> None:
+        if foreach or fused:
+            raise ValueError(
+                f"{type(self).__name__} has neither a foreach nor a fused "
+                "implementation: leave foreach and fused out"
+            )
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if not lr >= 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not 0.0 <= betas[0] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 0: {betas[0]}")
+        if not 0.0 <= betas[1] < 1.0:
+            raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
+        if not weight_decay >= 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if not math.isfinite(momentum_weight):
+            raise ValueError(f"Invalid momentum_weight: {momentum_weight}")
+        if not iterations >= 1:
+            raise ValueError(f"Invalid iterations value: {iterations}")
+        if not others_lr > 0.0:
+            raise ValueError(f"Invalid others_lr value: {others_lr}")
+        if not 0.0 <= others_betas[0] < 1.0:
+            raise ValueError(
+                f"Invalid others_betas parameter at index 0: {others_betas[0]}"
+            )
+        if not 0.0 <= others_betas[1] < 1.0:
+            raise ValueError(
+                f"Invalid others_betas parameter at index 1: {others_betas[1]}"
+            )
+        if not others_eps >= 0.0:
+            raise ValueError(f"Invalid others_eps value: {others_eps}")
+
+        # Plain numbers: a checkpoint with numpy's would not load with weights_only.
+        defaults = {
+            "lr": lr if isinstance(lr, Tensor) else float(lr),
+            "betas": (float(betas[0]), float(betas[1])),
+            "weight_decay": float(weight_decay),
+            "momentum_weight": float(momentum_weight),
+            "iterations": int(iterations),
+            "others_lr": float(others_lr),
+            "others_betas": (float(others_betas[0]), float(others_betas[1])),
+            "others_eps": float(others_eps),
+            "matrix": None,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a parameter group."""
+        super().add_param_group(param_group)
+        try:
+            for p in self.param_groups[-1]["params"]:
+                self._check(p, self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _check(self, p: Tensor, group: dict[str, Any]) -> None:
+        if _is_matrix(p, group) and p.is_complex():
+            raise ValueError(
+                f"{type(self).__name__} has stages for matrices, which are not defined "
+                "for complex ones"
+            )
+        if _is_matrix(p, group) and p.dim() < 2:
+            raise ValueError(
+                f"a parameter of shape {tuple(p.shape)} is no matrix: leave "
+                "matrix=True out"
+            )
+        placements = getattr(p, "placements", ())
+        sharded = any(not placement.is_replicate() for placement in placements)
+        if sharded and _is_matrix(p, group):
+            raise ValueError(
+                f"{type(self).__name__} needs matrices whole: it cannot move "
+                "what fully_shard or tensor parallelism has sharded"
+            )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            for p in group["params"]:
+                p_state = state["state"].get(p)
+                missing = {"step", *_kept(p, group)}.difference(p_state or ())
+                if p_state and missing:
+                    raise ValueError(
+                        f"{type(self).__name__} cannot load the state of another "
+                        f"optimizer: it has no {', '.join(sorted(missing))}"
+                    )
+        super().__setstate__(state)
+        flags = {
+            "maximize": False,
+            "capturable": False,
+            "foreach": None,
+            "fused": None,
+            "stochastic_rounding": False,
+        }
+        for group in self.param_groups:
+            for name, value in {**flags, **self.defaults}.items():
+                if name != "differentiable":  # torch adds it to the defaults
+                    group.setdefault(name, value)
+            for p in group["params"]:
+                p_state = self.state.get(p, {})
+                if p_state and not isinstance(p_state["step"], Tensor):
+                    p_state["step"] = torch.tensor(
+                        float(p_state["step"]),
+                        dtype=_get_scalar_dtype(),
+                        device=p.device if group["capturable"] else "cpu",
+                    )
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        matrices: list[Tensor],
+        others: list[Tensor],
+    ) -> None:
+        # Of each parameter that has a gradient: step, parameter, what is kept, gradient
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients"
+                )
+            devices = _get_capturable_supported_devices()
+            if group["capturable"] and p.device.type not in devices:
+                raise AssertionError(
+                    "If capturable=True, params and state_steps must be on supported "
+                    f"devices: {devices}."
+                )
+            kept = _kept(p, group)
+            state = self.state[p]
+            # Lazy state initialization
+            if len(state) == 0:
+                # On the CPU unless captured: kernel launches are costly.
+                state["step"] = torch.zeros(
+                    (),
+                    dtype=_get_scalar_dtype(),
+                    device=p.device if group["capturable"] else "cpu",
+                )
+                for name, shape in kept.items():
+                    state[name] = _zeros(p, shape)
+            own = [state[name] for name in kept]
+            tensors = matrices if _is_matrix(p, group) else others
+            tensors += [state["step"], p, *own, p.grad]
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Perform a single optimization step.
+
+        Args:
+            closure (Callable, optional): A closure that reevaluates the model
+                and returns the loss.
+        """
+        if (
+            not torch.compiler.is_compiling()
+            and torch.cuda.is_available()
+            and torch.cuda.is_current_stream_capturing()
+            and not all(group["capturable"] for group in self.param_groups)
+        ):
+            raise RuntimeError(
+                "Attempting CUDA graph capture of step() for an instance of "
+                f"{type(self).__name__} but param_groups' capturable is False."
+            )
+
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            return loss
+
+        for group in self.param_groups:
+            matrices: list[Tensor] = []
+            others: list[Tensor] = []
+            self._init_group(group, matrices, others)
+            lr = group["lr"]
+            if isinstance(lr, Tensor):
+                lr = lr.squeeze()
+            _each_(_move_matrix_, matrices, 5, lr, group)
+            lr = lr * group["others_lr"]
+            _each_(_move_other_, others, 5, lr, group)
+
+        return loss
+
+
+def _is_matrix(p: Tensor, group: dict[str, Any]) -> bool:
+    told = group.get("matrix")
+    return p.dim() >= 2 if told is None else bool(told)
+
+
+def _kept(p: Tensor, group: dict[str, Any]) -> dict[str, str]:
+    return _KEPT if _is_matrix(p, group) else _KEPT_OF_OTHERS
+
+
+def _zeros(p: Tensor, shape: str) -> Tensor:
+    if shape == "rows":
+        return p.new_zeros((p.flatten(1).shape[0], 1))
+    dtype = p.dtype
+    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+
+
+def _each_(
+    move: Callable[..., None],
+    tensors: list[Tensor],
+    count: int,
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    captured = group["capturable"] or torch.compiler.is_compiling()
+    for start in range(0, len(tensors), count):
+        step_t, *parts = tensors[start : start + count]
+        step_t += 1
+        step = step_t if captured else step_t.item()
+        parts = [torch.view_as_real(t) if torch.is_complex(t) else t for t in parts]
+        *own, grad = _in_float32(parts)
+        grad = -grad if group["maximize"] else grad
+        move(*own, grad, step=step, lr=lr, group=group)
+        _store_(parts, own, group["stochastic_rounding"])
+
+
+def _move_matrix_(
+    param: Tensor,
+    exp_avg: Tensor,
+    update_sq_row: Tensor,
+    grad: Tensor,
+    *,
+    step: float | Tensor,
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    beta1, beta2 = group["betas"]
+    weight_decay = group["weight_decay"]
+    momentum_weight = group["momentum_weight"]
+    iterations = group["iterations"]
+
+    exp_avg.lerp_(grad, 1 - beta1)
+    update = momentum_weight * exp_avg
+    rows = _newton_schulz(update.flatten(1), iterations)
+    update_sq_row.lerp_(rows.square().mean(1, keepdim=True), 1 - beta2)
+    rows = rows / update_sq_row.sqrt().clamp(min=1e-15)
+    norm = torch.linalg.vector_norm(rows).clamp(min=1e-15)
+    update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)
+    param.mul_(1 - lr * weight_decay)
+    update = update * (0.2 * math.sqrt(max(update.flatten(1).shape)))
+    param.sub_(lr * update)
+
+
+def _move_other_(
+    param: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    grad: Tensor,
+    *,
+    step: float | Tensor,
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    beta1, beta2 = group["others_betas"]
+    weight_decay = group["weight_decay"]
+    eps = group["others_eps"]
+
+    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    denom = (exp_avg_sq / (1 - beta2**step)).sqrt() + eps
+    exp_avg.lerp_(grad, 1 - beta1)
+    momentum = exp_avg / (1 - beta1**step)
+    update = momentum / denom
+    param.mul_(1 - lr * weight_decay)
+    param.sub_(lr * update)
+
+
+def _newton_schulz(x: Tensor, iterations: int) -> Tensor:
+    # Singular values near 1, to about [0.7, 1.2]
+    x = x / torch.linalg.vector_norm(x).clamp(min=1e-15)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if tall else x
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in _LOW_PRECISION else dtype
+
+
+def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
+    # Low precision is computed in float32, for the sum of all terms to be rounded once.
+    return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
+
+
+def _store_(
+    tensors: Sequence[Tensor], values: Sequence[Tensor], at_random: bool = False
+) -> None:
+    for tensor, value in zip(tensors, values, strict=False):
+        if at_random and tensor.dtype == torch.bfloat16:
+            # Up or down, so that the mean is kept, by what is cut off after it is added
+            bits = value.view(torch.int32)
+            bits = (bits + torch.randint_like(bits, 2**16)).bitwise_and_(-(2**16))
+            value = torch.where(value.isfinite(), bits.view(torch.float32), value)
+        if tensor is not value:
+            tensor.copy_(value)
