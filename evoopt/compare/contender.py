@@ -64,13 +64,16 @@ class RuleSubject:
         rule = self.rule
         if setting.schedule != OWN:
             warmup_steps, cosine = schedule_parts(setting.schedule, steps)
-            rule = replace(rule, warmup_steps=warmup_steps, cosine=cosine)
+            steps_alone = {"warmup_fraction": 0.0, "decay_shape": "none"}
+            rule = replace(rule, warmup_steps=warmup_steps, cosine=cosine, **steps_alone)  # type: ignore[arg-type]
         return replace(rule, **dict(setting.values)).canonical()  # type: ignore[arg-type]
 
     def own_schedule(self, steps: int) -> bool:
         """Whether it has a schedule other than the standard ones of a training of ``steps`` steps."""
         schedule = (self.rule.warmup_steps if self.rule.warmup_steps > 1 else 0, self.rule.cosine)
-        return schedule not in {schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)}
+        return self.rule.has_fractions or schedule not in {
+            schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)
+        }
 
     def formula(self) -> str:
         """What it does, in one line."""

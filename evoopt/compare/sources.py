@@ -8,10 +8,10 @@ from typing import Any
 
 from evoopt.compare.contender import Contender, class_contender, rule_contender
 from evoopt.compare.optimizer_classes import find_class
-from evoopt.compare.space import DECLARED
+from evoopt.compare.space import DECLARED, rule_space
 from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.export.source import read_json, rule_from_json
-from evoopt.optim.presets import PRESETS
+from evoopt.optim.presets import PRESETS, STAGED_PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import CONFIG_FILE, Run
 
@@ -43,6 +43,9 @@ def contender(source: str | Path) -> Contender:
         seen = {"search_tasks": _PUBLISHED_ON, "saw_test": frozenset(_PUBLISHED_ON)}
         about: dict[str, Any] = seen if text == "marfinetz2025" else {}
         return rule_contender(text, PRESETS[text], DECLARED[text], **about)
+    if text in STAGED_PRESETS:
+        rule = STAGED_PRESETS[text]
+        return rule_contender(text, rule, dict(rule_space(rule).ranges))
     if text in TORCH_CLASSES:
         return class_contender(text, find_class(TORCH_CLASSES[text]), TORCH_CLASSES[text], note="")
     if (path / CONFIG_FILE).is_file():
@@ -60,7 +63,7 @@ def contender(source: str | Path) -> Contender:
         return class_contender(name, find_class(text), text)
     if path.is_dir():
         raise EvooptError(f"{text} is not a run folder: it has no {CONFIG_FILE}")
-    raise unknown_name("contender", text, [*PRESETS, *TORCH_CLASSES])
+    raise unknown_name("contender", text, [*PRESETS, *STAGED_PRESETS, *TORCH_CLASSES])
 
 
 def run_contender(run: Run) -> Contender:

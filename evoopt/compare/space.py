@@ -19,6 +19,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "beta3": (0.8, 0.98),
     "momentum": (0.8, 0.98),
     "alpha": (0.9, 0.9995),
+    "slow_beta": (0.98, 0.9999),
+    "others_lr": (0.1, 10.0),
+    "ema_decay": (0.9, 0.999),
 }
 """Default range of what is tuned besides the learning rate; decays are searched on the scale of
 log(1 - decay)."""
@@ -89,7 +92,7 @@ class Setting:
 
 
 def rule_space(rule: UpdateRule) -> TuningSpace:
-    """The default space of a rule: weight decay and the decays of the moments it keeps.
+    """The default space of a rule: weight decay, decays of the averages it keeps, the rate of no matrices.
 
     A range is widened where the rule's own value lies outside it.
     """
@@ -97,6 +100,9 @@ def rule_space(rule: UpdateRule) -> TuningSpace:
     names += ["beta1"] if rule.use_m else []
     names += ["beta2"] if rule.use_v else []
     names += ["beta3"] if rule.uses("m_prev") else []
+    names += ["slow_beta"] if rule.slow_beta is not None else []
+    names += ["others_lr"] if rule.tells_matrices_apart else []
+    names += ["ema_decay"] if rule.readout == "ema" else []
     ranges = {}
     for name in names:
         low, high = RANGES[name]
@@ -131,7 +137,7 @@ def declared_space(
 
 def is_decay(name: str) -> bool:
     """Whether a value is the decay of a moving average."""
-    return name.startswith("beta") or name in ("momentum", "alpha")
+    return name.startswith("beta") or name in ("momentum", "alpha", "slow_beta", "ema_decay")
 
 
 def _between(name: str, low: float, high: float, position: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from evoopt.compare.sources import BASELINES, TORCH_CLASSES, contender
 from evoopt.compare.space import Setting
 from evoopt.errors import EvooptError
 from evoopt.export import render
-from evoopt.optim import PRESETS, preset
+from evoopt.optim import PRESETS, STAGED_PRESETS, preset
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
@@ -34,7 +35,7 @@ from evoopt.training.sequential import train_sequential
 from tests.rules import random_rule
 
 
-@pytest.mark.parametrize("name", [*PRESETS, *TORCH_CLASSES, *BASELINES])
+@pytest.mark.parametrize("name", [*PRESETS, *STAGED_PRESETS, *TORCH_CLASSES, *BASELINES])
 def test_every_shipped_name_is_a_contender_with_a_declared_space(name: str) -> None:
     found = contender(name)
     assert found.name == name
@@ -134,6 +135,18 @@ def test_a_schedule_on_a_class_is_that_on_a_rule() -> None:
     from evoopt.optim.schedule import schedule_factor
 
     assert moves == pytest.approx([schedule_factor(s, 10, 4, True) for s in range(10)], abs=1e-6)
+
+
+def test_what_stages_have_is_tuned_and_any_schedule_replaces_one_in_fractions() -> None:
+    assert {"weight_decay", "beta1", "others_lr"} <= set(contender("muon").space.ranges)
+    assert "slow_beta" in contender("ademamix").space.ranges
+    assert "ema_decay" in contender("adamw_ema").space.ranges
+    subject = RuleSubject(replace(preset("muon"), warmup_fraction=0.1, decay_shape="linear"))
+    assert subject.own_schedule(100)
+    own = subject.member(Setting(OWN, (("lr", 0.1),)), 100)
+    assert (own.decay_shape, own.lr) == ("linear", 0.1)
+    assert not subject.member(Setting(CONSTANT, (("lr", 0.1),)), 100).has_fractions
+    assert subject.member(Setting("warmup_cosine", (("lr", 0.1),)), 100).cosine
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
