@@ -150,7 +150,7 @@ def test_capturable_is_refused_on_a_cpu(cls: type[Any], implementation: dict[str
         make(cls, params, capturable=True, **implementation).step()
 
 
-@every_class
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 def test_a_tensor_lr_set_later_is_refused_by_foreach(cls: type[Any]) -> None:
     params = weight_and_bias()
     for p in params:
