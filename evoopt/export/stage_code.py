@@ -83,7 +83,7 @@ def fraction_lines(rule: UpdateRule) -> list[str]:
         return [f"return {warmup}"] if rule.warmup_fraction else []
     code = DECAY_SHAPE_BY_NAME[rule.decay_shape].code
     shape = re.sub(r"math\.(cos|sqrt)", r"library.\1", code)
-    return [
+    lines = [
         *(["library: Any = torch if isinstance(step, Tensor) else math"] if shape != code else ()),
         "x = _clamped((step / total_steps - decay_start) / (1 - decay_start))",
         f"shape = {shape}",
