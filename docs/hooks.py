@@ -1,7 +1,8 @@
-"""What the build adds to the pages: committed result files, and tables of settings, spaces and tasks.
+"""What the build adds to the pages: committed result files, and tables of what the registries hold.
 
 A page asks for them with a comment: ``<!-- results: NAME -->``, ``<!-- settings: TYPE -->``,
-``<!-- spaces -->``, ``<!-- tasks -->``.
+``<!-- spaces -->``, ``<!-- tasks -->``, and of the rule language ``<!-- stages: PART -->``, ``<!-- terms -->``,
+``<!-- schedules -->``, ``<!-- readouts -->``, ``<!-- presets -->``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "runs" / "results"
 REPORT = "reproduction.md"
 
-_COMMENT = re.compile(r"^<!-- (results|settings|spaces|tasks)(?:: (\w+))? -->$", re.MULTILINE)
+_COMMENT = re.compile(
+    r"^<!-- (results|settings|spaces|tasks|stages|terms|schedules|readouts|presets)(?:: (\w+))? -->$",
+    re.MULTILINE,
+)
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -95,9 +99,78 @@ def tasks(_: str) -> str:
     return "\n".join(["| task | what it is |", "|---|---|", *rows])
 
 
+def stages(part: str) -> str:
+    """The stages of one part of a rule."""
+    from evoopt.optim import STAGES
+
+    kept = {"parameter": "a tensor", "rows": "a number a row", "columns": "a number a column"}
+    rows = [
+        (
+            f"`{stage.name}`",
+            _code(stage.formula),
+            stage.acts_on,
+            ", ".join(kept[state.shape] for state in stage.state),
+            stage.source,
+        )
+        for stage in STAGES
+        if stage.part == part
+    ]
+    return _table(("stage", "formula", "needs whole", "state", "published"), rows)
+
+
+def terms(_: str) -> str:
+    """The terms of a weighted sum."""
+    from evoopt.optim import MORE_TERMS, TERMS
+
+    rows = [(f"`{term.name}`", _code(term.formula), term.source) for term in (*TERMS, *MORE_TERMS)]
+    return _table(("term", "formula", "published"), rows)
+
+
+def schedules(_: str) -> str:
+    """The decays of a learning rate."""
+    from evoopt.optim.stages.annealing import DECAY_SHAPES
+
+    rows = [(f"`{shape.name}`", _code(shape.formula), shape.source) for shape in DECAY_SHAPES]
+    return _table(("`decay_shape`", "factor", "published"), rows)
+
+
+def readouts(_: str) -> str:
+    """The averages of weights."""
+    from evoopt.optim.stages.readout import READOUTS
+
+    rows = [(f"`{readout.name}`", _code(readout.formula), readout.source) for readout in READOUTS]
+    return _table(("`readout`", "formula", "published"), rows)
+
+
+def presets(_: str) -> str:
+    """The presets with stages."""
+    from evoopt.export.source import load_rule
+    from evoopt.export.write_presets import PRESET_CLASSES
+    from evoopt.optim import STAGED_PRESETS
+
+    rows = []
+    for name, rule in STAGED_PRESETS.items():
+        source = load_rule(name)[1].origin.removeprefix(f"preset {name!r}, ")
+        rows.append((f"`{name}`", f"`{PRESET_CLASSES[name]}`", _code(rule.formula()), source))
+    return _table(("preset", "class", "rule", "published"), rows)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+
+
+def _code(formula: str) -> str:
+    return f"`{formula.replace('|', chr(92) + '|')}`"
+
+
 _ANSWERS: dict[str, Callable[[str], str]] = {
     "results": results,
     "settings": settings,
     "spaces": spaces,
     "tasks": tasks,
+    "stages": stages,
+    "terms": terms,
+    "schedules": schedules,
+    "readouts": readouts,
+    "presets": presets,
 }

@@ -77,20 +77,22 @@ def schedule_constants(rule: UpdateRule) -> list[str]:
 
 def fraction_lines(rule: UpdateRule) -> list[str]:
     """Statements that return the factor of a schedule in fractions; none without."""
-    lines, factors = [], []
-    if rule.warmup_fraction:
-        factors.append("_clamped((step + 1) / max(warmup_fraction * total_steps, 1))")
-        if rule.decay_shape != "none":
-            lines, factors = [f"warmup = {factors[0]}"], ["warmup"]
-    if rule.decay_shape != "none":
-        code = DECAY_SHAPE_BY_NAME[rule.decay_shape].code
-        shape = re.sub(r"math\.(cos|sqrt)", r"library.\1", code)
-        if shape != code:
-            lines.append("library: Any = torch if isinstance(step, Tensor) else math")
-        lines.append("x = _clamped((step / total_steps - decay_start) / (1 - decay_start))")
-        lines.append(f"shape = {shape}")
-        factors.append("(decay_floor + (1 - decay_floor) * shape)")
-    return [*lines, f"return {' * '.join(factors)}"] if factors else []
+    warmup = "_clamped((step + 1) / max(warmup_fraction * total_steps, 1))"
+    decay = "decay_floor + (1 - decay_floor) * shape"
+    if rule.decay_shape == "none":
+        return [f"return {warmup}"] if rule.warmup_fraction else []
+    code = DECAY_SHAPE_BY_NAME[rule.decay_shape].code
+    shape = re.sub(r"math\.(cos|sqrt)", r"library.\1", code)
+    lines = [
+        *(["library: Any = torch if isinstance(step, Tensor) else math"] if shape != code else ()),
+        "x = _clamped((step / total_steps - decay_start) / (1 - decay_start))",
+        f"shape = {shape}",
+        *(
+            [f"warmup = {warmup}", f"return warmup * ({decay})"]
+            if rule.warmup_fraction
+            else [f"return {decay}"]
+        ),
+    ]
 
 
 def _move(

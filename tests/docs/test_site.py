@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from evoopt.export.write_presets import PRESET_CLASSES
+from evoopt.optim import MORE_TERMS, STAGED_PRESETS, STAGES, TERMS
+from evoopt.optim.stages.annealing import DECAY_SHAPES
+from evoopt.optim.stages.readout import READOUTS
 from tests.docs.running import ROOT
 from tests.docs.test_pages import IDS, PAGES
 
@@ -44,6 +49,17 @@ def test_the_site_builds_strictly_and_asks_nobody_else_for_anything(tmp_path: Pa
     spaces = (tmp_path / "spaces" / "index.html").read_text(encoding="utf-8")
     assert "max_replicates" in spaces  # the settings were filled in
     assert (tmp_path / "results" / "marfinetz2025" / "differences.png").is_file()
+
+
+def test_the_page_of_the_rule_language_tells_every_entry_of_its_registries() -> None:
+    hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+    text = hooks["on_page_markdown"]((ROOT / "docs" / "rule-language.md").read_text(encoding="utf-8"))
+    assert "<!--" not in text
+    for entry in (*STAGES, *TERMS, *MORE_TERMS, *DECAY_SHAPES, *READOUTS):
+        assert f"| `{entry.name}` | `{entry.formula}` |" in text.replace("\\|", "|")
+        assert entry.source in text
+    for name in STAGED_PRESETS:
+        assert f"| `{name}` | `{PRESET_CLASSES[name]}` |" in text
 
 
 def test_the_navigation_has_every_page_and_no_other() -> None:

@@ -11,12 +11,19 @@ import torch
 from torch.nn import Parameter
 
 from evoopt.optim import Adam, Lion, Marfinetz2025, RMSprop
-from tests.export.subjects import CLASSES, IMPLEMENTATIONS, RANDOM, make, regression, weight_and_bias
-
-every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
-every_implementation = pytest.mark.parametrize(
-    "implementation", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS
+from tests.export.subjects import (
+    CLASSES,
+    EVERY,
+    IMPLEMENTATIONS,
+    RANDOM,
+    STAGED,
+    make,
+    regression,
+    weight_and_bias,
 )
+
+every_class = pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
+every_implementation = pytest.mark.parametrize(("cls", "implementation"), EVERY.values(), ids=EVERY)
 
 
 @every_class
@@ -92,7 +99,7 @@ def test_bad_values_are_refused(cls: type[Any], options: dict[str, Any], message
         make(cls, weight_and_bias(), **options)
 
 
-@every_implementation
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS)
 def test_numbers_of_other_libraries_are_taken_as_numbers(implementation: dict[str, Any]) -> None:
     given = {"betas": (0.9, torch.tensor(0.99)), "lr": np.float64(0.01), "eps": np.float32(1e-8)}
     params, expected = weight_and_bias(), weight_and_bias()
@@ -124,7 +131,6 @@ def test_bad_parameters_are_refused(cls: type[Any]) -> None:
         make(cls, [first, first])
 
 
-@every_class
 @every_implementation
 def test_sparse_gradients_are_refused(cls: type[Any], implementation: dict[str, Any]) -> None:
     parameter = Parameter(torch.ones(3, 2))
@@ -133,7 +139,6 @@ def test_sparse_gradients_are_refused(cls: type[Any], implementation: dict[str, 
         make(cls, [parameter], **implementation).step()
 
 
-@every_class
 @every_implementation
 def test_capturable_is_refused_on_a_cpu(cls: type[Any], implementation: dict[str, Any]) -> None:
     params = weight_and_bias()
@@ -145,7 +150,7 @@ def test_capturable_is_refused_on_a_cpu(cls: type[Any], implementation: dict[str
         make(cls, params, capturable=True, **implementation).step()
 
 
-@every_class
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 def test_a_tensor_lr_set_later_is_refused_by_foreach(cls: type[Any]) -> None:
     params = weight_and_bias()
     for p in params:

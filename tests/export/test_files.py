@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,12 +23,17 @@ from evoopt.errors import EvooptError
 from evoopt.export import FORMATS, Provenance, from_genome, from_rule, load_rule, render, write_export
 from evoopt.export.docstring import formulas
 from evoopt.export.write_presets import FOLDER, PRESET_CLASSES, preset_files
-from evoopt.optim import PRESETS, TERMS, UpdateRule, generated
+from evoopt.optim import MORE_TERMS, PRESETS, STAGED_PRESETS, TERMS, UpdateRule, generated
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from tests.export.subjects import RULES
-from tests.rules import random_rule
+from tests.export.subjects import RULES, STAGED_RULES
+from tests.rules import random_rule, random_staged_rule
 
 ALL_RULES = {**PRESETS, **RULES, **{f"seed{seed}": random_rule(seed) for seed in range(100, 140)}}
+WITH_STAGES = {
+    **STAGED_PRESETS,
+    **STAGED_RULES,
+    **{f"stages{seed}": random_staged_rule(seed) for seed in range(100, 130)},
+}
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -46,13 +52,13 @@ def tool(name: str) -> str:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an exported file per rule, each with a full provenance."""
     folder = tmp_path_factory.mktemp("exported")
-    for name, rule in ALL_RULES.items():
+    for name, rule in (ALL_RULES | WITH_STAGES).items():
         provenance = Provenance(
             f"file {name}.json",
             run="quick-20250101-120000",
             data="digits",
             budget="100 genomes of 50 steps each",
-            genome=OptimizerGenome.from_rule(rule).to_json(),
+            genome=None if rule.stages else OptimizerGenome.from_rule(rule).to_json(),
             comparison="validation accuracy 0.91 against 0.90, paired over 5 seeds",
         )
         (folder / f"{name}.py").write_text(
@@ -87,6 +93,7 @@ def test_exported_files_import_only_torch_and_the_standard_library(exported: Pat
             "math",
             "typing",
             "collections",
+            "contextlib",
             "warnings",
         }
 
@@ -131,7 +138,8 @@ def test_committed_presets_are_what_the_exporter_writes() -> None:
     for name, text in files.items():
         committed = (FOLDER / name).read_text(encoding="utf-8")
         assert committed == text, f"run: python -m evoopt.export.write_presets ({name} differs)"
-    assert PRESET_CLASSES.keys() == PRESETS.keys()
+    assert PRESET_CLASSES.keys() == PRESETS.keys() | STAGED_PRESETS.keys()
+    assert set(PRESET_CLASSES.values()) <= set(optim.__all__)
 
 
 def test_a_file_is_never_replaced_without_force(tmp_path: Path) -> None:
@@ -234,6 +242,8 @@ def test_rule_and_genome_files_export_as_the_same_class(tmp_path: Path) -> None:
         ("Tensor", "hide"),
         ("torch", "hide"),
         ("ValueError", "hide"),
+        ("Sequence", "hide"),
+        ("Iterator", "hide"),
         ("_Private", "private"),
     ],
 )
@@ -318,6 +328,23 @@ def test_the_docstring_of_a_preset_holds_the_rule_itself() -> None:
     assert "Compared" not in text
 
 
+@pytest.mark.parametrize("name", STAGED_PRESETS)
+def test_the_docstring_of_a_preset_tells_its_stages_and_its_paper(name: str) -> None:
+    text = str(getattr(generated, PRESET_CLASSES[name]).__doc__)
+    flat = "".join(text.split())
+    rule = UpdateRule.from_json(json.loads(text.split("Rule as JSON::")[1]))
+    assert rule == STAGED_PRESETS[name].canonical()
+    for line in formulas(rule):
+        assert "".join(line.split()) in flat
+    for stage in rule.active:
+        for part in stage.formula.split("; "):
+            assert "".join(part.split()).removeprefix("decay=") in flat, stage.name
+    assert "Exported from: preset" in text
+    assert re.search(r"arXiv \d{4}\.\d{4,5}", " ".join(text.split()))
+    assert ("update_bn" in text) == (rule.readout != "last")
+    assert ("matrix_groups" in text) == rule.tells_matrices_apart
+
+
 def test_classes_made_in_memory_are_one_per_rule_and_name() -> None:
     assert from_genome("lion", "MyOpt") is from_genome("lion", "MyOpt")
     assert from_genome("lion", "MyOpt") is not from_genome("lion", "Other")
@@ -337,6 +364,6 @@ def test_constants_from_numpy_are_written_as_plain_numbers() -> None:
 
 
 def test_every_term_has_source_and_formula() -> None:
-    for term in TERMS:
-        rule = UpdateRule(((term.name, 0.5),))
+    for term in (*TERMS, *MORE_TERMS):
+        rule = UpdateRule(((term.name, 0.5),), slow_beta=0.99)
         assert f"{term.name}_weight" in render(rule, "MyOpt")

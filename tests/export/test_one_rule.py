@@ -26,9 +26,10 @@ from torch.optim import SGD, AdamW, Optimizer
 from evoopt.export import from_rule
 from evoopt.optim import EvolvedOptimizer, UpdateRule, preset
 from tests.export.scenarios import SCENARIOS, TOTAL, Make, gradients, parameters, reloaded, steps, tensors
-from tests.export.subjects import RULES
+from tests.export.subjects import RULES, STAGED_RULES
 
 COMPARED = {name: rule.canonical() for name, rule in RULES.items()} | {
+    "every_vector": STAGED_RULES["every_vector"].canonical(),
     "marfinetz2025": preset("marfinetz2025").canonical(),
     "adamw": preset("adamw"),
 }

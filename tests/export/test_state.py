@@ -259,7 +259,7 @@ def test_step_hooks_run_in_order_and_can_be_removed(cls: type[Any]) -> None:
     assert order == ["global pre", "pre", "post", "global post"] * 3
 
 
-@every_class
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 def test_state_bytes_are_those_of_the_buffers_the_rule_needs(cls: type[Any]) -> None:
     params = weight_and_bias()
     optimizer = make(cls, params)

@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from evoopt.optim import PRESETS, TERMS, UpdateRule
-from evoopt.report.formula import formulas
+from evoopt.optim import PRESETS, TERMS, UpdateRule, preset
+from evoopt.report.formula import _raw_moments, formulas
 from evoopt.report.mathml import typeset
-from tests.rules import random_rule
+from tests.rules import random_rule, random_staged_rule
 
 
 def words(latex: str) -> str:
@@ -66,6 +66,35 @@ def test_any_rule_shows_its_terms_and_constants(seed: int) -> None:
         digits = f"{abs(weight):.4g}".partition("e")[0]
         assert digits in lines[-1] or abs(weight) == 1
     assert {name: value for _, name, value in block.constants}["learning rate"] == f"{rule.lr:.6g}"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_stage_of_a_rule_is_shown(seed: int) -> None:
+    rule = random_staged_rule(seed).canonical()
+    lines = ["".join(ET.fromstring(line).itertext()) for line in formulas(rule).lines]
+    for stage in rule.active:
+        if stage.name not in ("trust", "cautious_decay"):  # the one may be in the other
+            shown = words(_raw_moments(stage.latex, rule))
+            assert any(line.endswith(shown) for line in lines), (shown, lines)
+    assert any(line.startswith("read") for line in lines) == (rule.readout != "last")
+    assert any(line.startswith("x=") for line in lines) == (rule.decay_shape != "none")
+    assert any("Adam" in line for line in lines) == (rule.others == "adam")
+    assert sum(line.startswith("wt=") for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("muon", "mt=β1mt−1+(1−β1)g u=(mt+0.05(g−mt)) u←NS(unorm(u)) u←0.2max(rows,columns)u "
+         "wt=(1−ηλ)wt−1−ηu what is no matrix: Adam"),
+        ("laprop", "vt=β2vt−1+(1−β2)g2 v^=vt1−β2t g←gv^+ε mt=β1mt−1+(1−β1)g m^=mt1−β1t wt=wt−1−ηm^"),
+        ("adamw_ema", "mt=β1mt−1+(1−β1)g vt=β2vt−1+(1−β2)g2 m^=mt1−β1t v^=vt1−β2t "
+         "wt=(1−ηλ)wt−1−ηm^v^+ε readema(w)1−βemat"),
+    ],
+)  # fmt: skip
+def test_presets_with_stages_look_like_their_publications(name: str, expected: str) -> None:
+    lines = ["".join(ET.fromstring(line).itertext()) for line in formulas(preset(name)).lines]
+    assert " ".join(lines) == expected
 
 
 def test_adam_looks_like_adam() -> None:

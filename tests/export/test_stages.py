@@ -1,0 +1,260 @@
+"""What classes of rules with stages do beside the steps: groups, averages, and what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from evoopt.export import from_rule
+from evoopt.export.write_presets import PRESET_CLASSES
+from evoopt.integrations import parameter_groups
+from evoopt.optim import (
+    LAMB,
+    STAGED_PRESETS,
+    AdamWEMA,
+    AdamWFactored,
+    AdEMAMix,
+    EvolvedOptimizer,
+    Muon,
+    NorMuon,
+    UpdateRule,
+    generated,
+    matrix_groups,
+    preset,
+)
+from tests.export.subjects import STAGED, make, regression, weight_and_bias
+from tests.export.test_training_loops import assert_compiled_equals_eager
+from tests.optim import published, published_matrices
+from tests.optim.test_published import path, problem, torch_path
+from tests.optim.test_staged_optimizer import EVERYTHING, Net
+from tests.optim.test_staged_presets import ELEMENTWISE
+
+CLASSES = {name: getattr(generated, PRESET_CLASSES[name]) for name in STAGED_PRESETS} | STAGED
+every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+
+
+def trained(cls: type[Any], params: list[Parameter], steps: int = 5, **options: Any) -> Any:
+    optimizer = make(cls, params, **options)
+    for _ in range(steps):
+        optimizer.step(regression(params))
+    return optimizer
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_classes_are_their_publications(name: str) -> None:
+    weight, grads = problem(6, 4)
+    options = {} if name == "laprop" else {"weight_decay": 0.1}
+    expected = path(ELEMENTWISE[name], weight, grads, **options)
+    actual = torch_path(lambda p: CLASSES[name](p, **options), weight, grads)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(8, 5), (6, 3, 2, 2)])
+def test_classes_for_matrices_are_their_publications(shape: tuple[int, ...]) -> None:
+    weight, grads = problem(*shape)
+    muon = path(published_matrices.muon, weight, grads, lr=1e-3, weight_decay=0.1, adjust="match_rms_adamw")
+    normuon = path(published_matrices.normuon, weight, grads, lr=1e-3, weight_decay=0.1)
+    for cls, expected in ((Muon, muon), (NorMuon, normuon)):
+        actual = torch_path(cls, weight, grads)
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+    if len(shape) == 2:
+        factored = path(published_matrices.adam_factored, weight, grads)
+        actual = torch_path(lambda p: AdamWFactored(p, weight_decay=0.0), weight, grads)
+        torch.testing.assert_close(actual, factored, rtol=1e-9, atol=1e-12)
+
+
+def test_the_average_of_adamw_is_that_of_its_publication() -> None:
+    weight, grads = problem(6, 4)
+    parameter = Parameter(weight.clone())
+    optimizer = AdamWEMA([parameter])
+    for grad in grads:
+        parameter.grad = grad.clone()
+        optimizer.step()
+    expected = list(published.averaged(list(path(published.adamw, weight, grads))))[-1]
+    with optimizer.averaged():
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(8, 5), (5, 8)])
+def test_muon_is_that_of_torch_up_to_its_bfloat16(shape: tuple[int, int]) -> None:
+    weight, grads = problem(*shape)
+    options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1}
+    expected = torch_path(
+        lambda p: torch.optim.Muon(p, adjust_lr_fn="match_rms_adamw", **options), weight, grads
+    )
+    actual = torch_path(lambda p: Muon(p, **options), weight, grads)
+    assert float((actual - expected).norm()) < 0.02 * float((actual - weight).norm())
+
+
+@every_class
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_class_keeps_what_the_interpreter_keeps(cls: type[Any], dtype: torch.dtype) -> None:
+    rule = UpdateRule.from_json(_rule_in(cls))
+    found = []
+    for kind in (lambda p: make(cls, p), lambda p: EvolvedOptimizer(p, rule, total_steps=100)):
+        params = [*weight_and_bias(dtype), Parameter(torch.ones(2, 3, 2, 2, dtype=dtype))]
+        optimizer = kind(params)
+        for p in params:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        state = optimizer.state_dict()["state"]
+        found.append({(k, name): (x.shape, x.dtype) for k, s in state.items() for name, x in s.items()})
+    assert found[0] == found[1]
+
+
+def _rule_in(cls: type[Any]) -> Any:
+    return json.loads(str(cls.__doc__).split("Rule as JSON::")[1])
+
+
+@every_class
+@pytest.mark.parametrize("option", ["foreach", "fused"])
+def test_what_there_is_no_implementation_of_is_refused_in_one_line(cls: type[Any], option: str) -> None:
+    with pytest.raises(ValueError, match=f"^{cls.__name__} has neither a foreach nor a fused [^\n]*$"):
+        make(cls, weight_and_bias(), **{option: True})
+    make(cls, weight_and_bias(), **{option: False})
+
+
+def test_complex_matrices_are_refused_but_not_where_a_group_says_that_they_are_none() -> None:
+    matrix = Parameter(torch.ones(2, 2, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"^Muon has stages for matrices, which are not defined for complex"):
+        Muon([matrix])
+    optimizer = Muon([{"params": [matrix], "matrix": False}])
+    with pytest.raises(ValueError, match=r"a parameter of shape \(3,\) is no matrix: leave matrix=True out"):
+        optimizer.add_param_group({"params": [Parameter(torch.ones(3))], "matrix": True})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    "make_groups", [parameter_groups, lambda model: matrix_groups(model, preset("muon"))]
+)
+def test_groups_made_from_a_model_leave_adam_what_is_no_hidden_matrix(make_groups: Any) -> None:
+    model = Net()
+    optimizer = Muon(make_groups(model))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    adam = {name for name, p in model.named_parameters() if "exp_avg_sq" in optimizer.state[p]}
+    assert adam == {name for name, _ in model.named_parameters()} - {"convolution.weight", "hidden.weight"}
+
+
+def test_others_have_betas_and_a_rate_of_their_own() -> None:
+    params, expected = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
+    groups = [{"params": params, "matrix": False}]
+    muon = Muon(groups, lr=0.01, others_lr=0.5, others_betas=(0.8, 0.7), others_eps=1e-6, weight_decay=0.0)
+    adam = torch.optim.Adam(expected, lr=0.005, betas=(0.8, 0.7), eps=1e-6)
+    for _ in range(5):
+        muon.step(regression(params))
+        adam.step(regression(expected))
+    torch.testing.assert_close(params, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_averages_go_in_and_out_of_the_parameters_and_into_a_copy() -> None:
+    params, copies = weight_and_bias(), weight_and_bias(seed=1)
+    optimizer = trained(AdamWEMA, params)
+    last = copy.deepcopy(params)
+    optimizer.copy_averaged_to(copies)
+    with optimizer.averaged():
+        assert not torch.equal(params[0], last[0])
+        torch.testing.assert_close(params, copies, rtol=0, atol=0)
+        with pytest.raises(RuntimeError, match="does not nest"), optimizer.averaged():
+            pass
+        with pytest.raises(RuntimeError, match="leave averaged"):
+            optimizer.step()
+    torch.testing.assert_close(params, last, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="a model like this one"):
+        optimizer.copy_averaged_to(copies[1:])
+
+
+def test_before_the_first_step_averages_are_the_weights() -> None:
+    params, copies = weight_and_bias(), weight_and_bias(seed=1)
+    optimizer = AdamWEMA(params)
+    optimizer.copy_averaged_to(copies)
+    with optimizer.averaged():
+        torch.testing.assert_close(params, copies, rtol=0, atol=0)
+
+
+def test_the_state_of_adamw_has_no_averages() -> None:
+    params = weight_and_bias()
+    state = trained(generated.AdamW, params).state_dict()
+    with pytest.raises(ValueError, match="cannot load the state of another optimizer: it has no average"):
+        AdamWEMA(params).load_state_dict(state)
+
+
+def test_averages_that_are_loaded_go_on_in_float32() -> None:
+    params = weight_and_bias(torch.bfloat16)
+    optimizer = AdamWEMA(params)
+    optimizer.load_state_dict(trained(AdamWEMA, params).state_dict())
+    assert {state["average"].dtype for state in optimizer.state.values()} == {torch.float32}
+
+
+def test_a_mean_of_the_last_weights_asks_for_the_length_of_the_training() -> None:
+    cls = from_rule(replace(preset("adam"), readout="mean"), "Mean")
+    with pytest.raises(ValueError, match=r"^Mean ends with a mean of the last weights: pass total_steps"):
+        cls(weight_and_bias())
+    assert "schedule" not in cls(weight_and_bias(), total_steps=3).defaults
+
+
+def test_a_schedule_in_fractions_has_every_implementation() -> None:
+    rule = replace(preset("adam"), warmup_fraction=0.2, decay_shape="sqrt", decay_start=0.5, decay_floor=0.1)
+    cls = from_rule(rule, "Fractions")
+    with pytest.raises(ValueError, match=r"^Fractions schedules its learning rate: pass total_steps"):
+        cls(weight_and_bias())
+    for foreach in (False, True):
+        optimizer = trained(cls, weight_and_bias(), 0, total_steps=20, foreach=foreach)
+        for step in range(22):
+            optimizer.step(regression(optimizer.param_groups[0]["params"]))
+            assert float(optimizer.param_groups[0]["scheduled_lr"]) == rule.lr * rule.factor(step, 20)
+
+
+class _Shard:
+    @staticmethod
+    def is_replicate() -> bool:
+        return False
+
+
+class _Sharded(Parameter):
+    placements = (_Shard(),)
+
+
+def test_sharded_tensors_are_refused_only_where_they_are_needed_whole() -> None:
+    matrix, vector = _Sharded(torch.ones(2, 2)), _Sharded(torch.ones(3))
+    with pytest.raises(ValueError, match=r"^Muon needs matrices whole: it cannot move what fully_shard or"):
+        Muon([matrix])
+    Muon([{"params": [matrix], "matrix": False}, {"params": [vector]}])
+    with pytest.raises(ValueError, match=r"^LAMB needs tensors whole"):
+        LAMB([vector])
+    AdEMAMix([matrix, vector])
+    AdamWFactored([vector])
+
+
+@pytest.mark.parametrize(
+    ("cls", "absent"),
+    [
+        (LAMB, ("_is_matrix", "averaged", "total_steps", "_newton_schulz")),
+        (Muon, ("averaged", "total_steps", 'eps = group["eps"]', "_schedule_factor")),
+        (AdEMAMix, ("def _check", "def add_param_group", "placements")),
+    ],
+)
+def test_only_what_a_rule_uses_is_written(cls: type[Any], absent: tuple[str, ...]) -> None:
+    source = Path(str(sys.modules[cls.__module__].__file__)).read_text(encoding="utf-8")
+    code = source.partition('    """\n')[2]
+    assert [text for text in absent if text in code] == []
+
+
+@pytest.mark.slow
+@every_class
+def test_a_compiled_step_equals_an_eager_one(cls: type[Any]) -> None:
+    assert_compiled_equals_eager(cls)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_of_all_stages_equals_an_eager_one() -> None:
+    assert_compiled_equals_eager(from_rule(EVERYTHING, "Everything"))
