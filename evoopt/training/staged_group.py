@@ -7,6 +7,7 @@ stages that need tensors or matrices on stacks of all parameters of one shape of
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME, weighted_sum
 from evoopt.training.coefficients import CONSTANTS, StepTable
 from evoopt.training.flat import FlatLayout
+from evoopt.training.native import staged
 from evoopt.training.native import update as native
 from evoopt.training.stacks import Stack, Subset
 
@@ -73,8 +75,10 @@ class StagedGroup:
         uses = {quantity for name in self._terms for quantity in TERM_BY_NAME[name].uses}
         self._reads_denom = "v" in uses or rule.normalize_first
         early = any(part in ("gradient", "moments") for part, _ in self._stages)
-        known = kernel and bool(self._terms) and not early
-        self._native = known and native.suits(like, self._terms)
+        self._native = kernel and bool(self._terms) and not early and staged.suits(like, self._terms)
+        self._pieces = (
+            self._for_kernel(layout) if self._native and self._stages.keys() <= staged.STAGES else None
+        )
         n, states = len(own), keeps(rule)
         sizes = {state.name: self._layout.size for state in states if state.shape == "parameter"}
         self._kept = {name: like.new_zeros(n, size) for name, size in sizes.items()}
@@ -122,22 +126,35 @@ class StagedGroup:
         own, index = found
         part = self._part(own)
         rows, gradients = weights[index], gradients[index]
-        w, g = self._columns(rows), self._columns(gradients)
-        table = self._table.at(step, w)[:, own]
-        if self._native and not self._stages:
-            native.step(self._terms, w, g, part.kept.get("exp_avg"), part.kept.get("exp_avg_sq"), table)
+        table = self._table.at(step, weights)[:, own]
+        if self._pieces is not None:
+            m, v = part.kept.get("exp_avg"), part.kept.get("exp_avg_sq")
+            masked = self._rule.mask == "cautious"
+            staged.step(self._terms, rows, gradients, m, v, table, self._pieces, masked)
         else:
+            w, g = self._columns(rows), self._columns(gradients)
             self._move(w, g, part, table, step + 1 + part.done)
-        if len(self._runs) > 1:
-            sizes = [run.stop - run.start for run in self._runs]
-            for run, x in zip(self._runs, w.split_with_sizes(sizes, dim=1), strict=True):
-                rows[:, run] = x
+            if len(self._runs) > 1:
+                sizes = [run.stop - run.start for run in self._runs]
+                for run, x in zip(self._runs, w.split_with_sizes(sizes, dim=1), strict=True):
+                    rows[:, run] = x
         if isinstance(index, Tensor):
             weights[index] = rows
 
     def _columns(self, rows: Tensor) -> Tensor:
         runs = [rows[:, run] for run in self._runs]
         return runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)
+
+    def _for_kernel(self, layout: FlatLayout) -> tuple[staged.Piece, ...]:
+        """Each parameter as the kernel is told of it."""
+        pieces, kept = [], 0
+        for name, shape in self._layout.shapes.items():
+            (run,), size = layout.runs([name]), shape.numel()
+            matched = ("scale", "match_rms") in self._stages
+            factor = 0.2 * math.sqrt(max(shape[0], shape[1:].numel())) if matched else 1.0
+            pieces.append(staged.Piece(run.start, kept, size, ("shape", "rms") in self._stages, factor))
+            kept += size
+        return tuple(pieces)
 
     def _part(self, own: slice) -> _Part:
         if (own.start, own.stop) in self._parts:
