@@ -7,7 +7,6 @@ stages that need tensors or matrices on stacks of all parameters of one shape of
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -76,9 +75,7 @@ class StagedGroup:
         self._reads_denom = "v" in uses or rule.normalize_first
         early = any(part in ("gradient", "moments") for part, _ in self._stages)
         self._native = kernel and bool(self._terms) and not early and staged.suits(like, self._terms)
-        self._pieces = (
-            self._for_kernel(layout) if self._native and self._stages.keys() <= staged.STAGES else None
-        )
+        self._pieces = staged.pieces_of(rule, layout, names) if self._native else None
         n, states = len(own), keeps(rule)
         sizes = {state.name: self._layout.size for state in states if state.shape == "parameter"}
         self._kept = {name: like.new_zeros(n, size) for name, size in sizes.items()}
@@ -144,17 +141,6 @@ class StagedGroup:
     def _columns(self, rows: Tensor) -> Tensor:
         runs = [rows[:, run] for run in self._runs]
         return runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)
-
-    def _for_kernel(self, layout: FlatLayout) -> tuple[staged.Piece, ...]:
-        """Each parameter as the kernel is told of it."""
-        pieces, kept = [], 0
-        for name, shape in self._layout.shapes.items():
-            (run,), size = layout.runs([name]), shape.numel()
-            matched = ("scale", "match_rms") in self._stages
-            factor = 0.2 * math.sqrt(max(shape[0], shape[1:].numel())) if matched else 1.0
-            pieces.append(staged.Piece(run.start, kept, size, ("shape", "rms") in self._stages, factor))
-            kept += size
-        return tuple(pieces)
 
     def _part(self, own: slice) -> _Part:
         if (own.start, own.stop) in self._parts:

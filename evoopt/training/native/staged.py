@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from evoopt.errors import EvooptError
+from evoopt.optim.rule import UpdateRule
 from evoopt.training.coefficients import CONSTANTS
+from evoopt.training.flat import FlatLayout
 from evoopt.training.native import update
 from evoopt.training.native.arguments import (
     NONE,
@@ -29,8 +32,8 @@ from evoopt.training.native.threads import over_members
 STAGES = frozenset({("mask", "cautious"), ("shape", "rms"), ("scale", "match_rms")})
 """Part and name of the stages that the kernel computes."""
 
-_BEFORE = update.LISTS + Path(__file__).with_name("update.cpp").read_text(encoding="utf-8")
-_staged = function("staged", "staged", (POINTER,) * 8, before=_BEFORE)
+BEFORE = update.LISTS + Path(__file__).with_name("update.cpp").read_text(encoding="utf-8")
+_staged = function("staged", "staged", (POINTER,) * 8, before=BEFORE)
 _shape = structure("size terms w_stride g_stride m_stride v_stride columns pieces masked longest")
 
 
@@ -52,9 +55,24 @@ class Piece(NamedTuple):
     factor: float
 
 
+def pieces_of(rule: UpdateRule, layout: FlatLayout, names: Sequence[str]) -> tuple[Piece, ...] | None:
+    """Parameters by name as the kernel is told of them; None if it does not know a rule's stages."""
+    stages = {(stage.part, stage.name) for stage in rule.active}
+    if not stages <= STAGES:
+        return None
+    pieces, kept = [], 0
+    for name in names:
+        (run,), shape = layout.runs([name]), layout.shapes[name]
+        matched = ("scale", "match_rms") in stages
+        factor = 0.2 * math.sqrt(max(shape[0], shape[1:].numel())) if matched else 1.0
+        pieces.append(Piece(run.start, kept, shape.numel(), ("shape", "rms") in stages, factor))
+        kept += shape.numel()
+    return tuple(pieces)
+
+
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the compiled kernel can update such weights by these terms."""
-    return update.suits(weights, terms) and library("staged", _BEFORE) is not None
+    return update.suits(weights, terms) and library("staged", BEFORE) is not None
 
 
 def step(
