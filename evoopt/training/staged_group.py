@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from evoopt.training.coefficients import CONSTANTS, StepTable
 from evoopt.training.flat import FlatLayout
 from evoopt.training.native import staged
 from evoopt.training.native import update as native
-from evoopt.training.stacks import Stack, Subset
+from evoopt.training.stacks import Stack, StackInputs, Subset
 
 _NUMBERS = tuple(f.name for f in fields(UpdateRule) if f.name not in ("terms", "iterations"))
 
@@ -229,15 +230,14 @@ class StagedGroup:
         """What a stage makes of ``x`` ``[n, size]``, given gradients, weights and denominators likewise."""
         if stage.acts_on == "element":
             return stage.function(x, StageInputs(*given, part.kept, part.constants, step))
-        matrix, made = stage.acts_on == "matrix", torch.empty_like(x, memory_format=torch.contiguous_format)
-        of_x, of_made, *of_given = (self._layout.views(tensor) for tensor in (x, made, *given))
+        dimensions = 3 if stage.acts_on == "matrix" else 2
+        made = torch.empty_like(x, memory_format=torch.contiguous_format)
+        of_x, of_made = self._layout.views(x), self._layout.views(made)
         halved = x.is_cuda and x.dtype == torch.float32
-        dimensions = 3 if matrix else 2
-        for stack, constants in part.stacks:
-            kept = {state.name: stack.kept[state.name].flatten(0, 1) for state in stage.state}
-            g, w, denom = (stack.of(views, matrix) for views in of_given)
-            at = stack.per_tensor(step, dimensions)
-            inputs = StageInputs(g, w, denom, kept, constants[dimensions], at)
-            with torch.autocast("cuda", torch.bfloat16, enabled=halved):
-                stack.put(stage.function(stack.of(of_x, matrix), inputs), of_made)
+        with torch.autocast("cuda", torch.bfloat16) if halved else nullcontext():
+            for stack, constants in part.stacks:
+                kept = {state.name: stack.kept[state.name].flatten(0, 1) for state in stage.state}
+                at = stack.per_tensor(step, dimensions)
+                inputs = StackInputs(stack, self._layout, given, kept, constants[dimensions], at, dimensions)
+                stack.put(stage.function(stack.of(of_x, dimensions), cast(StageInputs, inputs)), of_made)
         return made
