@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evoopt.training.flat import FlatLayout
+
 
 class Subset:
     """Some members of a population, found among those that go through a step at once.
@@ -55,9 +57,9 @@ class Stack:
     names: tuple[str, ...]
     kept: Mapping[str, Tensor]
 
-    def of(self, views: Mapping[str, Tensor], matrix: bool) -> Tensor:
-        """Views ``[n, *shape]`` as ``[n * k, rows, columns]``, or else ``[n * k, size]``."""
-        kept = 2 if matrix else 1
+    def of(self, views: Mapping[str, Tensor], dimensions: int) -> Tensor:
+        """Views ``[n, *shape]`` as ``[n * k, size]``, or with 3 dimensions ``[n * k, rows, columns]``."""
+        kept = dimensions - 1
         own = [view.reshape(*view.shape[:kept], -1) for view in (views[name] for name in self.names)]
         return own[0] if len(own) == 1 else torch.stack(own, dim=1).flatten(0, 1)
 
@@ -71,3 +73,34 @@ class Stack:
         """Write what `of` may have given into views ``[n, *shape]``."""
         for k, name in enumerate(self.names):
             views[name].copy_(x[k :: len(self.names)].reshape(views[name].shape))
+
+
+@dataclass(frozen=True, slots=True)
+class StackInputs:
+    """`StageInputs` of a stack, whose tensors are put together when a stage looks at them: few do."""
+
+    stack: Stack
+    layout: FlatLayout
+    given: tuple[Tensor, Tensor, Tensor]
+    state: Mapping[str, Tensor]
+    constants: Mapping[str, Any]
+    step: int | Tensor
+    dimensions: int
+
+    @property
+    def g(self) -> Tensor:
+        """Gradients."""
+        return self._of(0)
+
+    @property
+    def w(self) -> Tensor:
+        """Weights."""
+        return self._of(1)
+
+    @property
+    def denom(self) -> Tensor:
+        """Denominators."""
+        return self._of(2)
+
+    def _of(self, which: int) -> Tensor:
+        return self.stack.of(self.layout.views(self.given[which]), self.dimensions)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +22,9 @@ from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME, weighted_sum
 from evoopt.training.coefficients import CONSTANTS, StepTable
 from evoopt.training.flat import FlatLayout
+from evoopt.training.native import staged
 from evoopt.training.native import update as native
-from evoopt.training.stacks import Stack, Subset
+from evoopt.training.stacks import Stack, StackInputs, Subset
 
 _NUMBERS = tuple(f.name for f in fields(UpdateRule) if f.name not in ("terms", "iterations"))
 
@@ -73,8 +75,8 @@ class StagedGroup:
         uses = {quantity for name in self._terms for quantity in TERM_BY_NAME[name].uses}
         self._reads_denom = "v" in uses or rule.normalize_first
         early = any(part in ("gradient", "moments") for part, _ in self._stages)
-        known = kernel and bool(self._terms) and not early
-        self._native = known and native.suits(like, self._terms)
+        self._native = kernel and bool(self._terms) and not early and staged.suits(like, self._terms)
+        self._pieces = staged.pieces_of(rule, layout, names) if self._native else None
         n, states = len(own), keeps(rule)
         sizes = {state.name: self._layout.size for state in states if state.shape == "parameter"}
         self._kept = {name: like.new_zeros(n, size) for name, size in sizes.items()}
@@ -122,16 +124,18 @@ class StagedGroup:
         own, index = found
         part = self._part(own)
         rows, gradients = weights[index], gradients[index]
-        w, g = self._columns(rows), self._columns(gradients)
-        table = self._table.at(step, w)[:, own]
-        if self._native and not self._stages:
-            native.step(self._terms, w, g, part.kept.get("exp_avg"), part.kept.get("exp_avg_sq"), table)
+        table = self._table.at(step, weights)[:, own]
+        if self._pieces is not None:
+            m, v = part.kept.get("exp_avg"), part.kept.get("exp_avg_sq")
+            masked = self._rule.mask == "cautious"
+            staged.step(self._terms, rows, gradients, m, v, table, self._pieces, masked)
         else:
+            w, g = self._columns(rows), self._columns(gradients)
             self._move(w, g, part, table, step + 1 + part.done)
-        if len(self._runs) > 1:
-            sizes = [run.stop - run.start for run in self._runs]
-            for run, x in zip(self._runs, w.split_with_sizes(sizes, dim=1), strict=True):
-                rows[:, run] = x
+            if len(self._runs) > 1:
+                sizes = [run.stop - run.start for run in self._runs]
+                for run, x in zip(self._runs, w.split_with_sizes(sizes, dim=1), strict=True):
+                    rows[:, run] = x
         if isinstance(index, Tensor):
             weights[index] = rows
 
@@ -226,15 +230,14 @@ class StagedGroup:
         """What a stage makes of ``x`` ``[n, size]``, given gradients, weights and denominators likewise."""
         if stage.acts_on == "element":
             return stage.function(x, StageInputs(*given, part.kept, part.constants, step))
-        matrix, made = stage.acts_on == "matrix", torch.empty_like(x, memory_format=torch.contiguous_format)
-        of_x, of_made, *of_given = (self._layout.views(tensor) for tensor in (x, made, *given))
+        dimensions = 3 if stage.acts_on == "matrix" else 2
+        made = torch.empty_like(x, memory_format=torch.contiguous_format)
+        of_x, of_made = self._layout.views(x), self._layout.views(made)
         halved = x.is_cuda and x.dtype == torch.float32
-        dimensions = 3 if matrix else 2
-        for stack, constants in part.stacks:
-            kept = {state.name: stack.kept[state.name].flatten(0, 1) for state in stage.state}
-            g, w, denom = (stack.of(views, matrix) for views in of_given)
-            at = stack.per_tensor(step, dimensions)
-            inputs = StageInputs(g, w, denom, kept, constants[dimensions], at)
-            with torch.autocast("cuda", torch.bfloat16, enabled=halved):
-                stack.put(stage.function(stack.of(of_x, matrix), inputs), of_made)
+        with torch.autocast("cuda", torch.bfloat16) if halved else nullcontext():
+            for stack, constants in part.stacks:
+                kept = {state.name: stack.kept[state.name].flatten(0, 1) for state in stage.state}
+                at = stack.per_tensor(step, dimensions)
+                inputs = StackInputs(stack, self._layout, given, kept, constants[dimensions], at, dimensions)
+                stack.put(stage.function(stack.of(of_x, dimensions), cast(StageInputs, inputs)), of_made)
         return made

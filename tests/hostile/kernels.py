@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERMS
 from evoopt.training.coefficients import CONSTANTS
-from evoopt.training.native import convolution, cross_entropy, linear, pooling, update
+from evoopt.training.native import convolution, cross_entropy, linear, pooling, staged, update
 from tests.hostile.odd_kernels import compare
 
 P, IN, OUT, B, KH, KW, H, W = 3, 5, 4, 6, 2, 3, 7, 8  # all different, so that no mistake fits by chance
 FILTERS, CHANNELS = 4, 2
+PIECES = (staged.Piece(0, 0, 10, True, 2.0), staged.Piece(13, 10, 4, False, 1.0))
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,12 @@ def calls() -> dict[str, Call]:
         "update": Call(
             partial(update.step, terms),
             {"w": w, "g": g, "m": m, "v": v, "coefficients": torch.rand(len(CONSTANTS) + len(terms), P)},
+            optional=("m", "v"), written=("w", "m", "v"),
+        ),
+        "staged": Call(
+            partial(staged.step, terms, pieces=PIECES, masked=True),
+            {"w": w.clone(), "g": g, "m": torch.rand(P, 14), "v": torch.rand(P, 14),
+             "coefficients": torch.rand(len(CONSTANTS) + len(terms), P)},
             optional=("m", "v"), written=("w", "m", "v"),
         ),
     }  # fmt: skip
@@ -195,6 +202,14 @@ def wrong_settings() -> Iterator[tuple[str, Callable[[], object]]]:
     table = torch.zeros(len(CONSTANTS) + 2, P)
     for terms in (("grad", "no such term"), ("grad", "grad")):
         yield f"update, terms {terms}", partial(update.step, terms, *torch.rand(2, P, 5), None, None, table)
+    for at, kept, size in ((14, 10, 4), (-1, 10, 4), (13, 11, 4), (13, -1, 4), (13, 10, -1), (2**63, 10, 4)):
+        pieces = (PIECES[0], staged.Piece(at, kept, size, False, 1.0))
+        yield (
+            f"staged, {pieces[1]}",
+            partial(
+                staged.step, ("grad", "adam"), *torch.rand(2, P, 17), None, None, table, pieces, masked=False
+            ),
+        )
 
 
 def refused() -> tuple[int, list[str]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evoopt.optim.terms import TERMS
 from evoopt.training.batched_update import run_program
 from evoopt.training.coefficients import CONSTANTS, Program
-from evoopt.training.native import convolution, cross_entropy, linear, pooling, update
+from evoopt.training.native import convolution, cross_entropy, linear, pooling, staged, update
 
 SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23, 31, 32, 33, 37, 64, 67)
 _TERMS = [term.name for term in TERMS if term.cpp is not None]
@@ -21,7 +21,7 @@ def compare(seed: int) -> str:
     """One random call; returns what differs, nothing where the kernel is right."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    kind = rng.choice([_linear, _convolution, _pooling, _cross_entropy, _update])
+    kind = rng.choice([_linear, _convolution, _pooling, _cross_entropy, _update, _staged])
     dtype = rng.choice([torch.float32, torch.float64])
     close = 1e-10 if dtype == torch.float64 else 2e-4
     for name, (actual, expected) in kind(rng, dtype).items():
@@ -164,3 +164,35 @@ def _update(rng: random.Random, dtype: torch.dtype) -> Pairs:
         for name, tensor, copy in zip("wgmv", tensors, copies)
         if tensor is not None and copy is not None
     }
+
+
+def _staged(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    members, masked = rng.randrange(1, 5), rng.random() < 0.5
+    pieces, at, kept = [], 0, 0
+    for _ in range(rng.randrange(4)):
+        at += rng.choice(SIZES)
+        size = rng.choice(SIZES)
+        pieces.append(staged.Piece(at, kept, size, rng.random() < 0.5, rng.random() + 0.5))
+        at, kept = at + size, kept + size
+    terms = ["grad", "adam", "sign_momentum"]
+    width = at + rng.choice(SIZES)
+    w, g = (_in_rows(rng, members, width, dtype=dtype).copy_(torch.randn(members, width)) for _ in "wg")
+    m, v = (_in_rows(rng, members, kept, dtype=dtype).copy_(torch.rand(members, kept)) for _ in "mv")
+    table = torch.rand(len(CONSTANTS) + len(terms), members, dtype=dtype) + 0.1
+    of_w, of_m, of_v = w.clone(), m.clone(), v.clone()
+    staged.step(terms, w, g, m, v, table, tuple(pieces), masked)
+    lr, decay = (table[CONSTANTS.index(name)][:, None] for name in ("lr", "decay"))
+    from_zero = table.clone()
+    from_zero[CONSTANTS.index("lr")] = -1
+    for piece in pieces:
+        own, there = slice(piece.at, piece.at + piece.size), slice(piece.kept, piece.kept + piece.size)
+        u = torch.zeros(members, piece.size, dtype=dtype)
+        program = Program(tuple(terms), m=True, v=True)
+        run_program(program, u, g[:, own].clone(), of_m[:, there], of_v[:, there], from_zero.unsqueeze(-1))
+        if masked:
+            agree = (u.sign() * g[:, own].sign() > 0).to(dtype)
+            u = u * agree / agree.mean(dim=1, keepdim=True).clamp(min=1e-3)
+        if piece.divided:
+            u = u / u.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-15)
+        of_w[:, own] = of_w[:, own] * decay - lr * piece.factor * u
+    return {"w": (w, of_w), "m": (m, of_m), "v": (v, of_v)}

@@ -11,11 +11,12 @@ import sys
 FLAGS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 _BUILD = """
 from types import SimpleNamespace
-from evoopt.training.native import build, update
+from evoopt.training.native import build, staged, update
 build.ctypes = SimpleNamespace(CDLL=str)  # without the sanitizer what is built cannot be loaded
 for name in ("linear", "convolution", "pooling", "cross_entropy"):
     assert build.library(name)
 assert build.library("update", update.LISTS)
+assert build.library("staged", staged.BEFORE)
 """
 
 

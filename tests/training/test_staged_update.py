@@ -172,17 +172,16 @@ def test_every_stage_and_preset_moves_a_population_as_its_optimizer_does(rule: U
     assert_close(moved("cnn", rules, "loop", at_once=1), reference("cnn", rules, "loop"))
 
 
-@pytest.mark.parametrize("at_once", [100, 5, 1])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "at_once"), [("mlp", 100), ("cnn", 5), ("mlp", 1)])
 def test_members_with_and_without_stages_share_a_population(name: str, at_once: int) -> None:
     rules = mixed_population()
     assert_close(moved(name, rules, at_once=at_once), reference(name, rules))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_combination_of_stages_moves_a_population_as_its_optimizer_does(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    rules = [random_staged_rule(rng) for _ in range(30)]
+    rules = [random_staged_rule(rng) for _ in range(15)]
     assert_close(moved("mlp", rules), reference("mlp", rules))
 
 
@@ -190,7 +189,7 @@ def test_any_combination_of_stages_moves_a_population_as_its_optimizer_does(seed
 def test_a_member_does_not_depend_on_its_neighbours_to_the_last_bit(name: str, compile: Compile) -> None:
     rules = [rule for kind in RULES.values() for rule in variants(kind)[:2]] + mixed_population()
     together = moved(name, rules, compile=compile, dtype=torch.float32)
-    for i in range(0, len(rules), 2):
+    for i in range(0, len(rules), 3):
         alone = moved(name, rules, compile=compile, dtype=torch.float32, chosen=slice(i, i + 1))
         for one, among_all in zip(alone, together, strict=True):
             assert torch.equal(one[0], among_all[i]), rules[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from evoopt.optim.stages.stage import SMALLEST, Stage, StageInputs, State, average_, norm
@@ -22,7 +23,9 @@ def newton_schulz(x: Tensor, iterations: int) -> Tensor:
     x = x.transpose(1, 2) if tall else x
     for _ in range(iterations):
         gram = x @ x.transpose(1, 2)
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        # Products that add take no further pass over memory.
+        gram = torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C)
+        x = torch.baddbmm(x, gram, x, beta=_A)
     return x.transpose(1, 2) if tall else x
 
 

@@ -54,9 +54,9 @@ def step(
     Raises:
         EvooptError: Tensors that do not fit each other, or terms that the kernel does not know.
     """
-    places = _places(tuple(terms))
-    (members, about), addresses, _kept = _of(len(places))(w, g, m, v, coefficients)
-    over_members(members, _update(w.dtype), about, *addresses, places)
+    own = places(tuple(terms))
+    (members, about), addresses, _kept = _of(len(own))(w, g, m, v, coefficients)
+    over_members(members, _update(w.dtype), about, *addresses, own)
 
 
 @cache
@@ -80,7 +80,12 @@ def _of(terms: int) -> Callable[..., Any]:
 
 
 @cache
-def _places(terms: tuple[str, ...]) -> ctypes.Array[ctypes.c_long]:
+def places(terms: tuple[str, ...]) -> ctypes.Array[ctypes.c_long]:
+    """Where terms stand among those that the kernel knows.
+
+    Raises:
+        EvooptError: Terms that it does not know, or one twice.
+    """
     if len(set(terms)) < len(terms) or not _PLACES.keys() >= set(terms):
         raise EvooptError(f"the kernel of updates knows each of {', '.join(_PLACES)} once, not {terms}")
     return (ctypes.c_long * len(terms))(*(_PLACES[name] for name in terms))
