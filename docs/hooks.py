@@ -1,8 +1,8 @@
 """What the build adds to the pages: committed result files, and tables of what the registries hold.
 
 A page asks for them with a comment: ``<!-- results: NAME -->``, ``<!-- settings: TYPE -->``,
-``<!-- spaces -->``, ``<!-- tasks -->``, and of the rule language ``<!-- stages: PART -->``, ``<!-- terms -->``,
-``<!-- schedules -->``, ``<!-- readouts -->``, ``<!-- presets -->``.
+``<!-- spaces -->``, ``<!-- tasks -->``, and of the rule language ``<!-- stages: PART -->``,
+``<!-- terms -->``, ``<!-- schedules -->``, ``<!-- readouts -->``, ``<!-- presets -->``.
 """
 
 from __future__ import annotations

@@ -137,7 +137,8 @@ def _others(rule: UpdateRule) -> list[list[str]]:
 
 
 def _count(rule: UpdateRule) -> str:
-    uses_t = corrects_m(rule) or corrects_v(rule) or rule.warmup_steps or rule.needs_total_steps
+    corrects = any(corrects_m(of) or corrects_v(of) for of in (rule, rule.others_rule))
+    uses_t = corrects or rule.warmup_steps or rule.needs_total_steps or rule.readout == "ema"
     return " (``t`` counts from 1)" if uses_t else ""
 
 

@@ -84,15 +84,13 @@ def fraction_lines(rule: UpdateRule) -> list[str]:
     code = DECAY_SHAPE_BY_NAME[rule.decay_shape].code
     shape = re.sub(r"math\.(cos|sqrt)", r"library.\1", code)
     lines = [
-        *(["library: Any = torch if isinstance(step, Tensor) else math"] if shape != code else ()),
+        "library: Any = torch if isinstance(step, Tensor) else math" if shape != code else "",
         "x = _clamped((step / total_steps - decay_start) / (1 - decay_start))",
         f"shape = {shape}",
-        *(
-            [f"warmup = {warmup}", f"return warmup * ({decay})"]
-            if rule.warmup_fraction
-            else [f"return {decay}"]
-        ),
+        f"warmup = {warmup}" if rule.warmup_fraction else "",
+        f"return warmup * ({decay})" if rule.warmup_fraction else f"return {decay}",
     ]
+    return list(filter(None, lines))
 
 
 def _move(

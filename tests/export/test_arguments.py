@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from evoopt.optim import Adam, Lion, Marfinetz2025, RMSprop
+from evoopt.optim import Adam, Lion, Marfinetz2025, Muon, RMSprop
 from tests.export.subjects import (
     CLASSES,
     EVERY,
@@ -90,6 +90,12 @@ BAD: list[tuple[type[Any], dict[str, Any], str]] = [
     (RANDOM["every_term"], {"clip_value": 0.0}, "Invalid clip_value value: 0.0"),
     (RANDOM["every_term"], {"nesterov_beta": 2.0}, "Invalid nesterov_beta value: 2.0"),
     (RANDOM["every_term"], {"unit_grad_weight": float("nan")}, "Invalid unit_grad_weight: nan"),
+    (Muon, {"others_lr": 0.0}, "Invalid others_lr value: 0.0"),
+    (Muon, {"others_betas": (0.9, 1.0)}, "Invalid others_betas parameter at index 1: 1.0"),
+    (Muon, {"iterations": 0}, "Invalid iterations value: 0"),
+    (STAGED["every_vector"], {"clip_norm": 0.0}, "Invalid clip_norm value: 0.0"),
+    (STAGED["every_matrix"], {"warmup_fraction": 1.5}, "Invalid warmup_fraction value: 1.5"),
+    (STAGED["every_matrix"], {"ema_decay": 1.0}, "Invalid ema_decay value: 1.0"),
 ]
 
 

@@ -32,7 +32,7 @@ ALL_RULES = {**PRESETS, **RULES, **{f"seed{seed}": random_rule(seed) for seed in
 WITH_STAGES = {
     **STAGED_PRESETS,
     **STAGED_RULES,
-    **{f"stages{seed}": random_staged_rule(seed) for seed in range(100, 130)},
+    **{f"stages{seed}": random_staged_rule(seed) for seed in range(100, 115)},
 }
 
 

@@ -250,11 +250,8 @@ def test_only_what_a_rule_uses_is_written(cls: type[Any], absent: tuple[str, ...
 
 
 @pytest.mark.slow
-@every_class
+@pytest.mark.parametrize(
+    "cls", [*STAGED.values(), from_rule(EVERYTHING, "Everything")], ids=[*STAGED, "everything"]
+)
 def test_a_compiled_step_equals_an_eager_one(cls: type[Any]) -> None:
     assert_compiled_equals_eager(cls)
-
-
-@pytest.mark.slow
-def test_a_compiled_step_of_all_stages_equals_an_eager_one() -> None:
-    assert_compiled_equals_eager(from_rule(EVERYTHING, "Everything"))

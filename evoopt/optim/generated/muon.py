@@ -35,7 +35,7 @@ class Muon(Optimizer):
         u = 1*(m+beta1*(g-m)); u = newton_schulz(u/norm(u),iterations); u =
             0.2*sqrt(max(rows,columns))*u; w -= lr * u; no matrix: adam
 
-    One step does, for each matrix ``w`` with gradient ``g``::
+    One step does, for each matrix ``w`` with gradient ``g`` (``t`` counts from 1)::
 
         m = beta1 * m + (1 - beta1) * g
         u = nesterov_weight * (m + nesterov_beta * (g - m))

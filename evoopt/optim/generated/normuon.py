@@ -37,7 +37,7 @@ class NorMuon(Optimizer):
             o/sqrt(ema(row_mean(o**2),beta2)); u = u*sqrt(min(rows,columns))/norm(u); u
             = 0.2*sqrt(max(rows,columns))*u; w -= lr * u; no matrix: adam
 
-    One step does, for each matrix ``w`` with gradient ``g``::
+    One step does, for each matrix ``w`` with gradient ``g`` (``t`` counts from 1)::
 
         m = beta1 * m + (1 - beta1) * g
         u = momentum_weight * m

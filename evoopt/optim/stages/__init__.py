@@ -2,7 +2,7 @@
 
 A gradient passes ``GRADIENT_STAGES`` and ``MOMENT_STAGES``, the terms make a direction of it, and that passes
 a mask, a shape, a scale and a decay. To add a stage, append one entry to its list; the rule, its JSON, the
-optimizer and the contract tests find it there.
+optimizer, exported classes and the contract tests find it there.
 """
 
 from __future__ import annotations
