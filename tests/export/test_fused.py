@@ -112,7 +112,7 @@ def test_where_nothing_can_be_compiled_fused_says_so_and_nothing_moves(
     assert {state["step"].item() for state in optimizer.state.values()} == {0}
 
 
-@pytest.mark.parametrize("other", ["foreach", "capturable"])
+@pytest.mark.parametrize("other", ["foreach", "capturable", "stochastic_rounding"])
 def test_fused_is_one_way_among_others(other: str) -> None:
-    with pytest.raises(ValueError, match="fused goes with neither foreach nor capturable"):
+    with pytest.raises(ValueError, match="fused goes with neither foreach, capturable nor stochastic"):
         Adam(weight_and_bias(), fused=True, **{other: True})
