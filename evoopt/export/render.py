@@ -87,6 +87,7 @@ def _three_implementations(rule: UpdateRule, arguments: list[Option]) -> dict[st
         "own": ["param", *buffers],
         "apart": False,
         "averages": (),
+        "widens": True,
         "loop_lines": loop_lines(rule),
         "foreach_lines": multi_lines,
         "kernel_lines": kernel,
@@ -101,8 +102,7 @@ def _three_implementations(rule: UpdateRule, arguments: list[Option]) -> dict[st
 
 def _one_loop(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
     """The same of a rule with stages."""
-    found, apart = moves(rule, arguments), rule.tells_matrices_apart
-    averages = share_lines(rule)
+    found, apart, averages = moves(rule, arguments), rule.tells_matrices_apart, share_lines(rule)
     return {
         "moves": found,
         "apart": apart,
@@ -111,6 +111,7 @@ def _one_loop(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
         "lists": ["matrices", "others"] if apart else ["tensors"],
         "kept": ", *_kept(p, group)" if apart else ", *_KEPT",
         "averages": averages,
+        "widens": bool(averages),
         "averages_end": rule.readout == "mean",
         "shapes": {shape for move in found for shape in move.kept.values()},
         "newton_schulz": rule.shape.startswith("orthogonal"),

@@ -198,12 +198,6 @@ class AdamWEMA(Optimizer):
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients"
                 )
-            devices = _get_capturable_supported_devices()
-            if group["capturable"] and p.device.type not in devices:
-                raise AssertionError(
-                    "If capturable=True, params and state_steps must be on supported "
-                    f"devices: {devices}."
-                )
             state = self.state[p]
             # Lazy state initialization
             if len(state) == 0:
@@ -215,6 +209,13 @@ class AdamWEMA(Optimizer):
                 )
                 for name, shape in _KEPT.items():
                     state[name] = _zeros(p, shape)
+            if group["capturable"]:
+                devices = _get_capturable_supported_devices()
+                if not p.device.type == state["step"].device.type in devices:
+                    raise AssertionError(
+                        "If capturable=True, params and state_steps must be on "
+                        f"supported devices: {devices}."
+                    )
             own = [state[name] for name in _KEPT]
             tensors += [state["step"], p, *own, p.grad]
 
@@ -300,8 +301,9 @@ class AdamWEMA(Optimizer):
 
 
 def _zeros(p: Tensor, shape: str) -> Tensor:
-    dtype = _wide(p.dtype) if shape == "average" else p.dtype
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    if shape == "average":
+        p = p.to(_wide(p.dtype))
+    return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def _each_(

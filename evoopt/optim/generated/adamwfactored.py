@@ -237,12 +237,6 @@ class AdamWFactored(Optimizer):
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients"
                 )
-            devices = _get_capturable_supported_devices()
-            if group["capturable"] and p.device.type not in devices:
-                raise AssertionError(
-                    "If capturable=True, params and state_steps must be on supported "
-                    f"devices: {devices}."
-                )
             kept = _kept(p, group)
             state = self.state[p]
             # Lazy state initialization
@@ -255,6 +249,13 @@ class AdamWFactored(Optimizer):
                 )
                 for name, shape in kept.items():
                     state[name] = _zeros(p, shape)
+            if group["capturable"]:
+                devices = _get_capturable_supported_devices()
+                if not p.device.type == state["step"].device.type in devices:
+                    raise AssertionError(
+                        "If capturable=True, params and state_steps must be on "
+                        f"supported devices: {devices}."
+                    )
             own = [state[name] for name in kept]
             tensors = matrices if _is_matrix(p, group) else others
             tensors += [state["step"], p, *own, p.grad]
@@ -320,8 +321,7 @@ def _zeros(p: Tensor, shape: str) -> Tensor:
         return p.new_zeros((p.flatten(1).shape[0], 1))
     if shape == "columns":
         return p.new_zeros((1, p.flatten(1).shape[1]))
-    dtype = p.dtype
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def _each_(
@@ -394,10 +394,6 @@ def _move_other_(
     update = adam_weight * momentum / denom
     param.mul_(1 - lr * weight_decay)
     param.sub_(lr * update)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in _LOW_PRECISION else dtype
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -193,12 +193,6 @@ class AdEMAMix(Optimizer):
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients"
                 )
-            devices = _get_capturable_supported_devices()
-            if group["capturable"] and p.device.type not in devices:
-                raise AssertionError(
-                    "If capturable=True, params and state_steps must be on supported "
-                    f"devices: {devices}."
-                )
             state = self.state[p]
             # Lazy state initialization
             if len(state) == 0:
@@ -210,6 +204,13 @@ class AdEMAMix(Optimizer):
                 )
                 for name, shape in _KEPT.items():
                     state[name] = _zeros(p, shape)
+            if group["capturable"]:
+                devices = _get_capturable_supported_devices()
+                if not p.device.type == state["step"].device.type in devices:
+                    raise AssertionError(
+                        "If capturable=True, params and state_steps must be on "
+                        f"supported devices: {devices}."
+                    )
             own = [state[name] for name in _KEPT]
             tensors += [state["step"], p, *own, p.grad]
 
@@ -258,8 +259,7 @@ class AdEMAMix(Optimizer):
 
 
 def _zeros(p: Tensor, shape: str) -> Tensor:
-    dtype = p.dtype
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def _each_(
@@ -308,10 +308,6 @@ def _move_(
     update = update + slow_adam_weight * exp_avg_slow / denom
     param.mul_(1 - lr * weight_decay)
     param.sub_(lr * update)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in _LOW_PRECISION else dtype
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -199,12 +199,6 @@ class LAMB(Optimizer):
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients"
                 )
-            devices = _get_capturable_supported_devices()
-            if group["capturable"] and p.device.type not in devices:
-                raise AssertionError(
-                    "If capturable=True, params and state_steps must be on supported "
-                    f"devices: {devices}."
-                )
             state = self.state[p]
             # Lazy state initialization
             if len(state) == 0:
@@ -216,6 +210,13 @@ class LAMB(Optimizer):
                 )
                 for name, shape in _KEPT.items():
                     state[name] = _zeros(p, shape)
+            if group["capturable"]:
+                devices = _get_capturable_supported_devices()
+                if not p.device.type == state["step"].device.type in devices:
+                    raise AssertionError(
+                        "If capturable=True, params and state_steps must be on "
+                        f"supported devices: {devices}."
+                    )
             own = [state[name] for name in _KEPT]
             tensors += [state["step"], p, *own, p.grad]
 
@@ -264,8 +265,7 @@ class LAMB(Optimizer):
 
 
 def _zeros(p: Tensor, shape: str) -> Tensor:
-    dtype = p.dtype
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def _each_(
@@ -313,10 +313,6 @@ def _move_(
     trust = torch.where((of_param > 0) & (of_update > 0), of_param / of_update, 1)
     update = update * trust
     param.sub_(lr * update)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in _LOW_PRECISION else dtype
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -179,12 +179,6 @@ class LaProp(Optimizer):
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients"
                 )
-            devices = _get_capturable_supported_devices()
-            if group["capturable"] and p.device.type not in devices:
-                raise AssertionError(
-                    "If capturable=True, params and state_steps must be on supported "
-                    f"devices: {devices}."
-                )
             state = self.state[p]
             # Lazy state initialization
             if len(state) == 0:
@@ -196,6 +190,13 @@ class LaProp(Optimizer):
                 )
                 for name, shape in _KEPT.items():
                     state[name] = _zeros(p, shape)
+            if group["capturable"]:
+                devices = _get_capturable_supported_devices()
+                if not p.device.type == state["step"].device.type in devices:
+                    raise AssertionError(
+                        "If capturable=True, params and state_steps must be on "
+                        f"supported devices: {devices}."
+                    )
             own = [state[name] for name in _KEPT]
             tensors += [state["step"], p, *own, p.grad]
 
@@ -244,8 +245,7 @@ class LaProp(Optimizer):
 
 
 def _zeros(p: Tensor, shape: str) -> Tensor:
-    dtype = p.dtype
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def _each_(
@@ -290,10 +290,6 @@ def _move_(
     update = momentum_weight * momentum
     param.mul_(1 - lr * weight_decay)
     param.sub_(lr * update)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in _LOW_PRECISION else dtype
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:

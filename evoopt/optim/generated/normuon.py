@@ -254,12 +254,6 @@ class NorMuon(Optimizer):
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients"
                 )
-            devices = _get_capturable_supported_devices()
-            if group["capturable"] and p.device.type not in devices:
-                raise AssertionError(
-                    "If capturable=True, params and state_steps must be on supported "
-                    f"devices: {devices}."
-                )
             kept = _kept(p, group)
             state = self.state[p]
             # Lazy state initialization
@@ -272,6 +266,13 @@ class NorMuon(Optimizer):
                 )
                 for name, shape in kept.items():
                     state[name] = _zeros(p, shape)
+            if group["capturable"]:
+                devices = _get_capturable_supported_devices()
+                if not p.device.type == state["step"].device.type in devices:
+                    raise AssertionError(
+                        "If capturable=True, params and state_steps must be on "
+                        f"supported devices: {devices}."
+                    )
             own = [state[name] for name in kept]
             tensors = matrices if _is_matrix(p, group) else others
             tensors += [state["step"], p, *own, p.grad]
@@ -335,8 +336,7 @@ def _kept(p: Tensor, group: dict[str, Any]) -> dict[str, str]:
 def _zeros(p: Tensor, shape: str) -> Tensor:
     if shape == "rows":
         return p.new_zeros((p.flatten(1).shape[0], 1))
-    dtype = p.dtype
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def _each_(
@@ -417,10 +417,6 @@ def _newton_schulz(x: Tensor, iterations: int) -> Tensor:
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return x.T if tall else x
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in _LOW_PRECISION else dtype
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
