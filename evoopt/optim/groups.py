@@ -52,6 +52,11 @@ def parameter_roles(model: nn.Module, output: str | Collection[str] | None = Non
     return roles
 
 
+def matrix_roles(rule: UpdateRule) -> set[Role]:
+    """Roles of the parameters that a rule moves as matrices."""
+    return {"matrix", "output"} if rule.shape_output else {"matrix"}
+
+
 def matrix_groups(
     model: nn.Module, rule: UpdateRule, output: str | Collection[str] | None = None
 ) -> list[dict[str, Any]]:
@@ -68,8 +73,7 @@ def matrix_groups(
     Raises:
         EvooptError: As in `parameter_roles`.
     """
-    wanted = {"matrix", "output"} if rule.shape_output else {"matrix"}
-    roles = parameter_roles(model, output)
+    wanted, roles = matrix_roles(rule), parameter_roles(model, output)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
         {"params": [(name, p) for name, p in named if (roles[name] in wanted) is matrix], "matrix": matrix}

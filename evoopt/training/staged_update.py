@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from evoopt.optim.groups import parameter_roles
+from evoopt.optim.groups import matrix_roles, parameter_roles
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.terms import MORE_TERMS
 from evoopt.training.population import Architecture
@@ -50,8 +50,7 @@ class StagedUpdate:
         roles = parameter_roles(architecture.model)
         members: dict[tuple[Any, ...], dict[int, UpdateRule]] = {}
         for place, rule in rules.items():
-            wanted = {"matrix", "output"} if rule.shape_output else {"matrix"}
-            apart = rule.tells_matrices_apart
+            wanted, apart = matrix_roles(rule), rule.tells_matrices_apart
             whole = tuple(name for name in layout.shapes if not apart or roles[name] in wanted)
             others = tuple(name for name in layout.shapes if name not in whole)
             for names, own in ((whole, rule), (others, rule.others_rule)):

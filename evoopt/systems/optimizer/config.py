@@ -137,11 +137,10 @@ class OptimizerConfig(RunConfig):
                 f"{source}: search.tournament ({search.tournament}) draws without replacement and cannot "
                 f"exceed search.population ({search.population})"
             )
+        presets = PRESETS | STAGED_PRESETS
         for name in self.genome.initial:
-            if name not in {**PRESETS, **STAGED_PRESETS}:
-                raise unknown_name(
-                    f"preset in {source}, genome.initial:", name, {**PRESETS, **STAGED_PRESETS}
-                )
+            if name not in presets:
+                raise unknown_name(f"preset in {source}, genome.initial:", name, presets)
         self.genome.space()  # raises on unknown terms and bad ranges
 
 
