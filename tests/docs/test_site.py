@@ -54,7 +54,7 @@ def test_the_site_builds_strictly_and_asks_nobody_else_for_anything(tmp_path: Pa
 def test_the_page_of_the_rule_language_tells_every_entry_of_its_registries() -> None:
     hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
     text = hooks["on_page_markdown"]((ROOT / "docs" / "rule-language.md").read_text(encoding="utf-8"))
-    assert "<!--" not in text
+    assert not re.search(r"<!-- (?!not run: )", text)  # every question of the page was answered
     for entry in (*STAGES, *TERMS, *MORE_TERMS, *DECAY_SHAPES, *READOUTS):
         assert f"| `{entry.name}` | `{entry.formula}` |" in text.replace("\\|", "|")
         assert entry.source in text
