@@ -21,7 +21,7 @@ from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.population_update import Update, population_update
 
-MEMBERS, ROUNDS, STEPS = 50, 15, 10
+MEMBERS, ROUNDS, STEPS = 50, 80, 10
 
 MakeUpdate = Callable[[Sequence[UpdateRule], ModelPopulation], Update]
 
