@@ -15,13 +15,15 @@ class Evaluation:
     """One rule trained on one task from one seed: a row of the run's archive.
 
     Attributes:
-        generation: Generation it was made for; the number of generations for the final re-scoring.
+        generation: Generation it was made for; the number of generations for the final re-scoring; -1 for the
+            baseline of a search.
         chunk: Unit of work within the generation.
         position: Place within the chunk.
         key: Hash of the rule.
         task: Task name.
         replicate: Number of the seed within the task.
-        repeat: 0, or the generation of a literal re-evaluation.
+        repeat: 0; the generation of a literal re-evaluation; or negative for a shorter training, from -n for
+            the shortest of n rungs to -1 for the longest.
         seed: Seed of the training.
         engine: How it was trained.
         result: What came of it.

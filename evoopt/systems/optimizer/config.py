@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -41,8 +41,23 @@ class EvaluationSection(Section):
     tasks: tuple[str, ...] = Field(("digits",), min_length=1, description="task names, or file.py:function")
     steps: int = Field(200, ge=1, description="optimizer steps per training")
     replicates: int = Field(2, ge=1, description="seeds per task")
-    fitness: Literal["validation", "paper", "noise"] = Field(
-        "validation", description="validation metric; the published test-set fitness; or a control"
+    fitness: Literal["validation", "gain", "paper", "noise"] = Field(
+        "validation",
+        description="validation: mean metric; gain: paired difference from the tuned baseline in standard "
+        "deviations over its seeds; paper: the published test-set fitness; noise: a control",
+    )
+    baseline: str = Field("adamw", description="preset that a gain is relative to, tuned when a run starts")
+    baseline_trials: int = Field(16, ge=6, description="tuning trials of the baseline per task")
+    rates: int = Field(1, ge=1, description="learning rates each structure is tried at, odd; the best counts")
+    decays: int = Field(1, ge=1, description="weight decays each structure is tried at, odd")
+    rate_factor: float = Field(3.0, gt=1, description="ratio of neighbouring rates, and of decays")
+    lamarckian: bool = Field(True, description="a genome's rate moves to the best one tried")
+    rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (), description="lengths of complete shorter trainings before the whole one, as parts of the steps"
+    )
+    promote: float = Field(1 / 3, gt=0, le=1, description="part of new individuals that enters the next rung")
+    meta_tasks: tuple[str, ...] = Field(
+        (), description="tasks that select nothing during the search, and the winner at its end"
     )
     seeds: Literal["derived", "literal"] = Field(
         "derived", description="derived from the run seed, or 0, 1, 2, ... as published"
@@ -61,6 +76,15 @@ class EvaluationSection(Section):
     )
     engine: Literal["auto", "batched", "sequential"] = Field("auto", description="how a chunk is trained")
 
+    @property
+    def judged_by_gain(self) -> bool:
+        """Whether there is a baseline to be tuned."""
+        return self.fitness == "gain" or (bool(self.meta_tasks) and self.fitness != "noise")
+
+    def steps_at(self, repeat: int) -> int:
+        """Steps of a training; see `evoopt.jobs.records.Evaluation` for ``repeat``, negative for a rung."""
+        return self.steps if repeat >= 0 else max(1, round(self.rungs[repeat] * self.steps))
+
 
 class GenomeSection(Section):
     """What an individual looks like and how it varies."""
@@ -73,6 +97,9 @@ class GenomeSection(Section):
     )
     nesterov: Literal["beta1", "notebook"] = Field(
         "beta1", description="Nesterov term with beta1, or the published notebook's constant 0.9"
+    )
+    fill: Literal["random", "mutants"] = Field(
+        "random", description="the rest of the initial population: drawn, or mutants of its presets"
     )
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="range of number genes")
     stages: dict[str, tuple[bool | float | str, ...]] = Field(
@@ -114,9 +141,19 @@ class OptimizerConfig(RunConfig):
         """As in the published search."""
         return self.evaluation.fitness == "paper"
 
+    @property
+    def trainings_per_individual(self) -> float:
+        """What a new individual costs on average, in whole trainings."""
+        evaluation = self.evaluation
+        variants, share, cost = evaluation.rates * evaluation.decays, 1.0, 0.0
+        for part in (*evaluation.rungs, 1.0):
+            cost += share * variants * part
+            share, variants = share * evaluation.promote, 1
+        return cost * len(evaluation.tasks) * evaluation.replicates
+
     def random_search(self, trainings: int) -> Self:
         """All individuals in one generation; the same space, seeds, tasks and re-scoring of finalists."""
-        individuals = max(2, trainings // (len(self.tasks) * self.evaluation.replicates))
+        individuals = max(2, round(trainings / self.trainings_per_individual))
         search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
         return self.override({"search": search})
 
@@ -141,7 +178,38 @@ class OptimizerConfig(RunConfig):
         for name in self.genome.initial:
             if name not in presets:
                 raise unknown_name(f"preset in {source}, genome.initial:", name, presets)
+        if self.genome.fill == "mutants" and (not self.genome.initial or self.genome.operators == "literal"):
+            raise EvooptError(
+                f'{source}: genome.fill = "mutants" needs presets in genome.initial and robust operators'
+            )
+        self._check_judging(source)
         self.genome.space()  # raises on unknown terms and bad ranges
+
+    def _check_judging(self, source: str) -> None:
+        evaluation, rungs = self.evaluation, self.evaluation.rungs
+        for name in ("rates", "decays"):
+            if getattr(evaluation, name) % 2 == 0:
+                raise EvooptError(
+                    f"{source}: evaluation.{name} must be odd, with the genome's own in the middle"
+                )
+        if list(rungs) != sorted(set(rungs)):
+            raise EvooptError(f"{source}: evaluation.rungs must rise, not {list(rungs)}")
+        if rungs and (self.search.elite_policy != "reaverage" or evaluation.fitness == "paper"):
+            raise EvooptError(
+                f'{source}: evaluation.rungs need search.elite_policy = "reaverage" and another fitness than '
+                '"paper"'
+            )
+        if evaluation.judged_by_gain and evaluation.fitness == "paper":
+            raise EvooptError(f"{source}: the published fitness knows no evaluation.meta_tasks")
+        if shared := set(evaluation.tasks) & set(evaluation.meta_tasks):
+            raise EvooptError(
+                f"{source}: {', '.join(sorted(shared))} cannot be among evaluation.tasks and "
+                "evaluation.meta_tasks: on the latter nothing is selected"
+            )
+        if evaluation.judged_by_gain and evaluation.baseline not in PRESETS | STAGED_PRESETS:
+            raise unknown_name(
+                f"preset in {source}, evaluation.baseline:", evaluation.baseline, PRESETS | STAGED_PRESETS
+            )
 
 
 def config_of(run: Run) -> OptimizerConfig:

@@ -1,48 +1,45 @@
-"""Scores individuals: decides which trainings are missing, has them run in chunks, and keeps every result."""
+"""Scores individuals: which trainings a fitness needs, at which lengths and rates, and what follows."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import cast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from evoopt.evolution.individual import RankedIndividual
+from evoopt.evolution.individual import Fitness, RankedIndividual
 from evoopt.execution import Executor
 from evoopt.jobs.no_score import no_score
-from evoopt.jobs.queue import in_chunks
 from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
-from evoopt.jobs.rule_worker import Chunk, EngineName
-from evoopt.jobs.training_jobs import TrainingJob, faster_engine, run_trainings
-from evoopt.optim.rule import UpdateRule
 from evoopt.runs.store import RunStore
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.systems.optimizer.scores import fitness_values
-from evoopt.training.plan import TrainingPlan, TrainingResult, derive_seed
+from evoopt.systems.optimizer.rate_axis import RateAxis
+from evoopt.systems.optimizer.scores import FitnessName, Gains, fitness_values, task_scores
+from evoopt.systems.optimizer.trainings import RunKey, Trainings
 
-_SEEDS, _NOISE = 201, 202
+_NOISE = 202
+_BASELINE_GENERATION = -1
+_BASELINE_SEEDS = 8
+"""Fewest seeds that the spread of a baseline is taken from."""
+_META_SCORE, _META_RATES = 100, 101
+"""Stages of a generation in which its best is tried on the meta-validation tasks."""
 
 OptimizerIndividual = RankedIndividual[OptimizerGenome]
 
-_Run = tuple[str, int, int]
-"""Task, replicate and repeat of a training."""
-
 
 @dataclass(frozen=True)
-class _Rows:
-    """What the results of a chunk are kept under: see `Evaluation`."""
+class FinalScore:
+    """What a finalist achieved on fresh seeds.
 
-    generation: int
-    chunk: int
-    run: _Run
-    keys: tuple[str, ...]
+    Attributes:
+        fitness: It decides who wins.
+        tasks: Score by task, None where no training ended well.
+    """
 
-
-_Job = TrainingJob[Chunk, _Rows]
+    fitness: Fitness
+    tasks: dict[str, float | None]
 
 
 class Evaluator:
@@ -53,6 +50,7 @@ class Evaluator:
         executor: Runs chunks.
         archive: Keeps evaluations; what it already holds is not trained again.
         on_chunk: Called with the number of trainings done and left whenever that changes.
+        baseline: The tuned baseline by task, for a configuration that is judged by gain.
     """
 
     def __init__(
@@ -61,27 +59,36 @@ class Evaluator:
         executor: Executor,
         archive: RunStore,
         on_chunk: Callable[[int, int], None] = lambda done, left: None,
+        baseline: Mapping[str, OptimizerGenome] | None = None,
     ) -> None:
         self._config = config
-        self._executor = executor
         self._archive = archive
-        self._engines = archive.engines()
-        self._on_chunk = on_chunk
-        self._evaluations = _Evaluations(archive)
+        self._trainings = Trainings(config, executor, archive, on_chunk)
+        evaluation, ranges = config.evaluation, config.genome.space().ranges
+        self._axis = RateAxis(
+            evaluation.rates,
+            evaluation.decays,
+            evaluation.rate_factor,
+            ranges["lr_log10"],
+            ranges["wd_log10"],
+        )
+        self._baseline = baseline or {}
+        self._gains = self._baseline_gains() if baseline else None
 
     def runs_of(self, ind: OptimizerIndividual, final: bool = False) -> list[Evaluation]:
         """The trainings that count for an individual: those of the search, or those of the final.
 
         It must be one of those that were scored last.
         """
-        rows = self._evaluations.by_key.get(ind.genome.key, {}).values()
-        counted = [row for row in rows if (row.replicate >= FINAL_REPLICATE) == final]
-        last = max((row.repeat for row in counted), default=0)
-        counted = [row for row in counted if row.repeat == last]
-        return sorted(counted, key=lambda row: (row.task, row.replicate))
+        return self._runs(ind.genome, self._config.evaluation.tasks, final)
+
+    def task_scores(self, ind: OptimizerIndividual) -> dict[str, float | None]:
+        """Score per task, None where no training ended well."""
+        evaluation = self._config.evaluation
+        return task_scores(evaluation.fitness, self.runs_of(ind), evaluation.tasks, self._gains)
 
     def score(self, individuals: Sequence[OptimizerIndividual], generation: int) -> int:
-        """Give every individual a fitness; returns the number of trainings this took.
+        """Give every individual a fitness and the best rate tried; returns the number of trainings this took.
 
         Raises:
             NoScoreError: On some task no training of the run has ever succeeded, or all of the generation
@@ -92,58 +99,176 @@ class Evaluator:
                 path = (self._config.search.seed, _NOISE, generation, ind.id)
                 ind.fitness.values = (0.0, float(np.random.default_rng(path).normal()), 0.0)
             return 0
-        trained = self._train(individuals, self._runs_for(individuals, generation), generation)
-        self._check_scores(individuals, generation)
-        for ind in individuals:
-            evaluation = self._config.evaluation
-            ind.fitness.values = fitness_values(evaluation.fitness, self.runs_of(ind), evaluation.tasks)
+        again = not self._config.evaluation.lamarckian
+        tried = {
+            ind.id: self._axis.variants(ind.genome) if again or not ind.survivor else [ind.genome]
+            for ind in individuals
+        }
+        self._trainings.remember([genome for of_one in tried.values() for genome in of_one])
+        trained = self._climb(individuals, tried, generation)
+        self._check_scores([genome for of_one in tried.values() for genome in of_one], generation)
         return trained
 
-    def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[tuple[float, float, float]]:
-        """Score on fresh seeds only, which owe nothing to selection; returns fitness values in order."""
-        config = self._config
-        runs = [
-            (ind, (task, FINAL_REPLICATE + k, 0))
-            for task in config.evaluation.tasks
-            for k in range(config.search.final_replicates)
-            for ind in finalists
-        ]
-        self._train(finalists, runs, config.search.generations)
-        fitness, tasks = config.evaluation.fitness, config.evaluation.tasks
-        return [fitness_values(fitness, self.runs_of(ind, final=True), tasks) for ind in finalists]
+    def meta_gains(self, ind: OptimizerIndividual, generation: int) -> tuple[dict[str, float], int]:
+        """Gain of a scored individual on each meta-validation task, at the best rate for that task.
 
-    def _runs_for(
-        self, individuals: Sequence[OptimizerIndividual], generation: int
-    ) -> list[tuple[OptimizerIndividual, _Run]]:
+        The rate is chosen on one half of the seeds and scored on the other. A task without a score counts as
+        minus infinity.
+
+        Returns:
+            Gains by task, and the number of trainings this took.
+        """
+        evaluation = self._config.evaluation
+        seeds = range(evaluation.replicates, 2 * evaluation.replicates)
+        best, trained = self._best_rates(ind, generation, _META_RATES)
+        wanted = [(genome, (task, k, 0)) for task, genome in best.items() for k in seeds]
+        trained += self._trainings.train(wanted, generation, _META_SCORE)
+        return {task: self._gain(genome, task, seeds) for task, genome in best.items()}, trained
+
+    def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[FinalScore]:
+        """Score on fresh seeds only, which owe nothing to selection; in order.
+
+        With meta-validation tasks these decide, each at the best rate for the task.
+        """
+        search, evaluation = self._config.search, self._config.evaluation
+        seeds = [FINAL_REPLICATE + k for k in range(search.final_replicates)]
+        meta = bool(evaluation.meta_tasks)
+        fitness: FitnessName = "gain" if meta else evaluation.fitness
+        tasks = evaluation.meta_tasks or evaluation.tasks
+        best = [
+            self._best_rates(ind, search.generations, _META_RATES + k)[0]
+            if meta
+            else dict.fromkeys(tasks, ind.genome)
+            for k, ind in enumerate(finalists)
+        ]
+        wanted = [(of_one[task], (task, k, 0)) for task in tasks for k in seeds for of_one in best]
+        if self._gains is not None:
+            # The baseline meets the same seeds, in the same chunks.
+            wanted += [(self._baseline[task], (task, k, 0)) for task in tasks for k in seeds]
+        self._trainings.train(wanted, search.generations)
+        gains = self._gains and Gains(self._baseline_runs(tasks))
+        scores = []
+        for of_one in best:
+            runs = [row for task in tasks for row in self._runs(of_one[task], (task,), final=True)]
+            values = fitness_values(fitness, runs, tasks, gains)
+            scores.append(FinalScore(Fitness(values), task_scores(fitness, runs, tasks, gains)))
+        return scores
+
+    def _climb(
+        self,
+        individuals: Sequence[OptimizerIndividual],
+        tried: dict[int, list[OptimizerGenome]],
+        generation: int,
+    ) -> int:
+        """Train on one rung after the other, the longest last; who stays behind ranks behind who goes on."""
+        evaluation = self._config.evaluation
+        trained, left_behind = 0, list[list[OptimizerIndividual]]()
+        going = [ind for ind in individuals if not ind.survivor]
+        for stage, rung in enumerate(range(-len(evaluation.rungs), 1)):
+            if rung == 0:
+                promoted = {ind.id for ind in going}
+                going = [ind for ind in individuals if ind.survivor or ind.id in promoted]
+            wanted = self._wanted(going, tried, rung, generation)
+            trained += self._trainings.train(wanted, generation, stage)
+            for ind in going:
+                self._settle(ind, tried[ind.id], rung)
+                if rung < 0:
+                    tried[ind.id] = [ind.genome]
+            if rung < 0:
+                ranked = sorted(going, key=lambda ind: (ind.fitness, -ind.id), reverse=True)
+                most = math.ceil(evaluation.promote * len(ranked))
+                promoted = {ind.id for ind in ranked[:most]}
+                left_behind.append([ind for ind in going if ind.id not in promoted])
+                going = [ind for ind in going if ind.id in promoted]
+        for behind in reversed(left_behind):
+            fresh = [ind for ind in going if not ind.survivor]
+            finished = [ind.fitness for ind in fresh if not ind.fitness.values[0]]
+            for ind in behind:
+                if finished and ind.fitness > min(finished):
+                    ind.fitness = Fitness(min(finished).values)
+            going = [*fresh, *behind]
+        return trained
+
+    def _wanted(
+        self,
+        individuals: Sequence[OptimizerIndividual],
+        tried: Mapping[int, Sequence[OptimizerGenome]],
+        rung: int,
+        generation: int,
+    ) -> list[tuple[OptimizerGenome, RunKey]]:
         again = self._config.search.elite_policy == "reevaluate"
         return [
-            (ind, (task, replicate, generation if again and ind.survivor else 0))
+            (genome, (task, replicate, generation if again and ind.survivor else rung))
             for task in self._config.evaluation.tasks
             for replicate in range(max((ind.replicates for ind in individuals), default=0))
             for ind in individuals
             if replicate < ind.replicates
+            for genome in tried[ind.id]
         ]
 
-    def _train(
-        self,
-        individuals: Sequence[OptimizerIndividual],
-        runs: Sequence[tuple[OptimizerIndividual, _Run]],
-        generation: int,
-    ) -> int:
-        self._evaluations.recall([ind.genome.key for ind in individuals])
-        jobs = self._layout(runs, generation)
-        run_trainings(
-            self._executor,
-            jobs,
-            self._evaluations,
-            forget=lambda task: self._archive.discard(generation, task),
-            progress=self._on_chunk,
-        )
-        return sum(len(job.name.keys) for job in jobs)
+    def _settle(self, ind: OptimizerIndividual, variants: Sequence[OptimizerGenome], rung: int) -> None:
+        """Give an individual the fitness of its best variant on a rung, and its genome."""
+        evaluation = self._config.evaluation
+        found = []
+        for genome in variants:
+            runs = self._runs(genome, evaluation.tasks, rung=rung or None)
+            values = fitness_values(evaluation.fitness, runs, evaluation.tasks, self._gains)
+            found.append((Fitness(values), genome))
+        ind.fitness, best = max(found, key=lambda pair: pair[0])
+        if len(variants) > 1:
+            ind.genome = best
 
-    def _check_scores(self, individuals: Sequence[OptimizerIndividual], generation: int) -> None:
+    def _best_rates(
+        self, ind: OptimizerIndividual, generation: int, stage: int
+    ) -> tuple[dict[str, OptimizerGenome], int]:
+        evaluation = self._config.evaluation
+        seeds, variants = range(evaluation.replicates), self._axis.variants(ind.genome)
+        wanted = [(v, (task, k, 0)) for task in evaluation.meta_tasks for k in seeds for v in variants]
+        trained = self._trainings.train(wanted, generation, stage)
+        best = {
+            task: max(variants, key=lambda genome: self._gain(genome, task, seeds))
+            for task in evaluation.meta_tasks
+        }
+        return best, trained
+
+    def _gain(self, genome: OptimizerGenome, task: str, seeds: Sequence[int]) -> float:
+        assert self._gains is not None, "meta-validation has a baseline"
+        rows = [r for r in self._trainings.of(genome) if r.task == task and r.replicate in seeds]
+        if any(row.result.outcome != "ok" for row in rows):
+            return -math.inf
+        return sum(map(self._gains, rows)) / len(rows)
+
+    def _runs(
+        self, genome: OptimizerGenome, tasks: Sequence[str], final: bool = False, rung: int | None = None
+    ) -> list[Evaluation]:
+        counted = [
+            row
+            for row in self._trainings.of(genome)
+            if row.task in tasks and (row.replicate >= FINAL_REPLICATE) == final
+        ]
+        last = max((row.repeat for row in counted), default=0) if rung is None else rung
+        counted = [row for row in counted if row.repeat == last]
+        return sorted(counted, key=lambda row: (row.task, row.replicate))
+
+    def _baseline_gains(self) -> Gains:
+        search, evaluation = self._config.search, self._config.evaluation
+        seeds = range(max(search.max_replicates, 2 * evaluation.replicates, _BASELINE_SEEDS))
+        rungs = range(-len(evaluation.rungs), 1)
+        wanted = [
+            (genome, (task, replicate, rung))
+            for task, genome in self._baseline.items()
+            for rung in (rungs if task in evaluation.tasks else (0,))
+            for replicate in seeds
+        ]
+        self._trainings.train(wanted, _BASELINE_GENERATION)
+        return Gains(self._baseline_runs(self._baseline))
+
+    def _baseline_runs(self, tasks: Sequence[str] | Mapping[str, object]) -> list[Evaluation]:
+        return [row for task in tasks for row in self._trainings.of(self._baseline[task]) if row.task == task]
+
+    def _check_scores(self, genomes: Sequence[OptimizerGenome], generation: int) -> None:
         evaluation, last = self._config.evaluation, self._config.search.generations - 1
-        rows = [row for ind in individuals for row in self.runs_of(ind)]
+        rows = [row for genome in genomes for row in self._runs(genome, evaluation.tasks)]
         errors = []
         for task in evaluation.tasks:
             results = [row.result for row in rows if row.task == task]
@@ -155,87 +280,3 @@ class Evaluator:
                 errors.append(no_score(task, results, evaluation.max_loss, "evaluation.max_loss"))
         if errors:
             raise errors[0]
-
-    def _layout(self, runs: Sequence[tuple[OptimizerIndividual, _Run]], generation: int) -> list[_Job]:
-        members: list[tuple[_Run, str]] = []
-        rules: dict[str, UpdateRule] = {}
-        for ind, run in runs:
-            key = ind.genome.key
-            known = self._evaluations.by_key[key].get(run)
-            # Rows of this very generation are what an interrupted attempt left: the layout of chunks must not
-            # depend on them, since members of one chunk share their arithmetic.
-            if known is None or known.generation == generation:
-                members.append((run, key))
-                if key not in rules:
-                    rules[key] = ind.genome.rule().canonical()
-        chunks = in_chunks(members, self._config.evaluation.chunk_size)
-        return [
-            TrainingJob(self._chunk(run, [rules[key] for key in keys]), _Rows(generation, k, run, keys))
-            for k, (run, keys) in enumerate(chunks)
-        ]
-
-    def _chunk(self, run: _Run, rules: Sequence[UpdateRule]) -> Chunk:
-        evaluation, (task, replicate, _) = self._config.evaluation, run
-        plan = TrainingPlan(
-            steps=evaluation.steps,
-            seed=self.seed(task, replicate),
-            batch_size=evaluation.batch_size or 0,
-            drop_last=evaluation.drop_last,
-            split="test" if evaluation.fitness == "paper" else "validation",
-            max_loss=evaluation.max_loss,
-            halve_at=evaluation.halve_at,
-        )
-        chunk = Chunk(task, tuple(rules), plan, evaluation.engine, evaluation.descent_filter)
-        return replace(chunk, engine=self._engine(chunk)) if chunk.engine == "auto" else chunk
-
-    def _engine(self, chunk: Chunk) -> EngineName:
-        if chunk.task not in self._engines:
-            self._engines[chunk.task] = faster_engine(self._executor, chunk)
-            self._archive.save_engines(self._engines)
-        return cast(EngineName, self._engines[chunk.task])
-
-    def seed(self, task: str, replicate: int) -> int:
-        """Seed of a training, from run seed, task and replicate only: never from worker, order or time."""
-        if self._config.evaluation.seeds == "literal":
-            return replicate
-        # Only the file's name, not its folder: the same task file gives the same run on another machine.
-        name = int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")
-        return derive_seed(self._config.search.seed, _SEEDS, name, replicate)
-
-
-class _Evaluations:
-    """Those of the individuals being scored only, so that memory does not grow with the run.
-
-    Attributes:
-        by_key: By key of the rule, then by run.
-    """
-
-    def __init__(self, archive: RunStore) -> None:
-        self._archive = archive
-        self.by_key: dict[str, dict[_Run, Evaluation]] = {}
-
-    def recall(self, keys: Iterable[str]) -> None:
-        """Be about other rules from now on."""
-        known = self.by_key
-        self.by_key = {key: known.get(key, {}) for key in keys}
-        self._remember(self._archive.evaluations_of([key for key in self.by_key if key not in known]))
-
-    def __contains__(self, job: _Job) -> bool:
-        return all(job.name.run in self.by_key[key] for key in job.name.keys)
-
-    def __getitem__(self, job: _Job) -> list[TrainingResult]:
-        return [self.by_key[key][job.name.run].result for key in job.name.keys]
-
-    def keep(self, job: _Job, results: list[TrainingResult]) -> None:
-        """Keep the results of a chunk in the archive, all or none."""
-        chunk, name = job.chunk, job.name
-        rows = [
-            Evaluation(name.generation, name.chunk, k, key, *name.run, chunk.plan.seed, chunk.engine, result)
-            for k, (key, result) in enumerate(zip(name.keys, results, strict=True))
-        ]
-        self._archive.add_evaluations(rows)
-        self._remember(rows)
-
-    def _remember(self, rows: Iterable[Evaluation]) -> None:
-        for row in rows:
-            self.by_key[row.key][row.task, row.replicate, row.repeat] = row

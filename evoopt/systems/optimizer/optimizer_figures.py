@@ -30,6 +30,7 @@ def fitness(run: Run) -> Lines:
     records = run.generations
     series = (
         Series("best", values(records, "best")),
+        *([Series("best in meta-validation", values(records, "meta"))] if "meta" in records[0] else []),
         Series("median", values(records, "median")),
         around_mean(records),
         Series("worst", values(records, "min"), role="extra"),

@@ -22,6 +22,7 @@ from evoopt.runs.run import Run
 from evoopt.systems.optimizer import optimizer_figures as draw
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
+from evoopt.systems.optimizer.scores import MEANING
 
 FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
@@ -39,16 +40,11 @@ GENERATION: Sequence[Figured] = (
     Figured("best", "best", ".4f"),
     Figured("median", "median", ".4f"),
     Figured("mean", "mean", ".4f"),
+    Figured("meta-validation", "meta", ".4f"),
     Figured("diverged", "outcomes.diverged", ".0%", 0.0),
     Figured("stopped", "outcomes.stopped", ".0%", 0.0),
     Figured("trainings", "trainings", ",d"),
 )
-
-_FITNESS = {
-    "validation": "mean validation metric over tasks",
-    "paper": "published fitness: test metric plus up to 0.05 for a low training loss, mean over tasks",
-    "noise": "random numbers: this run is a control, and its winner means nothing",
-}
 
 
 def sections(run: Run) -> list[Section]:
@@ -71,10 +67,12 @@ def _result(run: Run) -> list[Block]:
     assert best is not None, "a generation is finished"
     rule = UpdateRule.from_json(best["rule"])
     final = best.get("final")
-    facts = [("fitness in the search", f"{best['search_fitness']:.4f}", _FITNESS[config.evaluation.fitness])]
+    facts = [("fitness in the search", f"{best['search_fitness']:.4f}", MEANING[config.evaluation.fitness])]
     if final:
         lost = f", {final['unfinished_rate']:.0%} diverged" if final["unfinished_rate"] else ""
-        seeds = f"{config.search.final_replicates} per task{lost}"
+        meta = config.evaluation.meta_tasks
+        where = f"of {', '.join(meta)}, gained over the tuned baseline" if meta else "per task"
+        seeds = f"{config.search.final_replicates} {where}{lost}"
         facts.append(("on fresh seeds", f"{final['score']:.4f}", seeds))
     counts = run.store.outcome_counts()
     steps = f"of {config.evaluation.steps:,} steps"
@@ -141,8 +139,16 @@ def _finalists(run: Run) -> list[Block]:
     )
     return [
         Table(columns, rows, "Finalists: the winner is the best on fresh seeds"),
-        Table(by_task, _winner_by_task(run), "The winner by task"),
+        _gains(run.winner["gains"])
+        if "gains" in run.winner
+        else Table(by_task, _winner_by_task(run), "The winner by task"),
     ]
+
+
+def _gains(gains: Mapping[str, float | None]) -> Table:
+    columns = (Column("meta-validation task"), Column("gain, standard deviations", "+.2f"))
+    rows = [(Path(task).name, gain) for task, gain in gains.items()]
+    return Table(columns, rows, "The winner against the tuned baseline, at its best rate for each task")
 
 
 def _winner_by_task(run: Run) -> list[Sequence[Cell]]:

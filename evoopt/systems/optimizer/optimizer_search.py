@@ -14,6 +14,7 @@ from evoopt.execution import Executor
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
+from evoopt.systems.optimizer.baseline import tuned_baseline, tuning_trainings
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.scheme import RuleJudge, rule_generations
@@ -40,6 +41,7 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
     checkpoints = Checkpoints(run)
     per_generation = search.population * len(tasks) * config.evaluation.replicates
     total = per_generation * search.generations + search.finalists * search.final_replicates * len(tasks)
+    total += tuning_trainings(config)
     with (
         make_run_executor(config) as executor,
         Progress(total, "training", per_generation * checkpoints.done, quiet) as progress,
@@ -51,7 +53,11 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
             progress.expect(stage.record["trainings"] - per_generation)
             progress.stage_done(stage)
 
-        evolve_rules(run, config, Evaluator(config, executor, run.store, progress.advance), stage_done)
+        baseline = None
+        if config.evaluation.judged_by_gain:
+            baseline = tuned_baseline(run, config, executor, progress.advance)
+        evaluator = Evaluator(config, executor, run.store, progress.advance, baseline)
+        evolve_rules(run, config, evaluator, stage_done)
     run.write_result()
 
 
@@ -88,4 +94,6 @@ def make_run_executor(config: OptimizerConfig) -> Executor:
         # The published search trains on the whole subset and scores on the test set.
         data = replace(data, validation_fraction=0.0)
     place = execution.place(evaluation.threads_per_worker)
-    return place.start(make_worker, WorkerSetup(evaluation.tasks, data, place.device))
+    return place.start(
+        make_worker, WorkerSetup((*evaluation.tasks, *evaluation.meta_tasks), data, place.device)
+    )

@@ -44,6 +44,11 @@ class RobustOperators:
         """Genomes that the initial population starts with."""
         return tuple(OptimizerGenome.from_rule(preset(name).canonical()) for name in self.initial)
 
+    def mutant(self, rng: np.random.Generator) -> OptimizerGenome:
+        """Draw one of the initial presets and mutate it."""
+        seeds = self.seeds()
+        return self.mutate(seeds[int(rng.integers(len(seeds)))], rng)
+
     def random(self, rng: np.random.Generator) -> OptimizerGenome:
         """Draw a genome: length, terms, switches and numbers each uniform (numbers on their own scale)."""
         length = int(rng.integers(1, self.space.longest + 1))

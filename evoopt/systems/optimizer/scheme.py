@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 from deap import base, tools
 
 from evoopt.evolution.elitist import Elitism, ElitistGenerations
-from evoopt.evolution.individual import Fitness
 from evoopt.evolution.selection import sel_tournament_distinct
 from evoopt.systems.optimizer.best_rule import portrait
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -18,7 +19,6 @@ from evoopt.systems.optimizer.evaluator import Evaluator, OptimizerIndividual
 from evoopt.systems.optimizer.literal import LiteralOperators
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.robust import RobustOperators
-from evoopt.systems.optimizer.scores import task_scores
 
 RuleGenerations = ElitistGenerations[OptimizerGenome]
 
@@ -33,7 +33,10 @@ def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[Opti
     literal = config.genome.operators == "literal"
     operators = LiteralOperators(space) if literal else RobustOperators(space, config.genome.initial)
     toolbox = base.Toolbox()
-    toolbox.register("random", operators.random)
+    if config.genome.fill == "mutants" and isinstance(operators, RobustOperators):
+        toolbox.register("random", operators.mutant)
+    else:
+        toolbox.register("random", operators.random)
     toolbox.register("mate", operators.mate)
     toolbox.register("mutate", operators.mutate)
     toolbox.register(
@@ -70,9 +73,11 @@ class RuleJudge:
     def __init__(self, config: OptimizerConfig, evaluator: Evaluator) -> None:
         self._config, self._evaluator = config, evaluator
         self._hall = tools.HallOfFame(max(config.search.finalists, 10), similar=_same_rule)
+        self._meta_best: list[tuple[float, OptimizerIndividual]] = []
 
     def score(self, generations: RuleGenerations) -> dict[str, Any]:
         """See `Judge.score`."""
+        own = [ind.genome for ind in generations.population]
         trained = self._evaluator.score(generations.population, generations.generation)
         # An elite's fitness changes as it is averaged over more seeds, so its older copy must not keep its
         # place.
@@ -80,29 +85,38 @@ class RuleJudge:
         older = [ind for ind in self._hall if ind.genome.key not in keys]
         self._hall.clear()
         self._hall.update([*generations.population, *older])
-        return self._statistics(generations, trained)
+        record = self._statistics(generations, trained)
+        if self._config.evaluation.meta_tasks:
+            record |= self._meta_validate(generations)
+            record["trainings"] += record.pop("meta_trainings")
+        if not self._config.evaluation.lamarckian:
+            for ind, genome in zip(generations.population, own, strict=True):
+                ind.genome = genome
+        return record
 
     def winner(self) -> dict[str, Any]:
         """The best of the best, scored again on fresh seeds, as JSON."""
         config = self._config
-        finalists: list[OptimizerIndividual] = list(self._hall)[: config.search.finalists]
+        finalists = self._finalists()
         if config.evaluation.fitness == "noise" or not finalists:
             return {**_search_portrait(self._hall[0]), "final": None, "finalists": []}
-        values = self._evaluator.score_finalists(finalists)
-        fitness = [Fitness(value) for value in values]
-        order = sorted(range(len(finalists)), key=lambda k: (fitness[k], -k), reverse=True)
+        scores = self._evaluator.score_finalists(finalists)
+        order = sorted(range(len(finalists)), key=lambda k: (scores[k].fitness, -k), reverse=True)
+        names = ("unfinished_rate", "score", "loss")
         rows = [
             {
                 **_search_portrait(finalists[k]),
-                "final": {"unfinished_rate": values[k][0], "score": values[k][1], "loss": values[k][2]},
+                "final": dict(zip(names, scores[k].fitness.values, strict=True)),
+                **({"gains": scores[k].tasks} if config.evaluation.meta_tasks else {}),
             }
             for k in order
         ]
         return {**rows[0], "finalists": rows}
 
     def to_json(self) -> dict[str, Any]:
-        """The hall of fame."""
-        return {"hall": [ind.to_json() for ind in self._hall]}
+        """The hall of fame, and who was best in meta-validation."""
+        meta = [[gain, ind.to_json()] for gain, ind in self._meta_best]
+        return {"hall": [ind.to_json() for ind in self._hall], **({"meta": meta} if meta else {})}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Judge.restore`."""
@@ -110,10 +124,34 @@ class RuleJudge:
         # A hall inserts before its equals, so going backwards rebuilds the order of ties.
         self._hall.clear()
         self._hall.update(hall[::-1])
+        self._meta_best = [
+            (float(gain), OptimizerIndividual.from_json(row, OptimizerGenome.from_json))
+            for gain, row in state.get("meta", [])
+        ]
+
+    def _meta_validate(self, generations: RuleGenerations) -> dict[str, Any]:
+        best = generations.best()
+        gains, trained = self._evaluator.meta_gains(best, generations.generation)
+        gain = sum(gains.values()) / len(gains)
+        if best.genome.key not in {ind.genome.key for _, ind in self._meta_best}:
+            self._meta_best.append((gain, deepcopy(best)))
+            self._meta_best.sort(key=lambda pair: (-pair[0], pair[1].id))
+            del self._meta_best[max(1, self._config.search.finalists) :]
+        finite = {task: value if math.isfinite(value) else None for task, value in gains.items()}
+        return {
+            "meta": gain if math.isfinite(gain) else None,
+            "meta_tasks": finite,
+            "meta_trainings": trained,
+        }
+
+    def _finalists(self) -> list[OptimizerIndividual]:
+        """The best of the search and, with meta-validation, the generations' best there."""
+        best = [*list(self._hall)[: self._config.search.finalists], *(ind for _, ind in self._meta_best)]
+        return list({ind.genome.key: ind for ind in reversed(best)}.values())[::-1]
 
     def _statistics(self, generations: RuleGenerations, trained: int) -> dict[str, Any]:
         population: Sequence[OptimizerIndividual] = generations.population
-        evaluation, runs_of = self._config.evaluation, self._evaluator.runs_of
+        runs_of = self._evaluator.runs_of
         statistics = tools.Statistics(lambda ind: ind.fitness.score)
         for name in ("mean", "median", "std", "min"):
             statistics.register(name, getattr(np, name))
@@ -129,7 +167,7 @@ class RuleJudge:
             **{name: float(summary[name]) for name in ("mean", "median", "std", "min")},
             "outcomes": {name: count / outcomes.total() for name, count in sorted(outcomes.items())},
             "best_id": best.id,
-            "best_tasks": task_scores(evaluation.fitness, runs, evaluation.tasks) if runs else {},
+            "best_tasks": self._evaluator.task_scores(best) if runs else {},
             "terms": dict(sorted(terms.items())),
             "mean_length": float(np.mean([len(ind.genome.terms) for ind in population])),
         }

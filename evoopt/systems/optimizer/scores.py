@@ -2,17 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from evoopt.jobs.records import Evaluation
 from evoopt.training.plan import TrainingResult
 
-FitnessName = Literal["validation", "paper", "noise"]
+_LEAST_SPREAD = 1e-3
+
+FitnessName = Literal["validation", "gain", "paper", "noise"]
+
+
+MEANING: dict[FitnessName, str] = {
+    "validation": "mean validation metric over tasks",
+    "gain": "mean gain over the tuned baseline over tasks, in standard deviations over its seeds",
+    "paper": "published fitness: test metric plus up to 0.05 for a low training loss, mean over tasks",
+    "noise": "random numbers: a control, whose winner means nothing",
+}
+"""What a fitness is, for people."""
+
+
+class Gains:
+    """Paired differences from a tuned baseline, in standard deviations over the baseline's seeds.
+
+    Args:
+        baseline: Its trainings, on several seeds per task and length of training.
+    """
+
+    def __init__(self, baseline: Iterable[Evaluation]) -> None:
+        self._metric: dict[tuple[str, int, int], float] = {}
+        samples: dict[tuple[str, int], list[float]] = {}
+        for row in baseline:
+            if row.result.outcome == "ok":
+                self._metric[row.task, row.replicate, row.repeat] = row.result.metric
+                samples.setdefault((row.task, row.repeat), []).append(row.result.metric)
+        self._mean = {key: _mean(metrics) for key, metrics in samples.items()}
+        self._spread = {key: _spread(metrics) for key, metrics in samples.items()}
+
+    def __call__(self, run: Evaluation) -> float:
+        """The gain of one training that ended well; over the mean where the baseline diverged on its seed.
+
+        Raises:
+            LookupError: The baseline has no score on that task at that length.
+        """
+        of = run.task, run.repeat
+        metric = self._metric.get((run.task, run.replicate, run.repeat), self._mean[of])
+        return (run.result.metric - metric) / self._spread[of]
 
 
 def fitness_values(
-    fitness: FitnessName, runs: Sequence[Evaluation], tasks: Sequence[str]
+    fitness: FitnessName,
+    runs: Sequence[Evaluation],
+    tasks: Sequence[str],
+    gains: Callable[[Evaluation], float] | None = None,
 ) -> tuple[float, float, float]:
     """Rate of trainings without a score, score and loss of one individual.
 
@@ -22,23 +65,28 @@ def fitness_values(
     if a training failed.
 
     Args:
-        fitness: Which policy; ``noise`` is drawn elsewhere.
+        fitness: Which policy; ``noise`` is drawn elsewhere. ``gain`` is as ``validation``, of gains.
         runs: The individual's trainings, at least one per task.
         tasks: Task names.
+        gains: Gives the gain of a training, for ``gain``.
     """
     if fitness == "paper":
         return 0.0, _paper_score(runs, tasks), 0.0
+    value = gains if fitness == "gain" and gains else _metric
     bad = sum(run.result.outcome != "ok" for run in runs)
     scores, losses = [], []
     for task in tasks:
-        good = [run.result for run in runs if run.task == task and run.result.outcome == "ok"]
-        scores.append(_mean([result.metric for result in good]) if good else 0.0)
-        losses.extend([_mean([result.eval_loss for result in good])] if good else [])
+        good = [run for run in runs if run.task == task and run.result.outcome == "ok"]
+        scores.append(_mean([value(run) for run in good]) if good else 0.0)
+        losses.extend([_mean([run.result.eval_loss for run in good])] if good else [])
     return bad / len(runs), _mean(scores), _mean(losses) if losses else float("inf")
 
 
 def task_scores(
-    fitness: FitnessName, runs: Sequence[Evaluation], tasks: Sequence[str]
+    fitness: FitnessName,
+    runs: Sequence[Evaluation],
+    tasks: Sequence[str],
+    gains: Callable[[Evaluation], float] | None = None,
 ) -> dict[str, float | None]:
     """Score per task, None where no training ended well."""
     scores: dict[str, float | None] = {}
@@ -47,7 +95,8 @@ def task_scores(
         if fitness == "paper":
             scores[task] = _paper_score(of_task, [task])
         else:
-            good = [run.result.metric for run in of_task if run.result.outcome == "ok"]
+            value = gains if fitness == "gain" and gains else _metric
+            good = [value(run) for run in of_task if run.result.outcome == "ok"]
             scores[task] = _mean(good) if good else None
     return scores
 
@@ -62,6 +111,15 @@ def _paper_run(result: TrainingResult) -> float:
     if result.outcome != "ok":
         return -1.0
     return result.metric + 0.05 * max(0.0, 1.0 - result.train_loss)
+
+
+def _metric(run: Evaluation) -> float:
+    return run.result.metric
+
+
+def _spread(metrics: Sequence[float]) -> float:
+    # A tenth of a point at least: on a task that every seed solves alike, one example would be a triumph.
+    return max(_LEAST_SPREAD, statistics.stdev(metrics) if len(metrics) > 1 else 0.0)
 
 
 def _mean(values: Sequence[float]) -> float:

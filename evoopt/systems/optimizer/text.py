@@ -7,13 +7,16 @@ from typing import Any
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.models_text import Columns, state, table
+from evoopt.systems.optimizer.baseline import BASELINE
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
+from evoopt.systems.optimizer.scores import MEANING
 
 _COLUMNS: Columns = {
     "best": ("best", ".4f"),
     "median": ("median", ".4f"),
     "mean": ("mean", ".4f"),
+    "meta": ("meta", ".4f"),
     "diverged": (" diverged", ".0%"),
     "stopped": ("stopped", ".0%"),
     "trainings": (" trainings", "d"),
@@ -42,6 +45,7 @@ def describe_run(run: Run) -> str:
         f"space    {run.config.name}: population {search.population}, "
         f"generations {len(records)} of {search.generations}, seed {search.seed}",
         f"tasks    {', '.join(config_of(run).evaluation.tasks)}",
+        *_baseline(run),
         f"budget   {_budget(run)}",
     ]
     best = best_of(run)
@@ -51,6 +55,15 @@ def describe_run(run: Run) -> str:
     lines += _tables(records)
     lines += _lineage(run, best["id"])
     return "\n".join(lines)
+
+
+def _baseline(run: Run) -> list[str]:
+    known = run.store.meta(BASELINE)
+    return (
+        []
+        if known is None
+        else [f"baseline {entry['name']} on {task}: {entry['setting']}" for task, entry in known.items()]
+    )
 
 
 def _verdict(run: Run) -> list[str]:
@@ -73,18 +86,15 @@ def _rule_lines(winner: dict[str, Any]) -> list[str]:
 
 
 def _fitness(run: Run, winner: dict[str, Any]) -> str:
-    text = f"{winner['search_fitness']:.4f} in the search"
+    text, evaluation = f"{winner['search_fitness']:.4f} in the search", config_of(run).evaluation
     final = winner.get("final")
     if final:
-        text += f", {final['score']:.4f} on {config_of(run).search.final_replicates} fresh seeds per task"
+        gained = " gained" if evaluation.meta_tasks else ""
+        text += f", {final['score']:.4f}{gained} on {config_of(run).search.final_replicates} fresh seeds "
+        text += f"of each of {', '.join(evaluation.meta_tasks)}" if evaluation.meta_tasks else "per task"
         if final["unfinished_rate"]:
             text += f" ({final['unfinished_rate']:.0%} of them diverged)"
-    kinds = {
-        "validation": "mean validation accuracy over tasks",
-        "paper": "test accuracy plus loss bonus, as published",
-        "noise": "random numbers, a control",
-    }
-    return f"{text} ({kinds[config_of(run).evaluation.fitness]})"
+    return f"{text} ({MEANING[evaluation.fitness]})"
 
 
 def _budget(run: Run) -> str:

@@ -1,0 +1,103 @@
+"""The baseline of a search: tuned on every task when a run starts, and kept with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from evoopt.compare.protocol import Protocol
+from evoopt.compare.sources import contender
+from evoopt.compare.training_queue import TrainingQueue
+from evoopt.compare.tuner import tune
+from evoopt.errors import NoScoreError, read_as_data
+from evoopt.execution import Executor
+from evoopt.optim.rule import UpdateRule
+from evoopt.runs.run import Run
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.training.plan import derive_seed
+
+BASELINE_FILE = "baseline.jsonl"
+"""Finished tuning trials, so that an interrupted tuning goes on."""
+
+BASELINE = "baseline"
+"""Name under which the store keeps it: by task its name, rule, setting in words, and validation metric."""
+
+_TUNING, _SEEDS = 203, 2
+
+
+def tuned_baseline(
+    run: Run,
+    config: OptimizerConfig,
+    executor: Executor,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> dict[str, OptimizerGenome]:
+    """The baseline's best setting for each task of a search, tuned as in a comparison, on validation data.
+
+    Learning rate, schedule, decay and betas are tuned on seeds that the search does not use.
+
+    Args:
+        run: Open for writing; what it knows is not tuned again.
+        config: Its configuration, which asks for a baseline.
+        executor: Of the search.
+        on_done: Called with the number of trainings finished whenever that changes.
+
+    Raises:
+        NoScoreError: No trial on some task gave a score.
+    """
+    if (known := run.store.meta(BASELINE)) is None:
+        known = _tune(run, config, executor, on_done)
+        run.store.set_meta(BASELINE, known)
+    with read_as_data("the run's baseline"):
+        rules = {task: UpdateRule.from_json(entry["rule"]) for task, entry in known.items()}
+    return {task: OptimizerGenome.from_rule(rule) for task, rule in rules.items()}
+
+
+def tuning_trainings(config: OptimizerConfig) -> int:
+    """How many trainings the tuning takes."""
+    evaluation = config.evaluation
+    tasks = len(evaluation.tasks) + len(evaluation.meta_tasks)
+    return tasks * evaluation.baseline_trials * _SEEDS if evaluation.judged_by_gain else 0
+
+
+def _tune(
+    run: Run, config: OptimizerConfig, executor: Executor, on_done: Callable[[int], None]
+) -> dict[str, dict[str, Any]]:
+    evaluation = config.evaluation
+    protocol = Protocol(
+        tasks=(*evaluation.tasks, *evaluation.meta_tasks),
+        steps=evaluation.steps,
+        trials=evaluation.baseline_trials,
+        tuning_seeds=_SEEDS,
+        seed=derive_seed(config.search.seed, _TUNING),
+        batch_size=evaluation.batch_size,
+        max_loss=evaluation.max_loss,
+    )
+    place = config.execution.place(evaluation.threads_per_worker)
+    queue = TrainingQueue(
+        executor,
+        evaluation.engine,
+        evaluation.chunk_size,
+        run.folder / BASELINE_FILE,
+        context={"device": place.device, "threads": place.threads_per_worker, **asdict(protocol)},
+        engines=run.store.engines(),
+        on_done=on_done,
+    )
+    one = contender(evaluation.baseline)
+    tuners = tune([one], protocol, queue)
+    run.store.save_engines({**queue.engines(), **run.store.engines()})
+    known = {}
+    for task in protocol.tasks:
+        best = tuners[task, one.name].best
+        if best.failures == protocol.tuning_seeds:
+            raise NoScoreError(f"no trial of the baseline {one.name} on task {task!r} gave a score")
+        rule = one.member(best.setting, evaluation.steps)
+        assert isinstance(rule, UpdateRule), "presets are rules"
+        known[task] = {
+            "name": one.name,
+            "rule": rule.to_json(),
+            "setting": best.setting.describe(),
+            "metric": best.metric,
+        }
+    return known
