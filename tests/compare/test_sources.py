@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -135,6 +136,72 @@ def test_a_schedule_on_a_class_is_that_on_a_rule() -> None:
     from evoopt.optim.schedule import schedule_factor
 
     assert moves == pytest.approx([schedule_factor(s, 10, 4, True) for s in range(10)], abs=1e-6)
+
+
+class Shifted(torch.optim.SGD):
+    """Trains one unit beside the weights that it is scored at, as Schedule-Free trains at others."""
+
+    def __init__(self, params: Any, lr: float = 0.1, warmup_steps: int = 0) -> None:
+        super().__init__(params, lr)
+        self.modes: list[str] = []
+
+    def train(self) -> None:
+        self._shift("train", 1.0)
+
+    def eval(self) -> None:
+        self._shift("eval", -1.0)
+
+    @torch.no_grad()
+    def _shift(self, mode: str, by: float) -> None:
+        self.modes.append(mode)
+        for p in self.param_groups[0]["params"]:
+            p += by
+
+
+def test_a_class_with_modes_trains_in_one_and_is_scored_in_the_other() -> None:
+    found = class_contender("shifted", Shifted)
+    assert found.schedules_for(40) == (CONSTANT, OWN)
+    own = found.member(Setting(OWN, (("lr", 0.0),)), 40)
+    assert dict(own.arguments) == {"lr": 0.0, "warmup_steps": 4}  # type: ignore[union-attr]
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.detach().clone()
+    optimizer = make_class_optimizer(model, own, 40)  # type: ignore[arg-type]
+    torch.testing.assert_close(model.weight, before + 1)
+    with optimizer.averaged():
+        torch.testing.assert_close(model.weight, before)
+    torch.testing.assert_close(model.weight, before + 1)
+    assert optimizer.optimizer.modes == ["train", "eval", "train"]  # type: ignore[attr-defined]
+
+
+def test_schedule_free_adamw_learns_and_its_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("schedulefree", reason="needs schedulefree")
+    found = contender("schedulefree_adamw")
+    assert list(found.space.ranges) == ["weight_decay", "beta1", "beta2"]
+    assert found.schedules_for(100) == (CONSTANT, OWN)
+    task = get_task("digits")
+    data, plan = load_task_data(task, DataOptions()), TrainingPlan(60, 1, 32)
+    member = found.member(Setting(OWN, (("lr", 0.02), ("beta1", 0.9))), 60)
+    result = train_sequential(task, data, [member], plan, make_optimizer=make_class_optimizer)[0]
+    assert result.metric > 0.9
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EvooptError, match=r"^'schedulefree_adamw' needs the package schedulefree: pip ins"):
+        contender("schedulefree_adamw")
+
+
+@pytest.mark.parametrize("readout", ["ema", "mean"])
+def test_an_exported_class_is_scored_at_the_average_that_its_rule_reads(readout: str, tmp_path: Path) -> None:
+    rule = replace(preset("adamw"), readout=readout, ema_decay=0.9)
+    path = tmp_path / "mine.py"
+    path.write_text(render(rule, "Mine"))
+    task = get_task("digits")
+    data, plan = load_task_data(task, DataOptions()), TrainingPlan(30, 1, 32)
+    member = contender(path).member(Setting("warmup_cosine", (("lr", 3e-3),)), 30)
+    own = RuleSubject(rule).member(Setting("warmup_cosine", (("lr", 3e-3),)), 30)
+    expected = train_sequential(task, data, [own], plan, dtype=torch.float64)[0]
+    actual = train_sequential(
+        task, data, [member], plan, dtype=torch.float64, make_optimizer=make_class_optimizer
+    )[0]
+    assert actual.eval_loss == pytest.approx(expected.eval_loss, rel=1e-9)
 
 
 def test_what_stages_have_is_tuned_and_any_schedule_replaces_one_in_fractions() -> None:
