@@ -66,7 +66,10 @@ class RuleSubject:
             warmup_steps, cosine = schedule_parts(setting.schedule, steps)
             steps_alone = {"warmup_fraction": 0.0, "decay_shape": "none"}
             rule = replace(rule, warmup_steps=warmup_steps, cosine=cosine, **steps_alone)  # type: ignore[arg-type]
-        return replace(rule, **dict(setting.values)).canonical()  # type: ignore[arg-type]
+        values: dict[str, Any] = dict(setting.values)
+        if "beta1" in values and rule.nesterov_beta == 1 - rule.beta1:
+            values["nesterov_beta"] = 1 - values["beta1"]  # of Muon, where one momentum says both
+        return replace(rule, **values).canonical()
 
     def own_schedule(self, steps: int) -> bool:
         """Whether it has a schedule other than the standard ones of a training of ``steps`` steps."""

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from evoopt.errors import EvooptError
+from evoopt.optim.groups import matrix_groups
 from evoopt.optim.schedule import schedule_factor
 from evoopt.tasks.registry import import_file
 
@@ -95,7 +96,9 @@ def make_class_optimizer(model: nn.Module, spec: ClassMember, total_steps: int) 
     arguments = dict(spec.arguments)
     if spec.own_schedule:
         arguments["total_steps"] = total_steps
-    return ClassOptimizer(find_class(spec.source)(model.parameters(), **arguments), spec, total_steps)
+    cls = find_class(spec.source)
+    params = matrix_groups(model, cls) if hasattr(cls, "matrix_roles") else model.parameters()
+    return ClassOptimizer(cls(params, **arguments), spec, total_steps)
 
 
 def find_class(source: str) -> type[Optimizer]:

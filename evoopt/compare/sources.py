@@ -21,8 +21,9 @@ TORCH_CLASSES = {
     "radam": "torch.optim:RAdam",
     "adamax": "torch.optim:Adamax",
     "adagrad": "torch.optim:Adagrad",
+    "torch_muon": "evoopt.compare.torch_muon:TorchMuon",
 }
-"""Baselines that no update rule expresses, by the name they are asked for."""
+"""Baselines that no update rule expresses, or torch in its own way, by the name they are asked for."""
 
 PACKAGE_CLASSES = {"schedulefree_adamw": "schedulefree:AdamWScheduleFree"}
 """Baselines of packages, each an extra of the package's name."""

@@ -108,6 +108,9 @@ class AdamWFactored(Optimizer):
             0.999, "mean_fraction": 0.25}
     """
 
+    # Of a model's parameters those that evoopt.optim.matrix_groups calls matrices
+    matrix_roles = frozenset(["matrix", "output"])
+
     def __init__(
         self,
         params: ParamsT,

@@ -111,6 +111,9 @@ class Muon(Optimizer):
             0.25}
     """
 
+    # Of a model's parameters those that evoopt.optim.matrix_groups calls matrices
+    matrix_roles = frozenset(["matrix"])
+
     def __init__(
         self,
         params: ParamsT,

@@ -111,6 +111,9 @@ class NorMuon(Optimizer):
             "last", "ema_decay": 0.999, "mean_fraction": 0.25}
     """
 
+    # Of a model's parameters those that evoopt.optim.matrix_groups calls matrices
+    matrix_roles = frozenset(["matrix"])
+
     def __init__(
         self,
         params: ParamsT,
