@@ -122,6 +122,10 @@ class EvolvedOptimizer(AveragingOptimizer):
         return {**super().__getstate__(), "rule": self.rule}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Whether they are matrices, saved groups may leave to this optimizer's.
+        for group, own in zip(state["param_groups"], vars(self).get("param_groups", ()), strict=False):
+            if "matrix" in own:
+                group.setdefault("matrix", own["matrix"])
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)

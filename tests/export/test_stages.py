@@ -145,6 +145,20 @@ def test_groups_made_from_a_model_leave_adam_what_is_no_hidden_matrix(make_group
     assert adam == {name for name, _ in model.named_parameters()} - {"convolution.weight", "hidden.weight"}
 
 
+@pytest.mark.parametrize("kind", [Muon, lambda groups: EvolvedOptimizer(groups, preset("muon"))])
+def test_embeddings_stay_what_they_are_where_a_loaded_state_does_not_say(kind: Any) -> None:
+    params = [Parameter(torch.ones(3, 2)) for _ in range(2)]
+    optimizer = kind([{"params": [params[0]], "matrix": True}, {"params": [params[1]], "matrix": False}])
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["matrix"]
+    optimizer.load_state_dict(state)
+    assert [group["matrix"] for group in optimizer.param_groups] == [True, False]
+
+
 def test_others_have_betas_and_a_rate_of_their_own() -> None:
     params, expected = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
     groups = [{"params": params, "matrix": False}]

@@ -213,6 +213,10 @@ class NorMuon(Optimizer):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Whether they are matrices, saved groups may leave to this optimizer's
+        own_groups = vars(self).get("param_groups", ())
+        for group, own in zip(state["param_groups"], own_groups, strict=False):
+            group.setdefault("matrix", own["matrix"])
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)
