@@ -37,7 +37,7 @@ class EvolvedOptimizer(AveragingOptimizer):
     A rule with a readout averages weights on the way; the model itself always holds the last ones, and
     ``model.eval()`` does not change that. Score and save averages inside ``with optimizer.averaged():``, or
     copy them into another model with `copy_averaged_to`. Running statistics, as those of BatchNorm, belong to
-    the last weights and are not averaged: recompute them, in that copy, with
+    the last weights and are not averaged: ``averaged(model, batches)`` computes them anew, in a copy
     ``torch.optim.swa_utils.update_bn``.
 
     Args:
