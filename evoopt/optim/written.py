@@ -32,7 +32,9 @@ def _sum(rule: UpdateRule, digits: int) -> str:
     parts = []
     for name, weight in rule.terms:
         entry = TERM_BY_NAME[name]
-        formula = f"({entry.formula})" if entry.is_sum else entry.formula
+        own = "beta1" if rule.nesterov_beta is None else "nesterov_beta"
+        formula = entry.formula.replace("beta1", own)
+        formula = f"({formula})" if entry.is_sum else formula
         parts.append(f"{weight:+.{digits}g}*{formula}")
     body = " ".join(parts).removeprefix("+") or "0"
     return body.replace(" -", " - ").replace(" +", " + ")

@@ -190,4 +190,5 @@ def test_formulas_of_presets() -> None:
         "u = 1*m/(sqrt(v)+eps); decay = weight_decay*[u*w>=0]*w; "
         "u = u+decay; u = u*norm(w)/norm(u), the quotient 1 where a norm is 0; w -= lr * u"
     )
+    assert MUON.formula().startswith("u = 1*(m+nesterov_beta*(g-m)); u = newton_schulz(u/norm(u),iterations)")
     assert MUON.formula().endswith("w -= lr * u; no matrix: adam")

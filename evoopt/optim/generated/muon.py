@@ -32,7 +32,7 @@ _KEPT_OF_OTHERS: dict[str, str] = {
 class Muon(Optimizer):
     """Implements the Muon update rule::
 
-        u = 1*(m+beta1*(g-m)); u = newton_schulz(u/norm(u),iterations); u =
+        u = 1*(m+nesterov_beta*(g-m)); u = newton_schulz(u/norm(u),iterations); u =
             0.2*sqrt(max(rows,columns))*u; w -= lr * u; no matrix: adam
 
     One step does, for each matrix ``w`` with gradient ``g`` (``t`` counts from 1)::
