@@ -19,7 +19,7 @@ def pinned(path: str) -> dict[str, str]:
 def asked_for() -> Iterator[str]:
     """What a user installs; extras for development ask for tools, and those of others for what is newest."""
     yield from PROJECT["dependencies"]
-    for extra in ("dask", "tensorboard"):
+    for extra in ("dask", "schedulefree", "tensorboard"):
         yield from PROJECT["optional-dependencies"][extra]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from evoopt.compare.optimizer_classes import ClassMember, signature_defaults
+from evoopt.compare.optimizer_classes import ClassMember, has_modes, signature_defaults
 from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, rule_space
 from evoopt.optim.rule import UpdateRule
 
@@ -66,7 +66,10 @@ class RuleSubject:
             warmup_steps, cosine = schedule_parts(setting.schedule, steps)
             steps_alone = {"warmup_fraction": 0.0, "decay_shape": "none"}
             rule = replace(rule, warmup_steps=warmup_steps, cosine=cosine, **steps_alone)  # type: ignore[arg-type]
-        return replace(rule, **dict(setting.values)).canonical()  # type: ignore[arg-type]
+        values: dict[str, Any] = dict(setting.values)
+        if "beta1" in values and rule.nesterov_beta == 1 - rule.beta1:
+            values["nesterov_beta"] = 1 - values["beta1"]  # of Muon, where one momentum says both
+        return replace(rule, **values).canonical()
 
     def own_schedule(self, steps: int) -> bool:
         """Whether it has a schedule other than the standard ones of a training of ``steps`` steps."""
@@ -89,12 +92,14 @@ class ClassSubject:
         betas: Its own betas, if it takes a pair.
         scheduled: Whether it has a schedule of its own that can be switched off, as exported classes do.
         needs_steps: Whether it must be told the length of the training whatever the schedule.
+        warms_up: Whether its own schedule is a warmup of as many steps as it is told, as in Schedule-Free.
     """
 
     source: str
     betas: tuple[float, float] | None = None
     scheduled: bool = False
     needs_steps: bool = False
+    warms_up: bool = False
 
     def member(self, setting: Setting, steps: int) -> ClassMember:
         """See `RuleSubject`, as for all that follows."""
@@ -105,14 +110,15 @@ class ClassSubject:
         with_own = setting.schedule == OWN
         if self.scheduled:
             arguments["schedule"] = with_own
+        if self.warms_up:
+            arguments["warmup_steps"] = schedule_parts(WARMUP_COSINE, steps)[0] if with_own else 0
+        told = self.needs_steps or (with_own and self.scheduled)
         warmup_steps, cosine = (0, False) if with_own else schedule_parts(setting.schedule, steps)
-        return ClassMember(
-            self.source, tuple(arguments.items()), with_own or self.needs_steps, warmup_steps, cosine
-        )
+        return ClassMember(self.source, tuple(arguments.items()), told, warmup_steps, cosine)
 
     def own_schedule(self, steps: int) -> bool:
         """Whether it has a schedule."""
-        return self.scheduled
+        return self.scheduled or self.warms_up
 
     def formula(self) -> str:
         """Where it comes from."""
@@ -152,13 +158,18 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
         about.setdefault("note", _default_note(name, space))
     else:
         space = declared_space(name, declared, lr, known | set(defaults))
+    scheduled = "schedule" in defaults and "total_steps" in defaults
+    required = defaults.get("total_steps") is inspect.Parameter.empty and not scheduled
     subject = ClassSubject(
         source or f"{cls.__module__}:{cls.__qualname__}",
         betas,
-        scheduled="schedule" in defaults and "total_steps" in defaults,
-        needs_steps="schedule" not in defaults and defaults.get("total_steps") is inspect.Parameter.empty,
+        scheduled=scheduled,
+        # An average may be of a last part of the training.
+        needs_steps=required or ("total_steps" in defaults and hasattr(cls, "averaged")),
+        warms_up=has_modes(cls) and "warmup_steps" in defaults,
     )
-    return Contender(name, subject, space, **about)
+    schedules = (CONSTANT,) if has_modes(cls) else Contender.schedules
+    return Contender(name, subject, space, schedules, **about)
 
 
 def with_unique_names(contenders: Iterable[Contender]) -> list[Contender]:

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from evoopt.compare.contender import Member
-from evoopt.compare.optimizer_classes import ClassMember, make_class_optimizer
+from evoopt.compare.optimizer_classes import ClassMember, make_class_optimizer, signature_defaults
 from evoopt.compare.speed import smooth_curve
 from evoopt.export.classes import from_rule
 from evoopt.jobs.no_score import with_metric
 from evoopt.jobs.rule_worker import EngineName, sized
+from evoopt.optim.groups import matrix_groups
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import Task, TaskData
 from evoopt.training.engine import train
@@ -72,8 +73,7 @@ class Cost:
 
     Attributes:
         step_us: Wall time of one optimizer step in microseconds, the least of several measurements in turn
-            with the other members; of a rule, that of the class that exporting it gives, or of the
-            interpreter for a rule with stages.
+            with the other members; of a rule, that of the class that exporting it gives.
         state_bytes: Size of its state.
         parameters: Number of weights.
         test_size: Examples in the task's test part.
@@ -121,10 +121,12 @@ class CostProbe:
 def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
     if isinstance(member, ClassMember):
         return make_class_optimizer(model, member, 1000)
-    if not member.terms or member.stages:  # these have no class
+    if not member.terms:  # it has no class
         return evolved_optimizer(model, member, 1000)
-    arguments = {"total_steps": 1000} if member.cosine or member.warmup_steps else {}
-    optimizer: Stepper = from_rule(member)(model.parameters(), **arguments)
+    cls = from_rule(member)
+    params = matrix_groups(model, member) if member.tells_matrices_apart else model.parameters()
+    arguments = {"total_steps": 1000} if "total_steps" in signature_defaults(cls) else {}
+    optimizer: Stepper = cls(params, **arguments)
     return optimizer
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from evoopt.errors import EvooptError
+from evoopt.optim.groups import matrix_groups
 from evoopt.optim.schedule import schedule_factor
 from evoopt.tasks.registry import import_file
 
@@ -37,32 +39,66 @@ class ClassMember:
     cosine: bool = False
 
 
-class _Scheduled:
-    """An optimizer and its learning-rate schedule stepped together."""
+class ClassOptimizer:
+    """An optimizer as the training loop takes it: with its schedule, and ready to train.
+
+    Args:
+        optimizer: Whatever a class makes.
+        spec: Says the schedule.
+        total_steps: Length of the training.
+    """
 
     def __init__(self, optimizer: Optimizer, spec: ClassMember, total_steps: int) -> None:
         self.optimizer = optimizer
-        self._schedule = LambdaLR(
-            optimizer, lambda step: schedule_factor(step, total_steps, spec.warmup_steps, spec.cosine)
-        )
+        self._schedule = None
+        if spec.warmup_steps or spec.cosine:
+            self._schedule = LambdaLR(
+                optimizer, lambda step: schedule_factor(step, total_steps, spec.warmup_steps, spec.cosine)
+            )
+        if has_modes(type(optimizer)):
+            optimizer.train()  # type: ignore[attr-defined]
 
     def zero_grad(self) -> None:
+        """Forget the gradients."""
         self.optimizer.zero_grad()
 
     def step(self) -> None:
+        """Move the weights, and the schedule."""
         self.optimizer.step()
-        self._schedule.step()
+        if self._schedule is not None:
+            self._schedule.step()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Hold the weights in the parameters that the optimizer wants to be scored."""
+        optimizer: Any = self.optimizer
+        if hasattr(optimizer, "averaged"):
+            with optimizer.averaged():
+                yield
+        elif has_modes(type(optimizer)):
+            optimizer.eval()
+            yield
+            optimizer.train()
+        else:
+            yield
 
 
-def make_class_optimizer(model: nn.Module, spec: ClassMember, total_steps: int) -> Optimizer | _Scheduled:
+def has_modes(cls: type[Optimizer]) -> bool:
+    """Whether a class trains at other weights than it is scored at, as those of Schedule-Free do.
+
+    Its methods ``train`` and ``eval`` go from one to the other; it needs no schedule but a warmup.
+    """
+    return hasattr(cls, "train") and hasattr(cls, "eval")
+
+
+def make_class_optimizer(model: nn.Module, spec: ClassMember, total_steps: int) -> ClassOptimizer:
     """Build the optimizer for a model, as `evoopt.training.sequential.train_sequential` asks for it."""
     arguments = dict(spec.arguments)
     if spec.own_schedule:
         arguments["total_steps"] = total_steps
-    optimizer = find_class(spec.source)(model.parameters(), **arguments)
-    if spec.warmup_steps or spec.cosine:
-        return _Scheduled(optimizer, spec, total_steps)
-    return optimizer
+    cls = find_class(spec.source)
+    params = matrix_groups(model, cls) if hasattr(cls, "matrix_roles") else model.parameters()
+    return ClassOptimizer(cls(params, **arguments), spec, total_steps)
 
 
 def find_class(source: str) -> type[Optimizer]:

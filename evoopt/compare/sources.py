@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ TORCH_CLASSES = {
     "radam": "torch.optim:RAdam",
     "adamax": "torch.optim:Adamax",
     "adagrad": "torch.optim:Adagrad",
+    "torch_muon": "evoopt.compare.torch_muon:TorchMuon",
 }
-"""Baselines that no update rule expresses, by the name they are asked for."""
+"""Baselines that no update rule expresses, or torch in its own way, by the name they are asked for."""
+
+PACKAGE_CLASSES = {"schedulefree_adamw": "schedulefree:AdamWScheduleFree"}
+"""Baselines of packages, each an extra of the package's name."""
 
 BASELINES = ("adam", "adamw", "sgd", "nadam", "rmsprop", "lion")
 
+_CLASSES = TORCH_CLASSES | PACKAGE_CLASSES
 _PUBLISHED_ON = ("fashion_mnist", "cifar10", "mnist")
 
 
@@ -32,8 +38,8 @@ def contender(source: str | Path) -> Contender:
     """Find the contender that a text names.
 
     Args:
-        source: A preset (``adam``), a `TORCH_CLASSES` name (``nadam``), a run folder, a JSON file with a rule
-            or a genome, a Python file with an optimizer class, or ``module:Class``.
+        source: A preset (``adam``), a `TORCH_CLASSES` or `PACKAGE_CLASSES` name (``nadam``), a run folder, a
+            JSON file with a rule or a genome, a Python file with an optimizer class, or ``module:Class``.
 
     Raises:
         EvooptError: Unknown, unreadable, or not an optimizer; the message names the nearest known name.
@@ -46,8 +52,11 @@ def contender(source: str | Path) -> Contender:
     if text in STAGED_PRESETS:
         rule = STAGED_PRESETS[text]
         return rule_contender(text, rule, dict(rule_space(rule).ranges))
-    if text in TORCH_CLASSES:
-        return class_contender(text, find_class(TORCH_CLASSES[text]), TORCH_CLASSES[text], note="")
+    if text in _CLASSES:
+        package = _CLASSES[text].partition(":")[0]
+        if text in PACKAGE_CLASSES and importlib.util.find_spec(package) is None:
+            raise EvooptError(f"{text!r} needs the package {package}: pip install 'evoopt-torch[{package}]'")
+        return class_contender(text, find_class(_CLASSES[text]), _CLASSES[text], note="")
     if (path / CONFIG_FILE).is_file():
         with Run(path) as run, read_as_data(str(path)):
             return run_contender(run)
@@ -63,7 +72,7 @@ def contender(source: str | Path) -> Contender:
         return class_contender(name, find_class(text), text)
     if path.is_dir():
         raise EvooptError(f"{text} is not a run folder: it has no {CONFIG_FILE}")
-    raise unknown_name("contender", text, [*PRESETS, *STAGED_PRESETS, *TORCH_CLASSES])
+    raise unknown_name("contender", text, [*PRESETS, *STAGED_PRESETS, *_CLASSES])
 
 
 def run_contender(run: Run) -> Contender:

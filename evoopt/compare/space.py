@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evoopt.errors import EvooptError, unknown_name
+from evoopt.optim.pipeline import is_decay
 from evoopt.optim.rule import UpdateRule
 
 GRID_FACTOR = math.sqrt(10)
@@ -133,11 +134,6 @@ def declared_space(
         low, high = ranges.pop("lr")
         lr = math.sqrt(low * high)
     return TuningSpace(lr, ranges)
-
-
-def is_decay(name: str) -> bool:
-    """Whether a value is the decay of a moving average."""
-    return name.startswith("beta") or name in ("momentum", "alpha", "slow_beta", "ema_decay")
 
 
 def _between(name: str, low: float, high: float, position: float) -> float:

@@ -35,7 +35,7 @@ _READOUT = (
     "On the way the weights are averaged. The model always holds the last ones, and ``model.eval()`` does "
     "not change that: score and save the average inside ``with optimizer.averaged():``, or copy it into "
     "another model with ``copy_averaged_to``. Running statistics, as those of BatchNorm, belong to the last "
-    "weights: recompute them in that copy with ``torch.optim.swa_utils.update_bn``."
+    "weights: ``averaged(model, batches)`` computes them anew, ``torch.optim.swa_utils.update_bn`` in a copy."
 )
 _TELLS = {
     "ema": "The average is ``ema(w, ema_decay) / (1 - ema_decay**t)``, kept as ``average`` in the state.",

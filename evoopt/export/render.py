@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from evoopt.export.term_code import (
     loop_lines,
 )
 from evoopt.optim.evolved import beta_names
+from evoopt.optim.groups import matrix_roles
 from evoopt.optim.rule import UpdateRule
 from evoopt.version import __version__
 
@@ -107,6 +109,7 @@ def _one_loop(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
         "moves": found,
         "apart": apart,
         "matrices": rule.needs_matrices,
+        "matrix_roles": json.dumps(sorted(matrix_roles(rule))),
         "checked": rule.needs_matrices or found[0].whole,
         "lists": ["matrices", "others"] if apart else ["tensors"],
         "kept": ", *_kept(p, group)" if apart else ", *_KEPT",

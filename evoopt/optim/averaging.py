@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
+from torch.optim.swa_utils import update_bn
 
 
 class AveragingOptimizer(Optimizer):
@@ -17,24 +18,32 @@ class AveragingOptimizer(Optimizer):
     _reads_average = False
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self, model: nn.Module | None = None, batches: Iterable[Any] = ()) -> Iterator[None]:
         """Hold the weights of the rule's readout in the parameters, and the last ones again afterwards.
 
         Of a rule that reads the last weights, and before the first step, these are the same.
+
+        Args:
+            model: One with BatchNorm, whose running statistics are then computed anew for these weights by
+                `torch.optim.swa_utils.update_bn`; its buffers are put back afterwards.
+            batches: What from: inputs, or tuples that begin with them, as a loader of training data gives.
 
         Raises:
             RuntimeError: Inside of itself.
         """
         if self._reads_average:
             raise RuntimeError("the parameters are averages already: averaged() does not nest")
-        pairs = [(p, p_state["average"]) for p, p_state in self.state.items() if "average" in p_state]
-        last = [p.detach().clone() for p, _ in pairs]
+        pairs = [(p_state["average"], p) for p, p_state in self.state.items() if "average" in p_state]
+        changed = [*(p for _, p in pairs), *(model.buffers() if model is not None else ())]
+        last = [x.detach().clone() for x in changed]
         self._reads_average = True
         try:
-            _copy_all((average, p) for p, average in pairs)
+            _copy_all(pairs)
+            if model is not None:
+                update_bn(batches, model)
             yield
         finally:
-            _copy_all((value, p) for value, (p, _) in zip(last, pairs, strict=True))
+            _copy_all(zip(last, changed, strict=True))
             self._reads_average = False
 
     def copy_averaged_to(self, params: Iterable[Tensor]) -> None:

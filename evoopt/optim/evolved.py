@@ -37,7 +37,7 @@ class EvolvedOptimizer(AveragingOptimizer):
     A rule with a readout averages weights on the way; the model itself always holds the last ones, and
     ``model.eval()`` does not change that. Score and save averages inside ``with optimizer.averaged():``, or
     copy them into another model with `copy_averaged_to`. Running statistics, as those of BatchNorm, belong to
-    the last weights and are not averaged: recompute them, in that copy, with
+    the last weights and are not averaged: ``averaged(model, batches)`` computes them anew, in a copy
     ``torch.optim.swa_utils.update_bn``.
 
     Args:
@@ -122,6 +122,10 @@ class EvolvedOptimizer(AveragingOptimizer):
         return {**super().__getstate__(), "rule": self.rule}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Whether they are matrices, saved groups may leave to this optimizer's.
+        for group, own in zip(state["param_groups"], vars(self).get("param_groups", ()), strict=False):
+            if "matrix" in own:
+                group.setdefault("matrix", own["matrix"])
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.rule import UpdateRule
@@ -52,19 +53,22 @@ def parameter_roles(model: nn.Module, output: str | Collection[str] | None = Non
     return roles
 
 
-def matrix_roles(rule: UpdateRule) -> set[Role]:
-    """Roles of the parameters that a rule moves as matrices."""
-    return {"matrix", "output"} if rule.shape_output else {"matrix"}
+def matrix_roles(rule: UpdateRule | type[Optimizer]) -> set[Role]:
+    """Roles of the parameters that a rule, or a class that says its ``matrix_roles``, moves as matrices."""
+    if isinstance(rule, UpdateRule):
+        return {"matrix", "output"} if rule.shape_output else {"matrix"}
+    return set(getattr(rule, "matrix_roles", ("matrix",)))
 
 
 def matrix_groups(
-    model: nn.Module, rule: UpdateRule, output: str | Collection[str] | None = None
+    model: nn.Module, rule: UpdateRule | type[Optimizer], output: str | Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Groups for `EvolvedOptimizer` that say what counts as a matrix.
+    """Groups for `EvolvedOptimizer` or an exported class that say what counts as a matrix.
 
     Args:
         model: The model; parameters that need no gradient are left out.
-        rule: The rule that will move it; its ``shape_output`` makes a matrix of the output layer.
+        rule: The rule or class that will move it; ``shape_output`` of a rule makes a matrix of the output
+            layer.
         output: As in `parameter_roles`.
 
     Returns:

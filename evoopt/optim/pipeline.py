@@ -143,4 +143,10 @@ SWITCHES = (
 )  # fmt: skip
 """Fields whose defaults are the identity of a stage; all others are constants of what these ask for."""
 
+
+def is_decay(name: str) -> bool:
+    """Whether a constant of a rule or an optimizer is the decay of a moving average, varied as 1 - decay."""
+    return name.startswith("beta") or name in ("momentum", "alpha", "slow_beta", "ema_decay")
+
+
 _FIELDS = tuple(field.name for field in fields(Pipeline))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evoopt.optim.stages.annealing import DECAY_SHAPE_BY_NAME
 from evoopt.optim.stages.readout import READOUT_BY_NAME
+from evoopt.optim.stages.stage import Stage
 from evoopt.optim.terms import TERM_BY_NAME
 
 if TYPE_CHECKING:
@@ -16,16 +17,24 @@ def written(rule: UpdateRule, digits: int = 4) -> str:
     """The update in plain text, `UpdateRule.formula`."""
     direction = _sum(rule, digits)
     before = [stage.formula for stage in rule.active if stage.part in ("gradient", "moments")]
-    after = [stage.formula for stage in rule.active if stage.part not in ("gradient", "moments")]
+    after = [_after(stage, rule) for stage in rule.active if stage.part not in ("gradient", "moments")]
     update = [f"u = {direction}", *after, "w -= lr * u"] if after else [f"w -= lr * ({direction})"]
     return "; ".join([*before, *update, *_around(rule, digits)])
+
+
+def _after(stage: Stage, rule: UpdateRule) -> str:
+    if stage.part == "decay" and rule.scale != "trust":
+        return f"{stage.formula}; w -= lr * decay"
+    return stage.formula.replace("weight_decay*w", "decay") if rule.cautious_decay else stage.formula
 
 
 def _sum(rule: UpdateRule, digits: int) -> str:
     parts = []
     for name, weight in rule.terms:
         entry = TERM_BY_NAME[name]
-        formula = f"({entry.formula})" if entry.is_sum else entry.formula
+        own = "beta1" if rule.nesterov_beta is None else "nesterov_beta"
+        formula = entry.formula.replace("beta1", own)
+        formula = f"({formula})" if entry.is_sum else formula
         parts.append(f"{weight:+.{digits}g}*{formula}")
     body = " ".join(parts).removeprefix("+") or "0"
     return body.replace(" -", " - ").replace(" +", " + ")

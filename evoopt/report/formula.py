@@ -160,14 +160,14 @@ def _constants_of_stages(rule: UpdateRule) -> list[tuple[str, str, float | None]
     orthogonal = rule.shape.startswith("orthogonal")
     return [
         (r"\gamma", "weight of the gradient's difference", rule.gradient_difference or None),
-        ("c", "longest gradient of a parameter", rule.clip_norm),
+        ("c_n", "longest gradient of a parameter", rule.clip_norm),
         (r"\beta_{\text{slow}}", "decay of the slow moment", rule.slow_beta),
         ("p", "exponent of the gradient", rule.power if rule.uses("power") else None),
         (r"\operatorname{NS}", "iterations of Newton and Schulz", rule.iterations if orthogonal else None),
         ("x_w", "fraction of warmup", rule.warmup_fraction or None),
         ("x_0", "fraction before the decay", rule.decay_start if decays else None),
         ("a", "factor at the end", rule.decay_floor if decays else None),
-        ("p", "exponent of the decay", rule.decay_power if rule.decay_shape == "power" else None),
+        ("q", "exponent of the decay", rule.decay_power if rule.decay_shape == "power" else None),
         (r"\eta_o", "factor on the rate of others", rule.others_lr if rule.tells_matrices_apart else None),
         (r"\beta_{1o}", "decay of Adam's first moment", rule.others_beta1 if adam else None),
         (r"\beta_{2o}", "decay of Adam's second moment", rule.others_beta2 if adam else None),

@@ -11,6 +11,7 @@ from torch import Tensor
 from evoopt.errors import EvooptError
 from evoopt.optim.rule import UpdateRule
 from evoopt.training.population import ModelPopulation
+from evoopt.training.population_update import kept_layouts
 
 
 @dataclass
@@ -100,7 +101,11 @@ class Members:
         stages = {name: x for name, x in tensors.items() if name.startswith("stages.")}
         tensors = {"m": zero, "v": zero, **tensors}
         expected = {"m": self.m, "v": self.v, **replace(self, stages={}).tensors(), **stages}
-        if {n: t.shape[1:] for n, t in tensors.items()} != {n: t.shape[1:] for n, t in expected.items()}:
+        shapes = {name: t.shape[1:] for name, t in expected.items()}
+        for kind, own in kept_layouts(rules, self.population.architecture.layout).items():
+            if f"stages.{kind}" in stages:
+                shapes[f"stages.{kind}"] = torch.Size([own.size])
+        if {name: t.shape[1:] for name, t in tensors.items()} != shapes:
             raise EvooptError("the saved models are not of this architecture")
         device, old = self.m.device, self.population
         given = {name: t.to(device) for name, t in tensors.items()}

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from evoopt.errors import one_line
-from evoopt.optim.averaging import AveragingOptimizer
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.groups import matrix_groups
 from evoopt.optim.rule import UpdateRule
@@ -31,7 +30,7 @@ NOT_FINITE = "weights or outputs not finite at evaluation"
 
 
 class Stepper(Protocol):
-    """What the loop needs of an optimizer."""
+    """What the loop needs of an optimizer; one whose ``averaged()`` holds other weights is scored in it."""
 
     def zero_grad(self) -> Any:
         """Forget the gradients."""
@@ -123,9 +122,7 @@ class _Member:
             batches = islice(self._batches, steps - len(self.losses))
             plain_loop(self.task.loss, self.model, self._optimizer, batches, self.losses, self.plan.max_loss)
             if score:
-                optimizer = self._optimizer
-                read = optimizer.averaged() if isinstance(optimizer, AveragingOptimizer) else nullcontext()
-                with read:
+                with getattr(self._optimizer, "averaged", nullcontext)():
                     self.scores = evaluate(self.task, self.model, self.scored)
                 if not math.isfinite(self.scores[0]):
                     raise Diverged(NOT_FINITE)

@@ -14,7 +14,7 @@ import pytest
 
 from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.contender import OWN, Contender
-from evoopt.compare.contender_jobs import ContenderChunk
+from evoopt.compare.contender_jobs import ContenderChunk, CostProbe
 from evoopt.compare.plots import PICTURES
 from evoopt.compare.sources import contender
 from evoopt.compare.training_queue import Training, TrainingQueue
@@ -22,8 +22,8 @@ from evoopt.compare.tuner import tune
 from evoopt.errors import EvooptError, NoScoreError, SealedTestError
 from evoopt.execution import place
 from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
-from evoopt.optim import PRESETS
-from evoopt.tasks import SealedSplit
+from evoopt.optim import PRESETS, EvolvedOptimizer, UpdateRule, preset
+from evoopt.tasks import DataOptions, SealedSplit, get_task, load_task_data
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from tests.compare.stubs import FormulaExecutor, formula_result, preset_contender
 
@@ -157,6 +157,25 @@ def contents(report: Any) -> dict[str, Any]:
         for own in by_name.values():
             own.pop("step_us")  # the only thing that depends on the machine's load
     return data
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("adam", preset("adam")),
+        ("muon", preset("muon")),
+        ("mean", replace(preset("adamw"), readout="mean", decay_shape="sqrt")),
+    ],
+)
+def test_timed_is_the_class_that_a_person_takes_away(
+    name: str, rule: UpdateRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EvolvedOptimizer, "step", lambda self: pytest.fail("timed the interpreter"))
+    task = get_task("digits")
+    (cost,) = CostProbe("digits", (rule.canonical(),)).work(task, load_task_data(task, DataOptions()), "cpu")
+    hidden, others = 64 * 32, 32 + 32 * 10 + 10
+    kept = {"adam": 2 * (hidden + others), "muon": hidden + 2 * others, "mean": 3 * (hidden + others)}
+    assert cost.state_bytes == 4 * (kept[name] + 4)  # and a count of steps for each of four tensors
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.training.plan import TrainingPlan
-from evoopt.training.sequential import train_sequential
+from evoopt.training.sequential import evolved_optimizer, train_sequential
 from tests.rules import random_rule
 
 
@@ -135,6 +137,130 @@ def test_a_schedule_on_a_class_is_that_on_a_rule() -> None:
     from evoopt.optim.schedule import schedule_factor
 
     assert moves == pytest.approx([schedule_factor(s, 10, 4, True) for s in range(10)], abs=1e-6)
+
+
+class Shifted(torch.optim.SGD):
+    """Trains one unit beside the weights that it is scored at, as Schedule-Free trains at others."""
+
+    def __init__(self, params: Any, lr: float = 0.1, warmup_steps: int = 0) -> None:
+        super().__init__(params, lr)
+        self.modes: list[str] = []
+
+    def train(self) -> None:
+        self._shift("train", 1.0)
+
+    def eval(self) -> None:
+        self._shift("eval", -1.0)
+
+    @torch.no_grad()
+    def _shift(self, mode: str, by: float) -> None:
+        self.modes.append(mode)
+        for p in self.param_groups[0]["params"]:
+            p += by
+
+
+def test_a_class_with_modes_trains_in_one_and_is_scored_in_the_other() -> None:
+    found = class_contender("shifted", Shifted)
+    assert found.schedules_for(40) == (CONSTANT, OWN)
+    own = found.member(Setting(OWN, (("lr", 0.0),)), 40)
+    assert dict(own.arguments) == {"lr": 0.0, "warmup_steps": 4}  # type: ignore[union-attr]
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.detach().clone()
+    optimizer = make_class_optimizer(model, own, 40)  # type: ignore[arg-type]
+    torch.testing.assert_close(model.weight, before + 1)
+    with optimizer.averaged():
+        torch.testing.assert_close(model.weight, before)
+    torch.testing.assert_close(model.weight, before + 1)
+    assert optimizer.optimizer.modes == ["train", "eval", "train"]  # type: ignore[attr-defined]
+
+
+def test_schedule_free_adamw_learns_and_its_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("schedulefree", reason="needs schedulefree")
+    found = contender("schedulefree_adamw")
+    assert list(found.space.ranges) == ["weight_decay", "beta1", "beta2"]
+    assert found.schedules_for(100) == (CONSTANT, OWN)
+    task = get_task("digits")
+    data, plan = load_task_data(task, DataOptions()), TrainingPlan(60, 1, 32)
+    member = found.member(Setting(OWN, (("lr", 0.02), ("beta1", 0.9))), 60)
+    result = train_sequential(task, data, [member], plan, make_optimizer=make_class_optimizer)[0]
+    assert result.metric > 0.9
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EvooptError, match=r"^'schedulefree_adamw' needs the package schedulefree: pip ins"):
+        contender("schedulefree_adamw")
+
+
+@pytest.mark.parametrize("readout", ["ema", "mean"])
+def test_an_exported_class_is_scored_at_the_average_that_its_rule_reads(readout: str, tmp_path: Path) -> None:
+    rule = replace(preset("adamw"), readout=readout, ema_decay=0.9)
+    path = tmp_path / "mine.py"
+    path.write_text(render(rule, "Mine"))
+    task = get_task("digits")
+    data, plan = load_task_data(task, DataOptions()), TrainingPlan(30, 1, 32)
+    member = contender(path).member(Setting("warmup_cosine", (("lr", 3e-3),)), 30)
+    own = RuleSubject(rule).member(Setting("warmup_cosine", (("lr", 3e-3),)), 30)
+    expected = train_sequential(task, data, [own], plan, dtype=torch.float64)[0]
+    actual = train_sequential(
+        task, data, [member], plan, dtype=torch.float64, make_optimizer=make_class_optimizer
+    )[0]
+    assert actual.eval_loss == pytest.approx(expected.eval_loss, rel=1e-9)
+
+
+SCHEDULED = Setting("warmup_cosine", (("lr", 3e-3),))
+
+
+def losses(member: Any, **options: Any) -> tuple[float, ...]:
+    task, plan = get_task("digits"), TrainingPlan(8, 1, 32)
+    data = load_task_data(task, DataOptions())
+    return train_sequential(task, data, [member], plan, keep_losses=True, **options)[0].losses
+
+
+@pytest.mark.parametrize("shape_output", [False, True])
+def test_an_exported_class_moves_the_same_matrices_as_its_rule(shape_output: bool, tmp_path: Path) -> None:
+    rule = replace(preset("muon"), shape_output=shape_output)
+    path = tmp_path / "mine.py"
+    path.write_text(render(rule, "Mine"))
+    expected = losses(RuleSubject(rule).member(SCHEDULED, 8))
+    assert losses(contender(path).member(SCHEDULED, 8), make_optimizer=make_class_optimizer) == pytest.approx(
+        expected, rel=1e-4
+    )
+
+
+def test_muon_of_torch_is_tuned_as_the_preset_and_makes_its_steps_up_to_bfloat16() -> None:
+    found = contender("torch_muon")
+    assert found.space.lr == contender("muon").space.lr
+    renamed = {"momentum": "beta1"}
+    ranges = {renamed.get(name, name): bounds for name, bounds in found.space.ranges.items()}
+    assert ranges == contender("muon").space.ranges
+    net = torch.nn.Sequential
+    models = [
+        net(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 8), torch.nn.Linear(8, 3))
+        for _ in range(2)
+    ]
+    models[1].load_state_dict(models[0].state_dict())
+    before = copy.deepcopy(models[0])
+    values = {"lr": 0.01, "weight_decay": 0.1, "others_lr": 0.5}
+    torchs = found.member(Setting(CONSTANT, tuple({**values, "momentum": 0.9}.items())), 8)
+    own = contender("muon").member(Setting(CONSTANT, tuple({**values, "beta1": 0.9}.items())), 8)
+    optimizers = [make_class_optimizer(models[0], torchs, 8), evolved_optimizer(models[1], own, 8)]  # type: ignore[arg-type]
+    for optimizer, model in zip(optimizers, models):
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(4):
+            for p in model.parameters():
+                p.grad = torch.randn(p.shape, generator=generator)
+            optimizer.step()
+    for start, a, b in zip(before.parameters(), *(model.parameters() for model in models)):
+        far = 0.03 if a.shape in ((8, 6), (8, 8)) else 1e-5
+        assert (a - b).norm().item() < far * (a - start).norm().item()
+
+
+def test_a_model_without_hidden_matrices_leaves_all_to_adamw() -> None:
+    model = torch.nn.Linear(3, 2)
+    member = contender("torch_muon").member(SCHEDULED, 20)
+    optimizer = make_class_optimizer(model, member, 20)  # type: ignore[arg-type]
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert all("exp_avg_sq" in state for state in optimizer.optimizer.state.values())
 
 
 def test_what_stages_have_is_tuned_and_any_schedule_replaces_one_in_fractions() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import Parameter
 
 from evoopt.export.naming import function_name
+from evoopt.optim import Muon
 from tests.export.subjects import CLASSES, make, regression, weight_and_bias
 
 pytestmark = pytest.mark.cuda
@@ -50,6 +51,17 @@ def test_steps_equal_those_on_a_cpu(cls: type[Any], options: dict[str, Any]) -> 
     for p, q in zip(params, expected, strict=True):
         torch.testing.assert_close(p.cpu(), q, rtol=1e-5, atol=1e-6)
         assert optimizer.state[p]["step"].is_cuda == options.get("capturable", False)
+
+
+@pytest.mark.parametrize("shape", [(8, 5), (5, 8)])
+def test_float32_matrices_are_made_orthogonal_in_bfloat16(shape: tuple[int, int]) -> None:
+    p = Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    q, start = Parameter(p.detach().cuda()), p.detach().clone()
+    for of in (p, q):
+        of.grad = of.detach().square()
+        Muon([of], lr=0.01, weight_decay=0.0).step()
+    apart, far = float((p - q.cpu()).norm()), float((p - start).norm())
+    assert 1e-5 * far < apart < 0.03 * far
 
 
 @every_class

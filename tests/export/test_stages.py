@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import Parameter
 
 from evoopt.export import from_rule
@@ -145,6 +146,20 @@ def test_groups_made_from_a_model_leave_adam_what_is_no_hidden_matrix(make_group
     assert adam == {name for name, _ in model.named_parameters()} - {"convolution.weight", "hidden.weight"}
 
 
+@pytest.mark.parametrize("kind", [Muon, lambda groups: EvolvedOptimizer(groups, preset("muon"))])
+def test_embeddings_stay_what_they_are_where_a_loaded_state_does_not_say(kind: Any) -> None:
+    params = [Parameter(torch.ones(3, 2)) for _ in range(2)]
+    optimizer = kind([{"params": [params[0]], "matrix": True}, {"params": [params[1]], "matrix": False}])
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["matrix"]
+    optimizer.load_state_dict(state)
+    assert [group["matrix"] for group in optimizer.param_groups] == [True, False]
+
+
 def test_others_have_betas_and_a_rate_of_their_own() -> None:
     params, expected = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
     groups = [{"params": params, "matrix": False}]
@@ -171,6 +186,29 @@ def test_averages_go_in_and_out_of_the_parameters_and_into_a_copy() -> None:
     torch.testing.assert_close(params, last, rtol=0, atol=0)
     with pytest.raises(ValueError, match="a model like this one"):
         optimizer.copy_averaged_to(copies[1:])
+
+
+@pytest.mark.parametrize("kind", [AdamWEMA, lambda params: EvolvedOptimizer(params, preset("adamw_ema"))])
+def test_statistics_are_those_of_the_averages_inside_and_of_the_last_weights_afterwards(kind: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    optimizer, batches = kind(model.parameters()), [(torch.randn(8, 3), None) for _ in range(5)]
+    for x, _ in batches:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+    last, copied = copy.deepcopy(model.state_dict()), copy.deepcopy(model)
+    optimizer.copy_averaged_to(copied.parameters())
+    torch.optim.swa_utils.update_bn(batches, copied)
+    model.eval()
+    with optimizer.averaged(model, batches):
+        torch.testing.assert_close(model.state_dict(), copied.state_dict(), rtol=0, atol=0)
+        assert not torch.equal(model[1].running_mean, last["1.running_mean"])
+        assert not model[1].training
+    torch.testing.assert_close(model.state_dict(), last, rtol=0, atol=0)
+    with pytest.raises(TypeError), optimizer.averaged(model, [None]):
+        pass
+    torch.testing.assert_close(model.state_dict(), last, rtol=0, atol=0)
 
 
 def test_before_the_first_step_averages_are_the_weights() -> None:

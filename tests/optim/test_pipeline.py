@@ -181,4 +181,14 @@ def test_formulas_of_presets() -> None:
     assert STAGED_PRESETS["cautious_adamw"].formula() == (
         "u = 1*m/(sqrt(v)+eps); u = u*[u*g>0]/max(mean([u*g>0]),0.001); w -= lr * u"
     )
+    cautious = replace(ADAM, weight_decay=0.1, cautious_decay=True)
+    assert replace(cautious, scale="match_rms").formula() == (
+        "u = 1*m/(sqrt(v)+eps); decay = weight_decay*[u*w>=0]*w; w -= lr * decay; "
+        "u = 0.2*sqrt(max(rows,columns))*u; w -= lr * u"
+    )
+    assert replace(cautious, scale="trust").formula() == (
+        "u = 1*m/(sqrt(v)+eps); decay = weight_decay*[u*w>=0]*w; "
+        "u = u+decay; u = u*norm(w)/norm(u), the quotient 1 where a norm is 0; w -= lr * u"
+    )
+    assert MUON.formula().startswith("u = 1*(m+nesterov_beta*(g-m)); u = newton_schulz(u/norm(u),iterations)")
     assert MUON.formula().endswith("w -= lr * u; no matrix: adam")

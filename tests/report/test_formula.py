@@ -71,7 +71,10 @@ def test_any_rule_shows_its_terms_and_constants(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_stage_of_a_rule_is_shown(seed: int) -> None:
     rule = random_staged_rule(seed).canonical()
-    lines = ["".join(ET.fromstring(line).itertext()) for line in formulas(rule).lines]
+    block = formulas(rule)
+    symbols = [symbol for symbol, *_ in block.constants]
+    assert len(set(symbols)) == len(symbols)
+    lines = ["".join(ET.fromstring(line).itertext()) for line in block.lines]
     for stage in rule.active:
         if stage.name not in ("trust", "cautious_decay"):  # the one may be in the other
             shown = words(_raw_moments(stage.latex, rule))

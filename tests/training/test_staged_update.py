@@ -258,6 +258,16 @@ def test_phases_carry_the_state_of_stages(name: str, engine: PhaseEngine) -> Non
             torch.testing.assert_close(kept[key], wanted[key], rtol=1e-9, atol=1e-9, msg=key)
 
 
+@pytest.mark.parametrize("kept", ["update_sq_row", "exp_avg_slow"])
+def test_what_stages_kept_for_another_architecture_is_refused_in_one_line(kept: str) -> None:
+    task, split, members = phased("mlp", [preset("normuon"), preset("ademamix")])
+    train_phase(task, split, members, PhasePlan(1, 8, (5,)))
+    saved = members.tensors()
+    saved[f"stages.{kept}"] = saved[f"stages.{kept}"][:, 1:]
+    with pytest.raises(EvooptError, match=r"^the saved models are not of this architecture$"):
+        members.with_tensors(saved, members.rules)
+
+
 def test_the_weights_that_live_on_from_phase_to_phase_are_the_last_ones() -> None:
     plain = [replace(preset("muon"), readout=readout) for readout in ("last", "ema", "mean")]
     task, split, members = phased("mlp", plain)

@@ -13,6 +13,7 @@ from torch.optim.optimizer import (
     _get_capturable_supported_devices,
     _get_scalar_dtype,
 )
+from torch.optim.swa_utils import update_bn
 
 __all__ = [
     "AdamWEMA",
@@ -45,9 +46,10 @@ class AdamWEMA(Optimizer):
     On the way the weights are averaged. The model always holds the last ones, and
     ``model.eval()`` does not change that: score and save the average inside ``with
     optimizer.averaged():``, or copy it into another model with ``copy_averaged_to``.
-    Running statistics, as those of BatchNorm, belong to the last weights: recompute
-    them in that copy with ``torch.optim.swa_utils.update_bn``. The average is ``ema(w,
-    ema_decay) / (1 - ema_decay**t)``, kept as ``average`` in the state.
+    Running statistics, as those of BatchNorm, belong to the last weights:
+    ``averaged(model, batches)`` computes them anew, ``torch.optim.swa_utils.update_bn``
+    in a copy. The average is ``ema(w, ema_decay) / (1 - ema_decay**t)``, kept as
+    ``average`` in the state.
 
     Args:
         params (iterable): iterable of parameters or named_parameters to optimize or
@@ -267,20 +269,34 @@ class AdamWEMA(Optimizer):
         return loss
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Hold the averaged weights in the parameters, and the last ones afterwards."""
+    def averaged(
+        self, model: torch.nn.Module | None = None, batches: Iterable[Any] = ()
+    ) -> Iterator[None]:
+        """Hold the averaged weights in the parameters, and the last ones afterwards.
+
+        Args:
+            model: One with BatchNorm, whose running statistics are then computed anew
+                for these weights by ``torch.optim.swa_utils.update_bn``; its buffers
+                are put back afterwards.
+            batches: What from: inputs, or tuples that begin with them, as a loader of
+                training data gives.
+        """
         if self._reads_average:
             raise RuntimeError(
                 "the parameters are averages already: averaged() does not nest"
             )
-        pairs = [(p, state["average"]) for p, state in self.state.items() if state]
-        last = [p.detach().clone() for p, _ in pairs]
+        pairs = [(state["average"], p) for p, state in self.state.items() if state]
+        buffers = () if model is None else model.buffers()
+        changed = [*(p for _, p in pairs), *buffers]
+        last = [x.detach().clone() for x in changed]
         self._reads_average = True
         try:
-            _copy_all((average, p) for p, average in pairs)
+            _copy_all(pairs)
+            if model is not None:
+                update_bn(batches, model)
             yield
         finally:
-            _copy_all(zip(last, (p for p, _ in pairs), strict=True))
+            _copy_all(zip(last, changed, strict=True))
             self._reads_average = False
 
     def copy_averaged_to(self, params: Iterable[Tensor]) -> None:

@@ -108,6 +108,9 @@ class AdamWFactored(Optimizer):
             0.999, "mean_fraction": 0.25}
     """
 
+    # Of a model's parameters those that evoopt.optim.matrix_groups calls matrices
+    matrix_roles = frozenset(["matrix", "output"])
+
     def __init__(
         self,
         params: ParamsT,
@@ -193,6 +196,10 @@ class AdamWFactored(Optimizer):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Whether they are matrices, saved groups may leave to this optimizer's
+        own_groups = vars(self).get("param_groups", ())
+        for group, own in zip(state["param_groups"], own_groups, strict=False):
+            group.setdefault("matrix", own["matrix"])
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)

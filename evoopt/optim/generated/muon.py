@@ -32,7 +32,7 @@ _KEPT_OF_OTHERS: dict[str, str] = {
 class Muon(Optimizer):
     """Implements the Muon update rule::
 
-        u = 1*(m+beta1*(g-m)); u = newton_schulz(u/norm(u),iterations); u =
+        u = 1*(m+nesterov_beta*(g-m)); u = newton_schulz(u/norm(u),iterations); u =
             0.2*sqrt(max(rows,columns))*u; w -= lr * u; no matrix: adam
 
     One step does, for each matrix ``w`` with gradient ``g`` (``t`` counts from 1)::
@@ -110,6 +110,9 @@ class Muon(Optimizer):
             "decay_power": 1.0, "readout": "last", "ema_decay": 0.999, "mean_fraction":
             0.25}
     """
+
+    # Of a model's parameters those that evoopt.optim.matrix_groups calls matrices
+    matrix_roles = frozenset(["matrix"])
 
     def __init__(
         self,
@@ -214,6 +217,10 @@ class Muon(Optimizer):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Whether they are matrices, saved groups may leave to this optimizer's
+        own_groups = vars(self).get("param_groups", ())
+        for group, own in zip(state["param_groups"], own_groups, strict=False):
+            group.setdefault("matrix", own["matrix"])
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)
@@ -408,14 +415,16 @@ def _move_other_(
 
 
 def _newton_schulz(x: Tensor, iterations: int) -> Tensor:
-    # Singular values near 1, to about [0.7, 1.2]
-    x = x / torch.linalg.vector_norm(x).clamp(min=1e-15)
-    tall = x.shape[0] > x.shape[1]
+    # Singular values near 1, to about [0.7, 1.2]; in bfloat16 where that is fast
+    exact, tall = x.dtype, x.shape[0] > x.shape[1]
+    dtype = torch.bfloat16 if x.is_cuda and exact == torch.float32 else exact
+    x = (x / torch.linalg.vector_norm(x).clamp(min=1e-15)).to(dtype)
     x = x.T if tall else x
     for _ in range(iterations):
         gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.T if tall else x
+        gram = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.addmm(x, gram, x, beta=3.4445)
+    return (x.T if tall else x).to(exact)
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:

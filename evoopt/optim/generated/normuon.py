@@ -111,6 +111,9 @@ class NorMuon(Optimizer):
             "last", "ema_decay": 0.999, "mean_fraction": 0.25}
     """
 
+    # Of a model's parameters those that evoopt.optim.matrix_groups calls matrices
+    matrix_roles = frozenset(["matrix"])
+
     def __init__(
         self,
         params: ParamsT,
@@ -210,6 +213,10 @@ class NorMuon(Optimizer):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Whether they are matrices, saved groups may leave to this optimizer's
+        own_groups = vars(self).get("param_groups", ())
+        for group, own in zip(state["param_groups"], own_groups, strict=False):
+            group.setdefault("matrix", own["matrix"])
         for group in state["param_groups"]:
             for p in group["params"]:
                 p_state = state["state"].get(p)
@@ -409,14 +416,16 @@ def _move_other_(
 
 
 def _newton_schulz(x: Tensor, iterations: int) -> Tensor:
-    # Singular values near 1, to about [0.7, 1.2]
-    x = x / torch.linalg.vector_norm(x).clamp(min=1e-15)
-    tall = x.shape[0] > x.shape[1]
+    # Singular values near 1, to about [0.7, 1.2]; in bfloat16 where that is fast
+    exact, tall = x.dtype, x.shape[0] > x.shape[1]
+    dtype = torch.bfloat16 if x.is_cuda and exact == torch.float32 else exact
+    x = (x / torch.linalg.vector_norm(x).clamp(min=1e-15)).to(dtype)
     x = x.T if tall else x
     for _ in range(iterations):
         gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.T if tall else x
+        gram = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.addmm(x, gram, x, beta=3.4445)
+    return (x.T if tall else x).to(exact)
 
 
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:

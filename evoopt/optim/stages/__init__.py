@@ -1,7 +1,7 @@
 """The stages of an update rule beside its weighted sum of terms, one file for each place in the pipeline.
 
 A gradient passes ``GRADIENT_STAGES`` and ``MOMENT_STAGES``, the terms make a direction of it, and that passes
-a mask, a shape, a scale and a decay. To add a stage, append one entry to its list; the rule, its JSON, the
+a mask, a shape, a decay and a scale. To add a stage, append one entry to its list; the rule, its JSON, the
 optimizer, exported classes and the contract tests find it there.
 """
 
@@ -17,5 +17,5 @@ from evoopt.optim.stages.stage import Stage, StageInputs, State
 
 __all__ = ["STAGES", "Stage", "StageInputs", "State"]
 
-STAGES: tuple[Stage, ...] = (*GRADIENT_STAGES, *MOMENT_STAGES, *MASKS, *SHAPES, *SCALES, *DECAYS)
+STAGES: tuple[Stage, ...] = (*GRADIENT_STAGES, *MOMENT_STAGES, *MASKS, *SHAPES, *DECAYS, *SCALES)
 """All stages on tensors, in the order in which a step passes them."""

@@ -57,7 +57,7 @@ DECAY_SHAPES = (
         name="power",
         source='Chen et al. (2018), "DeepLab" (poly)',
         formula="(1-x)**decay_power",
-        latex="(1-x)^p",
+        latex="(1-x)^q",
         function=lambda x, power: (1 - x) ** power,
         code="(1 - x) ** decay_power",
     ),

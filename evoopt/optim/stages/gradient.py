@@ -45,7 +45,7 @@ GRADIENT_STAGES = (
         part="gradient",
         source='Pascanu et al. (2013), "On the difficulty of training recurrent neural networks", per tensor',
         formula="g = g/max(1,norm(g)/clip_norm)",
-        latex=r"\frac{g}{\operatorname{max}(1,\operatorname{norm}(g)/c)}",
+        latex=r"\frac{g}{\operatorname{max}(1,\operatorname{norm}(g)/c_n)}",
         acts_on="tensor",
         scale="own",
         function=_clip_norm,

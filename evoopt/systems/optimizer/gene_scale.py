@@ -6,15 +6,16 @@ import math
 
 import numpy as np
 
+from evoopt.optim.pipeline import is_decay
+
 _LINEAR = ("decay_start", "decay_floor", "mean_fraction", "warmup_fraction")
-_DECAYS = ("slow_beta", "ema_decay")
 
 
 def position(name: str, value: float) -> float:
     """Where a gene's value lies on its scale."""
     if name.endswith("_log10") or name in _LINEAR:
         return value
-    return math.log10(1.0 - value) if _is_decay(name) else math.log10(max(value, 1e-300))
+    return math.log10(1.0 - value) if is_decay(name) else math.log10(max(value, 1e-300))
 
 
 def decode(name: str, place: float, bounds: tuple[float, float]) -> float | int:
@@ -23,7 +24,7 @@ def decode(name: str, place: float, bounds: tuple[float, float]) -> float | int:
     if name.endswith("_log10") or name in _LINEAR:
         value = place
     else:
-        value = 1.0 - 10**place if _is_decay(name) else 10**place
+        value = 1.0 - 10**place if is_decay(name) else 10**place
     value = min(high, max(low, value))  # rounding in the scale must not leave the range
     return round(value) if name == "warmup_steps" else value
 
@@ -43,10 +44,6 @@ def move(
     low, high = sorted(position(name, x) for x in bounds)
     place = position(name, value) + float(rng.normal(0, sigma * (high - low)))
     return decode(name, _reflected(place, low, high), bounds)
-
-
-def _is_decay(name: str) -> bool:
-    return name.startswith("beta") or name in _DECAYS
 
 
 def _reflected(x: float, low: float, high: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from evoopt.optim.rule import UpdateRule
@@ -21,6 +22,12 @@ _COLUMNS: Columns = {
     "stopped": ("stopped", ".0%"),
     "trainings": (" trainings", "d"),
 }
+
+_NAMED = (
+    "nesterov_beta", "gradient_difference", "clip_norm", "slow_beta", "power", "iterations", "decay_power",
+    "ema_decay", "mean_fraction",
+)  # fmt: skip
+_OF_ADAM = ("others_beta1", "others_beta2", "others_eps")
 
 
 def describe_result(run: Run) -> str:
@@ -73,16 +80,20 @@ def _verdict(run: Run) -> list[str]:
 def _rule_lines(winner: dict[str, Any]) -> list[str]:
     rule = UpdateRule.from_json(winner["rule"])
     facts = [f"lr={rule.lr:.3g}"]
-    facts += [f"beta1={rule.beta1:.4g}"] if rule.use_m else []
-    facts += [f"beta2={rule.beta2:.4g}"] if rule.use_v else []
+    facts += [f"beta1={rule.beta1:.4g}"] if rule.reads_beta1 else []
+    facts += [f"beta2={rule.beta2:.4g}"] if rule.reads_beta2 else []
     facts += [f"beta3={rule.beta3:.4g}"] if rule.uses("m_prev") else []
-    facts += [f"eps={rule.eps:.2g}"] if rule.uses("eps") else []
+    facts += [f"eps={rule.eps:.2g}"] if rule.uses("eps") or rule.normalize_first else []
     facts.append(f"weight_decay={rule.weight_decay:.3g}")
     facts += ["bias correction"] if rule.bias_correction else []
     facts += [f"gradients clipped at {rule.clip_value:.3g}"] if rule.clip_value is not None else []
     facts += [f"warmup {rule.warmup_steps} steps"] if rule.warmup_steps else []
     facts += ["cosine decay"] if rule.cosine else []
-    return [f"rule     {rule.formula()}", f"with     {', '.join(facts)}"]
+    formula = rule.formula()
+    read = [name for name in _NAMED if re.search(rf"\b{name}\b", formula)]
+    read += _OF_ADAM if rule.others == "adam" else ()
+    facts += [f"{name}={getattr(rule, name):.4g}" for name in read]
+    return [f"rule     {formula}", f"with     {', '.join(facts)}"]
 
 
 def _fitness(run: Run, winner: dict[str, Any]) -> str:
