@@ -51,7 +51,7 @@ def search(
     config = resolve(space, overrides)
     # What can be told before the start must not leave a folder behind.
     check_device(config.execution.device)
-    for task in config.tasks:
+    for task in config.every_task:
         get_task(task)
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
         clear_unbegun(folder)
@@ -123,7 +123,7 @@ def resolve(space: str | RunConfig, overrides: dict[str, dict[str, Any]] | None 
     if isinstance(space, str):
         config = config.model_copy(update={"name": Path(space).stem})
     config = config.override(overrides or {})
-    return config.with_tasks(tuple(_absolute(task) for task in config.tasks))
+    return config.with_task_files(_absolute)
 
 
 def _absolute(task: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -121,6 +121,11 @@ class RunConfig(Section):
         return (names,) if isinstance(names, str) else tuple(names)
 
     @property
+    def every_task(self) -> tuple[str, ...]:
+        """Those, and what else the run loads."""
+        return self.tasks
+
+    @property
     def selects_on_test(self) -> bool:
         """Whether test data decide who is selected, so that the winner must not be compared on them."""
         return False
@@ -134,6 +139,10 @@ class RunConfig(Section):
         section, _, setting = self.tasks_setting.partition(".")
         one = isinstance(self._setting(self.tasks_setting), str)
         return self.override({section: {setting: only_task(names, self.individual) if one else names}})
+
+    def with_task_files(self, locate: Callable[[str], str]) -> Self:
+        """The same with every task by another name, which says where its file is."""
+        return self.with_tasks(tuple(map(locate, self.tasks)))
 
     def random_search(self, trainings: int) -> Self:
         """The same search without selection, at the cost of so many trainings: a control.

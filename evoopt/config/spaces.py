@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import tomllib
+from functools import partial
 from pathlib import Path
 
 from evoopt.config.sections import RunConfig
@@ -50,7 +51,7 @@ def load_space(name: str) -> RunConfig:
         except (OSError, UnicodeDecodeError) as error:
             raise EvooptError(f"cannot read search space {name}: {error}") from None
         config = parse_config(text, name)
-        return config.with_tasks(tuple(_beside(path, task) for task in config.tasks))
+        return config.with_task_files(partial(_beside, path))
     shipped = {file.stem: file for file in spaces_folder().glob("*.toml")}
     if name not in shipped:
         raise unknown_name("search space", name, shipped)

@@ -22,7 +22,7 @@ _MOST_SHOWN = 5
 
 def experiment_of(config: RunConfig) -> dict[str, Any]:
     """What makes a run the experiment that it is: its settings, and digests of the files of its own tasks."""
-    return {"config": config.to_toml(), "files": source_digests(config.tasks)}
+    return {"config": config.to_toml(), "files": source_digests(config.every_task)}
 
 
 def refuse_changes(run: Run, allowed: bool = False) -> None:

@@ -57,8 +57,8 @@ def tuned_baseline(
 def tuning_trainings(config: OptimizerConfig) -> int:
     """How many trainings the tuning takes."""
     evaluation = config.evaluation
-    tasks = len(evaluation.tasks) + len(evaluation.meta_tasks)
-    return tasks * evaluation.baseline_trials * _SEEDS if evaluation.judged_by_gain else 0
+    each = evaluation.baseline_trials * _SEEDS if evaluation.judged_by_gain else 0
+    return len(config.every_task) * each
 
 
 def _tune(
@@ -66,7 +66,7 @@ def _tune(
 ) -> dict[str, dict[str, Any]]:
     evaluation = config.evaluation
     protocol = Protocol(
-        tasks=(*evaluation.tasks, *evaluation.meta_tasks),
+        tasks=config.every_task,
         steps=evaluation.steps,
         trials=evaluation.baseline_trials,
         tuning_seeds=_SEEDS,

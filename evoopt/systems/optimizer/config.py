@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -140,6 +140,16 @@ class OptimizerConfig(RunConfig):
     def selects_on_test(self) -> bool:
         """As in the published search."""
         return self.evaluation.fitness == "paper"
+
+    @property
+    def every_task(self) -> tuple[str, ...]:
+        """See `RunConfig.every_task`."""
+        return (*self.evaluation.tasks, *self.evaluation.meta_tasks)
+
+    def with_task_files(self, locate: Callable[[str], str]) -> Self:
+        """See `RunConfig.with_task_files`."""
+        meta = tuple(map(locate, self.evaluation.meta_tasks))
+        return super().with_task_files(locate).override({"evaluation": {"meta_tasks": meta}})
 
     @property
     def trainings_per_individual(self) -> float:

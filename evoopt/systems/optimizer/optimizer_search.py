@@ -94,6 +94,4 @@ def make_run_executor(config: OptimizerConfig) -> Executor:
         # The published search trains on the whole subset and scores on the test set.
         data = replace(data, validation_fraction=0.0)
     place = execution.place(evaluation.threads_per_worker)
-    return place.start(
-        make_worker, WorkerSetup((*evaluation.tasks, *evaluation.meta_tasks), data, place.device)
-    )
+    return place.start(make_worker, WorkerSetup(config.every_task, data, place.device))
