@@ -46,7 +46,7 @@ def compare(
     max_loss: Annotated[float, typer.Option(help="A batch loss above this counts as divergence.")] = 50.0,
     control: Annotated[
         list[str] | None,
-        typer.Option(help="ablation, random_search, noise or best_of_n; repeatable."),
+        typer.Option(help="ablation, random_search, tuned_start, noise or best_of_n; repeatable."),
     ] = None,
     allow_seen_test: Annotated[
         bool,

@@ -1,9 +1,9 @@
-"""What a search is held against: a rule without one of its parts, random search, a search without
-information, the luckiest of n runs."""
+"""What a search is held against: a rule without one of its parts, random search, a search of constants
+alone, a search without information, the luckiest of n runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from evoopt.runs.experiment import refuse_changes
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
 
-ABLATION, RANDOM_SEARCH, NOISE, BEST_OF_N = "ablation", "random_search", "noise", "best_of_n"
-CONTROLS = (ABLATION, RANDOM_SEARCH, NOISE, BEST_OF_N)
+ABLATION, RANDOM_SEARCH, TUNED_START = "ablation", "random_search", "tuned_start"
+NOISE, BEST_OF_N = "noise", "best_of_n"
+CONTROLS = (ABLATION, RANDOM_SEARCH, TUNED_START, NOISE, BEST_OF_N)
 
 _LUCK = 303
 
@@ -46,7 +47,7 @@ def check_controls(
             raise unknown_name("control", name, CONTROLS)
         if name == ABLATION and not any(isinstance(c.subject, RuleSubject) for c in candidates):
             raise EvooptError("the control 'ablation' takes rules apart, and no candidate is a rule")
-        if name in (RANDOM_SEARCH, NOISE) and (not runs or out is None):
+        if name in (RANDOM_SEARCH, TUNED_START, NOISE) and (not runs or out is None):
             raise EvooptError(
                 f"the control {name!r} needs a run folder as candidate, and a folder to write to"
             )
@@ -70,7 +71,12 @@ def control_contenders(
     if ABLATION in names:
         rules = [c for c in candidates if isinstance(c.subject, RuleSubject)]
         controls += [variant for c in rules for variant in ablations(c)]
-    for name, configure in ((RANDOM_SEARCH, random_search_config), (NOISE, lambda run: run.config.noise())):
+    searches: tuple[tuple[str, Callable[[Run], RunConfig]], ...] = (
+        (RANDOM_SEARCH, random_search_config),
+        (TUNED_START, lambda run: run.config.tuned_start()),
+        (NOISE, lambda run: run.config.noise()),
+    )
+    for name, configure in searches:
         if name not in names or out is None:
             continue
         for candidate, folder in runs.items():
@@ -132,12 +138,15 @@ def adam_with_schedule_of(contender: Contender) -> Contender:
 
 
 def random_search_config(run: Run) -> RunConfig:
-    """The configuration of a random search that costs as many trainings as a run did.
+    """The configuration of a random search that costs as many steps as a run did.
 
     It is the same search with all individuals in its first generation: the same space, seeds, tasks and
     re-scoring of finalists, but no selection before the end.
     """
-    return run.config.random_search(sum(row.replicate < FINAL_REPLICATE for row in run.store.evaluations()))
+    rows = (row for row in run.store.evaluations() if row.replicate < FINAL_REPLICATE)
+    return run.config.random_search(
+        sum(run.config.whole_trainings(row.generation, row.repeat) for row in rows)
+    )
 
 
 def control_search(config: RunConfig, folder: Path) -> Run:

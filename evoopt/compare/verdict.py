@@ -7,6 +7,13 @@ from collections.abc import Sequence
 
 from evoopt.compare.analysis import Analysis, Row
 from evoopt.compare.result import Comparison
+from evoopt.compare.statistics import paired_difference
+
+_CONTROLS = {
+    "random search": "its selection brought nothing that chance does not bring",
+    "tuned start": "it has found constants, not a rule",
+}
+"""What it means not to beat the control of that name."""
 
 
 def verdict(comparison: Comparison, analysis: Analysis, name: str) -> str:
@@ -37,12 +44,28 @@ def verdict(comparison: Comparison, analysis: Analysis, name: str) -> str:
 
 
 def verdicts(comparison: Comparison, analysis: Analysis) -> list[str]:
-    """One sentence per candidate and control."""
-    return [
+    """One sentence per candidate and control, and one on a candidate that does not beat its controls."""
+    sentences = [
         verdict(comparison, analysis, participant.name)
         for participant in comparison.participants
         if participant.role != "baseline"
     ]
+    names = {participant.name for participant in comparison.participants}
+    for participant in comparison.participants:
+        for control, meaning in _CONTROLS.items():
+            name, rival = participant.name, f"{control} of {participant.name}"
+            if rival in names and not _beats(comparison, name, rival):
+                sentences.append(f"{name} does not beat {rival}: {meaning}.")
+    return sentences
+
+
+def _beats(comparison: Comparison, name: str, rival: str) -> bool:
+    """Whether the interval of the paired differences lies above zero on some task, and below it on none."""
+    pairs = [
+        paired_difference(comparison.scores[task][name].metric, comparison.scores[task][rival].metric)
+        for task in comparison.tasks
+    ]
+    return any(pair.low > 0 for pair in pairs) and not any(pair.high < 0 for pair in pairs)
 
 
 def seeds_needed(tests: int, alpha: float = 0.05) -> int:

@@ -144,13 +144,27 @@ class RunConfig(Section):
         """The same with every task by another name, which says where its file is."""
         return self.with_tasks(tuple(map(locate, self.tasks)))
 
-    def random_search(self, trainings: int) -> Self:
-        """The same search without selection, at the cost of so many trainings: a control.
+    def whole_trainings(self, generation: int, repeat: int) -> float:
+        """What a training of `evoopt.jobs.records` cost a search, as a part of one of full length."""
+        return 1.0
+
+    def random_search(self, trainings: float) -> Self:
+        """The same search without selection, at the cost of so many whole trainings: a control.
 
         Raises:
             EvooptError: This individual type has no such control.
         """
         raise EvooptError(f"there is no random search for individuals of type {self.individual!r}")
+
+    def tuned_start(self) -> Self:
+        """The same search of the constants of its baseline alone: a control.
+
+        Raises:
+            EvooptError: This individual type has no such control.
+        """
+        raise EvooptError(
+            f"there is no search of constants alone for individuals of type {self.individual!r}"
+        )
 
     def noise(self) -> Self:
         """The same search with random numbers for fitness: what drift alone makes of it.

@@ -13,6 +13,7 @@ from evoopt.compare.contender import OWN, RuleSubject
 from evoopt.compare.contender_jobs import ContenderChunk
 from evoopt.compare.controls import ablations, adam_with_schedule_of, random_search_config
 from evoopt.compare.sources import contender
+from evoopt.compare.statistics import paired_difference
 from evoopt.errors import EvooptError
 from evoopt.execution import place
 from evoopt.optim import PRESETS
@@ -89,12 +90,21 @@ def test_the_noise_control_differs_in_its_fitness_alone(run_folder: Path) -> Non
 
 def test_controls_take_part_in_a_comparison(run_folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"baselines": ["adam"], "protocol": TINY, "place": SERIAL, "out": tmp_path}
-    report = compare([run_folder], controls=["random_search", "noise", "best_of_n"], **options)
-    assert report.comparison.names == ["mine", "adam", "random search of mine", "noise of mine"]
+    controls = ["random_search", "tuned_start", "noise", "best_of_n"]
+    report = compare([run_folder], controls=controls, **options)
+    searched = ["random search of mine", "tuned start of mine", "noise of mine"]
+    assert report.comparison.names == ["mine", "adam", *searched]
     assert report.comparison.participants[0].searched_here == ("digits",)
-    assert [line.split(":")[0] for line in report.verdict.splitlines()[:3]] == [
-        "mine", "random search of mine", "noise of mine",
-    ]  # fmt: skip
+    sentences = report.verdict.splitlines()
+    assert [line.split(":")[0] for line in sentences[:4]] == ["mine", *searched]
+    pairs = {
+        name: paired_difference(*(report.comparison.scores["digits"][n].metric for n in ("mine", name)))
+        for name in searched[:2]
+    }
+    unbeaten = [name for name, pair in pairs.items() if not pair.low > 0]
+    assert [line.split(":")[0] for line in sentences[4:]] == [
+        f"mine does not beat {name}" for name in unbeaten
+    ]
     luck = report.comparison.controls["best_of_n"]["tasks"]["digits"]
     assert luck["validation_best"] >= luck["validation_mean"]
     assert luck["validation_best"] > luck["test_mean"]

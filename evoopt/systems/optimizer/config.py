@@ -101,6 +101,9 @@ class GenomeSection(Section):
     fill: Literal["random", "mutants"] = Field(
         "random", description="the rest of the initial population: drawn, or mutants of its presets"
     )
+    vary: Literal["all", "constants"] = Field(
+        "all", description="constants: terms, switches and stages of the initial presets stay as they are"
+    )
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, description="range of number genes")
     stages: dict[str, tuple[bool | float | str, ...]] = Field(
         default_factory=dict, description="stages that vary: their choices, or the range of a number"
@@ -161,11 +164,20 @@ class OptimizerConfig(RunConfig):
             share, variants = share * evaluation.promote, 1
         return cost * len(evaluation.tasks) * evaluation.replicates
 
-    def random_search(self, trainings: int) -> Self:
+    def whole_trainings(self, generation: int, repeat: int) -> float:
+        """Nothing for the baseline's, which every search trains alike."""
+        return self.evaluation.steps_at(repeat) / self.evaluation.steps if generation >= 0 else 0.0
+
+    def random_search(self, trainings: float) -> Self:
         """All individuals in one generation; the same space, seeds, tasks and re-scoring of finalists."""
         individuals = max(2, round(trainings / self.trainings_per_individual))
         search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
         return self.override({"search": search})
+
+    def tuned_start(self) -> Self:
+        """See `RunConfig.tuned_start`: everybody descends from the baseline, and no structure varies."""
+        genome = {"initial": [self.evaluation.baseline], "fill": "mutants", "vary": "constants"}
+        return self.override({"genome": genome, "search": {"compare": False}})
 
     def noise(self) -> Self:
         """See `RunConfig.noise`."""
@@ -188,10 +200,13 @@ class OptimizerConfig(RunConfig):
         for name in self.genome.initial:
             if name not in presets:
                 raise unknown_name(f"preset in {source}, genome.initial:", name, presets)
-        if self.genome.fill == "mutants" and (not self.genome.initial or self.genome.operators == "literal"):
+        genome = self.genome
+        if genome.fill == "mutants" and (not genome.initial or genome.operators == "literal"):
             raise EvooptError(
                 f'{source}: genome.fill = "mutants" needs presets in genome.initial and robust operators'
             )
+        if genome.vary == "constants" and genome.fill != "mutants":
+            raise EvooptError(f'{source}: genome.vary = "constants" needs genome.fill = "mutants"')
         self._check_judging(source)
         self.genome.space()  # raises on unknown terms and bad ranges
 

@@ -29,14 +29,17 @@ def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[Opti
     Returns:
         The toolbox, and the genomes that the first generation starts with.
     """
-    space = config.genome.space()
-    literal = config.genome.operators == "literal"
-    operators = LiteralOperators(space) if literal else RobustOperators(space, config.genome.initial)
+    genome, space = config.genome, config.genome.space()
     toolbox = base.Toolbox()
-    if config.genome.fill == "mutants" and isinstance(operators, RobustOperators):
-        toolbox.register("random", operators.mutant)
-    else:
+    literal = genome.operators == "literal"
+    operators: LiteralOperators | RobustOperators
+    if literal:
+        operators = LiteralOperators(space)
         toolbox.register("random", operators.random)
+    else:
+        kept = {"p_structure": 0.0, "p_flag": 0.0} if genome.vary == "constants" else {}
+        operators = RobustOperators(space, genome.initial, **kept)
+        toolbox.register("random", operators.mutant if genome.fill == "mutants" else operators.random)
     toolbox.register("mate", operators.mate)
     toolbox.register("mutate", operators.mutate)
     toolbox.register(

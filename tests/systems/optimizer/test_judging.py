@@ -137,3 +137,17 @@ def test_a_random_search_of_equal_cost_counts_rates_and_rungs() -> None:
     # Of 100 steps: 3 rates of 30, half of them one rate of 60, a quarter the whole; 2 tasks, 2 seeds.
     assert JUDGED.trainings_per_individual == pytest.approx((3 * 0.3 + 0.5 * 0.6 + 0.25) * 2 * 2)
     assert JUDGED.random_search(58).search.population == 10
+
+
+def test_the_control_of_constants_varies_nothing_else(tmp_path: Path) -> None:
+    settings = JUDGED.tuned_start()
+    with Run.create(tmp_path / "run", settings) as run:
+        go(run, StubExecutor())
+        rules = [ind.genome.rule() for ind in run.store.individuals(list(range(100)))]
+    assert len({rule.lr for rule in rules}) > 5
+    assert {(rule.terms[0][0], len(rule.terms), rule.use_m, rule.bias_correction) for rule in rules} == {
+        ("adam", 1, True, True)
+    }
+    assert {(rule.cosine, rule.warmup_steps, rule.clip_value, rule.shape) for rule in rules} == {
+        (False, 0, None, "none")
+    }
