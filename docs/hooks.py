@@ -95,8 +95,8 @@ def tasks(_: str) -> str:
     """The built-in tasks."""
     from evoopt.tasks import TASKS
 
-    rows = [f"| `{name}` | {task.description} |" for name, task in TASKS.items()]
-    return "\n".join(["| task | what it is |", "|---|---|", *rows])
+    rows = [(f"`{name}`", task.family, task.description) for name, task in TASKS.items()]
+    return _table(("task", "family", "what it is"), rows)
 
 
 def stages(part: str) -> str:

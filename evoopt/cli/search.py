@@ -140,7 +140,8 @@ def tasks() -> None:
     """List the built-in tasks."""
     from evoopt.tasks import TASKS
 
-    list_lines({name: task.description for name, task in TASKS.items()})
+    width = max(len(task.family) for task in TASKS.values())
+    list_lines({name: f"{task.family:<{width}}  {task.description}" for name, task in TASKS.items()})
 
 
 def _scalars(log_dir: Path | None) -> GenerationHook | None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from evoopt.tasks import datasets, iwslt, models
+from evoopt.tasks.autoencoders import AUTOENCODERS
 from evoopt.tasks.datasets import crop_and_flip, image_set_loader, load_digits
 from evoopt.tasks.faces import faces_loader
 from evoopt.tasks.genetic_models import GENETIC_TASKS
 from evoopt.tasks.p3b1 import load_p3b1
 from evoopt.tasks.rpv import binary_accuracy, binary_loss, load_rpv
+from evoopt.tasks.sequences import SEQUENCES
+from evoopt.tasks.small_tables import SMALL_TABLES
+from evoopt.tasks.synthetic import SYNTHETIC
 from evoopt.tasks.tabular import load_adult, load_adult_raw, load_letter, load_yeast
 from evoopt.tasks.task import Task
 
@@ -23,6 +27,7 @@ _SMALL = (
         load_digits,
         batch_size=32,
         description="scikit-learn's 8x8 digits (embedded), MLP 64-32-10",
+        family="images",
     ),
     Task(
         "digits_cnn",
@@ -30,6 +35,7 @@ _SMALL = (
         load_digits,
         batch_size=32,
         description="scikit-learn's 8x8 digits (embedded), CNN with 6,090 parameters",
+        family="images",
     ),
     *(
         Task(
@@ -37,8 +43,40 @@ _SMALL = (
             partial(models.MLP, 784, 64, 10),
             image_set_loader(name),
             description=f"{title}, MLP 784-64-10",
+            family="images",
         )
         for name, title in _GREY_IMAGES
+    ),
+)
+
+_NARROW = (
+    Task(
+        "fashion_mnist_mlp128",
+        partial(models.MLP, 784, 128, 128, 10),
+        image_set_loader("fashion_mnist"),
+        description="Fashion-MNIST, MLP 784-128-128-10",
+        family="images",
+    ),
+    Task(
+        "letter_mlp128",
+        partial(models.MLP, 16, 128, 128, 26),
+        load_letter,
+        description="UCI LETTER, MLP 16-128-128-26",
+        family="tables",
+    ),
+    *(
+        Task(
+            f"{name}_cnn_small",
+            partial(models.NarrowCNN, channels, side),
+            image_set_loader(name),
+            batch_size=64,
+            description=f"{title}, CNN with {parameters} parameters",
+            family="images",
+        )
+        for name, title, channels, side, parameters in (
+            ("fashion_mnist", "Fashion-MNIST", 1, 28, "105,866"),
+            ("cifar10", "CIFAR-10", 3, 32, "136,874"),
+        )
     ),
 )
 
@@ -49,6 +87,7 @@ _MARFINETZ = (
             models.SmallCNN,
             image_set_loader(name),
             description=f"{title}, CNN with 824,458 parameters",
+            family="images",
         )
         for name, title in _GREY_IMAGES
     ),
@@ -58,6 +97,7 @@ _MARFINETZ = (
         image_set_loader("cifar10"),
         augment=partial(crop_and_flip, padding=4, fill=datasets.CIFAR10.black),
         description="CIFAR-10, CNN with 2,168,554 parameters, random crops and flips",
+        family="images",
     ),
 )
 
@@ -67,6 +107,7 @@ _GADAM = (
         models.LeNet5,
         image_set_loader("mnist"),
         description="MNIST, LeNet-5 with dropout, 61,706 parameters",
+        family="images",
     ),
     *(
         Task(
@@ -75,6 +116,7 @@ _GADAM = (
             faces_loader(count),
             batch_size=32,
             description=f"ORL faces, {count} of each 10 images to train on, CNN with 5,593,064 parameters",
+            family="images",
         )
         for count in (5, 7, 9)
     ),
@@ -84,24 +126,28 @@ _GADAM = (
         load_yeast,
         batch_size=32,
         description="UCI YEAST, MLP 8-50-30-10",
+        family="tables",
     ),
     Task(
         "adult",
         partial(models.MLP, 108, 30, 20, 2),
         load_adult,
         description="UCI ADULT, one column per category, MLP 108-30-20-2",
+        family="tables",
     ),
     Task(
         "adult_raw",
         partial(models.MLP, 14, 30, 20, 2),
         load_adult_raw,
         description="UCI ADULT, one column per attribute, MLP 14-30-20-2",
+        family="tables",
     ),
     Task(
         "letter",
         partial(models.MLP, 16, 70, 50, 26),
         load_letter,
         description="UCI LETTER, MLP 16-70-50-26",
+        family="tables",
     ),
 )
 
@@ -112,6 +158,7 @@ _VOSE = (
         image_set_loader("mnist"),
         batch_size=100,
         description="MNIST, LeNet of variable size, by default 3,274,634 parameters",
+        family="images",
     ),
     Task(
         "cifar10_resnet20",
@@ -120,6 +167,7 @@ _VOSE = (
         batch_size=32,
         augment=_shift_and_flip,
         description="CIFAR-10, ResNet-20 with 273,066 parameters, random shifts and flips",
+        family="images",
     ),
     Task(
         "cifar10_capsnet",
@@ -128,6 +176,7 @@ _VOSE = (
         loss=models.margin_loss,
         augment=_shift_and_flip,
         description="CIFAR-10, capsule network with 280,640 parameters, random shifts and flips",
+        family="images",
     ),
     Task(
         "iwslt_vi_en",
@@ -137,6 +186,7 @@ _VOSE = (
         loss=models.token_loss,
         metric=models.token_accuracy,
         description="IWSLT'15 Vietnamese to English (tst2012, tst2013), GRUs with attention",
+        family="sequences",
     ),
     Task(
         "rpv",
@@ -145,6 +195,7 @@ _VOSE = (
         loss=binary_loss,
         metric=binary_accuracy,
         description="NERSC's RPV events (not public), CNN with 137,233 parameters",
+        family="images",
     ),
     Task(
         "p3b1",
@@ -154,8 +205,15 @@ _VOSE = (
         loss=models.multitask_loss,
         metric=models.multitask_accuracy,
         description="CANDLE P3B1, three classifications of pathology reports, 9,151,219 parameters",
+        family="tables",
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (*_SMALL, *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        *_SMALL, *SMALL_TABLES, *AUTOENCODERS, *SEQUENCES, *SYNTHETIC, *_NARROW,
+        *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE,
+    )
+}  # fmt: skip
 """The built-in tasks by name."""

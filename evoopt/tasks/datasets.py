@@ -71,7 +71,7 @@ _IMAGE_SETS = {
 }
 
 
-def load_digits(options: DataOptions) -> TaskData:
+def load_digits(options: DataOptions, normalisation: Normalisation = DIGITS) -> TaskData:
     """Load scikit-learn's 1,797 embedded 8x8 digits; 360 of them, the same for every seed, are the test part.
 
     Inputs are ``[n, 1, 8, 8]``.
@@ -82,13 +82,21 @@ def load_digits(options: DataOptions) -> TaskData:
     images = torch.from_numpy(content.images).unsqueeze(1)
     labels = content.target
     test = fixed_division(labels, 360)
-    return split_data(images[~test], labels[~test], images[test], labels[test], options, DIGITS)
+    return split_data(images[~test], labels[~test], images[test], labels[test], options, normalisation)
 
 
 @functools.cache  # tasks on the same data share one loader, by which a comparison knows them
-def image_set_loader(name: str) -> Callable[[DataOptions], TaskData]:
-    """Return the loader of ``"mnist"``, ``"fashion_mnist"`` (``[n, 1, 28, 28]``) or ``"cifar10"``."""
-    files, normalisation = _IMAGE_SETS[name]
+def image_set_loader(
+    name: str, normalisation: Normalisation | None = None
+) -> Callable[[DataOptions], TaskData]:
+    """Return the loader of ``"mnist"``, ``"fashion_mnist"`` (``[n, 1, 28, 28]``) or ``"cifar10"``.
+
+    Args:
+        name: Of the data set.
+        normalisation: Of the pixels, by default to zero mean and unit variance.
+    """
+    files, usual = _IMAGE_SETS[name]
+    normalisation = normalisation or usual
 
     def load(options: DataOptions) -> TaskData:
         arrays = read_images(files, options)

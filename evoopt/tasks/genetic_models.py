@@ -100,6 +100,7 @@ GENETIC_TASKS = (
         load_digits,
         batch_size=32,
         description="scikit-learn's 8x8 digits (embedded), CNN with 1,552 parameters and 50 genes",
+        family="images",
     ),
     Task(
         "genetic_mnist",
@@ -107,6 +108,7 @@ GENETIC_TASKS = (
         image_set_loader("mnist"),
         batch_size=32,
         description="MNIST, CNN with 4,540 parameters and 116 genes",
+        family="images",
     ),
     Task(
         "genetic_cifar10",
@@ -114,6 +116,7 @@ GENETIC_TASKS = (
         load_grayscale_cifar10,
         batch_size=32,
         description="CIFAR-10 in grayscale, LeNet with 291,870 parameters and 356 genes",
+        family="images",
     ),
 )
 """The networks on their data."""

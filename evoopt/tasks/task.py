@@ -137,6 +137,7 @@ class Task:
         metric: Score of ``(outputs, targets)`` in [0, 1], higher is better, as a 0-dim tensor.
         augment: Optional augmentation of training batches.
         description: One line for ``evoopt tasks``.
+        family: What kind of problem it is. A rule that was found on some families is best judged on others.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Task:
     metric: Callable[[Tensor, Tensor], Tensor] = accuracy
     augment: Augmentation | None = None
     description: str = field(default="", compare=False)
+    family: str = field(default="own", compare=False)
 
     def scores(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and metric; each gets copies, because a function of one's own may change what it is given."""

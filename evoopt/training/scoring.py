@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, one_line, unknown_name
+from evoopt.tasks.metrics import likelihood
 from evoopt.tasks.task import Split, accuracy
 from evoopt.training.forward import outputs
 from evoopt.training.inference import Inference
@@ -24,11 +24,6 @@ differentiated. It is not asked about outputs that are not finite: those have no
 
 _CPU_ROWS = 10  # share the layout of the inputs; more only take memory for their outputs
 _BATCH = 1000
-
-
-def likelihood(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The geometric mean of the right classes' probabilities, in (0, 1]: exp(-cross-entropy)."""
-    return torch.exp(-F.cross_entropy(outputs, targets))
 
 
 FITNESSES: dict[str, Fitness] = {"accuracy": accuracy, "cross_entropy": likelihood}

@@ -82,6 +82,14 @@ def write_sentences(folder: Path, train: int = 60, test: int = 20) -> None:
             (folder / f"{part}.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_characters(folder: Path, sequences: int = 80) -> str:
+    """Text of 65 different characters, one more than so many sequences of 64; returns it."""
+    rng = np.random.default_rng(0)
+    text = "".join(chr(48 + code) for code in [*range(65), *rng.integers(0, 65, 64 * (sequences - 1))])
+    (folder / "input.txt").write_text(text, encoding="ascii")
+    return text
+
+
 def write_p3b1(folder: Path, rows: int = 24) -> None:
     rng = np.random.default_rng(0)
     for head, classes in enumerate(p3b1.P3B1_CLASSES):
@@ -106,7 +114,7 @@ def write_rpv(folder: Path, train: int = 60, test: int = 20) -> None:
 
 
 def write_all(folder: Path) -> None:
-    for write in (write_adult, write_yeast, write_letter, write_sentences, write_p3b1):
+    for write in (write_adult, write_yeast, write_letter, write_sentences, write_characters, write_p3b1):
         write(folder)
     write_faces(folder / "orl_faces")
     if HAS_H5PY:

@@ -94,6 +94,24 @@ def sentences(count: int, seed: int) -> Split:
     return Split(torch.cat([words, shifted.where(words > 0, 0)], dim=1), words)
 
 
+def text(count: int, seed: int) -> Split:
+    """Random walks over the 65 characters of a text."""
+    steps = torch.randint(0, 3, (count, 65), generator=torch.Generator().manual_seed(seed))
+    walk = steps.cumsum(dim=1) % 65
+    return Split(walk[:, :-1], walk[:, 1:])
+
+
+def numbers(inputs: int, outputs: int) -> Callable[[int, int], Split]:
+    """Makes numbers in [0, 1] that follow from the inputs."""
+
+    def make(count: int, seed: int) -> Split:
+        x = torch.randn(count, inputs, generator=torch.Generator().manual_seed(seed))
+        mixing = torch.randn(inputs, outputs, generator=torch.Generator().manual_seed(99))
+        return Split(x, (x @ mixing).sigmoid())
+
+    return make
+
+
 def labelled_once(count: int, seed: int) -> Split:
     """Examples of P3B1, each with a label in one of its three classifications."""
     generator = torch.Generator().manual_seed(seed)
@@ -107,6 +125,15 @@ _DIGIT, _GREY, _COLOUR, _FACE = (1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 64, 64)
 _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
     "digits": (_DIGIT, 10),
     "digits_cnn": (_DIGIT, 10),
+    "digits_rows": (_DIGIT, 10),
+    "breast_cancer": ((30,), 2),
+    "wine": ((13,), 3),
+    "heavy_tail": ((64,), 512),
+    "associative_memory": ((64,), 512),
+    "fashion_mnist_mlp128": (_GREY, 10),
+    "fashion_mnist_cnn_small": (_GREY, 10),
+    "letter_mlp128": ((16,), 26),
+    "cifar10_cnn_small": (_COLOUR, 10),
     "mnist": (_GREY, 10),
     "mnist_mlp": (_GREY, 10),
     "mnist_lenet5": (_GREY, 10),
@@ -128,7 +155,15 @@ _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
     "genetic_mnist": (_GREY, 10),
     "genetic_cifar10": ((1, 32, 32), 10),
 }
-_BUILT_IN_OTHERS = {"iwslt_vi_en": sentences, "p3b1": labelled_once}
+_BUILT_IN_OTHERS = {
+    "iwslt_vi_en": sentences,
+    "p3b1": labelled_once,
+    "characters": text,
+    "digits_autoencoder": numbers(64, 64),
+    "mnist_autoencoder": numbers(784, 784),
+    "teacher_student": numbers(32, 4),
+    "deep_narrow": numbers(2, 1),
+}
 
 
 def task_and_data(name: str) -> tuple[Task, TaskData]:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.tasks import Split
 from evoopt.tasks.genetic_models import GeneticDigitsNet, GeneticMNISTNet
+from evoopt.tasks.metrics import likelihood
 from evoopt.training.population import ModelPopulation
-from evoopt.training.scoring import Scorer, SideBySide, likelihood
+from evoopt.training.scoring import Scorer, SideBySide
 
 
 def examples(count: int = 50) -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from torch import nn
@@ -10,16 +11,17 @@ from evoopt.tasks.models.parts import hidden, pooled
 
 
 class MLP(nn.Sequential):
-    """Fully connected layers with ReLU between them; inputs are flattened to ``[n, widths[0]]``.
+    """Fully connected layers, activations between them; inputs are flattened to ``[n, widths[0]]``.
 
     Args:
         widths: Number of inputs, of each hidden layer's units, and of outputs.
+        activation: Makes what stands between two layers.
     """
 
-    def __init__(self, *widths: int) -> None:
+    def __init__(self, *widths: int, activation: Callable[[], nn.Module] = nn.ReLU) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+            layers += [nn.Linear(fan_in, fan_out), activation()]
         super().__init__(*layers[:-1])
 
 
@@ -32,6 +34,25 @@ class SmallDigitsCNN(nn.Sequential):
             *pooled(16, 32, 3, padding=1),
             nn.Flatten(),
             nn.Linear(32 * 2 * 2, 10),
+        )
+
+
+class NarrowCNN(nn.Sequential):
+    """Two convolutions of 16 and 32 filters and two linear layers, for images ``[n, channels, side, side]``.
+
+    Args:
+        channels: Channels of the images.
+        side: Their height and width, a multiple of 4.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__(
+            *pooled(channels, 16, 3, padding=1),
+            *pooled(16, 32, 3, padding=1),
+            nn.Flatten(),
+            nn.Linear(32 * (side // 4) ** 2, 64),
+            nn.ReLU(),
+            nn.Linear(64, 10),
         )
 
 

@@ -1,0 +1,44 @@
+"""Small transformers: on the rows of an image, and on characters."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evoopt.tasks.characters import CHARACTERS, CONTEXT, load_characters
+from evoopt.tasks.datasets import load_digits
+from evoopt.tasks.metrics import likelihood
+from evoopt.tasks.models import Transformer
+from evoopt.tasks.task import Task
+
+
+def rows_model() -> nn.Module:
+    """Classifies images ``[n, 1, 8, 8]`` by the sequence of their rows."""
+    embedding = nn.Sequential(nn.Flatten(1, 2), nn.Linear(8, 32))
+    return Transformer(embedding, places=8, outputs=10, causal=False, width=32, heads=4, blocks=2)
+
+
+def characters_model() -> nn.Module:
+    """Maps characters ``[n, 64]`` to logits of the next ones ``[n, 65, 64]``."""
+    return Transformer(nn.Embedding(CHARACTERS, 64), CONTEXT, CHARACTERS, causal=True)
+
+
+SEQUENCES = (
+    Task(
+        "digits_rows",
+        rows_model,
+        load_digits,
+        batch_size=32,
+        description="scikit-learn's 8x8 digits (embedded) as 8 rows, transformer of 2 blocks",
+        family="sequences",
+    ),
+    Task(
+        "characters",
+        characters_model,
+        load_characters,
+        batch_size=16,
+        metric=likelihood,
+        description="tinyshakespeare, next of 64 characters, transformer of 2 blocks",
+        family="sequences",
+    ),
+)
+"""The transformers on their data; characters are scored by the geometric mean of their probabilities."""

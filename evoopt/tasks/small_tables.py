@@ -1,0 +1,46 @@
+"""scikit-learn's embedded tables, so small that accuracy is too coarse a score."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from evoopt.tasks.metrics import likelihood
+from evoopt.tasks.models import MLP
+from evoopt.tasks.splitting import fixed_division
+from evoopt.tasks.tables import split_table
+from evoopt.tasks.task import DataOptions, Task, TaskData
+
+_TEST_SHARE = 5
+
+
+def load_table(name: Literal["breast_cancer", "wine"], options: DataOptions) -> TaskData:
+    """Load a table; a fifth of its rows, the same for every seed, are the test part."""
+    from sklearn import datasets
+
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    test = fixed_division(y, len(y) // _TEST_SHARE)
+    return split_table(x[~test], y[~test], x[test], y[test], options)
+
+
+SMALL_TABLES = (
+    Task(
+        "breast_cancer",
+        partial(MLP, 30, 32, 32, 2),
+        partial(load_table, "breast_cancer"),
+        batch_size=32,
+        metric=likelihood,
+        description="scikit-learn's breast cancer (embedded), MLP 30-32-32-2",
+        family="tables",
+    ),
+    Task(
+        "wine",
+        partial(MLP, 13, 32, 32, 3),
+        partial(load_table, "wine"),
+        batch_size=32,
+        metric=likelihood,
+        description="scikit-learn's wine (embedded), MLP 13-32-32-3",
+        family="tables",
+    ),
+)
+"""Scored by the geometric mean of the right classes' probabilities."""
