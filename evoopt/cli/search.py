@@ -1,4 +1,4 @@
-"""`evoopt search`, `resume`, `show`, `spaces`, `tasks`."""
+"""`evoopt search`, `resume`, `show`, `spaces`."""
 
 from __future__ import annotations
 
@@ -133,15 +133,6 @@ def spaces() -> None:
     from evoopt.config import list_spaces
 
     list_lines({name: config.description for name, config in list_spaces().items()})
-
-
-@app.command()
-def tasks() -> None:
-    """List the built-in tasks."""
-    from evoopt.tasks import TASKS
-
-    width = max(len(task.family) for task in TASKS.values())
-    list_lines({name: f"{task.family:<{width}}  {task.description}" for name, task in TASKS.items()})
 
 
 def _scalars(log_dir: Path | None) -> GenerationHook | None:

@@ -29,7 +29,7 @@ def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
     ]
     for task in comparison.tasks:
         lines += ["", f"{task} (test metric in points; {comparison.facts[task].test_size} test examples)"]
-        lines += _table(
+        lines += aligned(
             [column.format(comparison.reference) for column in _HEADER],
             [_cells(analysis.row(task, name), comparison.reference) for name in comparison.names],
         )
@@ -42,9 +42,9 @@ def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
         [o.name, f"{o.error_ratio:.3f}", f"{o.low:.3f} to {o.high:.3f}", f"{o.profile_score:.2f}"]
         for o in analysis.overall
     ]
-    lines += _table(["contender", "error ratio", "95% interval", "speed profile"], rows)
+    lines += aligned(["contender", "error ratio", "95% interval", "speed profile"], rows)
     lines += ["", "best settings"]
-    lines += _table(
+    lines += aligned(
         ["task", "contender", "setting"],
         [
             [task, name, tuned_to.setting]
@@ -69,7 +69,7 @@ def _luck_lines(comparison: Comparison) -> list[str]:
         for task, luck in control["tasks"].items()
     ]
     title = f"the luckiest training of {control['contender']}, chosen on validation data (points)"
-    return ["", title, *_table(header, rows)]
+    return ["", title, *aligned(header, rows)]
 
 
 def to_csv(comparison: Comparison, analysis: Analysis) -> str:
@@ -128,7 +128,8 @@ def _cells(row: Row, reference: str) -> list[str]:
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A header and rows as lines of columns that are as wide as their widest cell."""
     widths = [max(len(line[k]) for line in (header, *rows)) for k in range(len(header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -217,3 +217,9 @@ TASKS: dict[str, Task] = {
     )
 }  # fmt: skip
 """The built-in tasks by name."""
+
+EMBEDDED: tuple[str, ...] = (
+    "digits", "digits_cnn", "genetic_digits",
+    *(task.name for task in (*SMALL_TABLES, *AUTOENCODERS[:1], *SEQUENCES[:1], *SYNTHETIC)),
+)  # fmt: skip
+"""Those whose data need no files."""

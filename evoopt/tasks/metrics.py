@@ -17,6 +17,19 @@ def likelihood(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.exp(-F.cross_entropy(outputs, targets))
 
 
+def quadratic_score(outputs: Tensor, targets: Tensor) -> Tensor:
+    """One less half the Brier score: 1 - mean |probabilities - one-hot target|^2 / 2.
+
+    Finer than accuracy on few examples, and one confident error does not decide it, as it does a likelihood.
+
+    Args:
+        outputs: Logits ``[n, classes]``.
+        targets: Classes ``[n]``.
+    """
+    wanted = F.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+    return 1 - (outputs.softmax(dim=-1) - wanted).square().sum(dim=-1).mean() / 2
+
+
 def explained_variance(outputs: Tensor, targets: Tensor) -> Tensor:
     """``max(0, 1 - sum (outputs - targets)^2 / sum (targets - mean)^2)``, sums over examples and columns.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from evoopt.errors import EvooptError, one_line, unknown_name
 from evoopt.tasks.built_in import TASKS
+from evoopt.tasks.rescaling import SUFFIX, rescaled
 from evoopt.tasks.task import Task
 
 _folders: set[Path] = set()
@@ -26,10 +27,13 @@ def get_task(name: str) -> Task:
     Args:
         name: A key of `TASKS`, or ``path/to/file.py:function``, where the function takes no arguments and
             returns a `Task`. The file is executed anew by each call, and may import modules beside it.
+            With ``@rescaled`` behind it, the task with weights on random scales.
 
     Raises:
         EvooptError: Unknown name, no such file or function, or a function that fails.
     """
+    if name.endswith(SUFFIX):
+        return rescaled(get_task(name.removesuffix(SUFFIX)))
     if name in TASKS:
         return TASKS[name]
     path, _, function = name.rpartition(":")

@@ -13,8 +13,8 @@ from evoopt.tasks.task import Task
 
 def rows_model() -> nn.Module:
     """Classifies images ``[n, 1, 8, 8]`` by the sequence of their rows."""
-    embedding = nn.Sequential(nn.Flatten(1, 2), nn.Linear(8, 32))
-    return Transformer(embedding, places=8, outputs=10, causal=False, width=32, heads=4, blocks=2)
+    embedding = nn.Sequential(nn.Flatten(1, 2), nn.Linear(8, 16))
+    return Transformer(embedding, places=8, outputs=10, causal=False, width=16, heads=4, blocks=2)
 
 
 def characters_model() -> nn.Module:

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoopt.tasks.metrics import balanced_accuracy, explained_variance, likelihood, pixel_variance
+from evoopt.tasks.metrics import (
+    balanced_accuracy,
+    explained_variance,
+    likelihood,
+    pixel_variance,
+    quadratic_score,
+)
 
 # Around the means 1 and 10 of the columns, 4 + 4 + 1 + 1 is what varies.
 TARGETS = torch.tensor([[-1.0, 9.0], [1.0, 10.0], [3.0, 11.0]])
@@ -41,6 +47,12 @@ def test_likelihood_is_the_geometric_mean_of_the_right_probabilities() -> None:
     assert likelihood(probabilities.log(), torch.tensor([0, 2])).item() == pytest.approx(math.sqrt(0.05))
     at_places = probabilities.T.log().unsqueeze(0)
     assert likelihood(at_places, torch.tensor([[0, 2]])).item() == pytest.approx(math.sqrt(0.05))
+
+
+def test_quadratic_score_is_one_less_half_the_brier_score() -> None:
+    probabilities = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    brier = (0.25 + 0.09 + 0.04 + 0.01 + 0.64 + 0.81) / 2
+    assert quadratic_score(probabilities.log(), torch.tensor([0, 2])).item() == pytest.approx(1 - brier / 2)
 
 
 def test_balanced_accuracy_counts_a_rare_class_as_much_as_a_frequent_one() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evoopt.errors import EvooptError, SealedTestError
-from evoopt.tasks import TASKS, DataOptions, Task, get_task, load_task_data
+from evoopt.tasks import EMBEDDED, TASKS, DataOptions, Task, get_task, load_task_data
 from tests.tasks.synthetic import needs_h5py
 
 EXAMPLE = Path(__file__).parent / "fixtures" / "breast_cancer.py"
@@ -16,6 +16,7 @@ ALL = [
     pytest.param(name, marks=needs_h5py) if name == "rpv" else name
     for name in (*TASKS, f"{EXAMPLE}:make_task")
 ]
+# What is said of data is said once for all tasks that share them.
 ONE_PER_LOADER = list({TASKS[name].load: name for name in reversed(TASKS)}.values())
 LOADERS = [one for one in ALL if not isinstance(one, str) or one in ONE_PER_LOADER or one not in TASKS]
 
@@ -101,6 +102,17 @@ def test_tasks_are_described_under_their_own_name(name: str) -> None:
     assert TASKS[name].name == name
     assert TASKS[name].description
     assert TASKS[name].family != "own"
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_embedded_tasks_are_those_that_load_without_files(name: str, no_data: Path) -> None:
+    try:
+        get_task(name).load(DataOptions(download=False))
+    except EvooptError as error:
+        assert "is not in" in str(error)
+        assert name not in EMBEDDED
+    else:
+        assert name in EMBEDDED or name not in TASKS
 
 
 def test_batch_sizes_are_those_of_the_specification() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from evoopt.optim import TERMS, UpdateRule
 from evoopt.tasks import TASKS, SealedSplit, Split, Task, TaskData, iwslt
 from evoopt.tasks.models import MLP
+from evoopt.tasks.rescaling import SUFFIX, rescaled
 
 SIGN_TERMS = ("sign_grad", "sign_momentum", "lion")
 
@@ -168,6 +169,9 @@ _BUILT_IN_OTHERS = {
 
 def task_and_data(name: str) -> tuple[Task, TaskData]:
     """One of the tasks above, or a built-in task with made-up data of its shape."""
+    if name.endswith(SUFFIX):
+        task, data = task_and_data(name.removesuffix(SUFFIX))
+        return rescaled(task), data
     if name in OWN_TASKS:
         return OWN_TASKS[name], OWN_TASKS[name].load(None)  # type: ignore[arg-type]
     if name in _BUILT_IN_OTHERS:

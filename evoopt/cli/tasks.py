@@ -1,0 +1,53 @@
+"""`evoopt tasks`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evoopt.cli.app import DataDir, Device, Executor, Quiet, Workers, app, list_lines
+from evoopt.cli.compare import place_of
+from evoopt.cli.completion import task_names
+
+
+@app.command()
+def tasks(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these: names or file.py:function.", autocompletion=task_names),
+    ] = None,
+    discriminate: Annotated[
+        bool,
+        typer.Option("--discriminate", help="Tune optimizers and see where they differ; see below."),
+    ] = False,
+    budget: Annotated[int, typer.Option(help="Optimizer steps per training.")] = 300,
+    trials: Annotated[int, typer.Option(help="Tuning trials per optimizer and task.")] = 12,
+    seeds: Annotated[int, typer.Option(help="Fresh seeds of the final scores.")] = 6,
+    train_size: Annotated[int | None, typer.Option(help="Examples kept per task, all by default.")] = None,
+    workers: Workers = None,
+    executor: Executor = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """List the built-in tasks and their families.
+
+    With --discriminate, tune SGD, Adam, AdamW, Lion, Muon, and AdamW with
+    averaged weights, by default on all tasks that need no files, and print how
+    far they lie apart in units of the spread of seeds. Where they do not, no
+    search can tell a better optimizer. The other options are for that.
+    """
+    from evoopt.tasks import EMBEDDED, TASKS, get_task
+
+    if not discriminate:
+        listed = {name: get_task(name) for name in names or TASKS}
+        width = max(len(task.family) for task in listed.values())
+        list_lines({name: f"{task.family:<{width}}  {task.description}" for name, task in listed.items()})
+        return
+    from evoopt import compare as room
+
+    protocol = room.Protocol(tuple(names or EMBEDDED), budget, trials, seeds=seeds, train_size=train_size)
+    place = place_of(workers, executor, None, device, data_dir)
+    found = room.discriminate(protocol, place, quiet=quiet)
+    typer.echo(room.describe_discriminations(found, protocol))
