@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,28 @@ class Evaluator:
             evaluation = self._config.evaluation
             ind.fitness.values = fitness_values(evaluation.fitness, self.runs_of(ind), evaluation.tasks)
         return trained
+
+    def saved(self, individuals: Sequence[OptimizerIndividual], generation: int) -> dict[str, int]:
+        """Trainings that those born for a generation did not need, as an older one had given the answer.
+
+        Returns:
+            How many by ``"form"``, and how many more by ``"steps"``, of a canonical form that was new.
+        """
+        born = [ind for ind in individuals if ind.born == generation]
+        keys = json.dumps([ind.genome.key for ind in born])
+        query = "SELECT id FROM individuals WHERE born < ? AND key IN (SELECT value FROM json_each(?))"
+        older = self._archive.individuals([row[0] for row in self._archive.select(query, generation, keys)])
+        known = {ind.genome.key for ind in older}
+        forms = {ind.genome.rule().key for ind in older}
+        saved = {"form": 0, "steps": 0}
+        for ind in born:
+            form = ind.genome.rule().key
+            if ind.genome.key in known:
+                count = ind.replicates * len(set(self._config.evaluation.tasks))
+                saved["form" if form in forms else "steps"] += count
+            known.add(ind.genome.key)
+            forms.add(form)
+        return saved
 
     def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[tuple[float, float, float]]:
         """Score on fresh seeds only, which owe nothing to selection; returns fitness values in order."""

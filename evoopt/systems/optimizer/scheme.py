@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,16 @@ def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[Opti
         sel_tournament_distinct if literal else tools.selTournament,
         tournsize=config.search.tournament,
     )
-    return toolbox, operators.seeds()
+    seeds = operators.seeds()
+    if config.evaluation.equivalence == "steps":
+
+        def compared(make: Callable[..., OptimizerGenome]) -> Callable[..., OptimizerGenome]:
+            return lambda *args: replace(make(*args), steps=config.evaluation.steps)
+
+        for name in ("random", "mate"):  # a mutant has what it is made of
+            toolbox.decorate(name, compared)
+        seeds = tuple(compared(lambda seed: seed)(seed) for seed in seeds)
+    return toolbox, seeds
 
 
 def rule_generations(config: OptimizerConfig) -> RuleGenerations:
@@ -122,9 +132,13 @@ class RuleJudge:
         terms = Counter(name for ind in population for name in ind.genome.terms)
         outcomes = Counter(run.result.outcome for ind in population for run in runs_of(ind))
         summary = statistics.compile(population)
+        saved = {}
+        if evaluation.equivalence == "steps" and evaluation.fitness != "noise":
+            saved = {"saved": self._evaluator.saved(population, generations.generation)}
         return {
             "generation": generations.generation,
             "trainings": trained,
+            **saved,
             "best": best.fitness.score,
             **{name: float(summary[name]) for name in ("mean", "median", "std", "min")},
             "outcomes": {name: count / outcomes.total() for name, count in sorted(outcomes.items())},
