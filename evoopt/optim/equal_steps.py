@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from evoopt.optim.groups import matrix_roles
 from evoopt.optim.rule import UpdateRule
@@ -23,10 +25,10 @@ _REACHED = 1e3
 def steps_key(rule: UpdateRule, total_steps: int) -> str:
     """Hash, 16 hex digits, that rules share whose steps agree to nine digits in a training of that length.
 
-    Probes are fixed gradients of several sizes, with zeros and changing signs, for matrices as for all other
-    parameters. What is agreed upon is how far they move a parameter, what is kept for it, its learning rate
-    and decay at every step of the training, and how the readout averages. A rule that is not finite
-    on a probe shares only the key of its canonical form. Rules that round differently may be told apart.
+    Probes are fixed gradients of several sizes, with zeros and changing signs, for what is moved as a matrix
+    and for what is not. Agreed must be how far they move a parameter and what signs are taken of on the way,
+    schedule and decay over the whole training, and how the readout averages. A rule that is not finite on a
+    probe has the key of its canonical form. Rules whose rounding differs may be told apart all the same.
 
     Args:
         rule: The rule.
@@ -48,31 +50,55 @@ def _steps(rule: UpdateRule, total_steps: int) -> bytes:
     if lr == 0:
         return hashlib.sha256(b"still").digest()
     trust = rule.scale == "trust"  # the only stage in which direction and decay are mixed
-    # A sign hides the constants below it, and what no probe reaches is not seen: these stand for themselves.
+    # What no probe reaches is not seen: it stands for itself.
     bounds = [bound if bound and bound > _REACHED else 0.0 for bound in (rule.clip_value, rule.clip_norm)]
-    hidden = (rule.beta3, rule.eps, *bounds, rule.weight_decay if trust else 0.0)
+    unseen = (rule.eps, *bounds, rule.weight_decay if trust else 0.0)
     seen = [_rounded(_tensor(factors) / max(factors)), _rounded(_tensor([lr * rule.weight_decay]))]
     for gradients, weights in _probes():
         moved = _moved(rule, gradients, weights, lr, rule.weight_decay if trust else 0.5 / lr)
         if not all(bool(x.isfinite().all()) for x in moved):
             return b""
         seen += map(_rounded, moved)
-    return hashlib.sha256(b"".join([repr(hidden).encode(), *seen])).digest()
+    return hashlib.sha256(b"".join([repr(unseen).encode(), *seen])).digest()
 
 
 def _moved(rule: UpdateRule, gradients: Tensor, weights: Tensor, lr: float, decay: float) -> list[Tensor]:
-    """The steps ``[_STEPS, ...]`` from weights that stay, and what is kept in the end ``[1, ...]``."""
+    """The steps ``[_STEPS, ...]`` from weights that stay, and what signs are taken of ``[1, ...]``."""
     state = {kept.name: kept.zeros(weights) for kept in keeps(rule)}
     m, v = state.get("exp_avg"), state.get("exp_avg_sq")
-    reads_w, steps = rule.weight_decay > 0 or rule.scale == "trust", []
+    reads_w, steps, hidden = rule.weight_decay > 0 or rule.scale == "trust", [], []
     decay = decay if rule.weight_decay else 0.0
     for step, g in enumerate(gradients, start=1):
         # From zero, nothing of a small step is rounded away.
         before = weights * (reads_w and step % 2 == 0)
         w = before.clone()
-        apply_rule_(w, g, rule, step=step, m=m, v=v, lr=lr, weight_decay=decay, state=state)
+        with _Signs(g) as signs:
+            apply_rule_(w, g, rule, step=step, m=m, v=v, lr=lr, weight_decay=decay, state=state)
         steps.append(before - w)
-    return [torch.stack(steps), *(kept[None] for kept in state.values())]
+        hidden += signs.hidden
+    return [torch.stack(steps), *hidden]
+
+
+class _Signs(TorchFunctionMode):
+    """Keeps what signs are taken of, relative to the largest, for a step shows little of what is below them.
+
+    Where the signs are those of the gradient there is nothing below.
+    """
+
+    def __init__(self, gradient: Tensor) -> None:
+        super().__init__()
+        self.hidden: list[Tensor] = []
+        self._signs = gradient.sign().flatten()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function in _SIGN and not torch.equal(result.flatten(), self._signs):
+            x = args[0].reshape(1, -1)
+            self.hidden.append(x / (x.abs().max().item() or 1.0))
+        return result
+
+
+_SIGN = (torch.sign, Tensor.sign)
 
 
 def _rounded(x: Tensor) -> bytes:
