@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from evoopt.optim.equal_steps import steps_key
+from evoopt.report.blocks import Facts
 from evoopt.runs import Run
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_report import sections
 from evoopt.systems.optimizer.scheme import rule_generations
 from evoopt.systems.optimizer.text import describe_run
 from tests.stubs import StubExecutor
@@ -35,7 +37,7 @@ def test_what_is_trained_makes_other_steps_and_the_rest_is_counted(tmp_path: Pat
     with Run.create(tmp_path / "run", ALIKE) as run:
         executor = StubExecutor()
         go(run, executor)
-        records, shown, winner = run.generations, describe_run(run), run.winner
+        records, shown, winner, page = run.generations, describe_run(run), run.winner, sections(run)
     trained = Counter(
         (chunk.task, chunk.plan.seed, steps_key(rule, 10))
         for chunk in executor.chunks
@@ -46,6 +48,8 @@ def test_what_is_trained_makes_other_steps_and_the_rest_is_counted(tmp_path: Pat
     form, steps = (sum(record["saved"][name] for record in records) for name in ("form", "steps"))
     assert form > 0 < steps
     assert f"; saved {form + steps} more: {form} by equal form, {steps} by equal steps" in shown
+    facts = next(block.facts for block in page[0].blocks if isinstance(block, Facts))
+    assert ("trainings saved", str(form + steps), f"{form} by equal form, {steps} by equal steps") in facts
     assert len({row["key"] for row in winner["finalists"]}) == len(winner["finalists"])
     genome = OptimizerGenome.from_json(winner["genome"])
     assert genome.key == winner["key"] == steps_key(genome.rule(), 10)
