@@ -129,9 +129,11 @@ class ElitistGenerations(Generic[G]):
         reaverage = self._elitism.max_replicates > 0
         elites: dict[str, RankedIndividual[G]] = {}
         for ind in ranked:
+            if len(elites) == self._elitism.elites:
+                break
             # Literally, equal genomes may fill all elite places; otherwise one place per rule.
             name = ind.genome.key if reaverage else str(ind.id)  # type: ignore[attr-defined]
-            if len(elites) < self._elitism.elites and name not in elites:
+            if name not in elites:
                 elites[name] = ind
         for elite in elites.values():
             elite.survivor = True

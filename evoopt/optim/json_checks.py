@@ -45,7 +45,7 @@ def check_fields(
             or (value is None and "None" in kind)
             or (kind == "bool" and isinstance(value, bool))
             or (kind == "str" and isinstance(value, str))
-            or (kind == "int" and isinstance(value, int) and is_number(value))
+            or (kind in ("int", "int | None") and isinstance(value, int) and is_number(value))
             or ("float" in kind and is_number(value))
         )
         if not good:

@@ -71,6 +71,9 @@ class EvaluationSection(Section):
     descent_filter: bool = Field(
         True, description="reject a rule whose update points uphill or nowhere, before any training"
     )
+    equivalence: Literal["form", "steps"] = Field(
+        "form", description="what is trained once: rules of equal canonical form, or also of equal steps"
+    )
     halve_at: float | None = Field(
         None, gt=0, lt=1, description="part of the steps after which a chunk's worse half stops training"
     )

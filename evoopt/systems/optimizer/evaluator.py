@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,29 @@ class Evaluator:
         trained = self._climb(individuals, tried, generation)
         self._check_scores([genome for of_one in tried.values() for genome in of_one], generation)
         return trained
+
+    def saved(self, individuals: Sequence[OptimizerIndividual], generation: int) -> dict[str, int]:
+        """Whole trainings that those born for a generation do not need, as an older one has given the answer.
+
+        To be asked before they are scored, and with that their rates moved.
+
+        Returns:
+            How many by ``"form"``, and how many more by ``"steps"``, of a canonical form that was new.
+        """
+        born = [ind for ind in individuals if ind.born == generation]
+        keys = json.dumps([ind.genome.key for ind in born])
+        query = "SELECT id FROM individuals WHERE born < ? AND key IN (SELECT value FROM json_each(?))"
+        older = self._archive.individuals([row[0] for row in self._archive.select(query, generation, keys)])
+        known = {ind.genome.key for ind in older}
+        forms = {ind.genome.rule().key for ind in older}
+        saved = {"form": 0, "steps": 0}
+        for ind in born:
+            form = ind.genome.rule().key
+            if ind.genome.key in known:
+                saved["form" if form in forms else "steps"] += round(self._config.trainings_per_individual)
+            known.add(ind.genome.key)
+            forms.add(form)
+        return saved
 
     def meta_gains(self, ind: OptimizerIndividual, generation: int) -> tuple[dict[str, float], int]:
         """Gain of a scored individual on each meta-validation task, at the best rate for that task.

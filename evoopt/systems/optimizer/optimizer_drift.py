@@ -20,11 +20,13 @@ from evoopt.systems.optimizer.scheme import rule_generations
 def optimizer_drift(config: OptimizerConfig, generations: int) -> Drift:
     """Noise runs of an optimizer search, measured like `optimizer_measures`."""
     search = config.search
+    # Equal steps of another form are too rare to move a band, and would take most of the time.
+    evaluation = config.evaluation.model_copy(update={"equivalence": "form"})
     runs, population = sizes(search.population, generations, least=search.elites + search.tournament)
 
     def noise_run(seed: int) -> Iterable[Measures]:
         section = search.model_copy(update={"seed": seed, "population": population})
-        rules = rule_generations(config.model_copy(update={"search": section}))
+        rules = rule_generations(config.model_copy(update={"search": section, "evaluation": evaluation}))
         rng = np.random.default_rng(seed)
         created = rules.population
         for generation in range(generations):

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from evoopt.errors import EvooptError
+from evoopt.optim.equal_steps import steps_key
 from evoopt.optim.pipeline import Pipeline
 from evoopt.optim.rule import UpdateRule, check_fields, check_header, is_number
 from evoopt.optim.terms import term
@@ -65,6 +66,8 @@ class OptimizerGenome:
         nesterov_beta: Constant of the Nesterov term, None for ``beta1``; not a gene, it is never varied.
         stages: What is around the sum of terms. With a schedule in fractions of the training there,
             ``use_warmup`` and ``use_cosine_decay`` are silent.
+        steps: Length of a training in which genomes that make equal steps share a key; None, as in a file
+            without it, where only equal form does. Not a gene, it is never varied.
 
     Raises:
         EvooptError: A value outside its range or an unknown term.
@@ -89,6 +92,7 @@ class OptimizerGenome:
     use_weight_decay: bool = True
     nesterov_beta: float | None = None
     stages: Pipeline = field(default_factory=Pipeline)
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if not self.terms or len(self.terms) != len(self.weights):
@@ -105,6 +109,8 @@ class OptimizerGenome:
             raise EvooptError(f"clip_value must be positive, not {self.clip_value!r}")
         if self.warmup_steps < 1:
             raise EvooptError(f"warmup_steps must be at least 1, not {self.warmup_steps!r}")
+        if self.steps is not None and self.steps < 1:
+            raise EvooptError(f"steps must be at least 1 or absent, not {self.steps!r}")
         self.rule()  # checks what is common to genome and rule
 
     def rule(self) -> UpdateRule:
@@ -130,8 +136,8 @@ class OptimizerGenome:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the canonical rule: genomes that make the same steps share it, and are scored once."""
-        return self.rule().key
+        """Hash of what counts as one rule, see `steps`: genomes that share it are scored once."""
+        return self.rule().key if self.steps is None else steps_key(self.rule(), self.steps)
 
     @classmethod
     def from_rule(cls, rule: UpdateRule) -> OptimizerGenome:
@@ -162,6 +168,8 @@ class OptimizerGenome:
         """Versioned JSON object; `from_json` reads it back exactly."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["terms"], data["weights"] = list(self.terms), list(self.weights)
+        if self.steps is None:
+            del data["steps"]
         # As it was before there were stages, where there are none.
         version = 1 if self.stages == Pipeline() else GENOME_VERSION
         stages = _values(data.pop("stages"))

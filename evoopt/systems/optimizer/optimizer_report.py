@@ -23,6 +23,7 @@ from evoopt.systems.optimizer import optimizer_figures as draw
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
+from evoopt.systems.optimizer.text import saved, saved_by
 
 FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
@@ -77,6 +78,8 @@ def _result(run: Run) -> list[Block]:
     counts = run.store.outcome_counts()
     steps = f"of {config.evaluation.steps:,} steps"
     facts.append(("trainings", f"{sum(counts.values()):,}", steps))
+    if spared := saved(run):
+        facts.append(("trainings saved", f"{sum(spared.values()):,}", saved_by(spared)))
     facts.append(("diverged", f"{counts.get('diverged', 0):,}", "of them"))
     blocks: list[Block] = [Facts(facts)]
     if run.finished:

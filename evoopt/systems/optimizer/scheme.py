@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,16 @@ def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[Opti
         sel_tournament_distinct if literal else tools.selTournament,
         tournsize=config.search.tournament,
     )
-    return toolbox, operators.seeds()
+    seeds = operators.seeds()
+    if config.evaluation.equivalence == "steps":
+
+        def compared(make: Callable[..., OptimizerGenome]) -> Callable[..., OptimizerGenome]:
+            return lambda *args: replace(make(*args), steps=config.evaluation.steps)
+
+        for name in ("random", "mate"):  # a mutant has what it is made of
+            toolbox.decorate(name, compared)
+        seeds = tuple(compared(lambda seed: seed)(seed) for seed in seeds)
+    return toolbox, seeds
 
 
 def rule_generations(config: OptimizerConfig) -> RuleGenerations:
@@ -81,6 +91,9 @@ class RuleJudge:
     def score(self, generations: RuleGenerations) -> dict[str, Any]:
         """See `Judge.score`."""
         own = [ind.genome for ind in generations.population]
+        evaluation, saved = self._config.evaluation, {}
+        if evaluation.equivalence == "steps" and evaluation.fitness != "noise":
+            saved = {"saved": self._evaluator.saved(generations.population, generations.generation)}
         trained = self._evaluator.score(generations.population, generations.generation)
         # An elite's fitness changes as it is averaged over more seeds, so its older copy must not keep its
         # place.
@@ -88,11 +101,11 @@ class RuleJudge:
         older = [ind for ind in self._hall if ind.genome.key not in keys]
         self._hall.clear()
         self._hall.update([*generations.population, *older])
-        record = self._statistics(generations, trained)
-        if self._config.evaluation.meta_tasks:
+        record = {**self._statistics(generations, trained), **saved}
+        if evaluation.meta_tasks:
             record |= self._meta_validate(generations)
             record["trainings"] += record.pop("meta_trainings")
-        if not self._config.evaluation.lamarckian:
+        if not evaluation.lamarckian:
             for ind, genome in zip(generations.population, own, strict=True):
                 ind.genome = genome
         return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 from evoopt.optim.rule import UpdateRule
@@ -112,7 +113,22 @@ def _budget(run: Run) -> str:
     counts = run.store.outcome_counts()
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     steps = config_of(run).evaluation.steps
-    return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'})"
+    spared = saved(run)
+    more = f"; saved {sum(spared.values())} more: {saved_by(spared)}" if spared else ""
+    return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'}){more}"
+
+
+def saved(run: Run) -> Counter[str]:
+    """Trainings that rules shared, see `Evaluator.saved`; empty where the run does not compare steps."""
+    spared: Counter[str] = Counter()
+    for record in run.generations:
+        spared.update(record.get("saved", {}))
+    return spared
+
+
+def saved_by(spared: Counter[str]) -> str:
+    """The same in words."""
+    return f"{spared['form']:,} by equal form, {spared['steps']:,} by equal steps"
 
 
 def _tables(records: list[dict[str, Any]]) -> list[str]:
