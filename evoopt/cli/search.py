@@ -28,6 +28,24 @@ from evoopt.errors import read_as_data
 if TYPE_CHECKING:
     from evoopt.api import GenerationHook
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """A time such as 90s, 30m or 2h.
+
+    Raises:
+        typer.BadParameter: Something else.
+    """
+    number, unit = text[:-1], text[-1:]
+    try:
+        value = float(number) * _UNITS[unit]
+    except (KeyError, ValueError):
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{text!r} is no time: write 90s, 30m or 2h")
+    return value
+
 
 @app.command()
 def search(
@@ -48,6 +66,16 @@ def search(
     generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps per training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all randomness.")] = None,
+    max_time: Annotated[
+        float | None,
+        typer.Option(parser=seconds, metavar="TIME", help="No generation begins after 90s, 30m or 2h."),
+    ] = None,
+    max_trainings: Annotated[
+        int | None, typer.Option(help="No generation begins after so many trainings.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="End after so many generations without a better best.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, batched or sequential training.")] = None,
     compare: Annotated[
         bool | None, typer.Option("--compare/--no-compare", help="End with a comparison against tuned Adam.")
@@ -71,7 +99,8 @@ def search(
     if task:
         config = config.with_tasks(tuple(task))
     given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
-    config = config.with_options({**given, "engine": engine, "compare": compare})
+    limits = {"max_time": max_time, "max_trainings": max_trainings, "patience": patience}
+    config = config.with_options({**given, **limits, "engine": engine, "compare": compare})
     hook = _scalars(log_dir)
     with new_folder(config.name, out) as folder:
         try:

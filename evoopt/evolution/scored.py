@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
@@ -70,11 +70,18 @@ class ScoredScheme(Generic[Gs]):
         generations: The individuals, of which the first generation is not scored yet.
         count: How many generations to score.
         judge: Scores them.
+        enough: Told of the statistics of every generation; says whether no more are to follow.
     """
 
-    def __init__(self, generations: Gs, count: int, judge: Judge[Gs]) -> None:
+    def __init__(
+        self,
+        generations: Gs,
+        count: int,
+        judge: Judge[Gs],
+        enough: Callable[[dict[str, Any]], bool] = lambda record: False,
+    ) -> None:
         self.generations = generations
-        self._count, self._judge = count, judge
+        self._count, self._judge, self._enough = count, judge, enough
         self.finished = False
 
     @property
@@ -89,7 +96,7 @@ class ScoredScheme(Generic[Gs]):
             EvooptError: It cannot be scored.
         """
         record = self._judge.score(self.generations)
-        self.finished = self.generations.generation == self._count - 1
+        self.finished = self._enough(record) or self.generations.generation == self._count - 1
         if not self.finished:
             self.generations.breed()
         created, self.generations.created = self.generations.created, []

@@ -31,6 +31,13 @@ class SearchSection(Section):
     )
     max_replicates: int = Field(8, ge=1, description="most seeds an elite is averaged over")
     compare: bool = Field(True, description="end with a short comparison against tuned Adam")
+    patience: int | None = Field(
+        None, ge=1, description="generations without a better best after which the search ends"
+    )
+    max_trainings: int | None = Field(None, ge=1, description="trainings after which no generation follows")
+    max_seconds: float | None = Field(
+        None, gt=0, description="time after which no generation follows; a resumed run has it anew"
+    )
     finalists: int = Field(5, ge=0, description="best individuals re-scored before a winner is named")
     final_replicates: int = Field(5, ge=1, description="fresh seeds per finalist and task")
 
@@ -132,6 +139,9 @@ class OptimizerConfig(RunConfig):
         "generations": "search.generations",
         "seed": "search.seed",
         "compare": "search.compare",
+        "patience": "search.patience",
+        "max_trainings": "search.max_trainings",
+        "max_time": "search.max_seconds",
         "steps": "evaluation.steps",
         "engine": "evaluation.engine",
     }

@@ -29,6 +29,9 @@ _META_SCORE, _META_RATES = 100, 101
 
 OptimizerIndividual = RankedIndividual[OptimizerGenome]
 
+_Tried = dict[int, Mapping[str, Sequence[OptimizerGenome]]]
+"""Variants of each individual that are tried on each task, by its id."""
+
 
 @dataclass(frozen=True)
 class FinalScore:
@@ -73,6 +76,7 @@ class Evaluator:
             ranges["lr_log10"],
             ranges["wd_log10"],
         )
+        self._at: dict[int, dict[str, OptimizerGenome]] = {}
         self._baseline = baseline or {}
         self._gains = self._baseline_gains() if baseline else None
 
@@ -81,7 +85,8 @@ class Evaluator:
 
         It must be one of those that were scored last.
         """
-        return self._runs(ind.genome, self._config.evaluation.tasks, final)
+        tasks, at = dict.fromkeys(self._config.evaluation.tasks), {} if final else self._at.get(ind.id, {})
+        return [row for task in tasks for row in self._runs(at.get(task, ind.genome), (task,), final)]
 
     def task_scores(self, ind: OptimizerIndividual) -> dict[str, float | None]:
         """Score per task, None where no training ended well."""
@@ -100,14 +105,15 @@ class Evaluator:
                 path = (self._config.search.seed, _NOISE, generation, ind.id)
                 ind.fitness.values = (0.0, float(np.random.default_rng(path).normal()), 0.0)
             return 0
-        again = not self._config.evaluation.lamarckian
-        tried = {
-            ind.id: self._axis.variants(ind.genome) if again or not ind.survivor else [ind.genome]
-            for ind in individuals
-        }
-        self._trainings.remember([genome for of_one in tried.values() for genome in of_one])
-        trained = self._climb(individuals, tried, generation)
-        self._check_scores([genome for of_one in tried.values() for genome in of_one], generation)
+        variants = {ind.id: self._axis.variants(ind.genome) for ind in individuals}
+        everything = [genome for of_one in variants.values() for genome in of_one]
+        self._trainings.remember(everything)
+        tasks = self._config.evaluation.tasks
+        self._at = {}
+        trained = self._climb(
+            individuals, {k: dict.fromkeys(tasks, of_one) for k, of_one in variants.items()}, generation
+        )
+        self._check_scores(everything, generation)
         return trained
 
     def saved(self, individuals: Sequence[OptimizerIndividual], generation: int) -> dict[str, int]:
@@ -144,7 +150,7 @@ class Evaluator:
         """
         evaluation = self._config.evaluation
         seeds = range(evaluation.replicates, 2 * evaluation.replicates)
-        best, trained = self._best_rates(ind, generation, _META_RATES)
+        best, trained = self._best_rates(ind, evaluation.meta_tasks, generation, _META_RATES)
         wanted = [(genome, (task, k, 0)) for task, genome in best.items() for k in seeds]
         trained += self._trainings.train(wanted, generation, _META_SCORE)
         return {task: self._gain(genome, task, seeds) for task, genome in best.items()}, trained
@@ -152,7 +158,7 @@ class Evaluator:
     def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[FinalScore]:
         """Score on fresh seeds only, which owe nothing to selection; in order.
 
-        With meta-validation tasks these decide, each at the best rate for the task.
+        With meta-validation tasks these decide. Either way each is tried at its best rate for each task.
         """
         search, evaluation = self._config.search, self._config.evaluation
         seeds = [FINAL_REPLICATE + k for k in range(search.final_replicates)]
@@ -160,9 +166,7 @@ class Evaluator:
         fitness: FitnessName = "gain" if meta else evaluation.fitness
         tasks = evaluation.meta_tasks or evaluation.tasks
         best = [
-            self._best_rates(ind, search.generations, _META_RATES + k)[0]
-            if meta
-            else dict.fromkeys(tasks, ind.genome)
+            self._best_rates(ind, tasks, search.generations, _META_RATES + k)[0]
             for k, ind in enumerate(finalists)
         ]
         wanted = [(of_one[task], (task, k, 0)) for task in tasks for k in seeds for of_one in best]
@@ -178,12 +182,7 @@ class Evaluator:
             scores.append(FinalScore(Fitness(values), task_scores(fitness, runs, tasks, gains)))
         return scores
 
-    def _climb(
-        self,
-        individuals: Sequence[OptimizerIndividual],
-        tried: dict[int, list[OptimizerGenome]],
-        generation: int,
-    ) -> int:
+    def _climb(self, individuals: Sequence[OptimizerIndividual], tried: _Tried, generation: int) -> int:
         """Train on one rung after the other, the longest last; who stays behind ranks behind who goes on."""
         evaluation = self._config.evaluation
         trained, left_behind = 0, list[list[OptimizerIndividual]]()
@@ -192,18 +191,16 @@ class Evaluator:
             if rung == 0:
                 promoted = {ind.id for ind in going}
                 going = [ind for ind in individuals if ind.survivor or ind.id in promoted]
-            wanted = self._wanted(going, tried, rung, generation)
-            trained += self._trainings.train(wanted, generation, stage)
+            trained += self._trainings.train(self._wanted(going, tried, rung, generation), generation, stage)
             for ind in going:
                 self._settle(ind, tried[ind.id], rung)
-                if rung < 0:
-                    tried[ind.id] = [ind.genome]
             if rung < 0:
                 ranked = sorted(going, key=lambda ind: (ind.fitness, -ind.id), reverse=True)
-                most = math.ceil(evaluation.promote * len(ranked))
-                promoted = {ind.id for ind in ranked[:most]}
+                promoted = {ind.id for ind in ranked[: math.ceil(evaluation.promote * len(ranked))]}
                 left_behind.append([ind for ind in going if ind.id not in promoted])
                 going = [ind for ind in going if ind.id in promoted]
+                # The rate that suits a task is sought in short trainings only.
+                tried |= {k: {task: [g] for task, g in self._at[k].items()} for k in promoted}
         for behind in reversed(left_behind):
             fresh = [ind for ind in going if not ind.survivor]
             finished = [ind.fitness for ind in fresh if not ind.fitness.values[0]]
@@ -214,11 +211,7 @@ class Evaluator:
         return trained
 
     def _wanted(
-        self,
-        individuals: Sequence[OptimizerIndividual],
-        tried: Mapping[int, Sequence[OptimizerGenome]],
-        rung: int,
-        generation: int,
+        self, individuals: Sequence[OptimizerIndividual], tried: _Tried, rung: int, generation: int
     ) -> list[tuple[OptimizerGenome, RunKey]]:
         again = self._config.search.elite_policy == "reevaluate"
         return [
@@ -227,40 +220,54 @@ class Evaluator:
             for replicate in range(max((ind.replicates for ind in individuals), default=0))
             for ind in individuals
             if replicate < ind.replicates
-            for genome in tried[ind.id]
+            for genome in tried[ind.id][task]
         ]
 
-    def _settle(self, ind: OptimizerIndividual, variants: Sequence[OptimizerGenome], rung: int) -> None:
-        """Give an individual the fitness of its best variant on a rung, and its genome."""
-        evaluation = self._config.evaluation
-        found = []
-        for genome in variants:
-            runs = self._runs(genome, evaluation.tasks, rung=rung or None)
-            values = fitness_values(evaluation.fitness, runs, evaluation.tasks, self._gains)
-            found.append((Fitness(values), genome))
-        ind.fitness, best = max(found, key=lambda pair: pair[0])
-        if len(variants) > 1:
-            ind.genome = best
+    def _settle(
+        self, ind: OptimizerIndividual, tried: Mapping[str, Sequence[OptimizerGenome]], rung: int
+    ) -> None:
+        """Judge an individual on a rung, at its best rate for each task; its gene moves to the best."""
+        tasks, only = self._config.evaluation.tasks, rung or None
+
+        def fitness(genomes: Mapping[str, OptimizerGenome]) -> Fitness:
+            runs = [row for task, one in genomes.items() for row in self._runs(one, (task,), rung=only)]
+            return Fitness(fitness_values(self._config.evaluation.fitness, runs, tasks, self._gains))
+
+        def on_all(genome: OptimizerGenome) -> Fitness:
+            return fitness(dict.fromkeys(tasks, genome))
+
+        at: dict[str, OptimizerGenome] = {
+            task: max(variants, key=lambda genome: self._fitness_on(genome, task, only))
+            for task, variants in tried.items()
+        }
+        self._at[ind.id], ind.fitness = at, fitness(at)
+        shared = [genome for genome in tried[tasks[0]] if all(genome in of_one for of_one in tried.values())]
+        if len(shared) > 1:
+            ind.genome = max(shared, key=on_all)
+
+    def _fitness_on(self, genome: OptimizerGenome, task: str, rung: int | None) -> Fitness:
+        runs = self._runs(genome, (task,), rung=rung)
+        return Fitness(fitness_values(self._config.evaluation.fitness, runs, (task,), self._gains))
 
     def _best_rates(
-        self, ind: OptimizerIndividual, generation: int, stage: int
+        self, ind: OptimizerIndividual, tasks: Sequence[str], generation: int, stage: int
     ) -> tuple[dict[str, OptimizerGenome], int]:
-        evaluation = self._config.evaluation
-        seeds, variants = range(evaluation.replicates), self._axis.variants(ind.genome)
-        wanted = [(v, (task, k, 0)) for task in evaluation.meta_tasks for k in seeds for v in variants]
+        """The variant of an individual that is best on each task, and the number of trainings this took."""
+        seeds, variants = range(self._config.evaluation.replicates), self._axis.variants(ind.genome)
+        if len(variants) == 1:
+            return dict.fromkeys(tasks, ind.genome), 0
+        wanted = [(v, (task, k, 0)) for task in tasks for k in seeds for v in variants]
         trained = self._trainings.train(wanted, generation, stage)
-        best = {
-            task: max(variants, key=lambda genome: self._gain(genome, task, seeds))
-            for task in evaluation.meta_tasks
-        }
-        return best, trained
+        return {task: max(variants, key=lambda v: self._gain(v, task, seeds)) for task in tasks}, trained
 
     def _gain(self, genome: OptimizerGenome, task: str, seeds: Sequence[int]) -> float:
-        assert self._gains is not None, "meta-validation has a baseline"
-        rows = [r for r in self._trainings.of(genome) if r.task == task and r.replicate in seeds]
+        """Mean gain over seeds, or metric where there is no baseline; minus infinity if one has no score."""
+        rows = [r for r in self._trainings.of(genome) if (r.task, r.repeat) == (task, 0)]
+        rows = [row for row in rows if row.replicate in seeds]
         if any(row.result.outcome != "ok" for row in rows):
             return -math.inf
-        return sum(map(self._gains, rows)) / len(rows)
+        value = self._gains or (lambda row: row.result.metric)
+        return sum(map(value, rows)) / len(rows)
 
     def _runs(
         self, genome: OptimizerGenome, tasks: Sequence[str], final: bool = False, rung: int | None = None

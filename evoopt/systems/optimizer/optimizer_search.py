@@ -15,6 +15,7 @@ from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.baseline import tuned_baseline, tuning_trainings
+from evoopt.systems.optimizer.budget import Budget
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.scheme import RuleJudge, rule_generations
@@ -76,7 +77,8 @@ def evolve_rules(
         on_stage: Told of every generation.
     """
     judge = RuleJudge(config, evaluator)
-    scheme = ScoredScheme(rule_generations(config), config.search.generations, judge)
+    budget = Budget(config.search, run.generations)
+    scheme = ScoredScheme(rule_generations(config), config.search.generations, judge, budget.spent)
     evolve(scheme, Checkpoints(run), on_stage)
     run.store.save_winner(judge.winner())
 
