@@ -151,3 +151,27 @@ def test_the_control_of_constants_varies_nothing_else(tmp_path: Path) -> None:
     assert {(rule.cosine, rule.warmup_steps, rule.clip_value, rule.shape) for rule in rules} == {
         (False, 0, None, "none")
     }
+
+
+@pytest.mark.parametrize(
+    ("limit", "generations"),
+    [({"max_trainings": 30}, 2), ({"patience": 1}, None), ({"max_seconds": 1e-9}, 1)],
+)
+def test_a_search_ends_early_with_a_winner_and_a_resumed_one_at_the_same_place(
+    limit: dict[str, Any], generations: int | None, tmp_path: Path
+) -> None:
+    settings = config(search={**limit, "population": 10}, evaluation={"tasks": ["digits"]})
+    expected, executor = whole(tmp_path / "whole", settings)
+    with Run(tmp_path / "whole") as run:
+        best = [record["best"] for record in run.generations]
+        assert run.finished
+    if generations is not None:
+        assert len(best) == generations
+    else:
+        assert len(best) == 5 or best[-1] <= max(best[:-1])
+        assert all(later > max(best[:k]) for k, later in enumerate(best[1:-1], start=1))
+    with Run.create(tmp_path / "stopped", settings) as run, pytest.raises(KeyboardInterrupt):
+        go(run, StubExecutor(stop_at=len(executor.chunks) - 1))
+    with Run(tmp_path / "stopped", writable=True) as run:
+        go(run, StubExecutor())
+        assert run.result_json() == expected
