@@ -15,7 +15,6 @@ from evoopt.tasks.models import MLP
 from evoopt.tasks.splitting import split_data
 from evoopt.tasks.task import DataOptions, Task, TaskData
 
-Floats = NDArray[np.float64]
 Table = tuple[NDArray[np.generic], NDArray[np.generic]]
 
 _CLASSES, _FEATURES = 512, 64
