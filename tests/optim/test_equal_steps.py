@@ -133,6 +133,17 @@ def test_bounds_that_no_probe_reaches_are_told_apart() -> None:
     assert len({steps_key(rule, STEPS) for rule in rules}) == len(rules)
 
 
-def test_rules_that_overflow_share_nothing_but_their_form() -> None:
-    wild = UpdateRule((("power_grad", 1.0),), power=1e3)
-    assert steps_key(wild, STEPS) == wild.key != steps_key(replace(wild, lr=2e-3), STEPS)
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        (UpdateRule((("power_grad", 1.0),), power=1e3), {"lr": 2e-3}),
+        (UpdateRule((("power_grad", 1.0),), power=50.0), {"lr": 2e-3}),
+        (UpdateRule((("lion", -1.0),), beta3=0.1, use_v=False, mask="cautious"), {"others_lr": 0.5}),
+    ],
+    ids=["overflows", "underflows", "is masked away"],
+)
+def test_a_rule_that_the_probes_do_not_show_shares_nothing_but_its_form(
+    rule: UpdateRule, change: dict[str, Any]
+) -> None:
+    assert steps_key(rule, STEPS) == rule.key
+    assert steps_key(replace(rule, **change), STEPS) not in (rule.key, steps_key(ADAM, STEPS))
