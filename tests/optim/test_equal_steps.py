@@ -45,7 +45,7 @@ def test_one_rule_written_in_two_ways_has_one_key(name: str) -> None:
 def test_only_the_product_of_rate_and_weights_counts(draw: Any) -> None:
     """But for rounding at the border of a digit, which no seed here has."""
     for seed in range(12):
-        rule = replace(draw(seed), others="rule", shape="none", scale="none")
+        rule = replace(draw(seed), others="rule", shape="none", scale="none", mask="none")
         terms = tuple((name, weight / 3.7) for name, weight in rule.terms)
         other = replace(rule, lr=rule.lr * 3.7, weight_decay=rule.weight_decay / 3.7, terms=terms)
         assert other.key != rule.key
