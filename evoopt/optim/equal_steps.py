@@ -27,8 +27,9 @@ def steps_key(rule: UpdateRule, total_steps: int) -> str:
 
     Probes are fixed gradients of several sizes, with zeros and changing signs, for what is moved as a matrix
     and for what is not. Agreed must be how far they move a parameter and what signs are taken of on the way,
-    schedule and decay over the whole training, and how the readout averages. A rule that is not finite on a
-    probe has the key of its canonical form. Rules whose rounding differs may be told apart all the same.
+    schedule and decay over the whole training, and how the readout averages. A rule that on some probe is not
+    finite, or that a mask or underflow keeps from moving at all, has the key of its canonical form. Rules
+    whose rounding differs may be told apart all the same.
 
     Args:
         rule: The rule.
@@ -44,11 +45,11 @@ def steps_key(rule: UpdateRule, total_steps: int) -> str:
 
 @lru_cache(maxsize=10_000)
 def _steps(rule: UpdateRule, total_steps: int) -> bytes:
-    """Digest of how a rule moves one kind of parameters; empty where it is not finite."""
+    """Digest of how a rule moves one kind of parameters; empty where that is not seen."""
     factors = [rule.factor(step, total_steps) for step in range(total_steps)]
     lr = rule.lr * max(factors)
     if lr == 0:
-        return hashlib.sha256(b"still").digest()
+        return b""
     trust = rule.scale == "trust"  # the only stage in which direction and decay are mixed
     # What no probe reaches is not seen: it stands for itself.
     bounds = [bound if bound and bound > _REACHED else 0.0 for bound in (rule.clip_value, rule.clip_norm)]
@@ -56,7 +57,8 @@ def _steps(rule: UpdateRule, total_steps: int) -> bytes:
     seen = [_rounded(_tensor(factors) / max(factors)), _rounded(_tensor([lr * rule.weight_decay]))]
     for gradients, weights in _probes():
         moved = _moved(rule, gradients, weights, lr, rule.weight_decay if trust else 0.5 / lr)
-        if not all(bool(x.isfinite().all()) for x in moved):
+        from_zero = moved[0][::2]  # without a decay
+        if not (all(bool(x.isfinite().all()) for x in moved) and from_zero.any()):
             return b""
         seen += map(_rounded, moved)
     return hashlib.sha256(b"".join([repr(unseen).encode(), *seen])).digest()

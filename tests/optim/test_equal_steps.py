@@ -45,7 +45,7 @@ def test_one_rule_written_in_two_ways_has_one_key(name: str) -> None:
 def test_only_the_product_of_rate_and_weights_counts(draw: Any) -> None:
     """But for rounding at the border of a digit, which no seed here has."""
     for seed in range(12):
-        rule = replace(draw(seed), others="rule", shape="none", scale="none")
+        rule = replace(draw(seed), others="rule", shape="none", scale="none", mask="none")
         terms = tuple((name, weight / 3.7) for name, weight in rule.terms)
         other = replace(rule, lr=rule.lr * 3.7, weight_decay=rule.weight_decay / 3.7, terms=terms)
         assert other.key != rule.key
@@ -133,6 +133,17 @@ def test_bounds_that_no_probe_reaches_are_told_apart() -> None:
     assert len({steps_key(rule, STEPS) for rule in rules}) == len(rules)
 
 
-def test_rules_that_overflow_share_nothing_but_their_form() -> None:
-    wild = UpdateRule((("power_grad", 1.0),), power=1e3)
-    assert steps_key(wild, STEPS) == wild.key != steps_key(replace(wild, lr=2e-3), STEPS)
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        (UpdateRule((("power_grad", 1.0),), power=1e3), {"lr": 2e-3}),
+        (UpdateRule((("power_grad", 1.0),), power=50.0), {"lr": 2e-3}),
+        (UpdateRule((("lion", -1.0),), beta3=0.1, use_v=False, mask="cautious"), {"others_lr": 0.5}),
+    ],
+    ids=["overflows", "underflows", "is masked away"],
+)
+def test_a_rule_that_the_probes_do_not_show_shares_nothing_but_its_form(
+    rule: UpdateRule, change: dict[str, Any]
+) -> None:
+    assert steps_key(rule, STEPS) == rule.key
+    assert steps_key(replace(rule, **change), STEPS) not in (rule.key, steps_key(ADAM, STEPS))
