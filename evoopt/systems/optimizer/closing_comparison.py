@@ -33,6 +33,8 @@ class ShortComparison:
 def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: bool = True) -> ShortComparison:
     """Compare a finished run's winner with tuned Adam on the run's tasks, and keep it in the run folder.
 
+    A run that has a baseline is compared with that, and on its meta-validation tasks, too.
+
     Both get the same few tuning trials on validation data, then fresh seeds on test data, with the length of
     training, tasks and executor of the search.
 
@@ -56,7 +58,7 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
     try:
         comparison = run_comparison(
             [winner],
-            [contender("adam")],
+            [contender(config.evaluation.baseline if config.evaluation.judged_by_gain else "adam")],
             short_protocol(config),
             config.execution.place(config.evaluation.threads_per_worker),
             engines=run.store.engines(),
@@ -73,7 +75,7 @@ def short_protocol(config: OptimizerConfig) -> Protocol:
     """The protocol of a run's short comparison."""
     evaluation = config.evaluation
     return Protocol(
-        tasks=tuple(dict.fromkeys(evaluation.tasks)),
+        tasks=tuple(dict.fromkeys(config.every_task)),
         steps=evaluation.steps,
         trials=TRIALS,
         tuning_seeds=TUNING_SEEDS,

@@ -5,49 +5,34 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from evoopt.evolution.individual import Fitness, RankedIndividual
+from evoopt.evolution.individual import Fitness
 from evoopt.execution import Executor
 from evoopt.jobs.no_score import no_score
-from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
+from evoopt.jobs.records import Evaluation
 from evoopt.runs.store import RunStore
 from evoopt.systems.optimizer.config import OptimizerConfig
-from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome, OptimizerIndividual
 from evoopt.systems.optimizer.rate_axis import RateAxis
-from evoopt.systems.optimizer.scores import FitnessName, Gains, fitness_values, task_scores
+from evoopt.systems.optimizer.scores import Gains, fitness_values, task_scores
 from evoopt.systems.optimizer.trainings import RunKey, Trainings
+from evoopt.systems.optimizer.validation import Validation
 
 _NOISE = 202
 _BASELINE_GENERATION = -1
 _BASELINE_SEEDS = 8
 """Fewest seeds that the spread of a baseline is taken from."""
-_META_SCORE, _META_RATES = 100, 101
-"""Stages of a generation in which its best is tried on the meta-validation tasks."""
-
-OptimizerIndividual = RankedIndividual[OptimizerGenome]
-
 _Tried = dict[int, Mapping[str, Sequence[OptimizerGenome]]]
 """Variants of each individual that are tried on each task, by its id."""
 
 
-@dataclass(frozen=True)
-class FinalScore:
-    """What a finalist achieved on fresh seeds.
-
-    Attributes:
-        fitness: It decides who wins.
-        tasks: Score by task, None where no training ended well.
-    """
-
-    fitness: Fitness
-    tasks: dict[str, float | None]
-
-
 class Evaluator:
     """Gives individuals their fitness; what was trained once is never trained again.
+
+    Attributes:
+        validation: Scores that select nothing.
 
     Args:
         config: The run's configuration.
@@ -79,14 +64,12 @@ class Evaluator:
         self._at: dict[int, dict[str, OptimizerGenome]] = {}
         self._baseline = baseline or {}
         self._gains = self._baseline_gains() if baseline else None
+        self.validation = Validation(config, self._trainings, self._axis, baseline, self._gains)
 
-    def runs_of(self, ind: OptimizerIndividual, final: bool = False) -> list[Evaluation]:
-        """The trainings that count for an individual: those of the search, or those of the final.
-
-        It must be one of those that were scored last.
-        """
-        tasks, at = dict.fromkeys(self._config.evaluation.tasks), {} if final else self._at.get(ind.id, {})
-        return [row for task in tasks for row in self._runs(at.get(task, ind.genome), (task,), final)]
+    def runs_of(self, ind: OptimizerIndividual) -> list[Evaluation]:
+        """The trainings that count for an individual, which must be one of those that were scored last."""
+        tasks, at = dict.fromkeys(self._config.evaluation.tasks), self._at.get(ind.id, {})
+        return [row for task in tasks for row in self._trainings.runs(at.get(task, ind.genome), (task,))]
 
     def task_scores(self, ind: OptimizerIndividual) -> dict[str, float | None]:
         """Score per task, None where no training ended well."""
@@ -139,49 +122,6 @@ class Evaluator:
             forms.add(form)
         return saved
 
-    def meta_gains(self, ind: OptimizerIndividual, generation: int) -> tuple[dict[str, float], int]:
-        """Gain of a scored individual on each meta-validation task, at the best rate for that task.
-
-        The rate is chosen on one half of the seeds and scored on the other. A task without a score counts as
-        minus infinity.
-
-        Returns:
-            Gains by task, and the number of trainings this took.
-        """
-        evaluation = self._config.evaluation
-        seeds = range(evaluation.replicates, 2 * evaluation.replicates)
-        best, trained = self._best_rates(ind, evaluation.meta_tasks, generation, _META_RATES)
-        wanted = [(genome, (task, k, 0)) for task, genome in best.items() for k in seeds]
-        trained += self._trainings.train(wanted, generation, _META_SCORE)
-        return {task: self._gain(genome, task, seeds) for task, genome in best.items()}, trained
-
-    def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[FinalScore]:
-        """Score on fresh seeds only, which owe nothing to selection; in order.
-
-        With meta-validation tasks these decide. Either way each is tried at its best rate for each task.
-        """
-        search, evaluation = self._config.search, self._config.evaluation
-        seeds = [FINAL_REPLICATE + k for k in range(search.final_replicates)]
-        meta = bool(evaluation.meta_tasks)
-        fitness: FitnessName = "gain" if meta else evaluation.fitness
-        tasks = evaluation.meta_tasks or evaluation.tasks
-        best = [
-            self._best_rates(ind, tasks, search.generations, _META_RATES + k)[0]
-            for k, ind in enumerate(finalists)
-        ]
-        wanted = [(of_one[task], (task, k, 0)) for task in tasks for k in seeds for of_one in best]
-        if self._gains is not None:
-            # The baseline meets the same seeds, in the same chunks.
-            wanted += [(self._baseline[task], (task, k, 0)) for task in tasks for k in seeds]
-        self._trainings.train(wanted, search.generations)
-        gains = self._gains and Gains(self._baseline_runs(tasks))
-        scores = []
-        for of_one in best:
-            runs = [row for task in tasks for row in self._runs(of_one[task], (task,), final=True)]
-            values = fitness_values(fitness, runs, tasks, gains)
-            scores.append(FinalScore(Fitness(values), task_scores(fitness, runs, tasks, gains)))
-        return scores
-
     def _climb(self, individuals: Sequence[OptimizerIndividual], tried: _Tried, generation: int) -> int:
         """Train on one rung after the other, the longest last; who stays behind ranks behind who goes on."""
         evaluation = self._config.evaluation
@@ -230,7 +170,9 @@ class Evaluator:
         tasks, only = self._config.evaluation.tasks, rung or None
 
         def fitness(genomes: Mapping[str, OptimizerGenome]) -> Fitness:
-            runs = [row for task, one in genomes.items() for row in self._runs(one, (task,), rung=only)]
+            runs = [
+                row for task, one in genomes.items() for row in self._trainings.runs(one, (task,), rung=only)
+            ]
             return Fitness(fitness_values(self._config.evaluation.fitness, runs, tasks, self._gains))
 
         def on_all(genome: OptimizerGenome) -> Fitness:
@@ -246,40 +188,8 @@ class Evaluator:
             ind.genome = max(shared, key=on_all)
 
     def _fitness_on(self, genome: OptimizerGenome, task: str, rung: int | None) -> Fitness:
-        runs = self._runs(genome, (task,), rung=rung)
+        runs = self._trainings.runs(genome, (task,), rung=rung)
         return Fitness(fitness_values(self._config.evaluation.fitness, runs, (task,), self._gains))
-
-    def _best_rates(
-        self, ind: OptimizerIndividual, tasks: Sequence[str], generation: int, stage: int
-    ) -> tuple[dict[str, OptimizerGenome], int]:
-        """The variant of an individual that is best on each task, and the number of trainings this took."""
-        seeds, variants = range(self._config.evaluation.replicates), self._axis.variants(ind.genome)
-        if len(variants) == 1:
-            return dict.fromkeys(tasks, ind.genome), 0
-        wanted = [(v, (task, k, 0)) for task in tasks for k in seeds for v in variants]
-        trained = self._trainings.train(wanted, generation, stage)
-        return {task: max(variants, key=lambda v: self._gain(v, task, seeds)) for task in tasks}, trained
-
-    def _gain(self, genome: OptimizerGenome, task: str, seeds: Sequence[int]) -> float:
-        """Mean gain over seeds, or metric where there is no baseline; minus infinity if one has no score."""
-        rows = [r for r in self._trainings.of(genome) if (r.task, r.repeat) == (task, 0)]
-        rows = [row for row in rows if row.replicate in seeds]
-        if any(row.result.outcome != "ok" for row in rows):
-            return -math.inf
-        value = self._gains or (lambda row: row.result.metric)
-        return sum(map(value, rows)) / len(rows)
-
-    def _runs(
-        self, genome: OptimizerGenome, tasks: Sequence[str], final: bool = False, rung: int | None = None
-    ) -> list[Evaluation]:
-        counted = [
-            row
-            for row in self._trainings.of(genome)
-            if row.task in tasks and (row.replicate >= FINAL_REPLICATE) == final
-        ]
-        last = max((row.repeat for row in counted), default=0) if rung is None else rung
-        counted = [row for row in counted if row.repeat == last]
-        return sorted(counted, key=lambda row: (row.task, row.replicate))
 
     def _baseline_gains(self) -> Gains:
         search, evaluation = self._config.search, self._config.evaluation
@@ -292,14 +202,11 @@ class Evaluator:
             for replicate in seeds
         ]
         self._trainings.train(wanted, _BASELINE_GENERATION)
-        return Gains(self._baseline_runs(self._baseline))
-
-    def _baseline_runs(self, tasks: Sequence[str] | Mapping[str, object]) -> list[Evaluation]:
-        return [row for task in tasks for row in self._trainings.of(self._baseline[task]) if row.task == task]
+        return Gains(self._trainings.on_own_tasks(self._baseline, self._baseline))
 
     def _check_scores(self, genomes: Sequence[OptimizerGenome], generation: int) -> None:
         evaluation, last = self._config.evaluation, self._config.search.generations - 1
-        rows = [row for genome in genomes for row in self._runs(genome, evaluation.tasks)]
+        rows = [row for genome in genomes for row in self._trainings.runs(genome, evaluation.tasks)]
         errors = []
         for task in evaluation.tasks:
             results = [row.result for row in rows if row.task == task]

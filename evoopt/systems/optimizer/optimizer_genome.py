@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.individual import RankedIndividual
 from evoopt.optim.equal_steps import steps_key
 from evoopt.optim.pipeline import Pipeline
 from evoopt.optim.rule import UpdateRule, check_fields, check_header, is_number
@@ -194,6 +195,8 @@ class OptimizerGenome:
         terms, weights = tuple(body["terms"]), tuple(body["weights"])
         return cls(**{**body, "terms": terms, "weights": weights, "stages": Pipeline(**stages)})
 
+
+OptimizerIndividual = RankedIndividual[OptimizerGenome]
 
 _STAGES = tuple(item.name for item in fields(Pipeline))
 

@@ -16,9 +16,9 @@ from evoopt.evolution.elitist import Elitism, ElitistGenerations
 from evoopt.evolution.selection import sel_tournament_distinct
 from evoopt.systems.optimizer.best_rule import portrait
 from evoopt.systems.optimizer.config import OptimizerConfig
-from evoopt.systems.optimizer.evaluator import Evaluator, OptimizerIndividual
+from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.literal import LiteralOperators
-from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome, OptimizerIndividual
 from evoopt.systems.optimizer.robust import RobustOperators
 
 RuleGenerations = ElitistGenerations[OptimizerGenome]
@@ -116,7 +116,7 @@ class RuleJudge:
         finalists = self._finalists()
         if config.evaluation.fitness == "noise" or not finalists:
             return {**_search_portrait(self._hall[0]), "final": None, "finalists": []}
-        scores = self._evaluator.score_finalists(finalists)
+        scores = self._evaluator.validation.score_finalists(finalists)
         order = sorted(range(len(finalists)), key=lambda k: (scores[k].fitness, -k), reverse=True)
         names = ("unfinished_rate", "score", "loss")
         rows = [
@@ -147,7 +147,7 @@ class RuleJudge:
 
     def _meta_validate(self, generations: RuleGenerations) -> dict[str, Any]:
         best = generations.best()
-        gains, trained = self._evaluator.meta_gains(best, generations.generation)
+        gains, trained = self._evaluator.validation.meta_gains(best, generations.generation)
         gain = sum(gains.values()) / len(gains)
         if best.genome.key not in {ind.genome.key for _, ind in self._meta_best}:
             self._meta_best.append((gain, deepcopy(best)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from evoopt.execution import Executor
 from evoopt.jobs.queue import in_chunks
-from evoopt.jobs.records import Evaluation
+from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
 from evoopt.jobs.rule_worker import Chunk, EngineName
 from evoopt.jobs.training_jobs import TrainingJob, faster_engine, run_trainings
 from evoopt.optim.rule import UpdateRule
@@ -67,6 +67,30 @@ class Trainings:
     def of(self, genome: OptimizerGenome) -> list[Evaluation]:
         """Every training of one of the rules that are remembered."""
         return list(self._evaluations.by_key.get(genome.key, {}).values())
+
+    def runs(
+        self, genome: OptimizerGenome, tasks: Sequence[str], final: bool = False, rung: int | None = None
+    ) -> list[Evaluation]:
+        """The trainings of a rule on some tasks, by task and seed: of the search, or of the final.
+
+        Args:
+            genome: The rule.
+            tasks: Names of the tasks.
+            final: Whether those of the final are meant.
+            rung: Which of the search's, see `Evaluation.repeat`; by default the longest there are.
+        """
+        counted = [
+            row
+            for row in self.of(genome)
+            if row.task in tasks and (row.replicate >= FINAL_REPLICATE) == final
+        ]
+        last = max((row.repeat for row in counted), default=0) if rung is None else rung
+        counted = [row for row in counted if row.repeat == last]
+        return sorted(counted, key=lambda row: (row.task, row.replicate))
+
+    def on_own_tasks(self, genomes: Mapping[str, OptimizerGenome], tasks: Iterable[str]) -> list[Evaluation]:
+        """Every training, on a task, of the rule that belongs to it."""
+        return [row for task in tasks for row in self.of(genomes[task]) if row.task == task]
 
     def remember(self, genomes: Iterable[OptimizerGenome]) -> None:
         """Be about these rules, and no others, until more are trained: memory must not grow with the run."""

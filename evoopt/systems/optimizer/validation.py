@@ -1,0 +1,117 @@
+"""What rules are worth where nothing selected them: on meta-validation tasks, and on fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evoopt.evolution.individual import Fitness
+from evoopt.jobs.records import FINAL_REPLICATE
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome, OptimizerIndividual
+from evoopt.systems.optimizer.rate_axis import RateAxis
+from evoopt.systems.optimizer.scores import FitnessName, Gains, fitness_values, task_scores
+from evoopt.systems.optimizer.trainings import Trainings
+
+_META_SCORE, _META_RATES = 100, 101
+"""Stages of a generation in which its best is tried on the meta-validation tasks."""
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """What a finalist achieved on fresh seeds.
+
+    Attributes:
+        fitness: It decides who wins.
+        tasks: Score by task, None where no training ended well.
+    """
+
+    fitness: Fitness
+    tasks: dict[str, float | None]
+
+
+class Validation:
+    """Scores at the best rate for each task, which is chosen on other seeds than those that count.
+
+    Args:
+        config: The run's configuration.
+        trainings: Has rules trained.
+        axis: The rates.
+        baseline: The tuned baseline by task; None where there is none.
+        gains: Its gains on the seeds of the search.
+    """
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        trainings: Trainings,
+        axis: RateAxis,
+        baseline: Mapping[str, OptimizerGenome] | None,
+        gains: Gains | None,
+    ) -> None:
+        self._config, self._trainings, self._axis = config, trainings, axis
+        self._baseline, self._gains = baseline or {}, gains
+
+    def meta_gains(self, ind: OptimizerIndividual, generation: int) -> tuple[dict[str, float], int]:
+        """Gain of a scored individual on each meta-validation task, at the best rate for that task.
+
+        The rate is chosen on one half of the seeds and scored on the other. A task without a score counts as
+        minus infinity.
+
+        Returns:
+            Gains by task, and the number of trainings this took.
+        """
+        evaluation = self._config.evaluation
+        seeds = range(evaluation.replicates, 2 * evaluation.replicates)
+        best, trained = self._best_rates(ind, evaluation.meta_tasks, generation, _META_RATES)
+        wanted = [(genome, (task, k, 0)) for task, genome in best.items() for k in seeds]
+        trained += self._trainings.train(wanted, generation, _META_SCORE)
+        return {task: self._gain(genome, task, seeds) for task, genome in best.items()}, trained
+
+    def score_finalists(self, finalists: Sequence[OptimizerIndividual]) -> list[FinalScore]:
+        """Score on fresh seeds only, which owe nothing to selection; in order.
+
+        With meta-validation tasks these decide. Either way each is tried at its best rate for each task.
+        """
+        search, evaluation = self._config.search, self._config.evaluation
+        seeds = [FINAL_REPLICATE + k for k in range(search.final_replicates)]
+        meta = bool(evaluation.meta_tasks)
+        fitness: FitnessName = "gain" if meta else evaluation.fitness
+        tasks = evaluation.meta_tasks or evaluation.tasks
+        best = [
+            self._best_rates(ind, tasks, search.generations, _META_RATES + k)[0]
+            for k, ind in enumerate(finalists)
+        ]
+        wanted = [(of_one[task], (task, k, 0)) for task in tasks for k in seeds for of_one in best]
+        if self._gains is not None:
+            # The baseline meets the same seeds, in the same chunks.
+            wanted += [(self._baseline[task], (task, k, 0)) for task in tasks for k in seeds]
+        self._trainings.train(wanted, search.generations)
+        gains = self._gains and Gains(self._trainings.on_own_tasks(self._baseline, tasks))
+        scores = []
+        for of_one in best:
+            runs = [row for task in tasks for row in self._trainings.runs(of_one[task], (task,), final=True)]
+            values = fitness_values(fitness, runs, tasks, gains)
+            scores.append(FinalScore(Fitness(values), task_scores(fitness, runs, tasks, gains)))
+        return scores
+
+    def _best_rates(
+        self, ind: OptimizerIndividual, tasks: Sequence[str], generation: int, stage: int
+    ) -> tuple[dict[str, OptimizerGenome], int]:
+        """The variant of an individual that is best on each task, and the number of trainings this took."""
+        seeds, variants = range(self._config.evaluation.replicates), self._axis.variants(ind.genome)
+        if len(variants) == 1:
+            return dict.fromkeys(tasks, ind.genome), 0
+        wanted = [(v, (task, k, 0)) for task in tasks for k in seeds for v in variants]
+        trained = self._trainings.train(wanted, generation, stage)
+        return {task: max(variants, key=lambda v: self._gain(v, task, seeds)) for task in tasks}, trained
+
+    def _gain(self, genome: OptimizerGenome, task: str, seeds: Sequence[int]) -> float:
+        """Mean gain over seeds, or metric where there is no baseline; minus infinity if one has no score."""
+        rows = [r for r in self._trainings.of(genome) if (r.task, r.repeat) == (task, 0)]
+        rows = [row for row in rows if row.replicate in seeds]
+        if any(row.result.outcome != "ok" for row in rows):
+            return -math.inf
+        value = self._gains or (lambda row: row.result.metric)
+        return sum(map(value, rows)) / len(rows)
