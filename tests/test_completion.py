@@ -32,7 +32,7 @@ def offered(line: str) -> list[str]:
     [
         ("evoopt re", ["resume", "report", "replay", "reproduce"]),
         ("evoopt search genetic-m", ["genetic-mnist", "genetic-mnist-paper"]),
-        ("evoopt search --task digits_", ["digits_cnn"]),
+        ("evoopt search --task digits_c", ["digits_cnn"]),
         ("evoopt plot no-such-run ", []),
     ],
 )
