@@ -59,6 +59,7 @@ def kill_dask_workers_of(mark: Path, times: int) -> None:
     while len(killed) < times:
         pid = pid_in(mark)
         if pid not in killed and psutil.pid_exists(pid):
+            time.sleep(1)  # a nanny on a busy machine may not have noted yet that its worker has started
             psutil.Process(pid).parent().kill()
             killed.add(pid)
         time.sleep(0.02)
