@@ -1,4 +1,4 @@
-"""Elitist generations: the best survive, the rest are children of selected parents."""
+"""Elitist generations: the best survive, or the youngest; the rest are children of selected parents."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class Elitism:
         replicates: Seeds per task of a new individual.
         max_replicates: Most seeds an elite is averaged over; 0 for the literal scheme, in which elites keep
             their seeds and equal genomes may take several of their places.
+        youngest: Whether the youngest survive instead of the best, so that whoever is good by luck alone dies
+            of age (Real 2019, "Regularized Evolution for Image Classifier Architecture Search", algorithm 1,
+            with many children at a time).
     """
 
     population: int
@@ -38,6 +41,7 @@ class Elitism:
     seed: int
     replicates: int = 1
     max_replicates: int = 1
+    youngest: bool = False
 
 
 class ElitistGenerations(Generic[G]):
@@ -80,7 +84,8 @@ class ElitistGenerations(Generic[G]):
     def breed(self) -> list[RankedIndividual[G]]:
         """Replace the population, in which all have a fitness, by its elites and children; returns these."""
         ranked = sorted(self.population, key=lambda ind: (ind.fitness, -ind.id), reverse=True)
-        elites = self._elites(ranked)
+        by_age = sorted(self.population, key=lambda ind: -ind.id)
+        elites = self._elites(by_age if self._elitism.youngest else ranked)
         self.generation += 1
         progress = self.generation / self._elitism.generations
         children = []

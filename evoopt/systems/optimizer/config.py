@@ -23,6 +23,10 @@ class SearchSection(Section):
     population: int = Field(24, ge=2, description="individuals per generation")
     generations: int = Field(12, ge=1, description="generations to evaluate")
     elites: int = Field(3, ge=0, description="best individuals copied unchanged")
+    survivors: Literal["best", "youngest"] = Field(
+        "best",
+        description="who the elites are; youngest: regularised evolution, in which everybody dies of age",
+    )
     tournament: int = Field(3, ge=1, description="individuals per tournament")
     seed: int = Field(42, ge=0, description="root of all randomness of the run")
     elite_policy: Literal["reaverage", "reevaluate"] = Field(

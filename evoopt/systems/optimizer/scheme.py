@@ -71,6 +71,7 @@ def rule_generations(config: OptimizerConfig) -> RuleGenerations:
         search.seed,
         config.evaluation.replicates,
         search.max_replicates if search.elite_policy == "reaverage" else 0,
+        search.survivors == "youngest",
     )
     return ElitistGenerations(toolbox, elitism, OptimizerGenome.from_json, seeds)
 

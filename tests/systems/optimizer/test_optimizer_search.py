@@ -156,6 +156,19 @@ def test_the_best_of_a_generation_never_leaves_it_unless_its_average_falls(tmp_p
     assert best == sorted(best)  # literal fitness is deterministic, so elitism is monotone
 
 
+def test_in_regularised_evolution_everybody_dies_of_age_and_the_best_is_remembered(tmp_path: Path) -> None:
+    settings = config(search={"survivors": "youngest", "elites": 8, "population": 12, "generations": 8})
+    with Run.create(tmp_path / "run", settings) as run:
+        go(run, StubExecutor())
+        state = run.store.checkpoint()
+        assert state is not None
+        last = state["scheme"]["generations"]["population"]
+        remembered = {row["id"] for row in state["scheme"]["judge"]["hall"]}
+        assert min(row["born"] for row in last) == 8 - 1 - 2, "four of twelve are born each time"
+        assert remembered - {row["id"] for row in last}
+        assert run.winner["id"] in remembered
+
+
 def test_the_winner_is_named_on_seeds_the_search_never_saw(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
         go(run, StubExecutor())
