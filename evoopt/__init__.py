@@ -13,7 +13,7 @@ from evoopt.errors import EvooptError
 from evoopt.version import __version__
 
 if TYPE_CHECKING:
-    from evoopt.api import open_run, resume, search
+    from evoopt.api import open_run, resume, search, search_restarts
     from evoopt.systems.gadam.gadam import Gadam
     from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
     from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
@@ -29,12 +29,14 @@ __all__ = [
     "open_run",
     "resume",
     "search",
+    "search_restarts",
 ]
 
 _MODULES = {
     "open_run": "evoopt.api",
     "resume": "evoopt.api",
     "search": "evoopt.api",
+    "search_restarts": "evoopt.api",
     "Gadam": "evoopt.systems.gadam.gadam",
     "GeneticTrainer": "evoopt.systems.genetic.genetic_trainer",
     "PopulationBasedTraining": "evoopt.systems.hyperparameters.population_based_training",

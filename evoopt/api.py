@@ -14,7 +14,7 @@ from evoopt.individuals import individual_type
 from evoopt.runs.experiment import refuse_changes
 from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
-from evoopt.runs.run import RESULT_FILE, Run
+from evoopt.runs.run import CONFIG_FILE, RESULT_FILE, Run
 from evoopt.tasks import get_task
 from evoopt.training.precision import in_float32
 
@@ -102,6 +102,54 @@ def resume(
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone
     return Run(folder)
+
+
+def search_restarts(
+    space: str | RunConfig,
+    count: int,
+    *,
+    out: str | Path | None = None,
+    quiet: bool = True,
+    on_generation: GenerationHook | None = None,
+) -> list[Run]:
+    """Several searches for an optimizer that differ in their seed alone: many end in their own dead end.
+
+    Asked for again, what is finished is kept and what is not goes on.
+
+    Args:
+        space: As for `search`.
+        count: How many; the first has the space's seed, the others those that follow.
+        out: Folder that holds one run folder each, ``seed-7`` and so on.
+        quiet: Show no progress bar.
+        on_generation: As for `search`.
+
+    Returns:
+        The finished runs, the one first whose winner did best on fresh seeds, on the meta-validation tasks if
+        the space has any.
+
+    Raises:
+        EvooptError: Individuals of another type, or as for `search`.
+    """
+    config = resolve(space)
+    if config.individual != "optimizer":
+        raise EvooptError("only searches for optimizers have finals that restarts can be ranked by")
+    runs = []
+    with new_folder(config.name, Path(out) if out is not None else None) as folder:
+        for seed in range(config.seed, config.seed + count):
+            one = folder / f"seed-{seed}"
+            if (one / CONFIG_FILE).exists():
+                places = config.execution.model_dump()
+                runs.append(resume(one, quiet=quiet, overrides=places, on_generation=on_generation))
+            else:
+                seeded = config.with_options({"seed": seed})
+                runs.append(search(seeded, out=one, quiet=quiet, on_generation=on_generation))
+    return sorted(runs, key=lambda run: _final(run.winner), reverse=True)
+
+
+def _final(winner: dict[str, Any]) -> tuple[float, float]:
+    if winner["final"] is None:
+        return 0.0, winner["search_fitness"]
+    return -winner["final"]["unfinished_rate"], winner["final"]["score"]
 
 
 def open_run(folder: str | Path) -> Run:

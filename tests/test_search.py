@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,3 +161,29 @@ def test_python_calls_do_what_the_commands_do(tmp_path: Path) -> None:
         assert len(run.generations) == 3
     assert evoopt.open_run(tmp_path / "run").finished
     assert os.listdir(tmp_path) == ["run"]
+
+
+def test_restarts_of_a_search_by_gain_are_ranked_by_their_finals_and_go_on(tmp_path: Path) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "evaluation": {
+            "tasks": ["wine"], "meta_tasks": ["breast_cancer"], "fitness": "gain", "rates": 3, "rungs": [0.5],
+            "baseline_trials": 6, "steps": 8,
+        },
+        "search": {"generations": 1, "finalists": 2, "final_replicates": 2},
+    }  # fmt: skip
+    config = settings().override(changes)
+    seeds = [config.seed, config.seed + 1]
+    with pytest.raises(EvooptError, match="finals"):
+        evoopt.search_restarts("gadam-digits", 2)
+    with evoopt.search(config.with_options({"seed": seeds[1]}), out=tmp_path / f"seed-{seeds[1]}") as run:
+        known = run.store.meta("baseline")
+        expected = run.result_json()
+    assert set(known) == {"wine", "breast_cancer"}
+    runs = evoopt.search_restarts(config, 2, out=tmp_path)
+    scores = [run.winner["final"]["score"] for run in runs]
+    assert scores == sorted(scores, reverse=True)
+    assert {run.folder.name for run in runs} == {f"seed-{seed}" for seed in seeds}
+    assert expected in [run.result_json() for run in runs]
+    for run in runs:
+        assert set(run.winner["gains"]) == {"breast_cancer"}
+        run.store.close()

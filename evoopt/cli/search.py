@@ -76,6 +76,10 @@ def search(
     patience: Annotated[
         int | None, typer.Option(help="End after so many generations without a better best.")
     ] = None,
+    restarts: Annotated[
+        int,
+        typer.Option(min=1, help="Searches that differ in their seed; the best in its final comes first."),
+    ] = 1,
     engine: Annotated[str | None, typer.Option(help="auto, batched or sequential training.")] = None,
     compare: Annotated[
         bool | None, typer.Option("--compare/--no-compare", help="End with a comparison against tuned Adam.")
@@ -104,6 +108,10 @@ def search(
     hook = _scalars(log_dir)
     with new_folder(config.name, out) as folder:
         try:
+            if restarts > 1:
+                runs = api.search_restarts(config, restarts, out=folder, quiet=quiet, on_generation=hook)
+                typer.echo("\n\n".join(map(individual_type(config.individual).text.describe_result, runs)))
+                return
             with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
                 typer.echo(individual_type(config.individual).text.describe_result(run))
         except KeyboardInterrupt:
@@ -177,6 +185,8 @@ def _interrupted(folder: Path) -> NoReturn:
 
     if (folder / CONFIG_FILE).exists():
         typer.echo(f"stopped; everything done so far is kept. Go on with: evoopt resume {folder}", err=True)
+    elif list(folder.glob(f"*/{CONFIG_FILE}")):
+        typer.echo(f"stopped; repeat the command with --out {folder} to go on", err=True)
     sys.exit(EXIT_INTERRUPTED)
 
 
