@@ -16,6 +16,8 @@ def best_of(run: Run) -> dict[str, Any] | None:
     if winner is not None or not records:
         return winner
     ind = run.store.individual(records[-1]["best_id"])
+    if "best_genome" in records[-1]:  # its rate has moved since it was created
+        ind.genome = OptimizerGenome.from_json(records[-1]["best_genome"])
     return {**portrait(ind), "search_fitness": records[-1]["best"], "final": None}
 
 

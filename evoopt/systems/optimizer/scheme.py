@@ -103,6 +103,8 @@ class RuleJudge:
         self._hall.clear()
         self._hall.update([*generations.population, *older])
         record = {**self._statistics(generations, trained), **saved}
+        if evaluation.rates > 1 or evaluation.decays > 1:
+            record["best_genome"] = generations.best().genome.to_json()
         if evaluation.meta_tasks:
             record |= self._meta_validate(generations)
             record["trainings"] += record.pop("meta_trainings")

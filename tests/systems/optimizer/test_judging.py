@@ -14,6 +14,7 @@ from evoopt.evolution.individual import Fitness
 from evoopt.jobs.records import Evaluation
 from evoopt.optim import preset
 from evoopt.runs import Run
+from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.rate_axis import RateAxis
 from evoopt.systems.optimizer.scores import Gains, fitness_values
@@ -137,6 +138,18 @@ def test_a_random_search_of_equal_cost_counts_rates_and_rungs() -> None:
     # Of 100 steps: 3 rates of 30, half of them one rate of 60, a quarter the whole; 2 tasks, 2 seeds.
     assert JUDGED.trainings_per_individual == pytest.approx((3 * 0.3 + 0.5 * 0.6 + 0.25) * 2 * 2)
     assert JUDGED.random_search(58).search.population == 10
+
+
+def test_an_unfinished_run_shows_its_best_at_the_rate_that_was_best(tmp_path: Path) -> None:
+    settings = JUDGED.override({"search": {"generations": 2}})
+    with Run.create(tmp_path / "run", settings) as run:
+        with pytest.raises(KeyboardInterrupt):
+            go(run, StubExecutor(stop_at=90))
+        record, best = run.generations[-1], best_of(run)
+        assert best is not None
+        assert best["genome"] == record["best_genome"]
+        trained = {row.key for row in run.store.evaluations()}
+        assert best["key"] in trained
 
 
 def test_the_control_of_constants_varies_nothing_else(tmp_path: Path) -> None:
