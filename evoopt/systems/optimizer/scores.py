@@ -18,7 +18,7 @@ MEANING: dict[FitnessName, str] = {
     "validation": "mean validation metric over tasks",
     "gain": "mean gain over the tuned baseline over tasks, in standard deviations over its seeds",
     "paper": "published fitness: test metric plus up to 0.05 for a low training loss, mean over tasks",
-    "noise": "random numbers: a control, whose winner means nothing",
+    "noise": "random numbers: this run is a control, and its winner means nothing",
 }
 """What a fitness is, for people."""
 
