@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -174,12 +174,20 @@ class OptimizerConfig(RunConfig):
     @property
     def trainings_per_individual(self) -> float:
         """What a new individual costs on average, in whole trainings."""
+        return sum(count * part for count, part in self._trainings())
+
+    @property
+    def trainings_per_generation(self) -> int:
+        """How many trainings, short ones too, a generation of new individuals takes."""
+        return round(self.search.population * sum(count for count, _ in self._trainings()))
+
+    def _trainings(self) -> Iterator[tuple[float, float]]:
+        """On each rung, the number of trainings per new individual and their part of the steps."""
         evaluation = self.evaluation
-        variants, share, cost = evaluation.rates * evaluation.decays, 1.0, 0.0
-        for part in (*evaluation.rungs, 1.0):
-            cost += share * variants * part
-            share, variants = share * evaluation.promote, 1
-        return cost * len(evaluation.tasks) * evaluation.replicates
+        count = float(evaluation.rates * evaluation.decays * len(evaluation.tasks) * evaluation.replicates)
+        for k, part in enumerate((*evaluation.rungs, 1.0)):
+            yield count, part
+            count *= evaluation.promote / (1 if k else evaluation.rates * evaluation.decays)
 
     def whole_trainings(self, generation: int, repeat: int) -> float:
         """Nothing for the baseline's, which every search trains alike."""

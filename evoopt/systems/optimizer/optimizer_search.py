@@ -38,11 +38,9 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
 
 
 def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
-    search, tasks = config.search, config.evaluation.tasks
-    checkpoints = Checkpoints(run)
-    per_generation = search.population * len(tasks) * config.evaluation.replicates
-    total = per_generation * search.generations + search.finalists * search.final_replicates * len(tasks)
-    total += tuning_trainings(config)
+    search, checkpoints, per_generation = config.search, Checkpoints(run), config.trainings_per_generation
+    total = per_generation * search.generations + tuning_trainings(config)
+    total += search.finalists * search.final_replicates * len(config.evaluation.tasks)
     with (
         make_run_executor(config) as executor,
         Progress(total, "training", per_generation * checkpoints.done, quiet) as progress,

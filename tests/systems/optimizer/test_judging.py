@@ -138,6 +138,7 @@ def test_a_random_search_of_equal_cost_counts_rates_and_rungs() -> None:
     # Of 100 steps: 3 rates of 30, half of them one rate of 60, a quarter the whole; 2 tasks, 2 seeds.
     assert JUDGED.trainings_per_individual == pytest.approx((3 * 0.3 + 0.5 * 0.6 + 0.25) * 2 * 2)
     assert JUDGED.random_search(58).search.population == 10
+    assert JUDGED.trainings_per_generation == 8 * (3 * 4 + 2 + 1)
 
 
 def test_an_unfinished_run_shows_its_best_at_the_rate_that_was_best(tmp_path: Path) -> None:
