@@ -14,17 +14,15 @@ from evoopt.errors import NoScoreError, read_as_data
 from evoopt.execution import Executor
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
-from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.best_rule import BASELINE
+from evoopt.systems.optimizer.config import BASELINE_SEEDS, OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.training.plan import derive_seed
 
 BASELINE_FILE = "baseline.jsonl"
 """Finished tuning trials, so that an interrupted tuning goes on."""
 
-BASELINE = "baseline"
-"""Name under which the store keeps it: by task its name, rule, setting in words, and validation metric."""
-
-_TUNING, _SEEDS = 203, 2
+_TUNING = 203
 
 
 def tuned_baseline(
@@ -54,22 +52,15 @@ def tuned_baseline(
     return {task: OptimizerGenome.from_rule(rule) for task, rule in rules.items()}
 
 
-def tuning_trainings(config: OptimizerConfig) -> int:
-    """How many trainings the tuning takes."""
-    evaluation = config.evaluation
-    each = evaluation.baseline_trials * _SEEDS if evaluation.judged_by_gain else 0
-    return len(config.every_task) * each
-
-
 def _tune(
     run: Run, config: OptimizerConfig, executor: Executor, on_done: Callable[[int], None]
 ) -> dict[str, dict[str, Any]]:
     evaluation = config.evaluation
     protocol = Protocol(
-        tasks=config.every_task,
+        tasks=tuple(dict.fromkeys(config.every_task)),
         steps=evaluation.steps,
         trials=evaluation.baseline_trials,
-        tuning_seeds=_SEEDS,
+        tuning_seeds=BASELINE_SEEDS,
         seed=derive_seed(config.search.seed, _TUNING),
         batch_size=evaluation.batch_size,
         max_loss=evaluation.max_loss,

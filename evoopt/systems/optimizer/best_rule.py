@@ -8,6 +8,9 @@ from evoopt.evolution.individual import Individual
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 
+BASELINE = "baseline"
+"""Name under which the store keeps the tuned baseline."""
+
 
 def best_of(run: Run) -> dict[str, Any] | None:
     """The winner; in an unfinished run the newest generation's best; None before there is any."""
@@ -19,6 +22,11 @@ def best_of(run: Run) -> dict[str, Any] | None:
     if "best_genome" in records[-1]:  # its rate has moved since it was created
         ind.genome = OptimizerGenome.from_json(records[-1]["best_genome"])
     return {**portrait(ind), "search_fitness": records[-1]["best"], "final": None}
+
+
+def baseline_of(run: Run) -> dict[str, dict[str, Any]]:
+    """The tuned baseline of a run, if any: by task its name, rule, setting in words, validation metric."""
+    return run.store.meta(BASELINE) or {}
 
 
 def portrait(ind: Individual[OptimizerGenome]) -> dict[str, Any]:

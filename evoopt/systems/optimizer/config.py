@@ -16,6 +16,9 @@ from evoopt.optim.presets import PRESETS, STAGED_PRESETS
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.stage_genes import StageGenes
 
+BASELINE_SEEDS = 2
+"""Seeds per tuning trial of a baseline."""
+
 
 class SearchSection(Section):
     """How generations follow each other."""
@@ -180,6 +183,13 @@ class OptimizerConfig(RunConfig):
     def trainings_per_generation(self) -> int:
         """How many trainings, short ones too, a generation of new individuals takes."""
         return round(self.search.population * sum(count for count, _ in self._trainings()))
+
+    @property
+    def tuning_trainings(self) -> int:
+        """How many trainings the tuning of the baseline takes."""
+        evaluation = self.evaluation
+        tasks = set(self.every_task) if evaluation.judged_by_gain else ()
+        return len(tasks) * evaluation.baseline_trials * BASELINE_SEEDS
 
     def _trainings(self) -> Iterator[tuple[float, float]]:
         """On each rung, the number of trainings per new individual and their part of the steps."""

@@ -169,27 +169,23 @@ class Evaluator:
         """Judge an individual on a rung, at its best rate for each task; its gene moves to the best."""
         tasks, only = self._config.evaluation.tasks, rung or None
 
-        def fitness(genomes: Mapping[str, OptimizerGenome]) -> Fitness:
+        def fitness(genomes: Mapping[str, OptimizerGenome], on: Sequence[str] = tasks) -> Fitness:
             runs = [
-                row for task, one in genomes.items() for row in self._trainings.runs(one, (task,), rung=only)
+                row for task in genomes for row in self._trainings.runs(genomes[task], (task,), rung=only)
             ]
-            return Fitness(fitness_values(self._config.evaluation.fitness, runs, tasks, self._gains))
+            return Fitness(fitness_values(self._config.evaluation.fitness, runs, on, self._gains))
 
-        def on_all(genome: OptimizerGenome) -> Fitness:
-            return fitness(dict.fromkeys(tasks, genome))
+        def best(variants: Sequence[OptimizerGenome], on: Sequence[str]) -> OptimizerGenome:
+            if len(variants) == 1:
+                return variants[0]
+            tried_on: list[dict[str, OptimizerGenome]] = [dict.fromkeys(on, one) for one in variants]
+            return variants[max(range(len(variants)), key=lambda k: fitness(tried_on[k], on))]
 
-        at: dict[str, OptimizerGenome] = {
-            task: max(variants, key=lambda genome: self._fitness_on(genome, task, only))
-            for task, variants in tried.items()
-        }
+        at = {task: best(variants, (task,)) for task, variants in tried.items()}
         self._at[ind.id], ind.fitness = at, fitness(at)
         shared = [genome for genome in tried[tasks[0]] if all(genome in of_one for of_one in tried.values())]
         if len(shared) > 1:
-            ind.genome = max(shared, key=on_all)
-
-    def _fitness_on(self, genome: OptimizerGenome, task: str, rung: int | None) -> Fitness:
-        runs = self._trainings.runs(genome, (task,), rung=rung)
-        return Fitness(fitness_values(self._config.evaluation.fitness, runs, (task,), self._gains))
+            ind.genome = best(shared, tasks)
 
     def _baseline_gains(self) -> Gains:
         search, evaluation = self._config.search, self._config.evaluation

@@ -20,8 +20,7 @@ from evoopt.report.pedigree import Pedigree
 from evoopt.report.training_cost import cost, cost_section
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer import optimizer_figures as draw
-from evoopt.systems.optimizer.baseline import BASELINE
-from evoopt.systems.optimizer.best_rule import best_of
+from evoopt.systems.optimizer.best_rule import baseline_of, best_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
 from evoopt.systems.optimizer.text import saved, saved_by
@@ -122,9 +121,11 @@ def _search(run: Run) -> Section:
 
 
 def _baseline(run: Run) -> list[Block]:
-    known = run.store.meta(BASELINE) or {}
     columns = (Column("task"), Column("baseline"), Column("its best setting"), Column("on validation", ".4f"))
-    rows = [(Path(task).name, one["name"], one["setting"], one["metric"]) for task, one in known.items()]
+    rows = [
+        (Path(task).name, one["name"], one["setting"], one["metric"])
+        for task, one in baseline_of(run).items()
+    ]
     return [Table(columns, rows, "The tuned baseline that gains are relative to")] if rows else []
 
 

@@ -14,7 +14,6 @@ from evoopt.execution import Executor
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
-from evoopt.systems.optimizer.baseline import tuned_baseline, tuning_trainings
 from evoopt.systems.optimizer.budget import Budget
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
@@ -39,7 +38,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
 
 def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
     search, checkpoints, per_generation = config.search, Checkpoints(run), config.trainings_per_generation
-    total = per_generation * search.generations + tuning_trainings(config)
+    total = per_generation * search.generations + config.tuning_trainings
     total += search.finalists * search.final_replicates * len(config.evaluation.tasks)
     with (
         make_run_executor(config) as executor,
@@ -54,6 +53,9 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
 
         baseline = None
         if config.evaluation.judged_by_gain:
+            # Imported here because tuning draws in scipy.
+            from evoopt.systems.optimizer.baseline import tuned_baseline
+
             baseline = tuned_baseline(run, config, executor, progress.advance)
         evaluator = Evaluator(config, executor, run.store, progress.advance, baseline)
         evolve_rules(run, config, evaluator, stage_done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -51,12 +51,12 @@ def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[Opti
     seeds = operators.seeds()
     if config.evaluation.equivalence == "steps":
 
-        def compared(make: Callable[..., OptimizerGenome]) -> Callable[..., OptimizerGenome]:
-            return lambda *args: replace(make(*args), steps=config.evaluation.steps)
+        def compared(genome: OptimizerGenome) -> OptimizerGenome:
+            return replace(genome, steps=config.evaluation.steps)
 
         for name in ("random", "mate"):  # a mutant has what it is made of
-            toolbox.decorate(name, compared)
-        seeds = tuple(compared(lambda seed: seed)(seed) for seed in seeds)
+            toolbox.decorate(name, lambda make: lambda *args: compared(make(*args)))
+        seeds = tuple(map(compared, seeds))
     return toolbox, seeds
 
 
@@ -106,8 +106,8 @@ class RuleJudge:
         if evaluation.rates > 1 or evaluation.decays > 1:
             record["best_genome"] = generations.best().genome.to_json()
         if evaluation.meta_tasks:
-            record |= self._meta_validate(generations)
-            record["trainings"] += record.pop("meta_trainings")
+            more, trained = self._meta_validate(generations)
+            record |= {**more, "trainings": record["trainings"] + trained}
         if not evaluation.lamarckian:
             for ind, genome in zip(generations.population, own, strict=True):
                 ind.genome = genome
@@ -148,7 +148,8 @@ class RuleJudge:
             for gain, row in state.get("meta", [])
         ]
 
-    def _meta_validate(self, generations: RuleGenerations) -> dict[str, Any]:
+    def _meta_validate(self, generations: RuleGenerations) -> tuple[dict[str, Any], int]:
+        """What the record of a generation says of it, and the number of trainings it took."""
         best = generations.best()
         gains, trained = self._evaluator.validation.meta_gains(best, generations.generation)
         gain = sum(gains.values()) / len(gains)
@@ -157,11 +158,7 @@ class RuleJudge:
             self._meta_best.sort(key=lambda pair: (-pair[0], pair[1].id))
             del self._meta_best[max(1, self._config.search.finalists) :]
         finite = {task: value if math.isfinite(value) else None for task, value in gains.items()}
-        return {
-            "meta": gain if math.isfinite(gain) else None,
-            "meta_tasks": finite,
-            "meta_trainings": trained,
-        }
+        return {"meta": gain if math.isfinite(gain) else None, "meta_tasks": finite}, trained
 
     def _finalists(self) -> list[OptimizerIndividual]:
         """The best of the search and, with meta-validation, the generations' best there."""

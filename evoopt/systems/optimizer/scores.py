@@ -72,13 +72,13 @@ def fitness_values(
     """
     if fitness == "paper":
         return 0.0, _paper_score(runs, tasks), 0.0
-    value = gains if fitness == "gain" and gains else _metric
     bad = sum(run.result.outcome != "ok" for run in runs)
-    scores, losses = [], []
+    by_task = task_scores(fitness, runs, tasks, gains)
+    scores = [0.0 if (score := by_task[task]) is None else score for task in tasks]
+    losses = []
     for task in tasks:
-        good = [run for run in runs if run.task == task and run.result.outcome == "ok"]
-        scores.append(_mean([value(run) for run in good]) if good else 0.0)
-        losses.extend([_mean([run.result.eval_loss for run in good])] if good else [])
+        good = [r.result.eval_loss for r in runs if r.task == task and r.result.outcome == "ok"]
+        losses.extend([_mean(good)] if good else [])
     return bad / len(runs), _mean(scores), _mean(losses) if losses else float("inf")
 
 

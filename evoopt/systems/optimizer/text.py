@@ -9,8 +9,7 @@ from typing import Any
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.models_text import Columns, state, table
-from evoopt.systems.optimizer.baseline import BASELINE
-from evoopt.systems.optimizer.best_rule import best_of
+from evoopt.systems.optimizer.best_rule import baseline_of, best_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
 
@@ -66,12 +65,8 @@ def describe_run(run: Run) -> str:
 
 
 def _baseline(run: Run) -> list[str]:
-    known = run.store.meta(BASELINE)
-    return (
-        []
-        if known is None
-        else [f"baseline {entry['name']} on {task}: {entry['setting']}" for task, entry in known.items()]
-    )
+    known = baseline_of(run).items()
+    return [f"baseline {entry['name']} on {task}: {entry['setting']}" for task, entry in known]
 
 
 def _verdict(run: Run) -> list[str]:

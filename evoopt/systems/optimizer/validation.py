@@ -109,8 +109,7 @@ class Validation:
 
     def _gain(self, genome: OptimizerGenome, task: str, seeds: Sequence[int]) -> float:
         """Mean gain over seeds, or metric where there is no baseline; minus infinity if one has no score."""
-        rows = [r for r in self._trainings.of(genome) if (r.task, r.repeat) == (task, 0)]
-        rows = [row for row in rows if row.replicate in seeds]
+        rows = [row for row in self._trainings.runs(genome, (task,), rung=0) if row.replicate in seeds]
         if any(row.result.outcome != "ok" for row in rows):
             return -math.inf
         value = self._gains or (lambda row: row.result.metric)
