@@ -21,6 +21,7 @@ from evoopt.execution.process_setup import importable_main, sigint_blocked, usab
 try:
     import dask
     from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed
+    from tornado.ioloop import PeriodicCallback
 
     from evoopt.execution.dask_plugin import ProcessPlugin, run_chunk, versions
 except ImportError as error:
@@ -39,7 +40,7 @@ class DaskExecutor(Executor):
     A chunk that crashes, raises or hangs is dealt with there as in a pool. A Dask worker that is lost has its
     chunks run elsewhere by Dask, at most as often as the scheduler's ``allowed-failures`` permits; results do
     not count those attempts. Dask blames all chunks that were waiting on a lost worker, so those that it has
-    given up get a last chance in the end, one by one.
+    given up get a last chance in the end, one by one. Lost workers of a cluster on this machine are replaced.
 
     Args:
         factory: Makes the worker in each process.
@@ -213,6 +214,10 @@ class DaskExecutor(Executor):
                 f"no Dask worker could start: {one_line(error)}; see what it printed, and in a script {GUARD}"
             ) from error
         self._open.callback(cluster.close)
+        # Dask closes a nanny for good whose worker is away at an unlucky moment, however often it came back.
+        replaced = PeriodicCallback(lambda: cluster.scale(size), 5_000)
+        cluster.loop.add_callback(replaced.start)
+        self._open.callback(cluster.loop.add_callback, replaced.stop)
         address: str = cluster.scheduler_address
         return address
 

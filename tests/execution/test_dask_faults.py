@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,16 +54,17 @@ def in_background(action: object, *arguments: object) -> threading.Thread:
     return thread
 
 
-def kill_dask_workers_of(mark: Path, times: int) -> None:
+def kill_dask_workers_of(mark: Path, times: int, enough: threading.Event) -> None:
     """Send SIGKILL to the Dask worker of each of the next processes that write their id to the file."""
-    killed: set[int] = set()
-    while len(killed) < times:
-        pid = pid_in(mark)
-        if pid not in killed and psutil.pid_exists(pid):
-            time.sleep(1)  # a nanny on a busy machine may not have noted yet that its worker has started
-            psutil.Process(pid).parent().kill()
-            killed.add(pid)
-        time.sleep(0.02)
+    killed: set[str] = set()
+    while len(killed) < times and not enough.wait(0.05):
+        pid = mark.read_text() if mark.exists() else ""
+        if pid and pid not in killed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker = psutil.Process(int(pid)).parent()
+                if worker in descendants(os.getpid()):  # not who adopts the children of a dead worker
+                    worker.kill()
+                    killed.add(pid)
 
 
 def test_a_chunk_that_always_ends_its_process_fails_alone(local: Executor) -> None:
@@ -121,9 +123,8 @@ def test_large_chunks_and_results_pass(local: Executor) -> None:
 def test_chunks_of_a_lost_dask_worker_run_elsewhere(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     with make_dask() as executor:
-        killer = in_background(kill_dask_workers_of, mark, 1)
+        in_background(kill_dask_workers_of, mark, 1, threading.Event())
         results = ordered(executor.run([("sleep", 1.5, mark), *OTHERS]), 6)
-        killer.join()
     assert [result.error for result in results] == [None] * 6
     assert results[0].value == pid_in(mark), "the second attempt's result, not the first's"
     assert [result.value for result in results[1:]] == [2 * i for i in range(1, 6)]
@@ -132,10 +133,13 @@ def test_chunks_of_a_lost_dask_worker_run_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_chunk_whose_dask_worker_is_lost_every_time_fails_alone(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    with make_dask(workers=1) as executor:
-        killer = in_background(kill_dask_workers_of, mark, 8)  # four of them when it runs alone
+    # At once, so that Dask closes nannies whose workers are about to come back.
+    given_up = dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"})
+    with given_up, make_dask(workers=1) as executor:
+        enough = threading.Event()
+        in_background(kill_dask_workers_of, mark, 100, enough)
         first, last = ordered(executor.run([("sleep", 600, mark), ("double", 4)]), 2)
-        killer.join()
+        enough.set()
     assert (first.error, first.attempts) == ("Dask workers were lost", 8)
     assert last.value == 8
 
