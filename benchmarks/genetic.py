@@ -86,7 +86,7 @@ def scoring(
         score = score_on(executor)
         try:
             times = side_by_side(
-                {"ours": (lambda: void(score(population.weights)), members)}
+                {"ours": (lambda: void(score(population.packed())), members)}
                 | {
                     f"eager {b}": (partial(eager, score_eagerly, network, few, count, b), few)
                     for b in batches
@@ -191,7 +191,7 @@ def scoring_on_cuda(members: int = 100, count: int = 10_000) -> Outcome:
         return Outcome([Row("scoring networks on CUDA", "no device was at hand: not measured", ">= 20x")])
     split = images("mnist", count).to("cuda")
     models = [model.cuda().eval() for model in networks("mnist", members)]
-    rows = ModelPopulation.from_models(models).weights
+    rows = ModelPopulation.from_models(models).packed()
     scorer = Scorer(models[0], split, "accuracy", "cuda")
 
     @torch.no_grad()

@@ -15,12 +15,12 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
 from evoopt.training.coefficients import CONSTANTS, Program, StepTable
-from evoopt.training.native import update as native
+from evoopt.training.native import cuda_update, update
 from evoopt.training.staged_update import has_stages
 
 Compile = Literal["auto", "always", "never"]
-"""Whether the update is compiled: on a CPU a kernel in C++ runs all rules; elsewhere, or where there is no
-compiler for it, torch compiles a program, with ``auto`` when the training is long enough to repay it."""
+"""Whether the update is compiled: a kernel in C++, on a GPU in CUDA, runs all rules; where it does not
+compile, torch compiles a program, with ``auto`` when the training is long enough to repay it."""
 
 Kernel = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor], None]
 
@@ -70,8 +70,9 @@ class BatchedUpdate:
         self._done = None if done is None else list(done)
         work = like.shape[1] * (total_steps if steps is None else steps)
         compiled = compile == "always" or (compile == "auto" and work >= _WORTH_COMPILING)
-        self._native = compile != "never" and native.suits(like, self._program.terms)
-        self._kernel = compiled_kernel(self._program) if compiled and not self._native else None
+        kernels = (kernel for kernel in (update, cuda_update) if kernel.suits(like, self._program.terms))
+        self._native = None if compile == "never" else next(kernels, None)
+        self._kernel = compiled_kernel(self._program) if compiled and self._native is None else None
         self._table = StepTable(self.rules, self._program.terms, total_steps, self._done)
 
     def select(self, index: Tensor) -> None:
@@ -103,8 +104,8 @@ class BatchedUpdate:
         coefficients = self._table.at(step, weights)[:, rows]
         m = None if self.m is None else self.m[rows]
         v = None if self.v is None else self.v[rows]
-        if self._native:
-            native.step(self._program.terms, weights, gradients, m, v, coefficients)
+        if self._native is not None:
+            self._native.step(self._program.terms, weights, gradients, m, v, coefficients)
             return
         coefficients = coefficients.unsqueeze(-1)
         if self._kernel is not None:

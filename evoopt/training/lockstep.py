@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import losses_and_gradients
+from evoopt.training.graphs import Compute, Replayed
 from evoopt.training.memory import members_at_once
 from evoopt.training.minibatches import Minibatch, load_minibatches
 from evoopt.training.plan import TrainingPlan
@@ -28,6 +30,7 @@ class _Part(NamedTuple):
     columns: slice | Tensor  # which they are among all that began
     population: ModelPopulation  # shares memory with the whole one
     gradients: Tensor
+    compute: Compute  # losses, and gradients in place
 
 
 class Lockstep:
@@ -76,14 +79,16 @@ class Lockstep:
             self._parts = self._split(batch.x if shared else batch.x[0])
         for part in self._parts:
             minibatch = batch if shared else batch.of(part.columns)
-            x, y, uniform, seeds = minibatch
-            losses = losses_and_gradients(
-                part.population, self._task.loss, x, y, uniform, part.gradients, shared, seeds
-            )
+            losses = part.compute(minibatch)
             if losses.dtype != self.losses.dtype:  # in mixed precision
                 losses = losses.to(self.losses.dtype)
             self.losses[step, part.columns] = losses
             self._update.step(part.population.weights, part.gradients, step, part.start, part.stop)
+
+    def _losses(self, part: ModelPopulation, gradients: Tensor, batch: Minibatch) -> Tensor:
+        x, y, uniform, seeds = batch
+        shared = len(self._plans) == 1
+        return losses_and_gradients(part, self._task.loss, x, y, uniform, gradients, shared, seeds)
 
     def readout(self) -> ModelPopulation:
         """The members still in training with the weights that they are scored with."""
@@ -107,12 +112,17 @@ class Lockstep:
         at_once = 1 if self.population.architecture.way == "loop" else members_at_once(self._model, x)
         count = math.ceil(members / at_once)
         # One after another they use the same memory for their gradients.
-        gradients = torch.empty_like(weights[: math.ceil(members / count)])
+        gradients = torch.zeros_like(weights[: math.ceil(members / count)])
         alive = torch.tensor(self.alive, device=weights.device)
         everyone = members == self.losses.shape[1]
-        parts = []
+        parts: list[_Part] = []
+        pool: Any = None
         for start, stop in pairwise(members * k // count for k in range(count + 1)):
             columns = slice(start, stop) if everyone else alive[start:stop]
-            part = self.population.part(start, stop)
-            parts.append(_Part(start, stop, columns, part, gradients[: stop - start]))
+            part, own = self.population.part(start, stop), gradients[: stop - start]
+            compute: Compute = functools.partial(self._losses, part, own)
+            if weights.is_cuda and not part.architecture.manner.draws:
+                pool = pool or torch.cuda.graph_pool_handle()
+                compute = Replayed(compute, pool)
+            parts.append(_Part(start, stop, columns, part, own, compute))
         return parts

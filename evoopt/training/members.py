@@ -77,10 +77,15 @@ class Members:
         Moments that have seen no step are zero and left out.
         """
         population = self.population
+        layout = population.architecture.layout
+        kept = kept_layouts(self.rules, layout)
         named = {
-            "weights": population.weights,
-            **({"m": self.m, "v": self.v} if any(self.steps) else {}),
-            **{f"stages.{name}": x for name, x in self.stages.items()},
+            "weights": layout.packed(population.weights),
+            **({"m": layout.packed(self.m), "v": layout.packed(self.v)} if any(self.steps) else {}),
+            **{
+                f"stages.{name}": kept[name].packed(x) if name in kept else x
+                for name, x in self.stages.items()
+            },
             "steps": torch.tensor(self.steps, dtype=torch.int64),
             **{f"state.{name}": t for name, t in population.state.items()},
             **{f"rates.{name}": t for name, t in population.rates.items()},
@@ -100,15 +105,20 @@ class Members:
         zero = torch.zeros_like(tensors["weights"]) if "weights" in tensors else torch.empty(0)
         stages = {name: x for name, x in tensors.items() if name.startswith("stages.")}
         tensors = {"m": zero, "v": zero, **tensors}
-        expected = {"m": self.m, "v": self.v, **replace(self, stages={}).tensors(), **stages}
+        own = replace(self, stages={}).tensors()
+        expected = {"m": own["weights"], "v": own["weights"], **own, **stages}
         shapes = {name: t.shape[1:] for name, t in expected.items()}
-        for kind, own in kept_layouts(rules, self.population.architecture.layout).items():
-            if f"stages.{kind}" in stages:
-                shapes[f"stages.{kind}"] = torch.Size([own.size])
+        layout = self.population.architecture.layout
+        layouts = {f"stages.{kind}": kept for kind, kept in kept_layouts(rules, layout).items()}
+        shapes |= {name: torch.Size([layouts[name].count]) for name in stages if name in layouts}
         if {name: t.shape[1:] for name, t in tensors.items()} != shapes:
             raise EvooptError("the saved models are not of this architecture")
         device, old = self.m.device, self.population
-        given = {name: t.to(device) for name, t in tensors.items()}
+        layouts |= dict.fromkeys(("weights", "m", "v"), layout)
+        given = {
+            name: layouts[name].spread(t.to(device)) if name in layouts else t.to(device)
+            for name, t in tensors.items()
+        }
         population = ModelPopulation(
             old.architecture,
             given["weights"].clone(),

@@ -102,7 +102,8 @@ class ModelPopulation:
 
     Attributes:
         architecture: What they have in common.
-        weights: All trained parameters, one row per member, ``[P, D]``; written in place by training.
+        weights: All trained parameters, one row per member, ``[P, D]``, where the architecture's layout says;
+            written in place by training.
         parameters: Views of ``weights``, ``[P, *shape]`` by name.
         state: Buffers and frozen parameters, ``[P, *shape]`` by name.
         rates: Dropout rate of each dropout module, ``[P]`` by module name; write to them to change them.
@@ -176,6 +177,10 @@ class ModelPopulation:
         if self._viewed[0] is not rows:
             self._viewed = rows, self.architecture.layout.views(rows)
         return self._viewed[1]
+
+    def packed(self) -> Tensor:
+        """Copies of all trained parameters one after another, one row per member, ``[P, count]``."""
+        return self.architecture.layout.packed(self.weights)
 
     def __getitem__(self, indices: Tensor | Sequence[int]) -> ModelPopulation:
         """A new population of copies of the members at ``indices``, which may repeat."""

@@ -17,7 +17,8 @@ precision, weights and updates stay in float32."""
 def computing_in(precision: Precision) -> Iterator[None]:
     """Compute with a precision inside the context, restoring torch's settings after."""
     if precision == "bf16":
-        with torch.autocast("cuda", torch.bfloat16):
+        # Weights change in place between two steps, so that no copy of them may be kept.
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
             yield
         return
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class Scorer:
     what it is computed beside; elsewhere they run in batches of as many as fit the memory.
 
     Attributes:
-        outputs: Maps rows of weights ``[P, D]`` to outputs ``[P, n, ...]``.
+        outputs: Maps rows of weights to outputs ``[P, n, ...]``.
 
     Args:
         model: The architecture; its buffers and frozen parameters are those of every network.
@@ -77,19 +78,21 @@ class Scorer:
                 "use `GeneticTrainer` with a fitness function of your own"
             )
         self._examples = examples.to(device)
+        layout = Architecture.of(model).layout
         if torch.device(device).type == "cpu":
-            layout = Architecture.of(model).layout
-            self.outputs = Inference(model, layout, examples.x)
+            run: Callable[[Tensor], Tensor] = Inference(model, layout, examples.x)
             self._at_once = _CPU_ROWS
         else:
             x = self._examples.x
             on_device = copy.deepcopy(model).to(device)
             way = find_scoring_way(on_device, x)
-            self.outputs = SideBySide(ModelPopulation.from_model(on_device, 1, way), x)
+            one = ModelPopulation.from_model(on_device, 1, way)
+            run = SideBySide(one, x)
             self._at_once = members_at_once(copy.deepcopy(model).to(device), x[:_BATCH])
+        self.outputs = lambda rows: run(layout.spread(rows))
 
     def __call__(self, rows: Tensor) -> list[float]:
-        """Fitness of rows of weights ``[P, D]``; NaN where the outputs or the fitness are not finite.
+        """Fitness of packed rows of weights ``[P, count]``; NaN where outputs or fitness are not finite.
 
         Raises:
             EvooptError: The fitness fails.
@@ -117,11 +120,12 @@ class SideBySide:
     """
 
     def __init__(self, one: ModelPopulation, x: Tensor) -> None:
-        self._one = one
+        # Where kernels are stored with their channels last, rows are not.
+        self._one, self._layout = one, replace(one.architecture.layout, channels_last=False)
         self._batches = torch.split(x, _BATCH)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Outputs ``[P, n, ...]`` of rows of weights ``[P, D]``."""
         population = self._one[[0] * len(rows)]
-        population.weights.copy_(rows)
+        population.weights.copy_(self._layout.rows_in(self._one.architecture.layout, rows))
         return torch.cat([outputs(population, batch) for batch in self._batches], dim=1)

@@ -231,7 +231,7 @@ class StagedGroup:
         if stage.acts_on == "element":
             return stage.function(x, StageInputs(*given, part.kept, part.constants, step))
         dimensions = 3 if stage.acts_on == "matrix" else 2
-        made = torch.empty_like(x, memory_format=torch.contiguous_format)
+        made = torch.zeros_like(x, memory_format=torch.contiguous_format)
         of_x, of_made = self._layout.views(x), self._layout.views(made)
         halved = x.is_cuda and x.dtype == torch.float32
         with torch.autocast("cuda", torch.bfloat16) if halved else nullcontext():

@@ -19,6 +19,7 @@ from evoopt.tasks import Split, Task
 from evoopt.training.batched import EngineOptions, train_batched
 from evoopt.training.batched_update import BatchedUpdate, Compile
 from evoopt.training.engine import choose_engine, train
+from evoopt.training.flat import FlatLayout
 from evoopt.training.members import Members, joined
 from evoopt.training.phase import PhaseEngine, train_phase
 from evoopt.training.plan import PhasePlan, TrainingPlan
@@ -105,10 +106,10 @@ def mixed_population() -> list[UpdateRule]:
     return [rule for pair in zip(staged, [*plain, *PRESETS.values()], strict=False) for rule in pair]
 
 
-def gradients(members: int, size: int) -> list[Tensor]:
+def gradients(members: int, layout: FlatLayout) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    draw = lambda: torch.randn(members, size, generator=generator, dtype=torch.float64)  # noqa: E731
-    return [draw() for _ in range(STEPS)]
+    draw = lambda: torch.randn(members, layout.count, generator=generator, dtype=torch.float64)  # noqa: E731
+    return [layout.spread(draw()) for _ in range(STEPS)]
 
 
 def start(
@@ -131,7 +132,7 @@ def moved(
     population = start(name, rules, way, dtype)[range(len(rules))[chosen]]
     weights, chosen_rules = population.weights, rules[chosen]
     update = update_of(population, chosen_rules, compile)
-    for step, grad in enumerate(gradients(len(rules), weights.shape[1])):
+    for step, grad in enumerate(gradients(len(rules), population.architecture.layout)):
         own = grad[chosen].to(dtype)
         for k in range(0, len(weights), at_once):
             part = slice(k, min(k + at_once, len(weights)))
@@ -141,7 +142,7 @@ def moved(
 
 def reference(name: str, rules: list[UpdateRule], way: Way = "vmap") -> tuple[Tensor, Tensor]:
     population = start(name, rules, way)
-    grads = gradients(len(rules), population.weights.shape[1])
+    grads = gradients(len(rules), population.architecture.layout)
     for i, rule in enumerate(rules):
         model = population.member(i)
         optimizer = evolved_optimizer(model, rule, STEPS)
@@ -198,7 +199,7 @@ def test_a_member_does_not_depend_on_its_neighbours_to_the_last_bit(name: str, c
 def test_members_without_stages_keep_their_bits_beside_members_with_stages() -> None:
     plain = random_rules(6, seed=4)
     population = start("mlp", plain, "vmap", torch.float32)
-    grads = gradients(6, population.weights.shape[1])
+    grads = gradients(6, population.architecture.layout)
     update = BatchedUpdate(plain, STEPS, population.weights, "always")
     for step, grad in enumerate(grads):
         update.step(population.weights, grad.float(), step)
@@ -217,7 +218,7 @@ def test_state_follows_the_members_that_are_selected() -> None:
     expected = [rows[index] for rows in moved("mlp", rules)]
     population = start("mlp", rules, "vmap")
     update, weights = update_of(population, rules), population.weights
-    for step, grad in enumerate(gradients(len(rules), weights.shape[1])):
+    for step, grad in enumerate(gradients(len(rules), population.architecture.layout)):
         if step == 8:
             update.select(index)
             weights = weights[index]

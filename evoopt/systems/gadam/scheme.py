@@ -204,7 +204,9 @@ class GadamScheme:
         section, population = self._section, parents.population
         fitter = [min(pair, key=lambda i: _sortable(losses[i])) for pair in pairs]
         children = parents[fitter]
-        sizes = [shape.numel() for shape in population.architecture.layout.shapes.values()]
+        layout = population.architecture.layout
+        sizes = [shape.numel() for shape in layout.shapes.values()]
+        weights, m, v = (layout.packed(rows) for rows in (population.weights, parents.m, parents.v))
         fresh = self._initial(_FRESH, self.generation + 1) if section.children == "reinitialised" else None
         born = []
         for c, (i, j) in enumerate(pairs):
@@ -214,12 +216,11 @@ class GadamScheme:
             if fresh is not None:
                 children.population.weights[c] = fresh.weights[c]
             else:
-                row, from_i = self._toolbox.mate(population.weights[i], population.weights[j], p, generator)
-                children.population.weights[c] = self._toolbox.mutate(
-                    row, rate, sizes=sizes, generator=generator
-                )
-                children.m[c] = torch.where(from_i, parents.m[i], parents.m[j])
-                children.v[c] = torch.where(from_i, parents.v[i], parents.v[j])
+                row, from_i = self._toolbox.mate(weights[i], weights[j], p, generator)
+                row = self._toolbox.mutate(row, rate, sizes=sizes, generator=generator)
+                moments = (torch.where(from_i, x[i], x[j]) for x in (m, v))
+                own = layout.spread(torch.stack([row, *moments]))
+                children.population.weights[c], children.m[c], children.v[c] = own
             born.append(
                 Individual(
                     self._next_id + c,
@@ -254,8 +255,9 @@ class GadamScheme:
         seeds = [derive_seed(root, tag, generation, k) for k in range(count)]
         population = ModelPopulation.from_models([initial_model(self._task, seed) for seed in seeds])
         if self._section.initial == "normal":
-            for row, seed in zip(population.weights, seeds, strict=True):
-                row.copy_(torch.randn(row.shape, generator=torch.Generator().manual_seed(seed)))
+            layout = population.architecture.layout
+            drawn = [torch.randn(layout.count, generator=torch.Generator().manual_seed(s)) for s in seeds]
+            population.weights.copy_(layout.spread(torch.stack(drawn)))
         return population
 
     def _best(self) -> int:

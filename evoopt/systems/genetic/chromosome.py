@@ -45,9 +45,9 @@ class GeneLayer:
 class Encoding:
     """Genes of a model, and where they lie in a row of weights.
 
-    A row holds the trained parameters one after another in the order of `nn.Module.named_parameters`, like
-    those of `evoopt.training.population.ModelPopulation`. A unit's bias belongs to its gene. Buffers and
-    frozen parameters are no genes.
+    A row holds the trained parameters one after another in the order of `nn.Module.named_parameters`, as
+    `evoopt.training.population.ModelPopulation.packed` gives them. A unit's bias belongs to its gene. Buffers
+    and frozen parameters are no genes.
 
     Attributes:
         name: Which encoding.

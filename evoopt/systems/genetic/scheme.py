@@ -76,11 +76,11 @@ class GeneticScheme:
         self._operators, self._scheme, self._score = operators, scheme, score
         self._generations, self._seed, self._examples = generations, seed, examples
         self.generation = 0
-        self.weights = initial.weights.clone()
+        self.weights = initial.packed()
         self.fitness = np.full(len(initial), math.nan)
         self._ids = list(range(len(initial)))
         self._evaluations = 0
-        self.best_row, self._best_id, self._best_fitness = initial.weights[0].clone(), 0, math.nan
+        self.best_row, self._best_id, self._best_fitness = self.weights[0].clone(), 0, math.nan
 
     @property
     def finished(self) -> bool:
@@ -107,7 +107,7 @@ class GeneticScheme:
 
     def best_model(self) -> nn.Module:
         """The fittest network that ever was, in evaluation mode."""
-        self._one.weights[0] = self.best_row
+        self._one.weights.copy_(self._one.architecture.layout.spread(self.best_row[None]))
         return self._one.member(0).eval()
 
     def winner(self) -> dict[str, Any]:

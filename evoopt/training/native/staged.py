@@ -14,7 +14,7 @@ from torch import Tensor
 from evoopt.errors import EvooptError
 from evoopt.optim.rule import UpdateRule
 from evoopt.training.coefficients import CONSTANTS
-from evoopt.training.flat import FlatLayout
+from evoopt.training.flat import FlatLayout, slot
 from evoopt.training.native import update
 from evoopt.training.native.arguments import (
     NONE,
@@ -66,7 +66,7 @@ def pieces_of(rule: UpdateRule, layout: FlatLayout, names: Sequence[str]) -> tup
         matched = ("scale", "match_rms") in stages
         factor = 0.2 * math.sqrt(max(shape[0], shape[1:].numel())) if matched else 1.0
         pieces.append(Piece(run.start, kept, shape.numel(), ("shape", "rms") in stages, factor))
-        kept += shape.numel()
+        kept += slot(shape.numel())
     return tuple(pieces)
 
 
@@ -104,7 +104,10 @@ def step(
 
 @cache
 def _of(terms: int, pieces: tuple[Piece, ...], masked: bool) -> tuple[Callable[..., Any], Any, Any]:
-    kept, longest = sum(piece.size for piece in pieces), max((piece.size for piece in pieces), default=0)
+    kept, longest = (
+        sum(slot(piece.size) for piece in pieces),
+        max((piece.size for piece in pieces), default=0),
+    )
 
     @by_layout
     def check(

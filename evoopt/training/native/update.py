@@ -27,7 +27,7 @@ from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
 _TERMS = [term for term in TERMS if term.cpp is not None]
-_PLACES = {term.name: place for place, term in enumerate(_TERMS)}
+PLACES = {term.name: place for place, term in enumerate(_TERMS)}
 _MACROS = {
     "CONSTANTS": (f"CONSTANT({name})" for name in CONSTANTS),
     "TERMS": (f"TERM({place}, {'v' in term.uses:d}, {term.cpp})" for place, term in enumerate(_TERMS)),
@@ -39,7 +39,7 @@ _shape = structure("size terms w_stride g_stride m_stride v_stride columns")
 
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the compiled kernel can update such weights by these terms."""
-    known = weights.is_cpu and weights.dtype in TYPES and _PLACES.keys() >= set(terms)
+    known = weights.is_cpu and weights.dtype in TYPES and PLACES.keys() >= set(terms)
     return known and library("update", LISTS) is not None
 
 
@@ -86,6 +86,6 @@ def places(terms: tuple[str, ...]) -> ctypes.Array[ctypes.c_long]:
     Raises:
         EvooptError: Terms that it does not know, or one twice.
     """
-    if len(set(terms)) < len(terms) or not _PLACES.keys() >= set(terms):
-        raise EvooptError(f"the kernel of updates knows each of {', '.join(_PLACES)} once, not {terms}")
-    return (ctypes.c_long * len(terms))(*(_PLACES[name] for name in terms))
+    if len(set(terms)) < len(terms) or not PLACES.keys() >= set(terms):
+        raise EvooptError(f"the kernel of updates knows each of {', '.join(PLACES)} once, not {terms}")
+    return (ctypes.c_long * len(terms))(*(PLACES[name] for name in terms))

@@ -204,7 +204,7 @@ def test_crossover_reaches_the_basin_that_neither_parent_reaches() -> None:
         section = GadamSection(**{**settings, "generations": 3, **changes})
         trainer = PhaseTrainer.here(PhaseSetup(task, parts), 2)
         one = GadamScheme(task, Sizes(8, 8, 8), section, 60, trainer)
-        one.members.population.weights.copy_(starts)
+        one.members.population.weights.copy_(one.members.population.architecture.layout.spread(starts))
         finish(one)
         return one.winner()["loss"]
 

@@ -54,7 +54,7 @@ def test_gene_counts_are_those_of_the_publication(
 
 def test_a_gene_is_a_unit_with_its_bias_and_rows_are_those_of_a_population() -> None:
     model = Branched()
-    row = ModelPopulation.from_model(model, 1).weights[0]
+    row = ModelPopulation.from_model(model, 1).packed()[0]
     genes = encode(Encoding.of(model), row)
     expected = [torch.cat([layer.weight[k].flatten(), layer.bias[k : k + 1]]) for layer in (
         model.head, model.convolution) for k in range(len(layer.bias))]  # fmt: skip
@@ -92,7 +92,7 @@ def test_a_shared_layer_is_encoded_once() -> None:
     layer = nn.Linear(3, 3)
     model = nn.Sequential(layer, nn.ReLU(), layer)
     assert len(Encoding.of(model)) == 3
-    assert len(Encoding.of(model).gene) == ModelPopulation.from_model(model, 1).weights.shape[1]
+    assert len(Encoding.of(model).gene) == ModelPopulation.from_model(model, 1).packed().shape[1]
 
 
 @pytest.mark.parametrize(

@@ -130,11 +130,11 @@ def test_children_are_made_of_their_parents_as_planned() -> None:
 def test_scores_do_not_depend_on_executor_workers_or_chunks() -> None:
     initial = initial_population(tiny_network, 7, 0)
     setup = ScoringSetup(initial.architecture.model, stripes(), worst_class)
-    expected = setup.scorer()(initial.weights)
+    expected = setup.scorer()(initial.packed())
     assert len(set(expected)) > 1
     for kind, workers, chunk in (("serial", 1, 5), ("process", 2, 2)):
         with make_executor(kind, make_scoring_worker, setup, workers=workers) as executor:  # type: ignore[arg-type]
-            assert score_on(executor, chunk)(initial.weights) == expected
+            assert score_on(executor, chunk)(initial.packed()) == expected
 
 
 def test_a_fitness_that_fails_is_reported() -> None:
@@ -155,7 +155,7 @@ def test_networks_without_fitness_are_counted_and_never_win() -> None:
     initial = initial_population(tiny_network, 6, 0)
     initial.weights[:5, 0] = math.nan
     evolved = evolution(size=6)
-    evolved.weights = initial.weights
+    evolved.weights = initial.packed()
     record = evolved.advance().record
     assert record is not None
     assert record["without_fitness"] == 5
