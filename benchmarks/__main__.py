@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"cases: {', '.join(CASES)}; default all")
     parser.add_argument(
         "--json",
+        "--out",
         type=Path,
         help="also keep the figures in this file, and the table beside it as .md; other cases in it stay",
     )

@@ -267,34 +267,6 @@ def generation() -> Outcome:
     )
 
 
-def cuda() -> Outcome:
-    """Batched against one-by-one training on a CUDA device, and the projected full search."""
-    if not torch.cuda.is_available():
-        return Outcome([Row("CUDA", "no device was at hand: not measured", ">= 8x")])
-    rows, record = [], {}
-    for name in ("cnn28", "cifar"):
-        problem = PROBLEMS[name]
-        data = data_of(problem)
-        task, plan = task_of(problem, data), TrainingPlan(500, seed=0, batch_size=128)
-        times: dict[str, list[float]] = {"batched": [], "loop": []}
-        for _ in range(5):
-            for way, members in (("auto", 50), ("loop", 5)):
-                options = EngineOptions(way=way, compile="always")  # type: ignore[arg-type]
-                rules = random_rules(50)[:members]
-                seconds = seconds_per_step(task, data, rules, plan, "cuda", options, budget=3.0, most=20)
-                times["batched" if way == "auto" else "loop"].append(seconds / members)
-        found = ratio(times, "loop", "batched")
-        rows.append(Row(f"{problem.title}: 50 members / one by one on the device", _x(found), ">= 8x"))
-        record[name] = {"rates": rates(times), "ratio": found}
-    step = {name: 1 / record[name]["rates"]["batched"] for name in ("cnn28", "cifar")}
-    hours = 50 * 50 * 2 * 500 * (2 * step["cnn28"] + step["cifar"]) / 3600
-    rows.append(
-        Row("50 generations x 50 genomes x 3 data sets x 2 seeds x 500 steps", f"{hours:.2f} h", "< 1 h")
-    )
-    record["projected_hours"] = hours
-    return Outcome(rows, record)
-
-
 def _x(found: dict[str, float]) -> str:
     return f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
 
@@ -315,5 +287,5 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "pbt": lambda: importlib.import_module("benchmarks.pbt").pbt(),
     "stages": lambda: importlib.import_module("benchmarks.stages").stages(),
     **genetic.CASES,
-    "cuda": cuda,
+    "cuda": lambda: importlib.import_module("benchmarks.cuda").cuda(),
 }

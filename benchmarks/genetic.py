@@ -24,7 +24,6 @@ from evoopt.systems.genetic.weight_operators import WeightOperators
 from evoopt.tasks import Split
 from evoopt.tasks.genetic_models import GeneticLeNet, GeneticMNISTNet
 from evoopt.training.population import ModelPopulation
-from evoopt.training.scoring import Scorer
 
 if TYPE_CHECKING:
     from benchmarks.cases import Outcome
@@ -183,28 +182,6 @@ def whole_generation(count: int = 500, members: int = 100, rounds: int = 5) -> O
     return Outcome(rows, {"rates": rates(times), "ratio": found, "sgemm_share": share})
 
 
-def scoring_on_cuda(members: int = 100, count: int = 10_000) -> Outcome:
-    """Scoring a population on a CUDA device against a loop over eager models there."""
-    from benchmarks.cases import Outcome, Row
-
-    if not torch.cuda.is_available():
-        return Outcome([Row("scoring networks on CUDA", "no device was at hand: not measured", ">= 20x")])
-    split = images("mnist", count).to("cuda")
-    models = [model.cuda().eval() for model in networks("mnist", members)]
-    rows = ModelPopulation.from_models(models).packed()
-    scorer = Scorer(models[0], split, "accuracy", "cuda")
-
-    @torch.no_grad()
-    def loop() -> None:
-        for model in models:
-            (model(split.x).argmax(dim=1) == split.y).float().mean().item()
-
-    times = side_by_side({"ours": (lambda: void(scorer(rows)), members), "eager": (loop, members)})
-    found = ratio(times, "eager", "ours")
-    what = f"{NETWORKS['mnist'][2]}: {members} on {count:,} images on CUDA / a loop over eager models there"
-    return Outcome([Row(what, _x(found), ">= 20x")], {"rates": rates(times), "ratio": found})
-
-
 def forward_flops(network: str) -> int:
     """Operations in the matrix products and convolutions of one image's forward pass."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -224,6 +201,5 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "genetic-scoring": scoring,
     "genetic-lenet": partial(scoring, "lenet", 20, 2000, ""),
     "genetic-generation": whole_generation,
-    "genetic-cuda": scoring_on_cuda,
 }
 """Merged into those of `benchmarks.cases`."""
