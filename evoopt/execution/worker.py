@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import time
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from evoopt.errors import EvooptError, one_line
+from evoopt.execution.device import EXIT_CODE, DeviceFailedError, raise_if_failed
 from evoopt.execution.executor import ChunkResult, Worker, full_text
 from evoopt.execution.process_setup import die_with_parent, ignore_sigint, keep_freed_memory, torch_threads
 
@@ -22,12 +25,17 @@ def startup_error(error: BaseException) -> str:
 
 
 def attempt(worker: Worker, chunk: Any, threads: int) -> ChunkResult:
-    """Run one chunk with this many torch threads, turning an exception into a reply."""
+    """Run one chunk with this many torch threads, turning an exception into a reply.
+
+    Raises:
+        DeviceFailedError: The chunk has cost the process its CUDA device.
+    """
     start = time.perf_counter()
     try:
         with torch_threads(threads):
             value = worker(chunk)
     except Exception as error:
+        raise_if_failed(error)
         return Reply(error=one_line(error), seconds=time.perf_counter() - start, traceback=full_text(error))
     return Reply(value, seconds=time.perf_counter() - start)
 
@@ -63,6 +71,9 @@ def _answer(worker: Worker, message: bytes, threads: int) -> bytes:
     # BaseException: an exit from inside a chunk must not look like a crash of the worker.
     try:
         reply = attempt(worker, pickle.loads(message), threads)
+    except DeviceFailedError as error:
+        print(f"evoopt worker: {one_line(error)}", file=sys.stderr, flush=True)
+        os._exit(EXIT_CODE)  # a new process may use the device
     except BaseException as error:
         reply = Reply(error=one_line(error), traceback=full_text(error))
     try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from evoopt.errors import EvooptError, one_line
+from evoopt.execution.device import EXIT_CODE as DEVICE_FAILED
 from evoopt.execution.executor import ChunkResult, full_text
 from evoopt.execution.process_setup import (
     children_allowed,
@@ -145,6 +146,8 @@ class WorkerProcess:
         if self._timed_out:
             return f"timed out after {self._limit_s:g} s"
         code = self.process.exitcode
+        if code == DEVICE_FAILED:
+            return "the CUDA device failed in its process"
         if code is None:
             return "worker died (it left its pipe)"
         return f"worker died (signal {-code})" if code < 0 else f"worker died (exit code {code})"

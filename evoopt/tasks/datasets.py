@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evoopt.tasks.embedded import load_embedded
 from evoopt.tasks.files import ImageFiles, read_images
 from evoopt.tasks.splitting import fixed_division, split_data
 from evoopt.tasks.task import DataOptions, TaskData
@@ -76,11 +77,8 @@ def load_digits(options: DataOptions, normalisation: Normalisation = DIGITS) -> 
 
     Inputs are ``[n, 1, 8, 8]``.
     """
-    from sklearn import datasets
-
-    content = datasets.load_digits()
-    images = torch.from_numpy(content.images).unsqueeze(1)
-    labels = content.target
+    pixels, labels = load_embedded("digits")
+    images = torch.from_numpy(pixels).view(-1, 1, 8, 8)
     test = fixed_division(labels, 360)
     return split_data(images[~test], labels[~test], images[test], labels[test], options, normalisation)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
+from evoopt.tasks.embedded import load_embedded
 from evoopt.tasks.metrics import quadratic_score
 from evoopt.tasks.models import MLP
 from evoopt.tasks.splitting import fixed_division
@@ -16,9 +17,7 @@ _TEST_SHARE = 5
 
 def load_table(name: Literal["breast_cancer", "wine"], options: DataOptions) -> TaskData:
     """Load a table; a fifth of its rows, the same for every seed, are the test part."""
-    from sklearn import datasets
-
-    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    x, y = load_embedded(name)
     test = fixed_division(y, len(y) // _TEST_SHARE)
     return split_table(x[~test], y[~test], x[test], y[test], options)
 

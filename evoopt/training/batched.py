@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, one_line
+from evoopt.execution.device import raise_if_failed
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.batched_update import Compile
@@ -170,6 +171,7 @@ class _Training:
         except EvooptError:
             raise
         except Exception as error:
+            raise_if_failed(error)
             # Never in silence: a failure that has nothing to do with size would make every training slow.
             warnings.warn(
                 f"{len(rules)} members of task {self.task.name!r} could not be trained as one program, "

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from evoopt.errors import one_line
+from evoopt.execution.device import raise_if_failed
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.batched import EngineOptions, seconds_per_step, train_batched
@@ -83,6 +84,7 @@ def choose_engine(
         try:
             seconds = seconds_per_step(task, data, members, plan, device, _options(name, options))
         except Exception as error:
+            raise_if_failed(error)
             measured[name] = one_line(error)
             continue
         times[name] = seconds / max(1, len(members))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import losses_and_gradients
-from evoopt.training.graphs import Compute, Replayed
+from evoopt.training.graphs import Replayed
 from evoopt.training.memory import members_at_once
 from evoopt.training.minibatches import Minibatch, load_minibatches
 from evoopt.training.plan import TrainingPlan
@@ -30,7 +30,7 @@ class _Part(NamedTuple):
     columns: slice | Tensor  # which they are among all that began
     population: ModelPopulation  # shares memory with the whole one
     gradients: Tensor
-    compute: Compute  # losses, and gradients in place
+    compute: Callable[[Minibatch], Tensor]  # losses, and gradients in place
 
 
 class Lockstep:
@@ -120,9 +120,27 @@ class Lockstep:
         for start, stop in pairwise(members * k // count for k in range(count + 1)):
             columns = slice(start, stop) if everyone else alive[start:stop]
             part, own = self.population.part(start, stop), gradients[: stop - start]
-            compute: Compute = functools.partial(self._losses, part, own)
+            compute: Callable[[Minibatch], Tensor] = functools.partial(self._losses, part, own)
             if weights.is_cuda and not part.architecture.manner.draws:
                 pool = pool or torch.cuda.graph_pool_handle()
-                compute = Replayed(compute, pool)
+                compute = _replayed(compute, weights.device, pool)
             parts.append(_Part(start, stop, columns, part, own, compute))
         return parts
+
+
+def _replayed(
+    compute: Callable[[Minibatch], Tensor], device: torch.device, pool: Any
+) -> Callable[[Minibatch], Tensor]:
+    """The same, launched as one graph."""
+    names: list[str] = []
+
+    def of(x: Tensor, y: Tensor, *drawn: Tensor) -> Tensor:
+        return compute(Minibatch(x, y, dict(zip(names, drawn, strict=True)), (0,)))
+
+    replayed = Replayed(of, device, pool)
+
+    def call(batch: Minibatch) -> Tensor:
+        names[:] = batch.uniform
+        return cast(Tensor, replayed(batch.x, batch.y, *batch.uniform.values()))
+
+    return call

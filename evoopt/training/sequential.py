@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from evoopt.errors import one_line
+from evoopt.execution.device import raise_if_failed
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.groups import matrix_groups
 from evoopt.optim.rule import UpdateRule
@@ -129,6 +130,7 @@ class _Member:
         except Diverged as error:
             self.ended = ("diverged", str(error))
         except Exception as error:
+            raise_if_failed(error)
             self.ended = ("failed", one_line(error))
         self.seconds += time.perf_counter() - started
 

@@ -7,6 +7,7 @@ stages that need tensors or matrices on stacks of all parameters of one shape of
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
@@ -22,6 +23,7 @@ from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME, weighted_sum
 from evoopt.training.coefficients import CONSTANTS, StepTable
 from evoopt.training.flat import FlatLayout
+from evoopt.training.graphs import Replayed
 from evoopt.training.native import staged
 from evoopt.training.native import update as native
 from evoopt.training.stacks import Stack, StackInputs, Subset
@@ -93,6 +95,7 @@ class StagedGroup:
     def _renumber(self) -> None:
         self._table = StepTable(self._rules, self._terms, self._total_steps, self._done)
         self._parts: dict[tuple[int, int], _Part] = {}
+        self._replayed: dict[tuple[int, ...], Replayed] = {}
 
     def selected(self, index: Sequence[int]) -> StagedGroup | None:
         """A group of copies of those at ``index`` of the population that are in this one, if any."""
@@ -123,19 +126,41 @@ class StagedGroup:
             return
         own, index = found
         part = self._part(own)
-        rows, gradients = weights[index], gradients[index]
         table = self._table.at(step, weights)[:, own]
-        if self._pieces is not None:
+        if weights.is_cuda:
+            at = cast(Tensor, part.done + (step + 1))
+            # Rows that lie elsewhere are another program.
+            where = (start, stop, weights.data_ptr(), gradients.data_ptr())
+            if where not in self._replayed:
+                work = functools.partial(self._move_rows, weights, gradients, index, part)
+                self._replayed[where] = Replayed(work, weights.device)
+            self._replayed[where](table, at)
+        elif self._pieces is not None:
+            rows, gradients = weights[index], gradients[index]
             m, v = part.kept.get("exp_avg"), part.kept.get("exp_avg_sq")
             masked = self._rule.mask == "cautious"
             staged.step(self._terms, rows, gradients, m, v, table, self._pieces, masked)
+            if isinstance(index, Tensor):
+                weights[index] = rows
         else:
-            w, g = self._columns(rows), self._columns(gradients)
-            self._move(w, g, part, table, step + 1 + part.done)
-            if len(self._runs) > 1:
-                sizes = [run.stop - run.start for run in self._runs]
-                for run, x in zip(self._runs, w.split_with_sizes(sizes, dim=1), strict=True):
-                    rows[:, run] = x
+            self._move_rows(weights, gradients, index, part, table, step + 1 + part.done)
+
+    def _move_rows(
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        index: slice | Tensor,
+        part: _Part,
+        table: Tensor,
+        step: int | Tensor,
+    ) -> None:
+        rows, gradients = weights[index], gradients[index]
+        w, g = self._columns(rows), self._columns(gradients)
+        self._move(w, g, part, table, step)
+        if len(self._runs) > 1:
+            sizes = [run.stop - run.start for run in self._runs]
+            for run, x in zip(self._runs, w.split_with_sizes(sizes, dim=1), strict=True):
+                rows[:, run] = x
         if isinstance(index, Tensor):
             weights[index] = rows
 
@@ -162,7 +187,7 @@ class StagedGroup:
             constants,
             {name: x[own] for name, x in self._kept.items()},
             stacks,
-            done[0] if len(set(done)) == 1 else like.new_tensor(done)[:, None],
+            done[0] if len(set(done)) == 1 and not like.is_cuda else like.new_tensor(done)[:, None],
         )
         return part
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, one_line
+from evoopt.execution.device import raise_if_failed
 from evoopt.tasks.model_checks import failing_module, outputs_of
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import DropoutDraws, give, with_given_dropout
@@ -58,6 +59,7 @@ def find_manner(
     except EvooptError:
         raise
     except Exception as error:  # a person's own code
+        raise_if_failed(error)
         where = failing_module(models[0], error)
         raise EvooptError(f"task {task.name!r}: {where} cannot be trained: {one_line(error)}") from error
     reason = ""
@@ -69,6 +71,7 @@ def find_manner(
                 if wrong and (exact := _in_doubles(task, models, batches)):
                     wrong = exact.wrong(manner)  # a few examples may blow rounding up
             except Exception as error:  # vmap has many words for what it cannot do
+                raise_if_failed(error)
                 reason = one_line(error)
                 continue
             if not wrong:
@@ -119,7 +122,8 @@ def find_scoring_way(model: nn.Module, x: Tensor) -> Way:
     for way in _ways(model, "auto"):
         try:
             [found] = outputs(ModelPopulation.from_models([model], way), some)
-        except Exception:  # vmap has many words for what it cannot do
+        except Exception as error:  # vmap has many words for what it cannot do
+            raise_if_failed(error)
             continue
         if _close([expected], [found]):
             return way

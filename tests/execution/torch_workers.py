@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,3 +34,35 @@ def make_summing(setup: Any) -> Summing:
 
 def make_counting(setup: Any) -> Counting:
     return Counting()
+
+
+class Breaking:
+    """Computes on a CUDA device that fails at a chunk, as one looks to torch from then on."""
+
+    def __call__(self, chunk: Any) -> Any:
+        action, *arguments = chunk
+        if action == "break" or not arguments[0].exists():
+            if action != "break":
+                arguments[0].touch()
+            break_device(setattr)
+            torch.cuda.synchronize()
+        return os.getpid()
+
+
+def make_breaking(setup: Any) -> Breaking:
+    return Breaking()
+
+
+def break_device(change: Callable[[Any, str, Any], None]) -> None:
+    """Let torch answer as after a kernel's fault."""
+
+    def synchronize(device: Any = None) -> None:
+        raise RuntimeError("CUDA error: misaligned address")
+
+    for name, value in {
+        "is_initialized": lambda: True,
+        "device_count": lambda: 1,
+        "memory_allocated": lambda device: 4096,
+        "synchronize": synchronize,
+    }.items():
+        change(torch.cuda, name, value)

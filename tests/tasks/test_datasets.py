@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from evoopt.tasks import DataOptions, TaskData
 from evoopt.tasks.datasets import CIFAR10, DIGITS, FASHION_MNIST, MNIST, image_set_loader, load_digits
+from evoopt.tasks.embedded import load_embedded
 from tests.tasks.conftest import SHAPES, random_arrays
 
 
@@ -67,8 +69,11 @@ def test_published_normalisation_constants() -> None:
     assert CIFAR10.std == (0.2470, 0.2435, 0.2616)
 
 
-def test_importing_tasks_imports_neither_torchvision_nor_scikit_learn() -> None:
-    code = "import sys, evoopt.tasks; print({'torchvision', 'sklearn', 'scipy'} & set(sys.modules))"
+def test_tasks_and_digits_import_neither_torchvision_nor_scikit_learn() -> None:
+    code = (
+        "import sys, evoopt.tasks as tasks; tasks.get_task('digits').load(tasks.DataOptions()); "
+        "print({'torchvision', 'sklearn', 'scipy'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 
@@ -84,3 +89,16 @@ def test_real_images_have_mean_0_and_standard_deviation_1(
     assert (data.train.x.std((0, 2, 3)) - 1).abs().max() < 0.02
     train, validation = data.train.y.bincount() / 12_000, data.validation.y.bincount() / 3_000
     assert (train - validation).abs().max() < 1 / 3_000 + 1 / 12_000
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "wine"])
+def test_embedded_data_are_scikit_learns(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn import datasets
+
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    found = load_embedded(name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for own in (found, load_embedded(name)):  # from its file, and where that lies elsewhere
+        assert np.array_equal(own[0], x)
+        assert np.array_equal(own[1], y)
+        assert own[1].dtype == np.int64
