@@ -52,7 +52,7 @@ def test_no_smaller_group_is_tried_on_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("evoopt.training.batched._Training.begin", broken)
     with pytest.raises(EvooptError, match="device has failed"):
-        train_batched(task, data, random_rules(4, seed=0), TrainingPlan(2, seed=0))
+        train_batched(task, data, random_rules(4, seed=0), TrainingPlan(2, seed=0, batch_size=16))
     assert len(begun) == 1
 
 
