@@ -286,7 +286,11 @@ class Marfinetz2025(Optimizer):
             lr = lr.squeeze()
         if group["schedule"]:
             step = group["schedule_step"].squeeze()
-            if not (group["capturable"] or torch.compiler.is_compiling()):
+            if group["capturable"] or torch.compiler.is_compiling():
+                # Compiled kernels on CUDA cannot read numbers of the CPU.
+                for p in group["params"][:1]:
+                    step = step.to(p.device)
+            else:
                 step = step.item()
                 if step == group["total_steps"]:
                     warnings.warn(
