@@ -10,13 +10,13 @@ from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
 from evoopt.execution import check_device
 from evoopt.execution.pool import refuse_unguarded_main
+from evoopt.execution.precision import in_float32
 from evoopt.individuals import individual_type
 from evoopt.runs.experiment import refuse_changes
 from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import CONFIG_FILE, RESULT_FILE, Run
 from evoopt.tasks import get_task
-from evoopt.training.precision import in_float32
 
 GenerationHook = Callable[[dict[str, Any]], None]
 
@@ -50,7 +50,7 @@ def search(
     refuse_unguarded_main()
     config = resolve(space, overrides)
     # What can be told before the start must not leave a folder behind.
-    check_device(config.execution.device)
+    check_device(config.execution.device, config.execution.precision)
     for task in config.every_task:
         get_task(task)
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
@@ -96,7 +96,7 @@ def resume(
     with Run(folder, writable=True) as run:
         refuse_changes(run, allowed=changed)
         config = run.config.override({"execution": overrides or {}})
-        check_device(config.execution.device)
+        check_device(config.execution.device, config.execution.precision)
         run.store.on_generation = on_generation or run.store.on_generation
         individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():

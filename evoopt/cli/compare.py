@@ -13,6 +13,7 @@ from evoopt.cli.app import (
     DataDir,
     Device,
     Executor,
+    Precision,
     Quiet,
     Scheduler,
     Workers,
@@ -24,6 +25,7 @@ from evoopt.errors import EvooptError
 if TYPE_CHECKING:
     from evoopt.compare import Place
     from evoopt.execution import ExecutorKind
+    from evoopt.execution.place import Precision as Rounding
 
 OUT_HELP = "Folder for report and finished trainings; the same folder again goes on where it stopped."
 
@@ -56,6 +58,7 @@ def compare(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     quiet: Quiet = False,
@@ -70,7 +73,7 @@ def compare(
     )  # fmt: skip
     with new_folder("compare", out) as folder:
         try:
-            place = place_of(workers, executor, scheduler, device, data_dir)
+            place = place_of(workers, executor, scheduler, device, precision, data_dir)
             report = room.compare(
                 candidates, baselines=names(baselines), protocol=protocol, place=place,
                 controls=control or (), out=folder, quiet=quiet,
@@ -101,6 +104,7 @@ def place_of(
     executor: str | None,
     scheduler: str | None,
     device: str | None,
+    precision: str | None,
     data_dir: Path | None,
 ) -> Place:
     """Where the command line says to train.
@@ -112,4 +116,8 @@ def place_of(
 
     # make_executor answers a wrong name
     kind = cast("ExecutorKind", executor_kind(executor, scheduler) or "process")
-    return Place(kind, workers, device=device or "cpu", data_dir=data_dir, scheduler=scheduler)
+    # check_device answers another precision
+    rounding = cast("Rounding", precision or "full")
+    return Place(
+        kind, workers, device=device or "cpu", data_dir=data_dir, scheduler=scheduler, precision=rounding
+    )

@@ -14,6 +14,7 @@ from evoopt.cli.app import (
     Device,
     Executor,
     LogDir,
+    Precision,
     Quiet,
     RunFolder,
     Scheduler,
@@ -88,6 +89,7 @@ def search(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<space>-<time> by default.")] = None,
     log_dir: LogDir = None,
@@ -98,7 +100,7 @@ def search(
     from evoopt.individuals import individual_type
     from evoopt.runs.folders import new_folder
 
-    execution = _execution(workers, executor, scheduler, device, data_dir)
+    execution = _execution(workers, executor, scheduler, device, precision, data_dir)
     config = api.resolve(space, {"execution": execution})
     if task:
         config = config.with_tasks(tuple(task))
@@ -131,6 +133,7 @@ def resume(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     log_dir: LogDir = None,
     quiet: Quiet = False,
@@ -139,7 +142,7 @@ def resume(
     from evoopt import api
     from evoopt.individuals import individual_type
 
-    execution = _execution(workers, executor, scheduler, device, data_dir)
+    execution = _execution(workers, executor, scheduler, device, precision, data_dir)
     try:
         with api.resume(
             run,
@@ -195,6 +198,7 @@ def _execution(
     executor: str | None,
     scheduler: str | None,
     device: str | None,
+    precision: str | None,
     data_dir: Path | None,
 ) -> dict[str, Any]:
     return {
@@ -202,5 +206,6 @@ def _execution(
         "executor": executor_kind(executor, scheduler),
         "scheduler": scheduler,
         "device": device,
+        "precision": precision,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
     }

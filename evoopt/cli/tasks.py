@@ -48,6 +48,6 @@ def tasks(
     from evoopt import compare as room
 
     protocol = room.Protocol(tuple(names or EMBEDDED), budget, trials, seeds=seeds, train_size=train_size)
-    place = place_of(workers, executor, None, device, data_dir)
+    place = place_of(workers, executor, None, device, None, data_dir)
     found = room.discriminate(protocol, place, quiet=quiet)
     typer.echo(room.describe_discriminations(found, protocol))

@@ -19,9 +19,9 @@ from evoopt.compare.table import describe_comparison, to_csv, to_csv_seeds
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
 from evoopt.execution import Place, check_device
+from evoopt.execution.precision import in_float32
 from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE
 from evoopt.tasks import get_task
-from evoopt.training.precision import in_float32
 
 DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))
 MEMORY_FILE = "trainings.jsonl"
@@ -78,7 +78,7 @@ def compare(
         EvooptError: Anything the user can mend, in one line.
     """
     if place.executor != "dask":  # whose workers may have what this machine has not
-        check_device(place.device)
+        check_device(place.device, place.precision)
     if not candidates:
         raise EvooptError("name at least one candidate: a run folder, a file, a preset or module:Class")
     if not baselines:

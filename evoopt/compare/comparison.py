@@ -68,9 +68,7 @@ def run_comparison(
         total=per_task * len(protocol.tasks), unit="training", desc="tuning", disable=True if quiet else None,
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
     )  # fmt: skip
-    context: dict[str, Any] = {
-        **asdict(data), "device": place.device, "threads": place.threads_per_worker,
-    }  # fmt: skip
+    context: dict[str, Any] = {**asdict(data), **place.rounding}
     if sources := source_digests(protocol.tasks):
         context["sources"] = sources
     setup = WorkerSetup(protocol.tasks, data, place.device)

@@ -14,8 +14,8 @@ from evoopt.compare.result import Comparison
 from evoopt.compare.sources import contender
 from evoopt.compare.table import aligned
 from evoopt.execution import Place
+from evoopt.execution.precision import in_float32
 from evoopt.tasks import get_task
-from evoopt.training.precision import in_float32
 
 REFERENCE = "adamw"
 OPTIMIZERS = ("sgd", "adam", "lion", "muon", "adamw_ema")

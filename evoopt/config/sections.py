@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place
+from evoopt.execution.place import Precision
 
 CONFIG_VERSION = 1
 
@@ -43,6 +44,9 @@ class ExecutionSection(Section):
     )
     workers: int | None = Field(None, ge=1, description="worker processes, one per core by default")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    precision: Precision = Field(
+        "full", description="of products on CUDA; tf32 and bf16 are faster and round more"
+    )
     timeout_s: float | None = Field(
         None, gt=0, description="seconds after which a chunk's worker is replaced"
     )
@@ -59,6 +63,7 @@ class ExecutionSection(Section):
             workers=self.workers,
             threads_per_worker=threads_per_worker,
             device=self.device,
+            precision=self.precision,
             data_dir=Path(self.data_dir) if self.data_dir else None,
             timeout_s=self.timeout_s,
             scheduler=self.scheduler,

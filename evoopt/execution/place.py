@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 ExecutorKind = Literal["serial", "process", "dask"]
 
+Precision = Literal["full", "tf32", "bf16"]
+"""``full``: the tensors' own dtype; ``tf32``: float32 products with 10-bit mantissas; ``bf16``: mixed
+precision, weights and updates stay in float32."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -33,6 +37,7 @@ class Place:
         timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
             cannot enforce it.
         scheduler: Address of a running Dask scheduler for ``"dask"``; None makes a cluster on this machine.
+        precision: Of products on CUDA; ``tf32`` and ``bf16`` are faster and round more.
         exchange: Folder that all machines see, in which living models travel; None for messages.
     """
 
@@ -44,9 +49,20 @@ class Place:
     timeout_s: float | None = None
     scheduler: str | None = None
     exchange: Path | None = None
+    precision: Precision = "full"
+
+    @property
+    def rounding(self) -> dict[str, Any]:
+        """What of it decides how results are rounded, as JSON."""
+        own = {"device": self.device, "threads": self.threads_per_worker}
+        return own if self.precision == "full" else {**own, "precision": self.precision}
 
     def start(self, factory: WorkerFactory, setup: Any) -> Executor:
         """An executor there; see `make_executor`."""
+        if self.device != "cpu":
+            from evoopt.execution.precision import WorkersIn
+
+            factory = WorkersIn(factory, self.precision)
         return make_executor(
             self.executor, factory, setup, workers=self.workers,
             threads_per_worker=self.threads_per_worker, timeout_s=self.timeout_s,
@@ -54,17 +70,21 @@ class Place:
         )  # fmt: skip
 
 
-def check_device(device: str | torch.device) -> str:
+def check_device(device: str | torch.device, precision: Precision = "full") -> str:
     """The name of a device that this machine can compute on.
 
     Raises:
-        EvooptError: One of another kind, or a CUDA device that torch does not see.
+        EvooptError: One of another kind, one that torch does not see, or a precision that it has not.
     """
     import torch  # late, because a configuration is read without it
 
     name = str(device)
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise EvooptError(f"device {name!r} is unknown: write cpu, cuda or cuda:N")
+    if precision not in get_args(Precision):
+        raise unknown_name("precision", precision, get_args(Precision))
+    if name == "cpu" and precision != "full":
+        raise EvooptError(f"precision {precision!r} needs a CUDA device: add device cuda, or use 'full'")
     count = torch.cuda.device_count() if name != "cpu" else 0
     if name != "cpu" and int(name.partition(":")[2] or 0) >= count:
         found = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, one_line
 from evoopt.execution.device import raise_if_failed
+from evoopt.execution.place import Precision
+from evoopt.execution.precision import computing_in
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.batched_update import Compile
@@ -28,7 +30,6 @@ from evoopt.training.minibatches import scored_split
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.population import Manner, ModelPopulation, Way
 from evoopt.training.population_update import population_update
-from evoopt.training.precision import Precision, computing_in
 from evoopt.training.sequential import NOT_FINITE, bad_loss, tail_mean, train_sequential
 from evoopt.training.streams import initial_model
 from evoopt.training.trial_run import find_manner
@@ -44,13 +45,14 @@ class EngineOptions:
     Attributes:
         way: How forward passes run, see `Way`; ``auto`` is ``stacked`` for models it knows, else ``vmap``.
         compile: Whether the update is compiled.
-        precision: ``tf32`` and ``bf16`` (mixed) are faster on CUDA and round more.
+        precision: ``tf32`` and ``bf16`` (mixed) are faster on CUDA and round more; None is that of the
+            context around, see `computing_in`.
         check_every: Steps between two looks at who has diverged; each waits for the device.
     """
 
     way: Way | Literal["auto"] = "auto"
     compile: Compile = "auto"
-    precision: Precision = "full"
+    precision: Precision | None = None
     check_every: int = 50
 
 
@@ -76,7 +78,7 @@ def train_batched(
         EvooptError: Options that do not fit the device.
     """
     options = options or EngineOptions()
-    if options.precision != "full" and torch.device(device).type != "cuda":
+    if options.precision not in (None, "full") and torch.device(device).type != "cuda":
         raise EvooptError(f"precision {options.precision!r} needs a CUDA device; use 'full'")
     scored = scored_split(data, plan).to(device, dtype)
     training = _Training(task, data.train.to(device, dtype), plan, dtype, options)

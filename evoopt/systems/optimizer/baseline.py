@@ -71,7 +71,7 @@ def _tune(
         evaluation.engine,
         evaluation.chunk_size,
         run.folder / BASELINE_FILE,
-        context={"device": place.device, "threads": place.threads_per_worker, **asdict(protocol)},
+        context={**place.rounding, **asdict(protocol)},
         engines=run.store.engines(),
         on_done=on_done,
     )

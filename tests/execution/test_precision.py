@@ -1,0 +1,77 @@
+"""The precision that one asks for is the one that work is done in, wherever it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from evoopt.errors import EvooptError
+from evoopt.execution import Place, check_device
+from evoopt.execution.place import Precision
+from evoopt.execution.precision import computing_in
+
+
+class Telling:
+    """Tells what products are computed in, and what in a context that asks for nothing."""
+
+    def __call__(self, chunk: Any) -> tuple[tuple[str, bool], tuple[str, bool]]:
+        with computing_in():
+            inside = settings()
+        return settings(), inside
+
+
+def settings() -> tuple[str, bool]:
+    return torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")
+
+
+def make_telling(setup: Any) -> Telling:
+    return Telling()
+
+
+EXPECTED: dict[Precision, tuple[str, bool]] = {
+    "full": ("highest", False),
+    "tf32": ("high", False),
+    "bf16": ("highest", torch.cuda.is_available()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize("precision", EXPECTED)
+@pytest.mark.parametrize("executor", ["serial", "process"])
+def test_work_on_cuda_is_done_in_the_precision_of_its_place(executor: Any, precision: Precision) -> None:
+    before = settings()
+    with Place(executor, 1, device="cuda", precision=precision).start(make_telling, None) as made:
+        [result] = made.run([None])
+    assert result.value == (EXPECTED[precision], EXPECTED[precision])
+    assert settings() == before
+
+
+def test_contexts_nest_and_what_asks_for_nothing_goes_on_as_around_it() -> None:
+    before = settings()
+    with computing_in("tf32"):
+        with computing_in("full"), computing_in():
+            assert settings() == EXPECTED["full"]
+        with computing_in():
+            assert settings() == EXPECTED["tf32"]
+    with computing_in():
+        assert settings() == EXPECTED["full"]
+    assert settings() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("cpu", "tf32", "needs a CUDA device: add device cuda"),
+        ("cpu", "bf17", "unknown precision 'bf17'"),
+    ],
+)
+def test_a_precision_that_cannot_be_is_refused(device: str, precision: Any, message: str) -> None:
+    with pytest.raises(EvooptError, match=message):
+        check_device(device, precision)
+
+
+def test_only_what_rounds_otherwise_is_told_apart_in_finished_work() -> None:
+    assert Place().rounding == {"device": "cpu", "threads": 1}
+    assert Place(device="cuda", precision="tf32").rounding["precision"] == "tf32"
