@@ -58,7 +58,7 @@ def _info(cls: type[Any]) -> Any:
     )
 
 
-optim_db = [_info(cls) for name, cls in CLASSES.items() if name not in ("warmup", "cosine")]
+optim_db = [_info(CLASSES[name]) for name in ("adamw", "lion", "marfinetz2025", "every_term", "scheduled")]
 
 
 def _all_kwargs(device: str, dtype: torch.dtype, info: Any) -> list[dict[str, Any]]:
