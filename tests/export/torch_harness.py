@@ -2,8 +2,8 @@
 
 PyTorch installs the harness (`OptimizerInfo`, the error inputs common to all optimizers, the ``optims``
 decorator, `TensorTracker`, the device-type machinery and its `TestCase`) but not `TestOptimRenewed`, the
-suite built on it, so the tests here are ours. All of it is private. It takes seconds to import, so `test_torch_harness` runs
-them when its turn comes.
+suite built on it, so the tests here are ours. All of it is private. It takes seconds to import, so
+`test_torch_harness` runs them when its turn comes.
 """
 
 # ruff: noqa: PT009, PT027
