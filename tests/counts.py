@@ -1,4 +1,4 @@
-"""How much slow tests try of what there is to try: a part, or all where time does not matter."""
+"""How much tests try of what there is to try: a part, or all where time does not matter."""
 
 from __future__ import annotations
 

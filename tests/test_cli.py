@@ -44,8 +44,10 @@ def refused(*arguments: str) -> str:
     return str(result.exception)
 
 
-def test_a_search_from_any_folder_leaves_a_run_that_show_explains(tmp_path: Path) -> None:
-    searched = evoopt_process("search", *TINY, "--workers", "1", cwd=tmp_path)
+def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = evoopt_process("search", *TINY, "--executor", "serial", cwd=tmp_path)
     assert searched.returncode == 0, searched.stderr
     assert searched.stderr == ""  # no progress bar where the output is no terminal
     (folder,) = (tmp_path / "runs").iterdir()
@@ -55,6 +57,9 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains(tmp_path: Path
     assert shown.exit_code == 0
     for part in ("w -= lr * (", "lineage of individual", "terms by generation", "finished", "fresh seeds"):
         assert part in shown.output
+    monkeypatch.chdir(tmp_path)
+    resumed = CliRunner().invoke(app, ["resume", str(folder.relative_to(tmp_path))])
+    assert (resumed.exit_code, resumed.output) == (0, searched.stdout)
     again = evoopt_process("search", *TINY, "--out", str(folder), cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr.startswith("error: ")
@@ -107,15 +112,6 @@ def test_a_report_is_written_where_the_locale_is_ascii(tmp_path: Path) -> None:
     assert "Übung" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_resuming_a_finished_run_shows_it(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    first = evoopt_process("search", *TINY, "--executor", "serial", "--out", str(run), cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    second = evoopt_process("resume", str(run), cwd=tmp_path)
-    assert second.returncode == 0, second.stderr
-    assert second.stdout == first.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -136,17 +132,20 @@ def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -
     assert "\n" not in answer
 
 
-def test_missing_data_without_a_network_says_where_to_put_it(tmp_path: Path) -> None:
-    answer = evoopt_process(
+def test_missing_data_without_a_network_says_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EVOOPT_DATA", raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    answer = refused(
         "search", "--task", "mnist", "--population", "4", "--generations", "1", "--steps", "1",
-        "--no-compare", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"),
-        cwd=tmp_path, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
-        XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=str(tmp_path),
+        "--no-compare", "--executor", "serial", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"),
     )  # fmt: skip
-    assert answer.returncode == 2
-    assert "mnist" in answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert answer.stderr.strip().count("\n") == 0
+    assert "mnist" in answer
+    assert "\n" not in answer
 
 
 def test_version_spaces_and_tasks() -> None:

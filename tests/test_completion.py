@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from evoopt.cli.app import app
+from evoopt.cli import app
 from evoopt.runs import Run
 from tests.report.runs import CONFIGS
 
 
-def offered(line: str) -> list[str]:
-    words = shlex.split(line)
-    at = len(words) if line.endswith(" ") else len(words) - 1
-    asked = {"_EVOOPT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(at)}
-    code = "import sys; sys.argv[0] = 'evoopt'; from evoopt.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True
-    )
-    assert not done.stderr
-    return done.stdout.split()
+@pytest.fixture
+def offered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], list[str]]:
+    def ask(line: str) -> list[str]:
+        words = shlex.split(line)
+        at = len(words) if line.endswith(" ") else len(words) - 1
+        with monkeypatch.context() as patch:
+            patch.setenv("_EVOOPT_COMPLETE", "complete_bash")
+            patch.setenv("COMP_WORDS", line)
+            patch.setenv("COMP_CWORD", str(at))
+            with pytest.raises(SystemExit):
+                app(prog_name="evoopt")
+        said, errors = capsys.readouterr()
+        assert not errors
+        return said.split()
+
+    return ask
 
 
 @pytest.mark.parametrize(
@@ -36,11 +42,13 @@ def offered(line: str) -> list[str]:
         ("evoopt plot no-such-run ", []),
     ],
 )
-def test_names_are_completed(line: str, expected: list[str]) -> None:
+def test_names_are_completed(line: str, expected: list[str], offered: Callable[[str], list[str]]) -> None:
     assert offered(line) == expected
 
 
-def test_figures_are_those_of_the_run_on_the_line(tmp_path: Path) -> None:
+def test_figures_are_those_of_the_run_on_the_line(
+    tmp_path: Path, offered: Callable[[str], list[str]]
+) -> None:
     Run.create(tmp_path / "run", CONFIGS["optimizer"]).close()
     assert "genealogy" in offered(f"evoopt plot {tmp_path / 'run'} ge")
     Run.create(tmp_path / "other", CONFIGS["genetic"]).close()

@@ -45,23 +45,20 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return request.param, run.result_json()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_any_number_of_workers_gives_the_same_bytes(
-    reference: tuple[str, str], workers: int, tmp_path: Path
-) -> None:
+def test_a_pool_gives_the_same_bytes(reference: tuple[str, str], tmp_path: Path) -> None:
     engine, expected = reference
-    with evoopt.search(settings("process", workers, engine), out=tmp_path / "run") as run:
+    with evoopt.search(settings("process", 2, engine), out=tmp_path / "run") as run:
         assert run.result_json() == expected
         assert (run.folder / "result.json").read_text() == expected
 
 
-@pytest.mark.parametrize("evaluations", [1, 20])
 def test_a_run_killed_in_mid_generation_resumes_to_the_same_bytes(
-    reference: tuple[str, str], evaluations: int, tmp_path: Path
+    reference: tuple[str, str], tmp_path: Path
 ) -> None:
     engine, expected = reference
+    evaluations = {"sequential": 1, "batched": 20}[engine]
     folder, space = tmp_path / "run", tmp_path / "space.toml"
-    space.write_text(settings("process", 2, engine).to_toml())
+    space.write_text(settings("process", 1, engine).to_toml())
     command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
@@ -76,16 +73,18 @@ def test_a_run_killed_in_mid_generation_resumes_to_the_same_bytes(
         assert run.result_json().replace('"name": "space"', '"name": "custom"') == expected
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(stop: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "executor"), [(signal.SIGINT, "process"), (signal.SIGTERM, "serial")])
+def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(
+    stop: signal.Signals, executor: str, tmp_path: Path
+) -> None:
     folder, space = tmp_path / "run", tmp_path / "space.toml"
-    space.write_text(settings("process", 2).override({"search": {"generations": 200}}).to_toml())
+    space.write_text(settings(executor, 1).override({"search": {"generations": 200}}).to_toml())
     command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         wait_for_evaluations(folder / "run.sqlite", 8, process)
         process.send_signal(stop)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -98,7 +97,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(stop: signal.Signals, 
 def wait_for_evaluations(
     path: Path, count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]
 ) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "the search ended too early"
         if path.exists() and (path.parent / "config.toml").exists():
@@ -109,7 +108,7 @@ def wait_for_evaluations(
             finally:
                 db.close()
         time.sleep(0.02)
-    pytest.fail("no evaluations within two minutes")
+    pytest.fail("no evaluations within five minutes")
 
 
 def test_a_search_never_opens_the_test_split(tmp_path: Path) -> None:

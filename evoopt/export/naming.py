@@ -7,6 +7,7 @@ import keyword
 import re
 import sys
 import unicodedata
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def check_file_name(path: Path) -> None:
         EvooptError: No Python file, a name that no import can spell, or that of a module of others.
     """
     name = path.stem
-    taken = sys.stdlib_module_names | packages_distributions().keys()
+    taken = _modules()
     if path.suffix == ".py" and _importable(name) and name not in taken:
         return
     better = re.sub(r"\W", "_", name)
@@ -62,6 +63,12 @@ def function_name(class_name: str) -> str:
     """Name of the functional form: lower case as in `torch.optim`, followed by ``_`` where that is taken."""
     name = class_name.lower()
     return f"{name}_" if name == class_name or keyword.iskeyword(name) or _taken(name) else name
+
+
+@cache
+def _modules() -> frozenset[str]:
+    # Cached, because the files of every installed package are looked at.
+    return sys.stdlib_module_names | packages_distributions().keys()
 
 
 def _importable(name: str) -> bool:

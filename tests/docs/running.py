@@ -33,6 +33,7 @@ SMALL: dict[str, str | bool] = {
     "trials": "9",
     "seeds": "2",
     "baselines": "adam",
+    "tasks": "digits",
 }
 """Options that make a command small, where it has them."""
 

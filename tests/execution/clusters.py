@@ -73,7 +73,7 @@ def chunk_processes(pid: int) -> list[psutil.Process]:
     return [p for p in descendants(pid) if "spawn_main" in " ".join(p.cmdline())]
 
 
-def wait_until(condition: object, seconds: float = 20) -> None:
+def wait_until(condition: object, seconds: float = 120) -> None:
     """Wait for a callable to become true."""
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]

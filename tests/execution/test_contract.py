@@ -88,7 +88,7 @@ def test_missing_data_is_reported_once_in_its_own_words(kind: ExecutorKind) -> N
 @kinds
 def test_a_factory_with_a_bug_is_reported_in_one_line(kind: ExecutorKind) -> None:
     with (
-        make_executor(kind, workers.make_buggy, None, workers=2) as executor,
+        make_executor(kind, workers.make_buggy, None, workers=1) as executor,
         pytest.raises(EvooptError) as caught,
     ):
         list(executor.run([("double", 1)] * 4))
@@ -110,7 +110,7 @@ def test_chunks_run_with_the_configured_number_of_threads(kind: ExecutorKind) ->
 def test_results_are_the_same_bits_on_any_executor_with_any_number_of_workers() -> None:
     chunks = list(range(5))
     values = {}
-    for kind, count in [("serial", None), ("process", 1), ("process", 2), ("process", 4), ("dask", 2)]:
+    for kind, count in [("serial", None), ("process", 3), ("dask", 2)]:
         with make_executor(kind, torch_workers.make_summing, None, workers=count) as executor:  # type: ignore[arg-type]
             results = ordered(executor.run(chunks), len(chunks))
         assert [result.error for result in results] == [None] * len(chunks)

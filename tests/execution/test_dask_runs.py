@@ -1,4 +1,4 @@
-"""Whole runs on a Dask cluster: the bytes of the pool, exact resumption after the scheduler is lost."""
+"""Whole runs on a Dask cluster: the bytes of one process, exact resumption after the scheduler is lost."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("space", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
-def test_a_run_on_dask_gives_the_bytes_of_the_pool(space: str, tmp_path: Path) -> None:
-    assert run(space, tmp_path / "dask", "dask") == run(space, tmp_path / "pool", "process")
+def test_a_run_on_dask_gives_the_bytes_of_one_process(space: str, tmp_path: Path) -> None:
+    assert run(space, tmp_path / "dask", "dask") == run(space, tmp_path / "serial", "serial")
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_run_that_lost_its_scheduler_ends_with_the_same_bytes_elsewhere(tmp_pa
         with pytest.raises(EvooptError, match="evoopt resume"):
             run("quick", folder, "dask", scheduler=cluster.address)
     with evoopt.resume(folder, overrides={"executor": "serial"}):
-        assert files(folder) == run("quick", tmp_path / "pool", "process")
+        assert files(folder) == run("quick", tmp_path / "serial", "serial")
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_living_models_travel_to_a_cluster_in_files_as_well(tmp_path: Path) -> N
     shared.mkdir()
     with separate_cluster(tmp_path) as cluster:
         spread = run("pbt-digits", tmp_path / "dask", "dask", scheduler=cluster.address, exchange=str(shared))
-    assert spread == run("pbt-digits", tmp_path / "pool", "process")
+    assert spread == run("pbt-digits", tmp_path / "serial", "serial")
     assert not any(shared.iterdir())
 
 

@@ -61,7 +61,7 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path, thread: str) -> None
     wait_for(tmp_path / "0", tmp_path / "1")
     os.kill(script.pid, signal.SIGKILL)
     # The workers share the script's output: it ends when the last of them is gone.
-    script.communicate(timeout=30)
+    script.communicate(timeout=300)
 
 
 @posix_only
@@ -79,7 +79,7 @@ if __name__ == "__main__":
         print(len(pids), len(set(pids)))
 """,
     )
-    assert script.communicate(timeout=60)[0] == "2 1\n"
+    assert script.communicate(timeout=300)[0] == "2 1\n"
 
 
 @posix_only
@@ -114,7 +114,7 @@ if __name__ == "__main__":
     )
     wait_for(tmp_path / "0", tmp_path / "1")
     os.killpg(script.pid, signal.SIGINT)
-    out, err = script.communicate(timeout=30)
+    out, err = script.communicate(timeout=300)
     assert (out, err, script.returncode) == ("", "interrupted\n", 1)
 
 
@@ -128,7 +128,7 @@ if __name__ == "__main__":
     print(next(results).value)
 """,
     )
-    assert script.communicate(timeout=60) == ("4\n", "")
+    assert script.communicate(timeout=300) == ("4\n", "")
 
 
 UNGUARDED = """
@@ -142,7 +142,7 @@ except EvooptError as error:
 
 def test_a_script_without_main_guard_is_told_so_in_one_line(tmp_path: Path) -> None:
     script = start(tmp_path, UNGUARDED)
-    out, err = script.communicate(timeout=60)
+    out, err = script.communicate(timeout=300)
     assert (out, script.returncode) == ("", 1)
     assert "starts evoopt again" in err
     assert 'if __name__ == "__main__":' in err
@@ -158,7 +158,7 @@ def test_a_program_that_is_no_file_needs_no_guard(tmp_path: Path, option: str) -
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=60,
+        timeout=300,
     )
     assert (done.stdout, done.stderr) == ("[4, 4]\n", "")
 

@@ -60,7 +60,7 @@ class Scripted:
 
     def sleep_once(self, seconds: float, mark: Path) -> str:
         if first_time(mark):
-            time.sleep(seconds)
+            self.sleep(seconds, mark)
         return "awake"
 
     def freeze(self) -> None:

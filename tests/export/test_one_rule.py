@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +24,7 @@ from evoopt.optim import EvolvedOptimizer, UpdateRule, preset
 from tests.export.scenarios import SCENARIOS, TOTAL, Make, gradients, parameters, reloaded, steps, tensors
 from tests.export.subjects import RULES, STAGED_RULES
 
-COMPARED = {name: rule.canonical() for name, rule in RULES.items()} | {
+COMPARED = {name: rule.canonical() for name, rule in RULES.items() if "random" not in name} | {
     "every_vector": STAGED_RULES["every_vector"].canonical(),
     "marfinetz2025": preset("marfinetz2025").canonical(),
     "adamw": preset("adamw"),
@@ -249,16 +245,3 @@ def test_a_state_dict_from_before_there_were_options_loads() -> None:
     optimizer.load_state_dict(state)
     assert optimizer.param_groups[0]["total_steps"] == TOTAL
     steps(optimizer, params, 1)
-
-
-def test_a_pickle_of_a_class_made_in_memory_loads_in_another_process(tmp_path: Path) -> None:
-    rule = COMPARED["scheduled"]
-    params = tensors()
-    optimizer = exported(rule)(params)
-    steps(optimizer, params)
-    (tmp_path / "optimizer.pickle").write_bytes(pickle.dumps(optimizer))
-    code = "import pickle; o = pickle.load(open('optimizer.pickle', 'rb')); print(o); o.step()"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert result.stdout.strip() == str(optimizer)

@@ -45,8 +45,7 @@ def loss_change(optimizer: torch.optim.Optimizer, params: list[Parameter], sched
 
 
 @every_implementation
-@pytest.mark.parametrize("with_schedulers", [False, True])
-@pytest.mark.parametrize("contiguous", [True, False])
+@pytest.mark.parametrize(("with_schedulers", "contiguous"), [(False, False), (True, True)])
 def test_steps_go_downhill_or_uphill_if_asked(
     cls: type[Any], implementation: dict[str, Any], with_schedulers: bool, contiguous: bool
 ) -> None:

@@ -29,20 +29,28 @@ def missing() -> str:
 
 
 def sanitized(module: str, *arguments: str, timeout: float = 550) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module``; its kernels are built before, for the compiler itself needs no sanitizer."""
-    environment = {
+    """Run ``python -m module`` with such kernels."""
+    _build()
+    environment = _environment() | {"LD_PRELOAD": ":".join(_libraries())}
+    command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@functools.cache
+def _build() -> None:
+    """Before, and once: the compiler itself needs no sanitizer."""
+    command = [sys.executable, "-W", "error", "-c", _BUILD]
+    subprocess.run(command, env=_environment(), check=True, timeout=550)
+
+
+def _environment() -> dict[str, str]:
+    return {
         **os.environ,
         "CXX": "g++",
         "EVOOPT_KERNEL_FLAGS": FLAGS,
         "OMP_NUM_THREADS": "1",
         "ASAN_OPTIONS": "detect_leaks=0",
     }
-    subprocess.run(
-        [sys.executable, "-W", "error", "-c", _BUILD], env=environment, check=True, timeout=timeout
-    )
-    environment["LD_PRELOAD"] = ":".join(_libraries())
-    command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def _libraries() -> list[str]:

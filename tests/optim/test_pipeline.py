@@ -74,7 +74,7 @@ def staged_rules(drawn: st.DrawFn) -> UpdateRule:
     return replace(base, **{name: drawn(STAGES[name]) for name in sorted(names)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rule=staged_rules())
 def test_canonical_form_makes_the_same_steps_and_is_stable(rule: UpdateRule) -> None:
     once = rule.canonical()

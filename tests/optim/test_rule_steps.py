@@ -70,7 +70,7 @@ def test_formulas_say_what_the_publications_define() -> None:
             assert written(name, numbers) == pytest.approx(value, rel=1e-12), name
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 def test_random_rules_equal_the_scalar_definition(seed: int) -> None:
     rule, grads = random_rule(seed), gradients(seed)
     assert_same_path(train_rule(rule, grads), scalar_path(rule, grads))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import evoopt
+from evoopt.runs import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from tests.reliability.commands import write_space
 
@@ -30,17 +31,30 @@ def standing() -> Iterator[float]:
     yield from itertools.repeat(REAL())
 
 
-@pytest.mark.parametrize("clock", [backwards, jumping, standing])
+def searched(folder: Path, executor: str) -> Run:
+    execution = {"execution": {"executor": executor, "workers": 1}}
+    return evoopt.search(str(write_space(folder, "quick")), out=folder / "run", overrides=execution)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    with searched(tmp_path_factory.mktemp("right"), "serial") as run:
+        return run.result_json()
+
+
+@pytest.mark.parametrize(
+    ("clock", "executor"), [(backwards, "serial"), (jumping, "process"), (standing, "serial")]
+)
 def test_a_search_on_a_wrong_clock_gives_the_same_bytes(
-    clock: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clock: Callable[[], Iterator[float]],
+    executor: str,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    space = str(write_space(tmp_path, "quick"))
-    execution = {"execution": {"executor": "process", "workers": 1}}
-    with evoopt.search(space, out=tmp_path / "right", overrides=execution) as run:
-        expected = run.result_json()
-    ticks = clock()  # type: ignore[operator]
+    ticks = clock()
     monkeypatch.setattr(time, "time", lambda: next(ticks))
-    with evoopt.search(space, out=tmp_path / "wrong", overrides=execution) as run:
+    with searched(tmp_path, executor) as run:
         assert run.result_json() == expected
         assert all(row.result.seconds >= 0 for row in run.store.evaluations())
 

@@ -64,9 +64,9 @@ def find(chrome: Any, selector: str) -> list[Any]:
 
 
 def wait(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"not within ten seconds: {what}"
+        assert time.monotonic() < deadline, f"not within a minute: {what}"
         time.sleep(0.02)
 
 

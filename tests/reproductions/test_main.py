@@ -25,6 +25,7 @@ def test_help_fits_80_columns_and_says_something_about_everything(command: tuple
     assert "…" not in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_recombination_is_another_name_of_three_parent_with_its_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,6 +37,7 @@ def test_recombination_is_another_name_of_three_parent_with_its_own_folder(
     assert f"`python -m reproductions three_parent {TINY}`" in report
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_marfinetz2025_takes_its_options(tmp_path: Path) -> None:
     options = "--tasks digits --steps 3 --seeds 1 --trials 0 --executor serial -q"
     result = CliRunner().invoke(app, ["marfinetz2025", *options.split(), "--out", str(tmp_path)])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torchvision.transforms import functional as tv
 
 from evoopt.tasks import TASKS
 from evoopt.tasks.datasets import CIFAR10, Normalisation, crop_and_flip
@@ -22,6 +21,8 @@ def augmented(images: torch.Tensor, seed: int = 1) -> torch.Tensor:
 
 def image_by_image(raw: torch.Tensor, seed: int = 1) -> torch.Tensor:
     """The same draws, one image after another, with torchvision on pixels, normalised afterwards."""
+    from torchvision.transforms import functional as tv  # takes seconds
+
     n, _, height, width = raw.shape
     generator = torch.Generator().manual_seed(seed)
     tops, lefts = torch.randint(0, 2 * PADDING + 1, (2, n), generator=generator).tolist()

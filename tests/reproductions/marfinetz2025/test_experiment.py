@@ -57,6 +57,7 @@ def test_relative_gain_is_paired_by_seed() -> None:
     assert relative_gain(scores) == pytest.approx([0.1, -0.1])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_small_reproduction_writes_both_comparisons_side_by_side(tmp_path: Path) -> None:
     found = reproduce_marfinetz2025(
         tasks=("digits",),

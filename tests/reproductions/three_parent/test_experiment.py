@@ -92,6 +92,7 @@ def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
     assert "| LeNet, MNIST | 164.5 to 32.4 s to 98.6 % | 83.5 % (slip) | 80.3 % |" in found.text
 
     monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("a unit is done again"))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
     again = reproduce(THREE_PARENT, parts=["digits"], **TINY, place=SERIAL, out=folder)
     assert again.text == found.text
     assert (folder / "units.jsonl").read_text().splitlines() == lines
@@ -114,6 +115,7 @@ def test_every_method_costs_the_same_and_shares_its_fresh_seeds_with_the_default
     assert all(own == PARTS["digits"].config.loci().default().values() for own in constant.values)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_trainings_to_a_target_are_judged_on_test_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {

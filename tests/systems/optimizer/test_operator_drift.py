@@ -16,7 +16,7 @@ from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.robust import RobustOperators
 
 Operators = LiteralOperators | RobustOperators
-RUNS = 40
+RUNS = 12
 
 
 def noise_runs(operators: Operators) -> Iterator[list[OptimizerGenome]]:
