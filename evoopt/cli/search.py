@@ -76,6 +76,9 @@ def search(
     patience: Annotated[
         int | None, typer.Option(help="End after so many generations without a better best.")
     ] = None,
+    prefer: Annotated[
+        str | None, typer.Option(help="Who of a front wins: accuracy, memory or speed.")
+    ] = None,
     restarts: Annotated[
         int,
         typer.Option(min=1, help="Searches that differ in their seed; the best in its final comes first."),
@@ -103,7 +106,7 @@ def search(
     if task:
         config = config.with_tasks(tuple(task))
     given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
-    limits = {"max_time": max_time, "max_trainings": max_trainings, "patience": patience}
+    limits = {"max_time": max_time, "max_trainings": max_trainings, "patience": patience, "prefer": prefer}
     config = config.with_options({**given, **limits, "engine": engine, "compare": compare})
     hook = _scalars(log_dir)
     with new_folder(config.name, out) as folder:

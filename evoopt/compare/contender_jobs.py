@@ -99,7 +99,7 @@ class CostProbe:
             model = initial_model(task, 0).to(device)
             for parameter in model.parameters():
                 parameter.grad = torch.full_like(parameter, 1e-3)
-            setups.append((model, _as_taken_away(model, member)))
+            setups.append((model, as_taken_away(model, member)))
         times: list[list[float]] = [[] for _ in setups]
         for _ in range(_COST_ROUNDS):
             for of_member, (_, optimizer) in zip(times, setups, strict=True):
@@ -111,14 +111,13 @@ class CostProbe:
                 _synchronize(device)
                 of_member.append((time.perf_counter() - start) / _COST_STEPS * 1e6)
         return [
-            Cost(
-                min(of_member), _state_bytes(opt), sum(p.numel() for p in model.parameters()), len(data.test)
-            )
+            Cost(min(of_member), state_bytes(opt), sum(p.numel() for p in model.parameters()), len(data.test))
             for of_member, (model, opt) in zip(times, setups, strict=True)
         ]
 
 
-def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
+def as_taken_away(model: nn.Module, member: Member) -> Stepper:
+    """The optimizer of a model that a member stands for; of a rule, the class that exporting it gives."""
     if isinstance(member, ClassMember):
         return make_class_optimizer(model, member, 1000)
     if not member.terms:  # it has no class
@@ -130,7 +129,8 @@ def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
     return optimizer
 
 
-def _state_bytes(optimizer: Any) -> int:
+def state_bytes(optimizer: Any) -> int:
+    """Size of an optimizer's state."""
     state = getattr(optimizer, "optimizer", optimizer).state
     return sum(
         v.numel() * v.element_size()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 from evoopt.config.sections import RunConfig, Section
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS
+from evoopt.runs.finalists import Preference
+from evoopt.systems.optimizer.config_checks import check_front, check_judging
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.stage_genes import StageGenes
 
@@ -26,9 +28,13 @@ class SearchSection(Section):
     population: int = Field(24, ge=2, description="individuals per generation")
     generations: int = Field(12, ge=1, description="generations to evaluate")
     elites: int = Field(3, ge=0, description="best individuals copied unchanged")
-    survivors: Literal["best", "youngest"] = Field(
+    survivors: Literal["best", "youngest", "pareto"] = Field(
         "best",
-        description="who the elites are; youngest: regularised evolution, in which everybody dies of age",
+        description="who the elites are; youngest: regularised evolution, in which everybody dies of age; "
+        "pareto: NSGA-II on gain, memory and time of a step",
+    )
+    prefer: Preference = Field(
+        "accuracy", description="who of a front wins: the best, or the cheapest that gains over the baseline"
     )
     tournament: int = Field(3, ge=1, description="individuals per tournament")
     seed: int = Field(42, ge=0, description="root of all randomness of the run")
@@ -147,6 +153,7 @@ class OptimizerConfig(RunConfig):
         "seed": "search.seed",
         "compare": "search.compare",
         "patience": "search.patience",
+        "prefer": "search.prefer",
         "max_trainings": "search.max_trainings",
         "max_time": "search.max_seconds",
         "steps": "evaluation.steps",
@@ -242,34 +249,9 @@ class OptimizerConfig(RunConfig):
             )
         if genome.vary == "constants" and genome.fill != "mutants":
             raise EvooptError(f'{source}: genome.vary = "constants" needs genome.fill = "mutants"')
-        self._check_judging(source)
-        self.genome.space()  # raises on unknown terms and bad ranges
-
-    def _check_judging(self, source: str) -> None:
-        evaluation, rungs = self.evaluation, self.evaluation.rungs
-        for name in ("rates", "decays"):
-            if getattr(evaluation, name) % 2 == 0:
-                raise EvooptError(
-                    f"{source}: evaluation.{name} must be odd, with the genome's own in the middle"
-                )
-        if list(rungs) != sorted(set(rungs)):
-            raise EvooptError(f"{source}: evaluation.rungs must rise, not {list(rungs)}")
-        if rungs and (self.search.elite_policy != "reaverage" or evaluation.fitness == "paper"):
-            raise EvooptError(
-                f'{source}: evaluation.rungs need search.elite_policy = "reaverage" and another fitness than '
-                '"paper"'
-            )
-        if evaluation.judged_by_gain and evaluation.fitness == "paper":
-            raise EvooptError(f"{source}: the published fitness knows no evaluation.meta_tasks")
-        if shared := set(evaluation.tasks) & set(evaluation.meta_tasks):
-            raise EvooptError(
-                f"{source}: {', '.join(sorted(shared))} cannot be among evaluation.tasks and "
-                "evaluation.meta_tasks: on the latter nothing is selected"
-            )
-        if evaluation.judged_by_gain and evaluation.baseline not in PRESETS | STAGED_PRESETS:
-            raise unknown_name(
-                f"preset in {source}, evaluation.baseline:", evaluation.baseline, PRESETS | STAGED_PRESETS
-            )
+        check_judging(search, self.evaluation, source)
+        check_front(search, self.evaluation, genome, source)
+        genome.space()  # raises on unknown terms and bad ranges
 
 
 def config_of(run: Run) -> OptimizerConfig:

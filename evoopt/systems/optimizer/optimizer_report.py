@@ -20,13 +20,14 @@ from evoopt.report.pedigree import Pedigree
 from evoopt.report.training_cost import cost, cost_section
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer import optimizer_figures as draw
-from evoopt.systems.optimizer.best_rule import baseline_of, best_of
+from evoopt.systems.optimizer.best_rule import baseline_of, best_of, front_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
 from evoopt.systems.optimizer.text import saved, saved_by
 
 FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
+    "front": draw.front,
     "outcomes": draw.outcomes,
     "tasks": draw.tasks,
     "terms": draw.terms,
@@ -113,11 +114,24 @@ def _search(run: Run) -> Section:
             "outcomes", "Trainings without a score", draw.outcomes(run), "All trainings gave a score."
         ),
         Shown("tasks", "Tasks", draw.tasks(run)),
+        *_front(run),
         *_finalists(run),
         *_baseline(run),
         generations_table(run.generations, GENERATION),
     ]
     return Section("The search", blocks)
+
+
+def _front(run: Run) -> list[Block]:
+    rows = front_of(run)
+    columns = (
+        Column("individual", "d"), Column("rule"), Column("in the search", "+.2f"),
+        Column("on fresh seeds", "+.2f"), Column("B/weight", ".2f"), Column("passes per step", ",.1f"),
+        Column("preferred for"),
+    )  # fmt: skip
+    names = ("id", "formula", "search_fitness", "score", "bytes_per_weight", "passes", "preferred")
+    table = Table(columns, [[row[name] for name in names] for row in rows], "The front")
+    return [Shown("front", "Gain by memory and by time of a step", draw.front(run)), table] if rows else []
 
 
 def _baseline(run: Run) -> list[Block]:

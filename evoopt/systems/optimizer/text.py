@@ -9,7 +9,7 @@ from typing import Any
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.models_text import Columns, state, table
-from evoopt.systems.optimizer.best_rule import baseline_of, best_of
+from evoopt.systems.optimizer.best_rule import baseline_of, best_of, front_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
 
@@ -59,6 +59,7 @@ def describe_run(run: Run) -> str:
     if best is None:
         return "\n".join([*lines, "no generation is finished yet"])
     lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_verdict(run), ""]
+    lines += _front(run)
     lines += _tables(records)
     lines += _lineage(run, best["id"])
     return "\n".join(lines)
@@ -67,6 +68,22 @@ def describe_run(run: Run) -> str:
 def _baseline(run: Run) -> list[str]:
     known = baseline_of(run).items()
     return [f"baseline {entry['name']} on {task}: {entry['setting']}" for task, entry in known]
+
+
+def _front(run: Run) -> list[str]:
+    rows = front_of(run)
+    if not rows:
+        return []
+    lines = [
+        "front: nobody is better, smaller and faster than one of these",
+        "individual    gain  B/weight  passes",
+    ]
+    for row in rows:
+        gain = row["search_fitness"] if row["score"] is None else row["score"]
+        figures = f"{row['id']:>10} {gain:>+7.2f} {row['bytes_per_weight']:>9.2f} {row['passes']:>7,.0f}"
+        by = f"  (by {row['preferred']})" if row["preferred"] else ""
+        lines.append(f"{figures}  {row['formula']}{by}")
+    return [*lines, ""]
 
 
 def _verdict(run: Run) -> list[str]:
