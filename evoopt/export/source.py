@@ -127,7 +127,7 @@ def _from_run(folder: Path, prefer: str | None, name: str | None) -> tuple[Updat
             data=", ".join(Path(task).name for task in config.tasks),
             budget=f"{trainings:,} trainings of {config.option('steps')} steps",
             genome=individual_type(config.individual).read_genome(found["genome"]).to_json(),
-            comparison=run.verdict if won else None,
+            comparison=" ".join(filter(None, [winner.get("lost"), run.verdict])) or None if won else None,
             tuned=run.tuned if won else None,
         )
         return rule, provenance

@@ -8,7 +8,8 @@ from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS
 
 if TYPE_CHECKING:
-    from evoopt.systems.optimizer.config import EvaluationSection, GenomeSection, SearchSection
+    from evoopt.systems.optimizer.config import GenomeSection, SearchSection
+    from evoopt.systems.optimizer.judging_settings import EvaluationSection
 
 
 def check_judging(search: SearchSection, evaluation: EvaluationSection, source: str) -> None:
@@ -63,4 +64,13 @@ def check_front(
         raise EvooptError(
             f'{source}: search.survivors = "pareto" needs search.elites of at least 2, the only parents: '
             "half of the population as published"
+        )
+
+
+def check_funnel(search: SearchSection, evaluation: EvaluationSection, source: str) -> None:
+    """Check what a funnel needs; see `check_judging`."""
+    if search.funnel and not (evaluation.judged_by_gain and search.finalists):
+        raise EvooptError(
+            f"{source}: search.funnel needs search.finalists above 0 and a baseline that they gain over: "
+            'evaluation.fitness = "gain" or evaluation.meta_tasks'
         )

@@ -84,6 +84,7 @@ def _result(run: Run) -> list[Block]:
     facts.append(("diverged", f"{counts.get('diverged', 0):,}", "of them"))
     blocks: list[Block] = [Facts(facts)]
     if run.finished:
+        blocks += [Text(run.winner["lost"], "bad")] if "lost" in run.winner else []
         blocks += verdict_texts(run)
     blocks += [formulas(rule), Text(_in_words(rule))]
     if rule.terms:
@@ -116,6 +117,7 @@ def _search(run: Run) -> Section:
         Shown("tasks", "Tasks", draw.tasks(run)),
         *_front(run),
         *_finalists(run),
+        *_funnel(run),
         *_baseline(run),
         generations_table(run.generations, GENERATION),
     ]
@@ -165,11 +167,36 @@ def _finalists(run: Run) -> list[Block]:
         Column("ended well"),
     )
     return [
-        Table(columns, rows, "Finalists: the winner is the best on fresh seeds"),
+        Table(columns, rows, "Finalists, the best on fresh seeds first"),
         _gains(run.winner["gains"])
         if "gains" in run.winner
         else Table(by_task, _winner_by_task(run), "The winner by task"),
     ]
+
+
+def _funnel(run: Run) -> list[Block]:
+    levels = run.winner.get("funnel", []) if run.finished else []
+    if not levels:
+        return []
+    columns = (
+        Column("individual", "d"), Column("rule"),
+        *(Column(f"{level['name']}: {level['steps']:,} steps", "+.2f") for level in levels), Column("kept"),
+    )  # fmt: skip
+    rows = [
+        (
+            one["id"], one["formula"],
+            *(level["gains"].get(str(one["id"]), {}).get("gain") for level in levels),
+            "yes" if one["id"] in levels[-1]["kept"] else "no",
+        )
+        for one in run.winner["finalists"]
+    ]  # fmt: skip
+    where = "; ".join(f"{level['name']}: {', '.join(map(_name, level['tasks']))}" for level in levels)
+    text = f"Mean gain over the baseline tuned for each level; who does not gain is out. {where}."
+    return [Text(text), Table(columns, rows, "The funnel")]
+
+
+def _name(task: str) -> str:
+    return Path(task).name
 
 
 def _gains(gains: Mapping[str, float | None]) -> Table:
@@ -182,7 +209,7 @@ def _winner_by_task(run: Run) -> list[Sequence[Cell]]:
     rows: list[Sequence[Cell]] = []
     for task in dict.fromkeys(config_of(run).evaluation.tasks):
         trainings = run.store.select(
-            "SELECT metric FROM evaluations WHERE key = ? AND task = ? AND replicate >= ?",
+            "SELECT metric FROM evaluations WHERE key = ? AND task = ? AND replicate >= ? AND repeat = 0",
             run.winner["key"], task, FINAL_REPLICATE,
         )  # fmt: skip
         good = [metric for (metric,) in trainings if metric is not None]

@@ -38,6 +38,7 @@ def describe_result(run: Run) -> str:
         *_rule_lines(winner),
         f"fitness  {_fitness(run, winner)}",
         f"budget   {_budget(run)}",
+        *_funnel(run),
         *_verdict(run),
     ]
     return "\n".join(lines)
@@ -58,7 +59,7 @@ def describe_run(run: Run) -> str:
     best = best_of(run)
     if best is None:
         return "\n".join([*lines, "no generation is finished yet"])
-    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_verdict(run), ""]
+    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_funnel(run), *_verdict(run), ""]
     lines += _front(run)
     lines += _tables(records)
     lines += _lineage(run, best["id"])
@@ -86,8 +87,18 @@ def _front(run: Run) -> list[str]:
     return [*lines, ""]
 
 
+def _funnel(run: Run) -> list[str]:
+    levels = (run.store.winner() or {}).get("funnel", [])
+    return [
+        f"funnel   {level['name']}: {len(level['kept'])} of {len(level['gains'])} gain "
+        f"({level['steps']:,} steps on {', '.join(level['tasks'])})"
+        for level in levels
+    ]
+
+
 def _verdict(run: Run) -> list[str]:
-    return [f"verdict  {run.verdict}"] if run.verdict else []
+    said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict]))
+    return [f"verdict  {said}"] if said else []
 
 
 def _rule_lines(winner: dict[str, Any]) -> list[str]:
