@@ -34,6 +34,13 @@ def check_judging(search: SearchSection, evaluation: EvaluationSection, source: 
             f'{source}: evaluation.rungs need search.elite_policy = "reaverage" and another fitness than '
             '"paper"'
         )
+    if evaluation.racing and (
+        evaluation.fitness not in ("gain", "noise") or search.elite_policy != "reaverage"
+    ):
+        raise EvooptError(
+            f'{source}: evaluation.racing needs evaluation.fitness = "gain", whose unit says what is clearly '
+            'worse, and search.elite_policy = "reaverage"'
+        )
     if evaluation.judged_by_gain and evaluation.fitness == "paper":
         raise EvooptError(f"{source}: the published fitness knows no evaluation.meta_tasks")
     if shared := set(evaluation.tasks) & set(evaluation.meta_tasks):

@@ -54,6 +54,9 @@ class EvaluationSection(Section):
     equivalence: Literal["form", "steps"] = Field(
         "form", description="what is trained once: rules of equal canonical form, or also of equal steps"
     )
+    racing: bool = Field(
+        False, description="no further seeds for who is clearly worse than the best of its generation"
+    )
     halve_at: float | None = Field(
         None, gt=0, lt=1, description="part of the steps after which a chunk's worse half stops training"
     )

@@ -96,17 +96,19 @@ class RuleJudge:
     def score(self, generations: RuleGenerations) -> dict[str, Any]:
         """See `Judge.score`."""
         own = [ind.genome for ind in generations.population]
-        evaluation, saved = self._config.evaluation, {}
+        evaluation, saved = self._config.evaluation, dict[str, int]()
         if evaluation.equivalence == "steps" and evaluation.fitness != "noise":
-            saved = {"saved": self._evaluator.saved(generations.population, generations.generation)}
+            saved = self._evaluator.saved(generations.population, generations.generation)
         trained = self._evaluator.score(generations.population, generations.generation)
+        if evaluation.racing:
+            saved["racing"] = self._evaluator.spared
         # An elite's fitness changes as it is averaged over more seeds, so its older copy must not keep its
         # place.
         keys = {ind.genome.key for ind in generations.population}
         older = [ind for ind in self._hall if ind.genome.key not in keys]
         self._hall.clear()
         self._hall.update([*generations.population, *older])
-        record = {**self._statistics(generations, trained), **saved}
+        record = {**self._statistics(generations, trained), **({"saved": saved} if saved else {})}
         if self._front is not None:
             self._front.weigh(generations.population)
             record |= self._front.update(generations.population)

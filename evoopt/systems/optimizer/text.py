@@ -138,11 +138,12 @@ def _budget(run: Run) -> str:
     steps = config_of(run).evaluation.steps
     spared = saved(run)
     more = f"; saved {sum(spared.values())} more: {saved_by(spared)}" if spared else ""
-    return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'}){more}"
+    longer = ", longer in the funnel" if "funnel" in (run.store.winner() or {}) else ""
+    return f"{sum(counts.values())} trainings of {steps} steps{longer} ({outcomes or 'none yet'}){more}"
 
 
 def saved(run: Run) -> Counter[str]:
-    """Trainings that rules shared, see `Evaluator.saved`; empty where the run does not compare steps."""
+    """Trainings that were not needed, see `Evaluator.saved` and `Evaluator.spared`; empty by default."""
     spared: Counter[str] = Counter()
     for record in run.generations:
         spared.update(record.get("saved", {}))
@@ -151,7 +152,8 @@ def saved(run: Run) -> Counter[str]:
 
 def saved_by(spared: Counter[str]) -> str:
     """The same in words."""
-    return f"{spared['form']:,} by equal form, {spared['steps']:,} by equal steps"
+    names = {"form": "by equal form", "steps": "by equal steps", "racing": "by racing"}
+    return ", ".join(f"{spared[name]:,} {words}" for name, words in names.items() if name in spared)
 
 
 def _tables(records: list[dict[str, Any]]) -> list[str]:
