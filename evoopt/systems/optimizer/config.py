@@ -33,7 +33,7 @@ class SearchSection(Section):
     survivors: Literal["best", "youngest", "pareto"] = Field(
         "best",
         description="who the elites are; youngest: regularised evolution, in which everybody dies of age; "
-        "pareto: NSGA-II on gain, memory and time of a step",
+        "pareto: NSGA-II on gain, memory and time of a step, in which half of the population survives",
     )
     prefer: Preference = Field(
         "accuracy", description="who of a front wins: the best, or the cheapest that gains over the baseline"

@@ -67,11 +67,6 @@ def check_front(
         raise EvooptError(
             f'{source}: search.survivors = "pareto" needs evaluation.fitness = "gain" and robust operators'
         )
-    if search.elites < 2 and search.generations > 1:
-        raise EvooptError(
-            f'{source}: search.survivors = "pareto" needs search.elites of at least 2, the only parents: '
-            "half of the population as published"
-        )
 
 
 def check_funnel(search: SearchSection, evaluation: EvaluationSection, source: str) -> None:

@@ -69,7 +69,7 @@ def rule_generations(config: OptimizerConfig) -> RuleGenerations:
     toolbox, seeds = optimizer_toolbox(config)
     elitism = Elitism(
         search.population,
-        search.elites,
+        search.population // 2 if search.survivors == "pareto" else search.elites,
         search.generations,
         search.seed,
         config.evaluation.replicates,

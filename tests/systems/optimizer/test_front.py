@@ -129,7 +129,6 @@ def test_parents_survive_and_the_crowded_do_not(folder: Path) -> None:
     ("changes", "words"),
     [
         ({"search": {"survivors": "pareto"}}, 'needs evaluation.fitness = "gain"'),
-        ({"search": {"survivors": "pareto", "elites": 1}, "evaluation": {"fitness": "gain"}}, "at least 2"),
         ({"search": {"prefer": "memory"}}, 'needs search.survivors = "pareto"'),
         ({"search": {"prefer": "beauty"}}, "'accuracy', 'memory' or 'speed'"),
     ],

@@ -47,7 +47,7 @@ JUDGED = config(
     },
     genome={"fill": "mutants"},
 )  # fmt: skip
-PARETO = JUDGED.override({"search": {"survivors": "pareto", "elites": 4, "tournament": 2, "finalists": 3}})
+PARETO = JUDGED.override({"search": {"survivors": "pareto", "tournament": 2, "finalists": 3}})
 CONFIGS = {
     "robust": config(),
     "paper": PAPER,
