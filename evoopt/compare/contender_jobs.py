@@ -75,7 +75,7 @@ class Cost:
         step_us: Wall time of one optimizer step in microseconds, the least of several measurements in turn
             with the other members; of a rule, that of the class that exporting it gives.
         state_bytes: Size of its state.
-        parameters: Number of weights.
+        parameters: Number of weights that are trained.
         test_size: Examples in the task's test part.
     """
 
@@ -97,7 +97,7 @@ class CostProbe:
         setups = []
         for member in self.members:
             model = initial_model(task, 0).to(device)
-            for parameter in model.parameters():
+            for parameter in trainable(model):
                 parameter.grad = torch.full_like(parameter, 1e-3)
             setups.append((model, as_taken_away(model, member)))
         times: list[list[float]] = [[] for _ in setups]
@@ -111,9 +111,14 @@ class CostProbe:
                 _synchronize(device)
                 of_member.append((time.perf_counter() - start) / _COST_STEPS * 1e6)
         return [
-            Cost(min(of_member), state_bytes(opt), sum(p.numel() for p in model.parameters()), len(data.test))
+            Cost(min(of_member), state_bytes(opt), sum(p.numel() for p in trainable(model)), len(data.test))
             for of_member, (model, opt) in zip(times, setups, strict=True)
         ]
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimizer moves; of others nothing is kept."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def as_taken_away(model: nn.Module, member: Member) -> Stepper:

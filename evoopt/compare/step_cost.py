@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from evoopt.compare.contender_jobs import as_taken_away, state_bytes
+from evoopt.compare.contender_jobs import as_taken_away, state_bytes, trainable
 from evoopt.optim.pipeline import SWITCHES
 from evoopt.optim.rule import UpdateRule
 
@@ -72,13 +72,13 @@ def structure(rule: UpdateRule) -> UpdateRule:
 
 
 def _count(rule: UpdateRule, model: nn.Module) -> tuple[float, float]:
-    for parameter in model.parameters():
+    for parameter in trainable(model):
         parameter.grad = torch.empty_like(parameter)
     optimizer = as_taken_away(model, rule)
     optimizer.step()  # makes the state
     with _Counter() as counter:  # type: ignore[no-untyped-call]
         optimizer.step()
-    weights = sum(parameter.numel() for parameter in model.parameters())
+    weights = sum(parameter.numel() for parameter in trainable(model))
     passes = counter.moved + counter.products / PRODUCTS_PER_PASS
     return state_bytes(optimizer) / weights, passes / weights
 

@@ -29,6 +29,17 @@ def test_bytes_per_weight_are_those_that_a_comparison_measures(name: str) -> Non
     assert counted.bytes_per_weight == measured.state_bytes / measured.parameters
 
 
+@pytest.mark.parametrize("name", ["sgd", "muon"])
+def test_weights_that_are_not_trained_count_for_nothing(name: str) -> None:
+    def model(frozen: bool) -> nn.Module:
+        layers = nn.Sequential(nn.Linear(SIDE, SIDE), nn.Linear(SIDE, SIDE), nn.Linear(SIDE, 2))
+        for parameter in layers[0].parameters():
+            parameter.requires_grad_(not frozen)
+        return layers if frozen else layers[1:]
+
+    assert StepCosts([model(True)]).of(preset(name)) == StepCosts([model(False)]).of(preset(name))
+
+
 @pytest.mark.parametrize(
     ("rule", "passes"),
     [
