@@ -125,7 +125,7 @@ def search_restarts(
 
     Returns:
         The finished runs, the one first whose winner did best on fresh seeds, on the meta-validation tasks if
-        the space has any.
+        the space has any; those whose funnel nobody came through last.
 
     Raises:
         EvooptError: Individuals of another type, or as for `search`.
@@ -146,10 +146,11 @@ def search_restarts(
     return sorted(runs, key=lambda run: _final(run.winner), reverse=True)
 
 
-def _final(winner: dict[str, Any]) -> tuple[float, float]:
-    if winner["final"] is None:
-        return 0.0, winner["search_fitness"]
-    return -winner["final"]["unfinished_rate"], winner["final"]["score"]
+def _final(winner: dict[str, Any]) -> tuple[bool, float, float]:
+    final, came_through = winner["final"], "lost" not in winner
+    if final is None:
+        return came_through, 0.0, winner["search_fitness"]
+    return came_through, -final["unfinished_rate"], final["score"]
 
 
 def open_run(folder: str | Path) -> Run:

@@ -48,7 +48,8 @@ class StubExecutor:
                 raise KeyboardInterrupt
             self.chunks.append(chunk)
             error = self.fail(chunk)
-            value = None if error else [stub_result(rule, chunk.plan.seed) for rule in chunk.rules]
+            rules = chunk.rules if isinstance(chunk, Chunk) else chunk.members
+            value = None if error else [stub_result(rule, chunk.plan.seed) for rule in rules]
             yield ChunkResult(index=index, value=value, error=error, attempts=1, seconds=0.0)
 
     def close(self) -> None:

@@ -77,6 +77,16 @@ def search(
     patience: Annotated[
         int | None, typer.Option(help="End after so many generations without a better best.")
     ] = None,
+    prefer: Annotated[
+        str | None, typer.Option(help="Who of a front wins: accuracy, memory or speed.")
+    ] = None,
+    funnel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Where finalists must still gain: longer, larger or longer,larger; '' for nowhere.",
+        ),
+    ] = None,
     restarts: Annotated[
         int,
         typer.Option(min=1, help="Searches that differ in their seed; the best in its final comes first."),
@@ -106,7 +116,9 @@ def search(
         config = config.with_tasks(tuple(task))
     given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
     limits = {"max_time": max_time, "max_trainings": max_trainings, "patience": patience}
-    config = config.with_options({**given, **limits, "engine": engine, "compare": compare})
+    levels = None if funnel is None else [name.strip() for name in funnel.split(",") if name.strip()]
+    ending = {"prefer": prefer, "funnel": levels, "compare": compare}
+    config = config.with_options({**given, **limits, **ending, "engine": engine})
     hook = _scalars(log_dir)
     with new_folder(config.name, out) as folder:
         try:

@@ -31,6 +31,12 @@ def export(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the class.")] = "EvolvedOptimizer",
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    prefer: Annotated[
+        str | None, typer.Option(help="Of a run with a front: accuracy, memory or speed.")
+    ] = None,
+    member: Annotated[
+        str | None, typer.Option(help="A run's finalist by number or hash, as evoopt show lists them.")
+    ] = None,
     list_formats: Annotated[
         bool,
         typer.Option("--list-formats", callback=_formats, is_eager=True, help="List what can be exported."),
@@ -41,7 +47,7 @@ def export(
     from evoopt.export.naming import function_name
 
     path = out or Path(f"{function_name(name)}.py")
-    write_export(source, path, name, force)
+    write_export(source, path, name, force, prefer, member)
     typer.echo(f"wrote {path}: from {path.stem} import {name}")
 
 

@@ -75,7 +75,7 @@ class Cost:
         step_us: Wall time of one optimizer step in microseconds, the least of several measurements in turn
             with the other members; of a rule, that of the class that exporting it gives.
         state_bytes: Size of its state.
-        parameters: Number of weights.
+        parameters: Number of weights that are trained.
         test_size: Examples in the task's test part.
     """
 
@@ -97,9 +97,9 @@ class CostProbe:
         setups = []
         for member in self.members:
             model = initial_model(task, 0).to(device)
-            for parameter in model.parameters():
+            for parameter in trainable(model):
                 parameter.grad = torch.full_like(parameter, 1e-3)
-            setups.append((model, _as_taken_away(model, member)))
+            setups.append((model, as_taken_away(model, member)))
         times: list[list[float]] = [[] for _ in setups]
         for _ in range(_COST_ROUNDS):
             for of_member, (_, optimizer) in zip(times, setups, strict=True):
@@ -111,14 +111,18 @@ class CostProbe:
                 _synchronize(device)
                 of_member.append((time.perf_counter() - start) / _COST_STEPS * 1e6)
         return [
-            Cost(
-                min(of_member), _state_bytes(opt), sum(p.numel() for p in model.parameters()), len(data.test)
-            )
+            Cost(min(of_member), state_bytes(opt), sum(p.numel() for p in trainable(model)), len(data.test))
             for of_member, (model, opt) in zip(times, setups, strict=True)
         ]
 
 
-def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimizer moves; of others nothing is kept."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def as_taken_away(model: nn.Module, member: Member) -> Stepper:
+    """The optimizer of a model that a member stands for; of a rule, the class that exporting it gives."""
     if isinstance(member, ClassMember):
         return make_class_optimizer(model, member, 1000)
     if not member.terms:  # it has no class
@@ -130,7 +134,8 @@ def _as_taken_away(model: nn.Module, member: Member) -> Stepper:
     return optimizer
 
 
-def _state_bytes(optimizer: Any) -> int:
+def state_bytes(optimizer: Any) -> int:
+    """Size of an optimizer's state."""
     state = getattr(optimizer, "optimizer", optimizer).state
     return sum(
         v.numel() * v.element_size()

@@ -1,4 +1,4 @@
-"""Elitist generations: the best survive, or the youngest; the rest are children of selected parents."""
+"""Elitist generations: some survive, the best by default; the rest are children of selected parents."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from deap import base
 
 from evoopt.evolution.deap_random import DeapRandom
 from evoopt.evolution.individual import Individual, RankedIndividual
+from evoopt.evolution.survival import SURVIVAL, by_fitness
 from evoopt.training.plan import derive_seed
 
 G = TypeVar("G")
@@ -30,9 +31,10 @@ class Elitism:
         replicates: Seeds per task of a new individual.
         max_replicates: Most seeds an elite is averaged over; 0 for the literal scheme, in which elites keep
             their seeds and equal genomes may take several of their places.
-        youngest: Whether the youngest survive instead of the best, so that whoever is good by luck alone dies
-            of age (Real 2019, "Regularized Evolution for Image Classifier Architecture Search", algorithm 1,
-            with many children at a time).
+        survivors: Who the elites are, see `evoopt.evolution.survival.SURVIVAL`. ``"youngest"``: so that
+            whoever is good by luck alone dies of age (Real 2019, "Regularized Evolution for Image Classifier
+            Architecture Search", algorithm 1, with many children at a time). ``"pareto"``: the first by
+            NSGA-II, who alone are parents then.
     """
 
     population: int
@@ -41,7 +43,7 @@ class Elitism:
     seed: int
     replicates: int = 1
     max_replicates: int = 1
-    youngest: bool = False
+    survivors: str = "best"
 
 
 class ElitistGenerations(Generic[G]):
@@ -83,15 +85,14 @@ class ElitistGenerations(Generic[G]):
 
     def breed(self) -> list[RankedIndividual[G]]:
         """Replace the population, in which all have a fitness, by its elites and children; returns these."""
-        ranked = sorted(self.population, key=lambda ind: (ind.fitness, -ind.id), reverse=True)
-        by_age = sorted(self.population, key=lambda ind: -ind.id)
-        elites = self._elites(by_age if self._elitism.youngest else ranked)
+        elites = self._elites(SURVIVAL[self._elitism.survivors](self.population))
+        parents = elites if self._elitism.survivors == "pareto" else by_fitness(self.population)
         self.generation += 1
         progress = self.generation / self._elitism.generations
         children = []
         with self._deap_random.active():
             for _ in range(self._elitism.population - len(elites)):
-                a, b = self._toolbox.select(ranked, 2)
+                a, b = self._toolbox.select(parents, 2)
                 child = self._toolbox.mate(a.genome, b.genome, self._rng)
                 child = self._toolbox.mutate(child, self._rng, progress)
                 children.append(self._new(child, "mate+mutate", (a.id, b.id)))

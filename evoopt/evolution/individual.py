@@ -75,15 +75,24 @@ class RankedIndividual(Individual[G]):
         replicates: Number of seeds per task its fitness is averaged over.
         survivor: Whether it was copied unchanged from the generation before.
         fitness: DEAP's fitness; invalid until scored.
+        costs: What it costs, lower is better, where survivors are told apart by that, too.
+        crowded: Place among its generation: minus the number of its front, then its crowding distance. Only
+            NSGA-II sets it, whenever it needs it.
     """
 
     replicates: int = 1
     survivor: bool = False
     fitness: Fitness = field(default_factory=Fitness)
+    costs: tuple[float, ...] = ()
+    crowded: tuple[float, float] = (0.0, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back."""
-        return {**super().to_json(), "fitness": list(self.fitness.values) if self.fitness.valid else None}
+        data = {**super().to_json(), "fitness": list(self.fitness.values) if self.fitness.valid else None}
+        del data["crowded"]
+        if not self.costs:
+            del data["costs"]
+        return data
 
     @classmethod
     def from_json(
@@ -99,5 +108,6 @@ class RankedIndividual(Individual[G]):
             "replicates": int(data["replicates"]),
             "survivor": bool(data["survivor"]),
             "fitness": fitness,
+            "costs": tuple(map(float, data.get("costs", ()))),
         }
         return super().from_json({**data, **known}, read_genome)  # type: ignore[return-value]

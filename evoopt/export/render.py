@@ -121,7 +121,14 @@ def _one_loop(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
     }
 
 
-def write_export(source: str | Path, out: str | Path, name: str, force: bool = False) -> Path:
+def write_export(
+    source: str | Path,
+    out: str | Path,
+    name: str,
+    force: bool = False,
+    prefer: str | None = None,
+    member: str | None = None,
+) -> Path:
     """Write the class of a rule to a file of its own.
 
     Args:
@@ -129,6 +136,8 @@ def write_export(source: str | Path, out: str | Path, name: str, force: bool = F
         out: File to write.
         name: Name of the class.
         force: Whether to replace an existing file.
+        prefer: Which of a run's finalists, see `load_rule`.
+        member: The same by number or hash.
 
     Returns:
         The file written.
@@ -141,7 +150,7 @@ def write_export(source: str | Path, out: str | Path, name: str, force: bool = F
     if path.is_dir():
         raise EvooptError(f"{path} is a folder; name a file to write, such as {path / 'my_optimizer.py'}")
     check_file_name(path)
-    rule, provenance = load_rule(source)
+    rule, provenance = load_rule(source, prefer, member)
     text = render(rule, name, provenance)
     try:
         # "x" instead of a look beforehand: no file can come in between.

@@ -12,6 +12,7 @@ from evoopt.errors import EvooptError, read_as_data, unknown_name
 from evoopt.individuals import individual_type
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS, preset
 from evoopt.optim.rule import UpdateRule
+from evoopt.runs.finalists import member
 from evoopt.runs.run import Run
 
 FORMATS: dict[str, str] = {
@@ -80,11 +81,15 @@ PUBLISHED: dict[str, Provenance] = {
 """Origin of the presets that were published as such."""
 
 
-def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
+def load_rule(
+    source: str | Path, prefer: str | None = None, name: str | None = None
+) -> tuple[UpdateRule, Provenance]:
     """Find the rule that a preset name, a run folder or a JSON file stands for.
 
     Args:
         source: Preset name, folder of a finished run, or JSON file with a rule or an optimizer genome.
+        prefer: Which of a run's finalists, see `evoopt.runs.finalists.member`; its winner by default.
+        name: The same by number or hash.
 
     Returns:
         The rule and what is known of its origin.
@@ -92,33 +97,38 @@ def load_rule(source: str | Path) -> tuple[UpdateRule, Provenance]:
     Raises:
         EvooptError: None of these, a file that holds no rule, or a run that is not finished.
     """
-    name = str(source)
-    if name in PRESETS | STAGED_PRESETS:
-        return preset(name), PUBLISHED.get(name, Provenance(f"preset {name!r}"))
-    path = Path(source)
-    if path.is_dir():
-        return _from_run(path)
+    text, path = str(source), Path(source)
+    known = text in PRESETS | STAGED_PRESETS
+    if path.is_dir() and not known:
+        return _from_run(path, prefer, name)
+    if prefer or name:
+        raise EvooptError(f"{text} is no run folder, which alone has finalists to prefer or name")
+    if known:
+        return preset(text), PUBLISHED.get(text, Provenance(f"preset {text!r}"))
     if path.is_file():
         return rule_from_json(read_json(path), path)
     if path.suffix or len(path.parts) > 1:
         raise EvooptError(
             f"{path} is neither a preset, nor a run folder, nor a JSON file of a rule or genome"
         )
-    raise unknown_name("preset", name, PRESETS | STAGED_PRESETS)
+    raise unknown_name("preset", text, PRESETS | STAGED_PRESETS)
 
 
-def _from_run(folder: Path) -> tuple[UpdateRule, Provenance]:
+def _from_run(folder: Path, prefer: str | None, name: str | None) -> tuple[UpdateRule, Provenance]:
     with Run(folder) as run, read_as_data(str(folder)):
-        rule, config = run.rule, run.config
+        rule, config, winner = run.rule, run.config, run.winner
+        found = member(winner, prefer, name)
+        won = found["id"] == winner["id"]
+        rule = rule if won else UpdateRule.from_json(found["rule"])
         trainings = sum(run.store.outcome_counts().values())
         provenance = Provenance(
             f"run {folder.resolve().name}, space {config.name!r}, seed {config.seed}",
             run=folder.resolve().name,
             data=", ".join(Path(task).name for task in config.tasks),
             budget=f"{trainings:,} trainings of {config.option('steps')} steps",
-            genome=individual_type(config.individual).read_genome(run.winner["genome"]).to_json(),
-            comparison=run.verdict,
-            tuned=run.tuned,
+            genome=individual_type(config.individual).read_genome(found["genome"]).to_json(),
+            comparison=" ".join(filter(None, [winner.get("lost"), run.verdict])) or None if won else None,
+            tuned=run.tuned if won else None,
         )
         return rule, provenance
 

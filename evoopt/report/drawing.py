@@ -79,14 +79,15 @@ def _panel(axis: Axes, panel: Panel, legend: bool) -> None:
         reference = series.role == "reference"
         colour = _GREY if reference else _COLOURS[plain % len(_COLOURS)]
         plain += not reference
-        style: Any = (0, (4, 2)) if reference else "-"
+        points = series.role == "points"
+        style: Any = (0, (4, 2)) if reference else "" if points else "-"
         axis.plot(
             x,
             _known(series.y),
             color=colour,
             linewidth=1.6,
             label=series.label,
-            marker="o" if len(x) == 1 else None,
+            marker="o" if points or len(x) == 1 else None,
             linestyle=style,
         )
         if series.low is not None and series.high is not None:

@@ -23,14 +23,14 @@ class Series:
         low: Lower edge of the band.
         high: Upper edge.
         role: ``"reference"`` is what the others are held against: grey, dashed; ``"extra"`` is hidden until
-            it is asked for.
+            it is asked for; ``"points"`` are not joined.
     """
 
     label: str
     y: Numbers
     low: Numbers | None = None
     high: Numbers | None = None
-    role: Literal["plain", "reference", "extra"] = "plain"
+    role: Literal["plain", "reference", "extra", "points"] = "plain"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@
       const name = reference ? "--reference" : "--c" + (plain++ % 8);
       const index = series.length;
       const show = own.role !== "extra";
+      const points = own.role === "points";
       columns.push(own.y);
       names[index] = name;
       series.push({
@@ -52,7 +53,8 @@
         width: 2,
         dash: reference ? [5, 4] : undefined,
         spanGaps: false,
-        points: { show: panel.x.length < 2 ? true : undefined, size: 5 },
+        paths: points ? () => null : undefined,
+        points: { show: points || panel.x.length < 2 ? true : undefined, size: points ? 9 : 5, fill: points ? () => colour(name) : undefined },
         value: (u, y, s, at) => {
           if (at == null || y == null) return "–";
           return own.low ? `${text(y)} (${text(own.low[at])} to ${text(own.high[at])})` : text(y);

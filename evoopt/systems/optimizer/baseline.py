@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from evoopt.compare.protocol import Protocol
@@ -16,11 +17,9 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.best_rule import BASELINE
 from evoopt.systems.optimizer.config import BASELINE_SEEDS, OptimizerConfig
+from evoopt.systems.optimizer.judging_settings import FunnelLevel
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.training.plan import derive_seed
-
-BASELINE_FILE = "baseline.jsonl"
-"""Finished tuning trials, so that an interrupted tuning goes on."""
 
 _TUNING = 203
 
@@ -30,6 +29,7 @@ def tuned_baseline(
     config: OptimizerConfig,
     executor: Executor,
     on_done: Callable[[int], None] = lambda count: None,
+    level: FunnelLevel | None = None,
 ) -> dict[str, OptimizerGenome]:
     """The baseline's best setting for each task of a search, tuned as in a comparison, on validation data.
 
@@ -40,25 +40,33 @@ def tuned_baseline(
         config: Its configuration, which asks for a baseline.
         executor: Of the search.
         on_done: Called with the number of trainings finished whenever that changes.
+        level: What of the funnel it is tuned for; None for search and final.
 
     Raises:
         NoScoreError: No trial on some task gave a score.
     """
-    if (known := run.store.meta(BASELINE)) is None:
-        known = _tune(run, config, executor, on_done)
-        run.store.set_meta(BASELINE, known)
+    name = BASELINE if level is None else f"{BASELINE}-{level.name}"
+    level = level or FunnelLevel("", tuple(dict.fromkeys(config.judged_tasks)), config.evaluation.steps, 0)
+    if (known := run.store.meta(name)) is None:
+        known = _tune(run, config, executor, on_done, level, run.folder / f"{name}.jsonl")
+        run.store.set_meta(name, known)
     with read_as_data("the run's baseline"):
         rules = {task: UpdateRule.from_json(entry["rule"]) for task, entry in known.items()}
     return {task: OptimizerGenome.from_rule(rule) for task, rule in rules.items()}
 
 
 def _tune(
-    run: Run, config: OptimizerConfig, executor: Executor, on_done: Callable[[int], None]
+    run: Run,
+    config: OptimizerConfig,
+    executor: Executor,
+    on_done: Callable[[int], None],
+    level: FunnelLevel,
+    trials: Path,
 ) -> dict[str, dict[str, Any]]:
     evaluation = config.evaluation
     protocol = Protocol(
-        tasks=tuple(dict.fromkeys(config.every_task)),
-        steps=evaluation.steps,
+        tasks=level.tasks,
+        steps=level.steps,
         trials=evaluation.baseline_trials,
         tuning_seeds=BASELINE_SEEDS,
         seed=derive_seed(config.search.seed, _TUNING),
@@ -70,7 +78,7 @@ def _tune(
         executor,
         evaluation.engine,
         evaluation.chunk_size,
-        run.folder / BASELINE_FILE,
+        trials,  # finished ones, so that an interrupted tuning goes on
         context={**place.rounding, **asdict(protocol)},
         engines=run.store.engines(),
         on_done=on_done,
@@ -83,7 +91,7 @@ def _tune(
         best = tuners[task, one.name].best
         if best.failures == protocol.tuning_seeds:
             raise NoScoreError(f"no trial of the baseline {one.name} on task {task!r} gave a score")
-        rule = one.member(best.setting, evaluation.steps)
+        rule = one.member(best.setting, level.steps)
         assert isinstance(rule, UpdateRule), "presets are rules"
         known[task] = {
             "name": one.name,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from evoopt.evolution.individual import Individual
+from evoopt.runs.finalists import Preference, preferred
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 
@@ -39,3 +40,33 @@ def portrait(ind: Individual[OptimizerGenome]) -> dict[str, Any]:
         "rule": rule.to_json(),
         "formula": rule.formula(),
     }
+
+
+def front_of(run: Run) -> list[dict[str, Any]]:
+    """The front of a search by NSGA-II, the best first: of its final, or of the newest generation.
+
+    Each has ``id``, ``formula``, ``search_fitness``, ``score`` on fresh seeds (None before the final),
+    ``bytes_per_weight``, ``passes`` and ``preferred``, by what if anything. Empty for another search.
+    """
+    winner, records = run.store.winner(), run.generations
+    if winner is None or not winner["finalists"]:
+        newest = records[-1].get("front", []) if records else []
+        rules = {ind.id: ind.genome.rule() for ind in run.store.individuals([row[0] for row in newest])}
+        return [
+            {
+                "id": number, "formula": rules[number].canonical().formula(3), "search_fitness": fitness,
+                "score": None, "bytes_per_weight": memory, "passes": passes, "preferred": "",
+            }
+            for number, fitness, memory, passes in newest
+        ]  # fmt: skip
+    rows = [row for row in winner["finalists"] if row.get("front")]
+    ids = {name: preferred(winner["finalists"], name)["id"] for name in get_args(Preference)} if rows else {}
+    return [
+        {
+            **{name: row[name] for name in ("id", "formula", "search_fitness")},
+            "score": row["final"]["score"],
+            **row["costs"],
+            "preferred": ", ".join(name for name, number in ids.items() if number == row["id"]),
+        }
+        for row in rows
+    ]

@@ -75,7 +75,7 @@ def short_protocol(config: OptimizerConfig) -> Protocol:
     """The protocol of a run's short comparison."""
     evaluation = config.evaluation
     return Protocol(
-        tasks=tuple(dict.fromkeys(config.every_task)),
+        tasks=tuple(dict.fromkeys(config.judged_tasks)),
         steps=evaluation.steps,
         trials=TRIALS,
         tuning_seeds=TUNING_SEEDS,

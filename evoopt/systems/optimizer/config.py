@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 from evoopt.config.sections import RunConfig, Section
 from evoopt.errors import EvooptError, unknown_name
+from evoopt.jobs.records import FUNNEL_REPEAT
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS
+from evoopt.runs.finalists import Preference
+from evoopt.systems.optimizer.config_checks import check_front, check_funnel, check_judging
+from evoopt.systems.optimizer.judging_settings import EvaluationSection, FunnelLevel
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.stage_genes import StageGenes
 
@@ -26,9 +30,13 @@ class SearchSection(Section):
     population: int = Field(24, ge=2, description="individuals per generation")
     generations: int = Field(12, ge=1, description="generations to evaluate")
     elites: int = Field(3, ge=0, description="best individuals copied unchanged")
-    survivors: Literal["best", "youngest"] = Field(
+    survivors: Literal["best", "youngest", "pareto"] = Field(
         "best",
-        description="who the elites are; youngest: regularised evolution, in which everybody dies of age",
+        description="who the elites are; youngest: regularised evolution, in which everybody dies of age; "
+        "pareto: NSGA-II on gain, memory and time of a step, in which half of the population survives",
+    )
+    prefer: Preference = Field(
+        "accuracy", description="who of a front wins: the best, or the cheapest that gains over the baseline"
     )
     tournament: int = Field(3, ge=1, description="individuals per tournament")
     seed: int = Field(42, ge=0, description="root of all randomness of the run")
@@ -47,60 +55,9 @@ class SearchSection(Section):
     )
     finalists: int = Field(5, ge=0, description="best individuals re-scored before a winner is named")
     final_replicates: int = Field(5, ge=1, description="fresh seeds per finalist and task")
-
-
-class EvaluationSection(Section):
-    """How an individual is scored."""
-
-    tasks: tuple[str, ...] = Field(("digits",), min_length=1, description="task names, or file.py:function")
-    steps: int = Field(200, ge=1, description="optimizer steps per training")
-    replicates: int = Field(2, ge=1, description="seeds per task")
-    fitness: Literal["validation", "gain", "paper", "noise"] = Field(
-        "validation",
-        description="validation: mean metric; gain: paired difference from the tuned baseline in standard "
-        "deviations over its seeds; paper: the published test-set fitness; noise: a control",
+    funnel: tuple[Literal["longer", "larger"], ...] = Field(
+        (), description="where finalists must still gain over the baseline: longer trainings, larger tasks"
     )
-    baseline: str = Field("adamw", description="preset that a gain is relative to, tuned when a run starts")
-    baseline_trials: int = Field(16, ge=6, description="tuning trials of the baseline per task")
-    rates: int = Field(1, ge=1, description="learning rates each structure is tried at, odd; the best counts")
-    decays: int = Field(1, ge=1, description="weight decays each structure is tried at, odd")
-    rate_factor: float = Field(3.0, gt=1, description="ratio of neighbouring rates, and of decays")
-    lamarckian: bool = Field(True, description="a genome's rate moves to the best one tried")
-    rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (), description="lengths of complete shorter trainings before the whole one, as parts of the steps"
-    )
-    promote: float = Field(1 / 3, gt=0, le=1, description="part of new individuals that enters the next rung")
-    meta_tasks: tuple[str, ...] = Field(
-        (), description="tasks that select nothing during the search, and the winner at its end"
-    )
-    seeds: Literal["derived", "literal"] = Field(
-        "derived", description="derived from the run seed, or 0, 1, 2, ... as published"
-    )
-    train_size: int | None = Field(None, ge=1, description="examples kept per task, all by default")
-    batch_size: int | None = Field(None, ge=1, description="overrides the tasks' own")
-    max_loss: float = Field(50.0, gt=0, description="a batch loss above this counts as divergence")
-    drop_last: bool = Field(True, description="leave out an epoch's incomplete last minibatch")
-    chunk_size: int = Field(12, ge=1, description="individuals trained together as one unit of work")
-    threads_per_worker: int = Field(1, ge=1, description="torch threads in each worker")
-    descent_filter: bool = Field(
-        True, description="reject a rule whose update points uphill or nowhere, before any training"
-    )
-    equivalence: Literal["form", "steps"] = Field(
-        "form", description="what is trained once: rules of equal canonical form, or also of equal steps"
-    )
-    halve_at: float | None = Field(
-        None, gt=0, lt=1, description="part of the steps after which a chunk's worse half stops training"
-    )
-    engine: Literal["auto", "batched", "sequential"] = Field("auto", description="how a chunk is trained")
-
-    @property
-    def judged_by_gain(self) -> bool:
-        """Whether there is a baseline to be tuned."""
-        return self.fitness == "gain" or (bool(self.meta_tasks) and self.fitness != "noise")
-
-    def steps_at(self, repeat: int) -> int:
-        """Steps of a training; see `evoopt.jobs.records.Evaluation` for ``repeat``, negative for a rung."""
-        return self.steps if repeat >= 0 else max(1, round(self.rungs[repeat] * self.steps))
 
 
 class GenomeSection(Section):
@@ -147,6 +104,8 @@ class OptimizerConfig(RunConfig):
         "seed": "search.seed",
         "compare": "search.compare",
         "patience": "search.patience",
+        "prefer": "search.prefer",
+        "funnel": "search.funnel",
         "max_trainings": "search.max_trainings",
         "max_time": "search.max_seconds",
         "steps": "evaluation.steps",
@@ -167,12 +126,34 @@ class OptimizerConfig(RunConfig):
     @property
     def every_task(self) -> tuple[str, ...]:
         """See `RunConfig.every_task`."""
+        more = self.evaluation.funnel_tasks if "larger" in self.search.funnel else ()
+        return (*self.judged_tasks, *more)
+
+    @property
+    def judged_tasks(self) -> tuple[str, ...]:
+        """The tasks of search and final."""
         return (*self.evaluation.tasks, *self.evaluation.meta_tasks)
+
+    @property
+    def funnel_levels(self) -> tuple[FunnelLevel, ...]:
+        """What finalists pass, one after the other."""
+        evaluation = self.evaluation
+        final = evaluation.meta_tasks or evaluation.tasks
+        levels = []
+        for name in dict.fromkeys(self.search.funnel):
+            larger = name == "larger"
+            repeat = FUNNEL_REPEAT + (larger and not evaluation.funnel_tasks)
+            tasks = evaluation.funnel_tasks or final if larger else final
+            levels.append(FunnelLevel(name, tuple(dict.fromkeys(tasks)), evaluation.steps_at(repeat), repeat))
+        return tuple(levels)
 
     def with_task_files(self, locate: Callable[[str], str]) -> Self:
         """See `RunConfig.with_task_files`."""
-        meta = tuple(map(locate, self.evaluation.meta_tasks))
-        return super().with_task_files(locate).override({"evaluation": {"meta_tasks": meta}})
+        located = {
+            name: tuple(map(locate, getattr(self.evaluation, name)))
+            for name in ("meta_tasks", "funnel_tasks")
+        }
+        return super().with_task_files(locate).override({"evaluation": located})
 
     @property
     def trainings_per_individual(self) -> float:
@@ -188,8 +169,9 @@ class OptimizerConfig(RunConfig):
     def tuning_trainings(self) -> int:
         """How many trainings the tuning of the baseline takes."""
         evaluation = self.evaluation
-        tasks = set(self.every_task) if evaluation.judged_by_gain else ()
-        return len(tasks) * evaluation.baseline_trials * BASELINE_SEEDS
+        tasks = set(self.judged_tasks) if evaluation.judged_by_gain else ()
+        count = len(tasks) + sum(len(level.tasks) for level in self.funnel_levels)
+        return count * evaluation.baseline_trials * BASELINE_SEEDS
 
     def _trainings(self) -> Iterator[tuple[float, float]]:
         """On each rung, the number of trainings per new individual and their part of the steps."""
@@ -216,7 +198,7 @@ class OptimizerConfig(RunConfig):
 
     def noise(self) -> Self:
         """See `RunConfig.noise`."""
-        return self.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False}})
+        return self.override({"evaluation": {"fitness": "noise"}, "search": {"compare": False, "funnel": []}})
 
     def cross_check(self, source: str) -> None:
         """Check sizes against each other, and names of presets and terms."""
@@ -242,34 +224,10 @@ class OptimizerConfig(RunConfig):
             )
         if genome.vary == "constants" and genome.fill != "mutants":
             raise EvooptError(f'{source}: genome.vary = "constants" needs genome.fill = "mutants"')
-        self._check_judging(source)
-        self.genome.space()  # raises on unknown terms and bad ranges
-
-    def _check_judging(self, source: str) -> None:
-        evaluation, rungs = self.evaluation, self.evaluation.rungs
-        for name in ("rates", "decays"):
-            if getattr(evaluation, name) % 2 == 0:
-                raise EvooptError(
-                    f"{source}: evaluation.{name} must be odd, with the genome's own in the middle"
-                )
-        if list(rungs) != sorted(set(rungs)):
-            raise EvooptError(f"{source}: evaluation.rungs must rise, not {list(rungs)}")
-        if rungs and (self.search.elite_policy != "reaverage" or evaluation.fitness == "paper"):
-            raise EvooptError(
-                f'{source}: evaluation.rungs need search.elite_policy = "reaverage" and another fitness than '
-                '"paper"'
-            )
-        if evaluation.judged_by_gain and evaluation.fitness == "paper":
-            raise EvooptError(f"{source}: the published fitness knows no evaluation.meta_tasks")
-        if shared := set(evaluation.tasks) & set(evaluation.meta_tasks):
-            raise EvooptError(
-                f"{source}: {', '.join(sorted(shared))} cannot be among evaluation.tasks and "
-                "evaluation.meta_tasks: on the latter nothing is selected"
-            )
-        if evaluation.judged_by_gain and evaluation.baseline not in PRESETS | STAGED_PRESETS:
-            raise unknown_name(
-                f"preset in {source}, evaluation.baseline:", evaluation.baseline, PRESETS | STAGED_PRESETS
-            )
+        check_judging(search, self.evaluation, source)
+        check_front(search, self.evaluation, genome, source)
+        check_funnel(search, self.evaluation, source)
+        genome.space()  # raises on unknown terms and bad ranges
 
 
 def config_of(run: Run) -> OptimizerConfig:

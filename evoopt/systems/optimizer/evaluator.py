@@ -10,11 +10,12 @@ import numpy as np
 
 from evoopt.evolution.individual import Fitness
 from evoopt.execution import Executor
-from evoopt.jobs.no_score import no_score
 from evoopt.jobs.records import Evaluation
 from evoopt.runs.store import RunStore
+from evoopt.systems.optimizer.broken_tasks import refuse_broken_tasks
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome, OptimizerIndividual
+from evoopt.systems.optimizer.racing import clearly_worse
 from evoopt.systems.optimizer.rate_axis import RateAxis
 from evoopt.systems.optimizer.scores import Gains, fitness_values, task_scores
 from evoopt.systems.optimizer.trainings import RunKey, Trainings
@@ -22,6 +23,7 @@ from evoopt.systems.optimizer.validation import Validation
 
 _NOISE = 202
 _BASELINE_GENERATION = -1
+_ROUND = 1000  # stages of a generation between two rounds of a race
 _BASELINE_SEEDS = 8
 """Fewest seeds that the spread of a baseline is taken from."""
 _Tried = dict[int, Mapping[str, Sequence[OptimizerGenome]]]
@@ -33,6 +35,7 @@ class Evaluator:
 
     Attributes:
         validation: Scores that select nothing.
+        spared: Trainings that racing spared the generation that was scored last.
 
     Args:
         config: The run's configuration.
@@ -62,6 +65,8 @@ class Evaluator:
             ranges["wd_log10"],
         )
         self._at: dict[int, dict[str, OptimizerGenome]] = {}
+        self._raced: dict[int, int] = {}
+        self.spared = 0
         self._baseline = baseline or {}
         self._gains = self._baseline_gains() if baseline else None
         self.validation = Validation(config, self._trainings, self._axis, baseline, self._gains)
@@ -92,11 +97,12 @@ class Evaluator:
         everything = [genome for of_one in variants.values() for genome in of_one]
         self._trainings.remember(everything)
         tasks = self._config.evaluation.tasks
-        self._at = {}
+        self._at, self._raced, self.spared = {}, {}, 0
         trained = self._climb(
             individuals, {k: dict.fromkeys(tasks, of_one) for k, of_one in variants.items()}, generation
         )
-        self._check_scores(everything, generation)
+        rows = [row for one in everything for row in self._trainings.runs(one, tasks)]
+        refuse_broken_tasks(self._config, rows, self._archive, generation)
         return trained
 
     def saved(self, individuals: Sequence[OptimizerIndividual], generation: int) -> dict[str, int]:
@@ -131,9 +137,13 @@ class Evaluator:
             if rung == 0:
                 promoted = {ind.id for ind in going}
                 going = [ind for ind in individuals if ind.survivor or ind.id in promoted]
-            trained += self._trainings.train(self._wanted(going, tried, rung, generation), generation, stage)
+            if evaluation.racing and going:
+                trained += self._race(going, tried, rung, generation, stage)
+            else:
+                wanted = self._wanted(going, tried, rung, generation)
+                trained += self._trainings.train(wanted, generation, stage)
             for ind in going:
-                self._settle(ind, tried[ind.id], rung)
+                self._settle(ind, tried[ind.id], rung, self._raced.get(ind.id))
             if rung < 0:
                 ranked = sorted(going, key=lambda ind: (ind.fitness, -ind.id), reverse=True)
                 promoted = {ind.id for ind in ranked[: math.ceil(evaluation.promote * len(ranked))]}
@@ -150,29 +160,68 @@ class Evaluator:
             going = [*fresh, *behind]
         return trained
 
+    def _race(
+        self,
+        individuals: Sequence[OptimizerIndividual],
+        tried: _Tried,
+        rung: int,
+        generation: int,
+        stage: int,
+    ) -> int:
+        """Train on one seed after the other; new individuals that are clearly worse get no further ones."""
+        racing, trained, self._raced = list(individuals), 0, {}
+        assert self._gains is not None, "only gains are raced"
+        for seeds in range(1, max(ind.replicates for ind in individuals) + 1):
+            wanted = self._wanted(racing, tried, rung, generation, range(seeds - 1, seeds))
+            trained += self._trainings.train(wanted, generation, stage + _ROUND * (seeds - 1))
+            for ind in racing:
+                self._settle(ind, tried[ind.id], rung, seeds)
+            leader = max(racing, key=lambda ind: (ind.fitness, -ind.id))
+            best = self._counted(self._at[leader.id], rung, seeds)
+            for ind in [ind for ind in racing if seeds < ind.replicates and not ind.survivor]:
+                if clearly_worse(self._counted(self._at[ind.id], rung, seeds), best, self._gains):
+                    racing.remove(ind)
+                    self._raced[ind.id] = seeds
+                    self.spared += (ind.replicates - seeds) * sum(map(len, tried[ind.id].values()))
+        return trained
+
+    def _counted(self, at: Mapping[str, OptimizerGenome], rung: int, seeds: int | None) -> list[Evaluation]:
+        rows = [row for task in at for row in self._trainings.runs(at[task], (task,), rung=rung or None)]
+        return rows if seeds is None else [row for row in rows if row.replicate < seeds]
+
     def _wanted(
-        self, individuals: Sequence[OptimizerIndividual], tried: _Tried, rung: int, generation: int
+        self,
+        individuals: Sequence[OptimizerIndividual],
+        tried: _Tried,
+        rung: int,
+        generation: int,
+        replicates: range | None = None,
     ) -> list[tuple[OptimizerGenome, RunKey]]:
         again = self._config.search.elite_policy == "reevaluate"
         return [
             (genome, (task, replicate, generation if again and ind.survivor else rung))
             for task in self._config.evaluation.tasks
-            for replicate in range(max((ind.replicates for ind in individuals), default=0))
+            for replicate in replicates or range(max((ind.replicates for ind in individuals), default=0))
             for ind in individuals
             if replicate < ind.replicates
             for genome in tried[ind.id][task]
         ]
 
     def _settle(
-        self, ind: OptimizerIndividual, tried: Mapping[str, Sequence[OptimizerGenome]], rung: int
+        self,
+        ind: OptimizerIndividual,
+        tried: Mapping[str, Sequence[OptimizerGenome]],
+        rung: int,
+        seeds: int | None = None,
     ) -> None:
-        """Judge an individual on a rung, at its best rate for each task; its gene moves to the best."""
-        tasks, only = self._config.evaluation.tasks, rung or None
+        """Judge an individual on a rung, at its best rate for each task; its gene moves to the best.
+
+        Only the first ``seeds`` count, by default all that are known.
+        """
+        tasks = self._config.evaluation.tasks
 
         def fitness(genomes: Mapping[str, OptimizerGenome], on: Sequence[str] = tasks) -> Fitness:
-            runs = [
-                row for task in genomes for row in self._trainings.runs(genomes[task], (task,), rung=only)
-            ]
+            runs = self._counted(genomes, rung, seeds)
             return Fitness(fitness_values(self._config.evaluation.fitness, runs, on, self._gains))
 
         def best(variants: Sequence[OptimizerGenome], on: Sequence[str]) -> OptimizerGenome:
@@ -199,18 +248,3 @@ class Evaluator:
         ]
         self._trainings.train(wanted, _BASELINE_GENERATION)
         return Gains(self._trainings.on_own_tasks(self._baseline, self._baseline))
-
-    def _check_scores(self, genomes: Sequence[OptimizerGenome], generation: int) -> None:
-        evaluation, last = self._config.evaluation, self._config.search.generations - 1
-        rows = [row for genome in genomes for row in self._trainings.runs(genome, evaluation.tasks)]
-        errors = []
-        for task in evaluation.tasks:
-            results = [row.result for row in rows if row.task == task]
-            outcomes = {result.outcome for result in results}
-            # Rules that were rejected before training say nothing about the task: others may follow.
-            hopeless = outcomes != {"stopped"} or generation == last
-            if "ok" not in outcomes and hopeless and not self._archive.has_succeeded(task):
-                self._archive.discard(generation, task)
-                errors.append(no_score(task, results, evaluation.max_loss, "evaluation.max_loss"))
-        if errors:
-            raise errors[0]

@@ -36,6 +36,8 @@ def optimizer_drift(config: OptimizerConfig, generations: int) -> Drift:
             if generation < generations - 1:
                 for ind, value in zip(rules.population, rng.normal(size=population), strict=True):
                     ind.fitness.values = (0.0, float(value), 0.0)
+                    if search.survivors == "pareto":
+                        ind.costs = (float(rng.normal()), float(rng.normal()))
                 created = rules.breed()
 
     return drift(noise_run, runs, population, config.seed)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from evoopt.export import Provenance, load_rule, render
-from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.optim.rule import UpdateRule
 from evoopt.report.against import against, curves, differences, verdict_texts
-from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
+from evoopt.report.blocks import Block, Code, Column, Facts, Section, Shown, Text
 from evoopt.report.common import Draw, Figured, generations_table, unless_zero
 from evoopt.report.evolution import basis, genealogy_section, origin
 from evoopt.report.formula import formulas
@@ -20,13 +17,15 @@ from evoopt.report.pedigree import Pedigree
 from evoopt.report.training_cost import cost, cost_section
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer import optimizer_figures as draw
-from evoopt.systems.optimizer.best_rule import baseline_of, best_of
+from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
+from evoopt.systems.optimizer.final_report import final_blocks
 from evoopt.systems.optimizer.scores import MEANING
 from evoopt.systems.optimizer.text import saved, saved_by
 
 FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
+    "front": draw.front,
     "outcomes": draw.outcomes,
     "tasks": draw.tasks,
     "terms": draw.terms,
@@ -83,6 +82,7 @@ def _result(run: Run) -> list[Block]:
     facts.append(("diverged", f"{counts.get('diverged', 0):,}", "of them"))
     blocks: list[Block] = [Facts(facts)]
     if run.finished:
+        blocks += [Text(run.winner["lost"], "bad")] if "lost" in run.winner else []
         blocks += verdict_texts(run)
     blocks += [formulas(rule), Text(_in_words(rule))]
     if rule.terms:
@@ -113,69 +113,10 @@ def _search(run: Run) -> Section:
             "outcomes", "Trainings without a score", draw.outcomes(run), "All trainings gave a score."
         ),
         Shown("tasks", "Tasks", draw.tasks(run)),
-        *_finalists(run),
-        *_baseline(run),
+        *final_blocks(run),
         generations_table(run.generations, GENERATION),
     ]
     return Section("The search", blocks)
-
-
-def _baseline(run: Run) -> list[Block]:
-    columns = (Column("task"), Column("baseline"), Column("its best setting"), Column("on validation", ".4f"))
-    rows = [
-        (Path(task).name, one["name"], one["setting"], one["metric"])
-        for task, one in baseline_of(run).items()
-    ]
-    return [Table(columns, rows, "The tuned baseline that gains are relative to")] if rows else []
-
-
-def _finalists(run: Run) -> list[Block]:
-    finalists = run.winner["finalists"] if run.finished else []
-    if not finalists:
-        return []
-    columns = (
-        Column("individual", "d"), Column("rule"), Column("in the search", ".4f"), Column("seeds", "d"),
-        Column("on fresh seeds", ".4f"), Column("diverged there", ".0%"),
-    )  # fmt: skip
-    rows = [
-        (
-            one["id"], one["formula"], one["search_fitness"], one["search_replicates"],
-            one["final"]["score"], one["final"]["unfinished_rate"],
-        )
-        for one in finalists
-    ]  # fmt: skip
-    by_task = (
-        Column("task"),
-        Column("metric on fresh seeds", ".4f"),
-        Column("± over seeds", ".4f"),
-        Column("ended well"),
-    )
-    return [
-        Table(columns, rows, "Finalists: the winner is the best on fresh seeds"),
-        _gains(run.winner["gains"])
-        if "gains" in run.winner
-        else Table(by_task, _winner_by_task(run), "The winner by task"),
-    ]
-
-
-def _gains(gains: Mapping[str, float | None]) -> Table:
-    columns = (Column("meta-validation task"), Column("gain, standard deviations", "+.2f"))
-    rows = [(Path(task).name, gain) for task, gain in gains.items()]
-    return Table(columns, rows, "The winner against the tuned baseline, at its best rate for each task")
-
-
-def _winner_by_task(run: Run) -> list[Sequence[Cell]]:
-    rows: list[Sequence[Cell]] = []
-    for task in dict.fromkeys(config_of(run).evaluation.tasks):
-        trainings = run.store.select(
-            "SELECT metric FROM evaluations WHERE key = ? AND task = ? AND replicate >= ?",
-            run.winner["key"], task, FINAL_REPLICATE,
-        )  # fmt: skip
-        good = [metric for (metric,) in trainings if metric is not None]
-        mean = float(np.mean(good)) if good else None
-        deviation = float(np.std(good, ddof=1)) if len(good) > 1 else None
-        rows.append((Path(task).name, mean, deviation, f"{len(good)} of {len(trainings)}"))
-    return rows
 
 
 def _frequencies(run: Run, drift: Drift) -> Section:

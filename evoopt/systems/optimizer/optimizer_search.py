@@ -17,6 +17,9 @@ from evoopt.runs.run import Run
 from evoopt.systems.optimizer.budget import Budget
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.funnel import Baselines, pass_funnel
+from evoopt.systems.optimizer.judging_settings import FunnelLevel
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.scheme import RuleJudge, rule_generations
 from evoopt.systems.progress import Progress
 from evoopt.tasks import DataOptions
@@ -40,6 +43,9 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
     search, checkpoints, per_generation = config.search, Checkpoints(run), config.trainings_per_generation
     total = per_generation * search.generations + config.tuning_trainings
     total += search.finalists * search.final_replicates * len(config.evaluation.tasks)
+    total += (
+        search.finalists * search.final_replicates * sum(len(level.tasks) for level in config.funnel_levels)
+    )
     with (
         make_run_executor(config) as executor,
         Progress(total, "training", per_generation * checkpoints.done, quiet) as progress,
@@ -51,14 +57,15 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
             progress.expect(stage.record["trainings"] - per_generation)
             progress.stage_done(stage)
 
-        baseline = None
-        if config.evaluation.judged_by_gain:
+        def tuned(level: FunnelLevel | None = None) -> dict[str, OptimizerGenome]:
             # Imported here because tuning draws in scipy.
             from evoopt.systems.optimizer.baseline import tuned_baseline
 
-            baseline = tuned_baseline(run, config, executor, progress.advance)
+            return tuned_baseline(run, config, executor, progress.advance, level)
+
+        baseline = tuned() if config.evaluation.judged_by_gain else None
         evaluator = Evaluator(config, executor, run.store, progress.advance, baseline)
-        evolve_rules(run, config, evaluator, stage_done)
+        evolve_rules(run, config, evaluator, stage_done, tuned)
     run.write_result()
 
 
@@ -67,6 +74,7 @@ def evolve_rules(
     config: OptimizerConfig,
     evaluator: Evaluator,
     on_stage: Callable[[Stage], None] = lambda stage: None,
+    tune: Callable[[FunnelLevel], Baselines] = lambda level: {},
 ) -> None:
     """Evolve to the end, from the run's checkpoint if there is one, and name the winner.
 
@@ -75,12 +83,16 @@ def evolve_rules(
         config: Its configuration.
         evaluator: Scores.
         on_stage: Told of every generation.
+        tune: Gives the baseline for a level of the funnel.
     """
     judge = RuleJudge(config, evaluator)
     budget = Budget(config.search, run.generations)
     scheme = ScoredScheme(rule_generations(config), config.search.generations, judge, budget.spent)
     evolve(scheme, Checkpoints(run), on_stage)
-    run.store.save_winner(judge.winner())
+    winner = judge.winner()
+    if config.search.funnel and winner["finalists"]:
+        winner = pass_funnel(winner, config, evaluator.validation, tune)
+    run.store.save_winner(winner)
 
 
 def make_run_executor(config: OptimizerConfig) -> Executor:

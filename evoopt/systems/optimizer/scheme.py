@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from deap import base, tools
 
 from evoopt.evolution.elitist import Elitism, ElitistGenerations
 from evoopt.evolution.selection import sel_tournament_distinct
+from evoopt.runs.finalists import preferred
 from evoopt.systems.optimizer.best_rule import portrait
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.front import Front
 from evoopt.systems.optimizer.literal import LiteralOperators
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome, OptimizerIndividual
 from evoopt.systems.optimizer.robust import RobustOperators
@@ -43,10 +46,10 @@ def optimizer_toolbox(config: OptimizerConfig) -> tuple[base.Toolbox, tuple[Opti
         toolbox.register("random", operators.mutant if genome.fill == "mutants" else operators.random)
     toolbox.register("mate", operators.mate)
     toolbox.register("mutate", operators.mutate)
+    pareto = config.search.survivors == "pareto"
+    select = partial(tools.selTournament, fit_attr="crowded") if pareto else tools.selTournament
     toolbox.register(
-        "select",
-        sel_tournament_distinct if literal else tools.selTournament,
-        tournsize=config.search.tournament,
+        "select", sel_tournament_distinct if literal else select, tournsize=config.search.tournament
     )
     seeds = operators.seeds()
     if config.evaluation.equivalence == "steps":
@@ -66,12 +69,12 @@ def rule_generations(config: OptimizerConfig) -> RuleGenerations:
     toolbox, seeds = optimizer_toolbox(config)
     elitism = Elitism(
         search.population,
-        search.elites,
+        search.population // 2 if search.survivors == "pareto" else search.elites,
         search.generations,
         search.seed,
         config.evaluation.replicates,
         search.max_replicates if search.elite_policy == "reaverage" else 0,
-        search.survivors == "youngest",
+        search.survivors,
     )
     return ElitistGenerations(toolbox, elitism, OptimizerGenome.from_json, seeds)
 
@@ -88,21 +91,27 @@ class RuleJudge:
         self._config, self._evaluator = config, evaluator
         self._hall = tools.HallOfFame(max(config.search.finalists, 10), similar=_same_rule)
         self._meta_best: list[tuple[float, OptimizerIndividual]] = []
+        self._front = Front(config) if config.search.survivors == "pareto" else None
 
     def score(self, generations: RuleGenerations) -> dict[str, Any]:
         """See `Judge.score`."""
         own = [ind.genome for ind in generations.population]
-        evaluation, saved = self._config.evaluation, {}
+        evaluation, saved = self._config.evaluation, dict[str, int]()
         if evaluation.equivalence == "steps" and evaluation.fitness != "noise":
-            saved = {"saved": self._evaluator.saved(generations.population, generations.generation)}
+            saved = self._evaluator.saved(generations.population, generations.generation)
         trained = self._evaluator.score(generations.population, generations.generation)
+        if evaluation.racing:
+            saved["racing"] = self._evaluator.spared
         # An elite's fitness changes as it is averaged over more seeds, so its older copy must not keep its
         # place.
         keys = {ind.genome.key for ind in generations.population}
         older = [ind for ind in self._hall if ind.genome.key not in keys]
         self._hall.clear()
         self._hall.update([*generations.population, *older])
-        record = {**self._statistics(generations, trained), **saved}
+        record = {**self._statistics(generations, trained), **({"saved": saved} if saved else {})}
+        if self._front is not None:
+            self._front.weigh(generations.population)
+            record |= self._front.update(generations.population)
         if evaluation.rates > 1 or evaluation.decays > 1:
             record["best_genome"] = generations.best().genome.to_json()
         if evaluation.meta_tasks:
@@ -130,12 +139,15 @@ class RuleJudge:
             }
             for k in order
         ]
-        return {**rows[0], "finalists": rows}
+        if self._front is not None:
+            self._front.mark(rows, [finalists[k] for k in order])
+        return {**preferred(rows, config.search.prefer), "finalists": rows}
 
     def to_json(self) -> dict[str, Any]:
-        """The hall of fame, and who was best in meta-validation."""
+        """The hall of fame, who was best in meta-validation, and the front."""
         meta = [[gain, ind.to_json()] for gain, ind in self._meta_best]
-        return {"hall": [ind.to_json() for ind in self._hall], **({"meta": meta} if meta else {})}
+        front = {} if self._front is None else {"front": self._front.to_json()}
+        return {"hall": [ind.to_json() for ind in self._hall], **({"meta": meta} if meta else {}), **front}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Judge.restore`."""
@@ -147,6 +159,8 @@ class RuleJudge:
             (float(gain), OptimizerIndividual.from_json(row, OptimizerGenome.from_json))
             for gain, row in state.get("meta", [])
         ]
+        if self._front is not None:
+            self._front.restore(state["front"])
 
     def _meta_validate(self, generations: RuleGenerations) -> tuple[dict[str, Any], int]:
         """What the record of a generation says of it, and the number of trainings it took."""
@@ -161,8 +175,10 @@ class RuleJudge:
         return {"meta": gain if math.isfinite(gain) else None, "meta_tasks": finite}, trained
 
     def _finalists(self) -> list[OptimizerIndividual]:
-        """The best of the search and, with meta-validation, the generations' best there."""
-        best = [*list(self._hall)[: self._config.search.finalists], *(ind for _, ind in self._meta_best)]
+        """The best of the search and, where there are such, of meta-validation and of the front."""
+        count = self._config.search.finalists
+        best = [*list(self._hall)[:count], *(ind for _, ind in self._meta_best)]
+        best += self._front.first(count) if self._front is not None else []
         return list({ind.genome.key: ind for ind in reversed(best)}.values())[::-1]
 
     def _statistics(self, generations: RuleGenerations, trained: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.models_text import Columns, state, table
-from evoopt.systems.optimizer.best_rule import baseline_of, best_of
+from evoopt.systems.optimizer.best_rule import baseline_of, best_of, front_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
 
@@ -38,6 +38,7 @@ def describe_result(run: Run) -> str:
         *_rule_lines(winner),
         f"fitness  {_fitness(run, winner)}",
         f"budget   {_budget(run)}",
+        *_funnel(run),
         *_verdict(run),
     ]
     return "\n".join(lines)
@@ -58,7 +59,8 @@ def describe_run(run: Run) -> str:
     best = best_of(run)
     if best is None:
         return "\n".join([*lines, "no generation is finished yet"])
-    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_verdict(run), ""]
+    lines += [*_rule_lines(best), f"fitness  {_fitness(run, best)}", *_funnel(run), *_verdict(run), ""]
+    lines += _front(run)
     lines += _tables(records)
     lines += _lineage(run, best["id"])
     return "\n".join(lines)
@@ -69,8 +71,34 @@ def _baseline(run: Run) -> list[str]:
     return [f"baseline {entry['name']} on {task}: {entry['setting']}" for task, entry in known]
 
 
+def _front(run: Run) -> list[str]:
+    rows = front_of(run)
+    if not rows:
+        return []
+    lines = [
+        "front: nobody is better, smaller and faster than one of these",
+        "individual    gain  B/weight  passes",
+    ]
+    for row in rows:
+        gain = row["search_fitness"] if row["score"] is None else row["score"]
+        figures = f"{row['id']:>10} {gain:>+7.2f} {row['bytes_per_weight']:>9.2f} {row['passes']:>7,.0f}"
+        by = f"  (by {row['preferred']})" if row["preferred"] else ""
+        lines.append(f"{figures}  {row['formula']}{by}")
+    return [*lines, ""]
+
+
+def _funnel(run: Run) -> list[str]:
+    levels = (run.store.winner() or {}).get("funnel", [])
+    return [
+        f"funnel   {level['name']}: {len(level['kept'])} of {len(level['gains'])} gain "
+        f"({level['steps']:,} steps on {', '.join(level['tasks'])})"
+        for level in levels
+    ]
+
+
 def _verdict(run: Run) -> list[str]:
-    return [f"verdict  {run.verdict}"] if run.verdict else []
+    said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict]))
+    return [f"verdict  {said}"] if said else []
 
 
 def _rule_lines(winner: dict[str, Any]) -> list[str]:
@@ -110,11 +138,12 @@ def _budget(run: Run) -> str:
     steps = config_of(run).evaluation.steps
     spared = saved(run)
     more = f"; saved {sum(spared.values())} more: {saved_by(spared)}" if spared else ""
-    return f"{sum(counts.values())} trainings of {steps} steps ({outcomes or 'none yet'}){more}"
+    longer = ", longer in the funnel" if "funnel" in (run.store.winner() or {}) else ""
+    return f"{sum(counts.values())} trainings of {steps} steps{longer} ({outcomes or 'none yet'}){more}"
 
 
 def saved(run: Run) -> Counter[str]:
-    """Trainings that rules shared, see `Evaluator.saved`; empty where the run does not compare steps."""
+    """Trainings that were not needed, see `Evaluator.saved` and `Evaluator.spared`; empty by default."""
     spared: Counter[str] = Counter()
     for record in run.generations:
         spared.update(record.get("saved", {}))
@@ -123,7 +152,8 @@ def saved(run: Run) -> Counter[str]:
 
 def saved_by(spared: Counter[str]) -> str:
     """The same in words."""
-    return f"{spared['form']:,} by equal form, {spared['steps']:,} by equal steps"
+    names = {"form": "by equal form", "steps": "by equal steps", "racing": "by racing"}
+    return ", ".join(f"{spared[name]:,} {words}" for name, words in names.items() if name in spared)
 
 
 def _tables(records: list[dict[str, Any]]) -> list[str]:

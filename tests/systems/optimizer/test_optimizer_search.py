@@ -47,11 +47,13 @@ JUDGED = config(
     },
     genome={"fill": "mutants"},
 )  # fmt: skip
+PARETO = JUDGED.override({"search": {"survivors": "pareto", "tournament": 2, "finalists": 3}})
 CONFIGS = {
     "robust": config(),
     "paper": PAPER,
     "noise": config(evaluation={"fitness": "noise"}),
     "judged": JUDGED,
+    "pareto": PARETO,
 }
 
 
@@ -80,12 +82,12 @@ def test_same_configuration_gives_the_same_bytes(name: str, tmp_path: Path) -> N
     assert other != first
 
 
-@pytest.mark.parametrize("name", ["robust", "paper", "judged"])
+@pytest.mark.parametrize("name", ["robust", "paper", "judged", "pareto"])
 def test_a_run_interrupted_before_some_chunk_resumes_exactly(name: str, tmp_path: Path) -> None:
     expected, reference = whole(tmp_path / "whole", CONFIGS[name])
     total = len(reference.chunks)
     assert total > 4 * GENERATIONS
-    for stop in range(0, total, 9):
+    for stop in range(0, total, 35 if name == "pareto" else 9):
         folder = tmp_path / f"stopped-{stop}"
         with Run.create(folder, CONFIGS[name]) as run, pytest.raises(KeyboardInterrupt):
             go(run, StubExecutor(stop_at=stop))
