@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evoopt.cli.app import EXIT_INTERRUPTED, DataDir, Device, Executor, Quiet, Scheduler, Workers, main
+from evoopt.cli.app import (
+    EXIT_INTERRUPTED,
+    DataDir,
+    Device,
+    Executor,
+    Precision,
+    Quiet,
+    Scheduler,
+    Workers,
+    main,
+)
 from evoopt.cli.compare import OUT_HELP, names, place_of
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ def marfinetz2025(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     out: Out = None,
     quiet: Quiet = False,
@@ -73,6 +84,7 @@ def gadam(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     out: Out = None,
     quiet: Quiet = False,
@@ -98,6 +110,7 @@ def gacnn(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     out: Out = None,
     quiet: Quiet = False,
@@ -126,6 +139,7 @@ def three_parent(
     executor: Executor = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    precision: Precision = None,
     data_dir: DataDir = None,
     out: Out = None,
     quiet: Quiet = False,
@@ -157,7 +171,7 @@ def _run(repeat: Callable[..., Any], ctx: typer.Context) -> None:
     typer.echo(found.text, nl=False)
 
 
-_WHERE = ("workers", "executor", "scheduler", "device", "data_dir")
+_WHERE = ("workers", "executor", "scheduler", "device", "precision", "data_dir")
 
 if __name__ == "__main__":
     main(app)

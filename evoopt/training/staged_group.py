@@ -38,6 +38,7 @@ class _Part(NamedTuple):
 
     constants: Mapping[str, Any]
     kept: Mapping[str, Tensor]
+    moments: Sequence[Tensor | None]  # first and second, as far as the kernel is told of them
     stacks: Sequence[tuple[Stack, Mapping[int, Mapping[str, Any]]]]  # constants by a stack's dimensions
     done: int | Tensor
 
@@ -137,7 +138,7 @@ class StagedGroup:
             self._replayed[where](table, at)
         elif self._pieces is not None:
             rows, gradients = weights[index], gradients[index]
-            m, v = part.kept.get("exp_avg"), part.kept.get("exp_avg_sq")
+            m, v = part.moments
             masked = self._rule.mask == "cautious"
             staged.step(self._terms, rows, gradients, m, v, table, self._pieces, masked)
             if isinstance(index, Tensor):
@@ -176,6 +177,8 @@ class StagedGroup:
         for name in _NUMBERS:
             if isinstance(constants[name], float | int) and not isinstance(constants[name], bool):
                 constants[name] = like.new_tensor([getattr(rule, name) for rule in rules])[:, None]
+        kept = {name: x[own] for name, x in self._kept.items()}
+        known = staged.width(self._pieces or ())
         stacks = []
         for whole in self._stacks:
             stack = Stack(whole.names, {name: x[own] for name, x in whole.kept.items()})
@@ -185,7 +188,8 @@ class StagedGroup:
             stacks.append((stack, by_dimensions))
         self._parts[own.start, own.stop] = part = _Part(
             constants,
-            {name: x[own] for name, x in self._kept.items()},
+            kept,
+            [None if (x := kept.get(name)) is None else x[:, :known] for name in ("exp_avg", "exp_avg_sq")],
             stacks,
             done[0] if len(set(done)) == 1 and not like.is_cuda else like.new_tensor(done)[:, None],
         )

@@ -102,7 +102,7 @@ class Bench:
 
     def fittest_initial(self) -> nn.Module:
         """The member of the initial population with the highest accuracy."""
-        scores = np.array(self.accuracy(self.initial.weights))
+        scores = np.array(self.accuracy(self.initial.packed()))
         return self.initial.member(int(best_first(scores)[0]))
 
     def descend(self, model: nn.Module, make_optimizer: MakeOptimizer, course: Course) -> nn.Module:
@@ -134,7 +134,7 @@ class Bench:
         iterations, examples, seconds = course.end
         return {
             "accuracy": self._accuracy_of(model),
-            "test_accuracy": test(ModelPopulation.from_models([model]).weights)[0],
+            "test_accuracy": test(ModelPopulation.from_models([model]).packed())[0],
             "iterations": iterations - 1,
             "examples": examples,
             "seconds": round(seconds, 3),
@@ -143,7 +143,7 @@ class Bench:
         }
 
     def _accuracy_of(self, model: nn.Module) -> float:
-        return self.accuracy(ModelPopulation.from_models([model]).weights)[0]
+        return self.accuracy(ModelPopulation.from_models([model]).packed())[0]
 
 
 def evolve(bench: Bench, method: str) -> dict[str, dict[str, Any]]:

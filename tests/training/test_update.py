@@ -31,7 +31,7 @@ def run(rules: list[UpdateRule], weights: torch.Tensor, grads: list[torch.Tensor
     weights = weights.clone()
     with pytest.MonkeyPatch.context() as patch:
         if way == "torch":
-            patch.setattr(batched_update.native, "suits", lambda weights, terms: False)
+            patch.setattr(batched_update.update, "suits", lambda weights, terms: False)
         batched = BatchedUpdate(rules, STEPS, weights, "never" if way == "uncompiled" else "always")
     for step, grad in enumerate(grads):
         batched.step(weights, grad.clone(), step)
@@ -125,8 +125,8 @@ def test_overflowing_gradients_of_one_term_do_not_reach_members_without_it(compi
 
 def test_the_kernel_knows_every_term_and_leaves_others_to_torch() -> None:
     names = [term.name for term in TERMS]
-    assert batched_update.native.suits(torch.zeros(1, 1), names)
-    assert not batched_update.native.suits(torch.zeros(1, 1), [*names, "without_cpp"])
+    assert batched_update.update.suits(torch.zeros(1, 1), names)
+    assert not batched_update.update.suits(torch.zeros(1, 1), [*names, "without_cpp"])
 
 
 def test_mixed_populations_share_a_small_family_of_programs() -> None:

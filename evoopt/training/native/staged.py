@@ -70,6 +70,11 @@ def pieces_of(rule: UpdateRule, layout: FlatLayout, names: Sequence[str]) -> tup
     return tuple(pieces)
 
 
+def width(pieces: Sequence[Piece]) -> int:
+    """How many numbers of moments some pieces take."""
+    return max((piece.kept + piece.size for piece in pieces), default=0)
+
+
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the compiled kernel can update such weights by these terms."""
     return update.suits(weights, terms) and library("staged", BEFORE) is not None
@@ -104,10 +109,7 @@ def step(
 
 @cache
 def _of(terms: int, pieces: tuple[Piece, ...], masked: bool) -> tuple[Callable[..., Any], Any, Any]:
-    kept, longest = (
-        sum(slot(piece.size) for piece in pieces),
-        max((piece.size for piece in pieces), default=0),
-    )
+    kept, longest = width(pieces), max((piece.size for piece in pieces), default=0)
 
     @by_layout
     def check(
@@ -116,7 +118,7 @@ def _of(terms: int, pieces: tuple[Piece, ...], masked: bool) -> tuple[Callable[.
         """The number of members, and what the kernel is told about sizes."""
         members, size = tuple(sizes("the weights", w, "members numbers"))
         for piece in pieces:
-            if min(piece[:3]) < 0 or piece.at + piece.size > size or piece.kept + piece.size > kept:
+            if min(piece[:3]) < 0 or piece.at + piece.size > size:
                 raise EvooptError(f"a row of {size} weights has no such parameter: {piece}")
         rows = (
             expect("the weights", w, w.dtype, (members, size), written=True),
