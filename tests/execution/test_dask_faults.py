@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dask.config
+import distributed  # noqa: F401  (has its settings before one of them is changed for a while)
 import psutil
 import pytest
 
