@@ -72,13 +72,13 @@ def timed(*args, **kwargs):
 rule_worker.train = timed
 from evoopt.cli import main
 options = "--device cuda --executor serial --population 6 --generations 1 --steps 20 --no-compare --quiet"
-sys.argv[1:] = ["search", *options.split(), "--out", {out!r}]
+sys.argv[1:] = ["search", *options.split(), "--out", sys.argv[1]]
 main()
 """
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        code = first.replace("{out!r}", repr(f"{folder}/run"))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        command = [sys.executable, "-c", first, f"{folder}/run"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         seconds = time.perf_counter() - started
     found = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("FIRST")]
     if done.returncode or not found:
@@ -163,7 +163,7 @@ def update() -> tuple[list[Row], dict[str, Any]]:
         record[name] = {
             "seconds": seconds,
             "copy_bytes_per_second": speed,
-            "kernel": type(moving._native).__name__,
+            "kernel": getattr(moving._native, "__name__", "none"),
         }
     return rows, record
 

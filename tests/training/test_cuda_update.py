@@ -18,6 +18,7 @@ from evoopt.optim import PRESETS, UpdateRule, preset
 from evoopt.training.batched_update import BatchedUpdate, run_program
 from evoopt.training.coefficients import CONSTANTS, Program, StepTable
 from evoopt.training.native import cuda, cuda_update
+from evoopt.training.native.arguments import TYPES
 from evoopt.training.native.update import LISTS
 
 from .examples import random_rules
@@ -50,7 +51,7 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Callable[[torch.dtype], 
     if compiler is None:
         pytest.skip("needs a C++ compiler")
     libraries = {}
-    for dtype in cuda.TYPES:
+    for dtype in TYPES:
         folder = tmp_path_factory.mktemp("cuda")
         (folder / "update.cpp").write_text(ON_CPU + cuda.source("update", dtype, LISTS) + RUN)
         command = [compiler, "-O1", "-std=c++17", "-w", "-shared", "-fPIC", "-o", "update.so", "update.cpp"]
@@ -96,7 +97,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 4096 + 4])
-@pytest.mark.parametrize("dtype", list(cuda.TYPES), ids=str)
+@pytest.mark.parametrize("dtype", list(TYPES), ids=str)
 @pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
 def test_the_kernel_moves_a_population_as_the_reference_does(
     on_cpu: Callable[[torch.dtype], Run], rules: list[UpdateRule], dtype: torch.dtype, size: int
@@ -158,7 +159,7 @@ def test_a_term_twice_is_refused() -> None:
         cuda_update.launch(p.program.terms * 2, p.w, p.g, p.m, p.v, table)
 
 
-@pytest.mark.parametrize("dtype", list(cuda.TYPES), ids=str)
+@pytest.mark.parametrize("dtype", list(TYPES), ids=str)
 def test_the_kernel_compiles_for_a_gpu_where_torch_brings_the_compiler(dtype: torch.dtype) -> None:
     try:
         compile_ = torch.cuda._utils._nvrtc_compile

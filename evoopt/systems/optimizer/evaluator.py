@@ -17,15 +17,13 @@ from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome, OptimizerIndividual
 from evoopt.systems.optimizer.racing import clearly_worse
 from evoopt.systems.optimizer.rate_axis import RateAxis
-from evoopt.systems.optimizer.scores import Gains, fitness_values, task_scores
+from evoopt.systems.optimizer.scores import SPREAD_SEEDS, Gains, fitness_values, task_scores
 from evoopt.systems.optimizer.trainings import RunKey, Trainings
 from evoopt.systems.optimizer.validation import Validation
 
 _NOISE = 202
 _BASELINE_GENERATION = -1
 _ROUND = 1000  # stages of a generation between two rounds of a race
-_BASELINE_SEEDS = 8
-"""Fewest seeds that the spread of a baseline is taken from."""
 _Tried = dict[int, Mapping[str, Sequence[OptimizerGenome]]]
 """Variants of each individual that are tried on each task, by its id."""
 
@@ -238,7 +236,7 @@ class Evaluator:
 
     def _baseline_gains(self) -> Gains:
         search, evaluation = self._config.search, self._config.evaluation
-        seeds = range(max(search.max_replicates, 2 * evaluation.replicates, _BASELINE_SEEDS))
+        seeds = range(max(search.max_replicates, 2 * evaluation.replicates, SPREAD_SEEDS))
         rungs = range(-len(evaluation.rungs), 1)
         wanted = [
             (genome, (task, replicate, rung))

@@ -11,13 +11,12 @@ from evoopt.runs.finalists import preferred
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.judging_settings import FunnelLevel
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.scores import SPREAD_SEEDS
 from evoopt.systems.optimizer.validation import Trial, Validation
 
 Baselines = Mapping[str, OptimizerGenome]
 _PER_LEVEL = 10_000
 _WHERE = {"longer": "in longer trainings", "larger": "on larger tasks"}
-_LEAST_SEEDS = 8
-"""Seeds of the baseline on a level at least, for its spread is what gains are measured in."""
 
 
 def pass_funnel(
@@ -69,7 +68,7 @@ def _gains(
         tasks=level.tasks,
         seeds=range(first, first + search.final_replicates),
         rate_seeds=range(first + half, first + half + config.evaluation.replicates),
-        baseline_seeds=range(first, first + max(search.final_replicates, _LEAST_SEEDS)),
+        baseline_seeds=range(first, first + max(search.final_replicates, SPREAD_SEEDS)),
         repeat=level.repeat,
         generation=search.generations + 1 + number,
     )

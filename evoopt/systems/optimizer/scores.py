@@ -9,6 +9,9 @@ from typing import Literal
 from evoopt.jobs.records import Evaluation
 from evoopt.training.plan import TrainingResult
 
+SPREAD_SEEDS = 8
+"""Fewest seeds that the spread of a baseline is taken from."""
+
 _LEAST_SPREAD = 1e-3
 
 FitnessName = Literal["validation", "gain", "paper", "noise"]

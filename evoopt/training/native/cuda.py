@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from evoopt.errors import one_line
-
-TYPES = {torch.float32: "float", torch.float64: "double"}
+from evoopt.training.native.arguments import TYPES
 
 
 def source(name: str, dtype: torch.dtype, before: str = "") -> str:

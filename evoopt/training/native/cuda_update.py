@@ -10,7 +10,8 @@ from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.training.coefficients import CONSTANTS
-from evoopt.training.native.cuda import TYPES, kernel
+from evoopt.training.native.arguments import TYPES
+from evoopt.training.native.cuda import kernel
 from evoopt.training.native.update import LISTS, PLACES
 
 _THREADS = 256

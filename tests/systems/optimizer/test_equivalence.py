@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from evoopt.optim.equal_steps import steps_key
 from evoopt.report.blocks import Facts
 from evoopt.runs import Run
@@ -16,7 +14,7 @@ from evoopt.systems.optimizer.optimizer_report import sections
 from evoopt.systems.optimizer.scheme import rule_generations
 from evoopt.systems.optimizer.text import describe_run
 from tests.stubs import StubExecutor
-from tests.systems.optimizer.test_optimizer_search import config, go, whole
+from tests.systems.optimizer.test_optimizer_search import assert_resumes, config, go, whole
 
 FIXED = {
     "lr_log10": (-3, -3),
@@ -78,14 +76,7 @@ def test_a_run_interrupted_before_every_other_chunk_resumes_exactly(tmp_path: Pa
     settings = ALIKE.override({"search": {"elites": 2}})
     expected, reference = whole(tmp_path / "whole", settings)
     for stop in range(0, len(reference.chunks), 2):
-        folder = tmp_path / f"stopped-{stop}"
-        with Run.create(folder, settings) as run, pytest.raises(KeyboardInterrupt):
-            go(run, StubExecutor(stop_at=stop))
-        rest = StubExecutor()
-        with Run(folder, writable=True) as run:
-            go(run, rest)
-            assert run.result_json() == expected
-        assert len(rest.chunks) == len(reference.chunks) - stop
+        assert_resumes(tmp_path / f"stopped-{stop}", settings, stop, expected, len(reference.chunks))
 
 
 def test_a_genome_says_in_its_file_how_it_is_compared() -> None:

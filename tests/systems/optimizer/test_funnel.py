@@ -26,7 +26,7 @@ from evoopt.systems.optimizer.text import describe_result, describe_run
 from evoopt.training.plan import TrainingResult
 from tests import stubs
 from tests.stubs import StubExecutor, stub_result
-from tests.systems.optimizer.test_optimizer_search import JUDGED, config, whole
+from tests.systems.optimizer.test_optimizer_search import JUDGED, assert_resumes, config, whole
 
 ADAMW = OptimizerGenome.from_rule(preset("adamw"))
 FUNNEL = JUDGED.override(
@@ -146,14 +146,7 @@ def test_a_run_interrupted_in_its_final_or_funnel_resumes_exactly(tmp_path: Path
     first = steps.index(40)
     assert total - first > 6
     for stop in (first - 2, *range(first, total, 3)):
-        folder = tmp_path / f"stopped-{stop}"
-        with Run.create(folder, FUNNEL) as run, pytest.raises(KeyboardInterrupt):
-            go(run, StubExecutor(stop_at=stop))
-        rest = StubExecutor()
-        with Run(folder, writable=True) as run:
-            go(run, rest)
-            assert run.result_json() == expected
-        assert len(rest.chunks) == total - stop
+        assert_resumes(tmp_path / f"stopped-{stop}", FUNNEL, stop, expected, total, go)
 
 
 def test_the_baseline_is_tuned_anew_for_every_level_and_kept(tmp_path: Path) -> None:

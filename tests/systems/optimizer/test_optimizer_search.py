@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,20 +82,31 @@ def test_same_configuration_gives_the_same_bytes(name: str, tmp_path: Path) -> N
     assert other != first
 
 
+def assert_resumes(
+    folder: Path,
+    settings: OptimizerConfig,
+    stop: int,
+    expected: str,
+    total: int,
+    go: Callable[[Run, StubExecutor], None] = go,
+) -> None:
+    """A run that is stopped before a chunk gives what is expected, and does no chunk twice."""
+    with Run.create(folder, settings) as run, pytest.raises(KeyboardInterrupt):
+        go(run, StubExecutor(stop_at=stop))
+    rest = StubExecutor()
+    with Run(folder, writable=True) as run:
+        go(run, rest)
+        assert run.result_json() == expected
+    assert len(rest.chunks) == total - stop, "what was evaluated is never evaluated again"
+
+
 @pytest.mark.parametrize("name", ["robust", "paper", "judged", "pareto"])
 def test_a_run_interrupted_before_some_chunk_resumes_exactly(name: str, tmp_path: Path) -> None:
     expected, reference = whole(tmp_path / "whole", CONFIGS[name])
     total = len(reference.chunks)
     assert total > 4 * GENERATIONS
     for stop in range(0, total, 35 if name == "pareto" else 9):
-        folder = tmp_path / f"stopped-{stop}"
-        with Run.create(folder, CONFIGS[name]) as run, pytest.raises(KeyboardInterrupt):
-            go(run, StubExecutor(stop_at=stop))
-        rest = StubExecutor()
-        with Run(folder, writable=True) as run:
-            go(run, rest)
-            assert run.result_json() == expected
-        assert len(rest.chunks) == total - stop, "what was evaluated is never evaluated again"
+        assert_resumes(tmp_path / f"stopped-{stop}", CONFIGS[name], stop, expected, total)
 
 
 def test_a_run_stopped_many_times_resumes_exactly(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from evoopt.systems.optimizer.racing import clearly_worse
 from evoopt.systems.optimizer.text import describe_run
 from tests.stubs import StubExecutor
 from tests.systems.optimizer.test_judging import row
-from tests.systems.optimizer.test_optimizer_search import JUDGED, config, go, whole
+from tests.systems.optimizer.test_optimizer_search import JUDGED, assert_resumes, config, whole
 
 RACED = JUDGED.override({"evaluation": {"racing": True, "replicates": 3}})
 
@@ -87,14 +87,7 @@ def test_a_raced_run_interrupted_anywhere_resumes_exactly(tmp_path: Path) -> Non
     expected, reference = whole(tmp_path / "whole", RACED)
     total = len(reference.chunks)
     for stop in range(1, total, 14):
-        folder = tmp_path / f"stopped-{stop}"
-        with Run.create(folder, RACED) as run, pytest.raises(KeyboardInterrupt):
-            go(run, StubExecutor(stop_at=stop))
-        rest = StubExecutor()
-        with Run(folder, writable=True) as run:
-            go(run, rest)
-            assert run.result_json() == expected
-        assert len(rest.chunks) == total - stop
+        assert_resumes(tmp_path / f"stopped-{stop}", RACED, stop, expected, total)
 
 
 def test_racing_needs_gains() -> None:
