@@ -27,6 +27,8 @@ def check_judging(search: SearchSection, evaluation: EvaluationSection, source: 
     for name in ("rates", "decays"):
         if getattr(evaluation, name) % 2 == 0:
             raise EvooptError(f"{source}: evaluation.{name} must be odd, with the genome's own in the middle")
+    if evaluation.rate_reach and evaluation.rates == 1:
+        raise EvooptError(f"{source}: evaluation.rate_reach needs several evaluation.rates to reach from")
     if list(rungs) != sorted(set(rungs)):
         raise EvooptError(f"{source}: evaluation.rungs must rise, not {list(rungs)}")
     if rungs and (search.elite_policy != "reaverage" or evaluation.fitness == "paper"):

@@ -27,6 +27,9 @@ class EvaluationSection(Section):
     rates: int = Field(1, ge=1, description="learning rates each structure is tried at, odd; the best counts")
     decays: int = Field(1, ge=1, description="weight decays each structure is tried at, odd")
     rate_factor: float = Field(3.0, gt=1, description="ratio of neighbouring rates, and of decays")
+    rate_reach: int = Field(
+        0, ge=0, description="most further learning rates, one by one while the best tried is the outermost"
+    )
     lamarckian: bool = Field(True, description="a genome's rate moves to the best one tried")
     rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (), description="lengths of complete shorter trainings before the whole one, as parts of the steps"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
@@ -38,6 +39,13 @@ class RateAxis:
                     variant = replace(genome, lr_log10=lr, wd_log10=wd)
                     found.setdefault(variant.key, variant)
         return list(found.values())
+
+    def beyond(self, best: OptimizerGenome, tried: Sequence[OptimizerGenome]) -> OptimizerGenome | None:
+        """The next rate if the best of those tried is the highest or lowest; None at the range's end."""
+        rates = [genome.lr_log10 for genome in tried]
+        side = (best.lr_log10 == max(rates)) - (best.lr_log10 == min(rates))
+        lr = best.lr_log10 + side * math.log10(self.factor)
+        return replace(best, lr_log10=lr) if side and _inside(lr, self.lr_log10, side) else None
 
 
 def _inside(value: float, bounds: tuple[float, float], moved: int) -> bool:

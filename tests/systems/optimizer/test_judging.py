@@ -43,6 +43,17 @@ def test_variants_are_a_factor_apart_and_stay_in_their_range() -> None:
     assert axis.variants(bare) == [bare]
 
 
+def test_beyond_the_best_of_the_tried_rates_lies_another_if_it_is_the_outermost() -> None:
+    axis = RateAxis(3, 1, 10.0, (-5.0, -1.0), (-6.0, -1.0))
+    low, own, high = sorted(axis.variants(ADAMW), key=lambda genome: genome.lr_log10)
+    assert axis.beyond(own, [low, own, high]) is None
+    assert axis.beyond(low, [low, own, high]) == replace(ADAMW, lr_log10=low.lr_log10 - 1.0)
+    further = axis.beyond(high, [low, own, high])
+    assert further == replace(ADAMW, lr_log10=high.lr_log10 + 1.0)
+    assert axis.beyond(further, [low, own, high, further]) is None, "the end of the range"
+    assert axis.beyond(own, [own]) is None, "one rate says nothing of a direction"
+
+
 def test_a_gain_is_the_paired_difference_in_standard_deviations_of_the_baseline() -> None:
     metrics = [0.90, 0.92, 0.94]
     gains = Gains([row(metric, k) for k, metric in enumerate(metrics)])
@@ -114,11 +125,34 @@ def test_the_rate_gene_moves_to_the_best_rate_unless_told_otherwise(lamarckian: 
     assert any(moved) == lamarckian
 
 
+@pytest.mark.parametrize("rungs", [[], [0.5]])
+def test_who_starts_far_from_its_best_rate_gets_there_in_its_first_generation(
+    rungs: list[float], tmp_path: Path
+) -> None:
+    settings = config(
+        search={"generations": 1, "elites": 1, "population": 4, "finalists": 0},
+        evaluation={"rates": 3, "rate_reach": 9, "rungs": rungs, "tasks": ["digits", "digits_cnn"]},
+        genome={"initial": ["adamw"], "ranges": {"lr_log10": [-4.8, 1.0]}},
+    )
+    # The stub likes steps of 1e-3 best, and random rules lie anywhere.
+    with Run.create(tmp_path / "run", settings) as run:
+        go(run, StubExecutor())
+        state, rows = run.store.checkpoint(), list(run.store.evaluations())
+    assert state is not None
+    population = state["scheme"]["generations"]["population"]
+    rules = [OptimizerGenome.from_json(one["genome"]).rule() for one in population]
+    sizes = [math.log10(rule.lr * sum(abs(weight) for _, weight in rule.terms)) for rule in rules]
+    assert all(abs(size + 3.0) < math.log10(3.0) for size in sizes)
+    first = [row for row in rows if row.repeat == -len(rungs)]
+    assert {row.key for row in first if row.task == "digits"} == {r.key for r in first if r.task != "digits"}
+
+
 @pytest.mark.parametrize(
     ("evaluation", "words"),
     [
         ({"rates": 2}, "evaluation.rates must be odd"),
         ({"decays": 4}, "evaluation.decays must be odd"),
+        ({"rate_reach": 2}, "evaluation.rate_reach needs several evaluation.rates"),
         ({"rungs": [0.5, 0.25]}, "evaluation.rungs must rise"),
         ({"rungs": [0.5], "fitness": "paper"}, "evaluation.rungs need"),
         ({"fitness": "gain", "baseline": "adamm"}, "adam"),

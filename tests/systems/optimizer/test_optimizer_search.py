@@ -52,7 +52,7 @@ CONFIGS = {
     "robust": config(),
     "paper": PAPER,
     "noise": config(evaluation={"fitness": "noise"}),
-    "judged": JUDGED,
+    "judged": JUDGED.override({"evaluation": {"rate_reach": 2}}),
     "pareto": PARETO,
 }
 

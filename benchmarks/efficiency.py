@@ -1,0 +1,206 @@
+"""``python -m benchmarks.efficiency OUT``: how many trainings a search needs until it has found something.
+
+Found is a rule that gains as much as Muon over tuned AdamW, or twice or three times as much, on tasks on
+which the search never selected. Every way of searching but the last starts without Muon or any other rule
+that has stages, has the same budget, its baseline included, and is judged by the same trainings, which cost
+it nothing. An interrupted measurement goes on; ``OUT.md`` and ``OUT.json`` are its result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import machine
+from evoopt.api import resume, search
+from evoopt.config import load_space
+from evoopt.evolution.individual import Individual, RankedIndividual
+from evoopt.jobs.records import FINAL_REPLICATE
+from evoopt.optim import preset
+from evoopt.runs.run import CONFIG_FILE, Run
+from evoopt.systems.optimizer.baseline import tuned_baseline
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.systems.optimizer.optimizer_search import make_run_executor
+from evoopt.systems.optimizer.validation import Trial
+
+TASKS, JUDGED_ON = ("teacher_student", "deep_narrow"), ("digits_autoencoder", "digits")
+STEPS, POPULATION, BUDGET, SEEDS = 100, 24, 1500, 5
+MULTIPLES = (1, 2, 3)
+
+_Overrides = dict[str, dict[str, Any]]
+_ALIKE: _Overrides = {
+    "search": {"population": POPULATION, "finalists": 0, "compare": False},
+    "evaluation": {"tasks": list(TASKS), "meta_tasks": [], "steps": STEPS},
+    "execution": {"executor": "serial"},
+}
+_FROM_NOTHING: _Overrides = {"genome": {"initial": ["sgd", "adam", "adamw", "rmsprop", "lion"]}}
+_LITERAL: _Overrides = {"evaluation": {"train_size": None, "batch_size": None, "chunk_size": POPULATION}}
+
+ARMS: dict[str, tuple[str, _Overrides]] = {
+    "this search": ("find", _FROM_NOTHING),
+    "without rate axis": ("find", _FROM_NOTHING | {"evaluation": {"rates": 1, "rate_reach": 0}}),
+    "three rates and no further": ("find", _FROM_NOTHING | {"evaluation": {"rate_reach": 0}}),
+    "accuracy instead of gain": ("find", _FROM_NOTHING | {"evaluation": {"fitness": "validation"}}),
+    "random search": ("find", {"genome": {"initial": [], "fill": "random"}}),
+    "the published scheme literally": ("marfinetz2025", _LITERAL),
+    "without short rungs": ("find", _FROM_NOTHING | {"evaluation": {"rungs": []}}),
+    "without Lamarck": ("find", _FROM_NOTHING | {"evaluation": {"lamarckian": False}}),
+    "with racing": ("find", _FROM_NOTHING | {"evaluation": {"racing": True}}),
+    "NSGA-II": ("find", _FROM_NOTHING | {"search": {"survivors": "pareto"}}),
+    "as shipped with Muon among the first": ("find", {}),
+}
+"""Space, and how each way differs from it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best rule of a search after so many whole trainings, those of its baseline included."""
+
+    trainings: float
+    genome: OptimizerGenome
+
+
+class Judge:
+    """Gain over tuned AdamW on the tasks that judge, at the best of seven rates; kept in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._file = folder, folder / "gains.json"
+        config = load_space("find").override(_ALIKE)
+        self._config = config.override(
+            {"evaluation": {"tasks": list(JUDGED_ON), "rates": 7, "rate_reach": 0, "rungs": []}}
+        )
+        assert isinstance(self._config, OptimizerConfig)
+
+    def gains(self, genomes: Mapping[str, OptimizerGenome]) -> dict[str, float]:
+        """Mean gain of each, by its key; minus infinity for a rule that diverges."""
+        known = json.loads(self._file.read_text()) if self._file.exists() else {}
+        missing = {key: genome for key, genome in genomes.items() if key not in known}
+        if missing:
+            begun = (self._folder / CONFIG_FILE).exists()
+            with (
+                Run(self._folder, writable=True) if begun else Run.create(self._folder, self._config) as run,
+                make_run_executor(self._config) as executor,
+            ):
+                baseline = tuned_baseline(run, self._config, executor)
+                validation = Evaluator(self._config, executor, run.store, baseline=baseline).validation
+                for key, genome in missing.items():
+                    seeds = range(FINAL_REPLICATE, FINAL_REPLICATE + 6)
+                    trial = Trial(JUDGED_ON, seeds, range(3), seeds, 0, len(known))
+                    (score,) = validation.score_trial([Individual(0, genome)], trial, "gain", baseline)
+                    unfinished, gain, _ = score.fitness.values
+                    known[key] = -math.inf if unfinished else gain
+                    self._file.write_text(json.dumps(known))
+        return {key: known[key] for key in genomes}
+
+
+def points(run: Run) -> list[Point]:
+    """The best after every generation; of a search in a single one, after every `POPULATION` individuals."""
+    config = run.config
+    assert isinstance(config, OptimizerConfig)
+    cost = dict[int, float]()
+    for row in run.store.evaluations():
+        cost[row.generation] = cost.get(row.generation, 0.0) + config.whole_trainings(
+            row.generation, row.repeat
+        )
+    spent, found = float(config.tuning_trainings), list[Point]()
+    if config.search.generations == 1:
+        state = run.store.checkpoint()
+        assert state is not None, "the run is finished"
+        rows = state["scheme"]["generations"]["population"]
+        people = [RankedIndividual.from_json(row, OptimizerGenome.from_json) for row in rows]
+        for n in range(POPULATION, len(people) + 1, POPULATION):
+            best = max(people[:n], key=lambda ind: (ind.fitness, -ind.id))
+            found.append(Point(spent + cost[0] * n / len(people), best.genome))
+        return found
+    for record in run.generations:
+        spent += cost.get(record["generation"], 0.0)
+        if "best_genome" in record:
+            genome = OptimizerGenome.from_json(record["best_genome"])
+        else:
+            genome = run.store.individual(record["best_id"]).genome
+        found.append(Point(spent, genome))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.efficiency", description=__doc__)
+    parser.add_argument("out", type=Path, help="folder of the searches; the result lies beside it")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="searches of each way")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="whole trainings of each search")
+    parser.add_argument("--only", help="comma-separated ways; by default all")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    judge, reached = Judge(given.out / "judge"), dict[str, list[dict[str, Any]]]()
+    muon = OptimizerGenome.from_rule(preset("muon").canonical())
+    level = judge.gains({muon.key: muon})[muon.key]
+    ways = given.only.split(",") if given.only else list(ARMS)
+    for seed in range(1, given.seeds + 1):
+        for way in ways:
+            with finished(way, seed, given.budget, given.out) as run:
+                curve = points(run)
+            gains = judge.gains({point.genome.key: point.genome for point in curve})
+            steps = [(point.trainings, gains[point.genome.key]) for point in curve]
+            reached.setdefault(way, []).append({"seed": seed, "curve": steps})
+            needed = first_above(steps, level)
+            print(f"seed {seed}, {way}: {needed or 'never'}, {steps[-1][1]:+.2f} at the end", flush=True)
+            write(given.out, reached, level, given.budget)
+
+
+def finished(way: str, seed: int, budget: float, out: Path) -> Run:
+    """A search to its end: new, gone on with, or made before."""
+    folder = out / f"{way.replace(' ', '-')}-{seed}"
+    if (folder / CONFIG_FILE).exists():
+        return resume(folder)
+    space, overrides = ARMS[way]
+    config = load_space(space).override(_ALIKE).override(overrides).override({"search": {"seed": seed}})
+    assert isinstance(config, OptimizerConfig)
+    if way == "random search":
+        config = config.random_search(budget - config.tuning_trainings)
+    else:
+        per_generation = config.trainings_per_individual * (POPULATION - config.search.elites)
+        generations = max(1, round((budget - config.tuning_trainings) / per_generation))
+        config = config.override({"search": {"generations": generations}})
+    return search(config, out=folder)
+
+
+def first_above(curve: Sequence[tuple[float, float]], level: float) -> float | None:
+    """Trainings until the gain first reaches a level; None if it never does."""
+    return next((trainings for trainings, gain in curve if gain >= level), None)
+
+
+def write(out: Path, reached: Mapping[str, Sequence[Mapping[str, Any]]], level: float, budget: float) -> None:
+    """The figures as JSON and as a table."""
+    record = {"machine": machine(), "level": level, "budget": budget, "ways": reached}
+    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    lines = [
+        f"Searched on {', '.join(TASKS)}, judged on {', '.join(JUDGED_ON)}, {STEPS} steps; {budget:.0f}",
+        f"whole trainings each. Muon gains {level:.2f} standard deviations over seeds on tuned AdamW.",
+        "",
+        f"| way | searches | {' | '.join(f'until {k} x Muon' for k in MULTIPLES)} | median gain at the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way, runs in reached.items():
+        end = statistics.median(run["curve"][-1][1] for run in runs)
+        cells = [until(runs, k * level) for k in MULTIPLES]
+        lines.append(f"| {way} | {len(runs)} | {' | '.join(cells)} | {end:+.2f} |")
+    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def until(runs: Sequence[Mapping[str, Any]], level: float) -> str:
+    """Median number of trainings, and in brackets how many searches got there."""
+    needed = [first_above(run["curve"], level) or math.inf for run in runs]
+    median = statistics.median(needed)
+    there = sum(map(math.isfinite, needed))
+    return f"{f'{median:.0f}' if math.isfinite(median) else 'never'} ({there})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What a search must find if it is there, and must not find if it is not: real searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from evoopt import search
+from evoopt.compare import Protocol, compare
+from evoopt.config import load_space
+from evoopt.execution import Place
+
+pytestmark = pytest.mark.slow
+
+SERIAL = {"execution": {"executor": "serial"}}
+
+
+def test_a_planted_rule_that_is_best_survives(tmp_path: Path) -> None:
+    """Muon among plain rules, on tasks where it leads at its best rate, which is not its preset's."""
+    plain = ["sgd", "adam", "adamw", "rmsprop", "lion", "laprop"]
+    settings = {
+        "search": {"population": 14, "generations": 3, "finalists": 0, "compare": False},
+        "evaluation": {
+            "tasks": ["teacher_student", "deep_narrow"], "meta_tasks": [], "steps": 60, "baseline_trials": 12,
+        },
+        "genome": {"initial": [*plain, "muon"], "fill": "random"},
+    }  # fmt: skip
+    run = search(load_space("find").override(settings).override(SERIAL), out=tmp_path / "run")
+    planted = len(plain)
+    assert run.store.individual(planted).genome["stages"]["shape"] == "orthogonal"
+    assert all(planted in run.store.ancestors(record["best_id"]) for record in run.generations[1:])
+
+
+def test_chance_alone_is_called_better_no_more_often_than_the_level_allows(tmp_path: Path) -> None:
+    """Searches by noise among AdamW's constants: their winners are AdamW, tuned as much as AdamW is."""
+    searches, findings = 20, list[str | None]()
+    space = load_space("find").tuned_start().noise().override(SERIAL)
+    for seed in range(searches):
+        settings = {
+            "search": {"seed": seed, "population": 12, "generations": 4},
+            "evaluation": {"tasks": ["digits"], "meta_tasks": [], "steps": 60},
+        }
+        run = search(space.override(settings), out=tmp_path / f"{seed}")
+        protocol = Protocol(("digits",), steps=60, trials=12, seeds=8, seed=seed)
+        report = compare([run.folder], baselines=["adamw"], protocol=protocol, place=Place(executor="serial"))
+        findings.append(report.analysis.rows[0].finding)
+    # Counts that true rates of 2.5% and 5% exceed once in a thousand times.
+    assert findings.count("better") <= stats.binom.ppf(0.999, searches, 0.025)
+    assert findings.count("worse") + findings.count("better") <= stats.binom.ppf(0.999, searches, 0.05)
