@@ -28,7 +28,8 @@ from evoopt.training.native import staged
 from evoopt.training.native import update as native
 from evoopt.training.stacks import Stack, StackInputs, Subset
 
-_NUMBERS = tuple(f.name for f in fields(UpdateRule) if f.name not in ("terms", "iterations"))
+# `nesterov_beta` may be a number in one rule and absent in the next: a step's table holds what it means.
+_NUMBERS = tuple(f.name for f in fields(UpdateRule) if f.name not in ("terms", "iterations", "nesterov_beta"))
 
 _Given = tuple[Tensor, Tensor, Tensor]
 

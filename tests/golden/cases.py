@@ -1,6 +1,6 @@
 """Small runs of every individual type, and what is kept of their results.
 
-A case is a file in ``spaces/``, or the shipped space ``quick``. Floating-point numbers depend on torch,
+A case is a file in ``spaces/``. Floating-point numbers depend on torch,
 compiler and processor, so there is one file in ``kept/`` for each fingerprint of those, and `EVERYWHERE` for
 what rounding cannot change.
 """
@@ -28,12 +28,8 @@ HERE = Path(__file__).parent
 EVERYWHERE = HERE / "kept" / "everywhere.json"
 COMMAND = "python -m tests.golden --write"
 
-QUICK: dict[str, dict[str, Any]] = {
-    "search": {"population": 6, "generations": 2, "compare": False, "finalists": 2, "final_replicates": 2},
-    "evaluation": {"steps": 15, "chunk_size": 3},
-}
-CASES = ("quick", *sorted(path.stem for path in (HERE / "spaces").glob("*.toml")))
-FAST = ("quick", "gadam", "genetic", "pbt", "hpo-steps")
+CASES = tuple(sorted(path.stem for path in (HERE / "spaces").glob("*.toml")))
+FAST = ("optimizer", "optimizer-gain", "gadam", "genetic", "pbt", "hpo-steps")
 """One of each individual type and mode, a few seconds each; they are also run on every executor."""
 EXACT = ("optimizer-noise",)
 """Cases without training, whose bytes are the same on every machine."""
@@ -79,12 +75,12 @@ def run(case: str, parent: Path, executor: str = "serial") -> Outcome:
     """Run a case in a new folder below ``parent``, with one thread in this process too."""
     folder = parent / "run"  # a comparison calls its candidate by this name
     execution = {"executor": executor, "workers": 2}
-    space, overrides = (case, QUICK) if case == "quick" else (str(HERE / "spaces" / f"{case}.toml"), {})
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with contextlib.chdir(HERE):  # where the spaces' own task lies
-            evoopt.search(space, out=folder, overrides={**overrides, "execution": execution}).close()
+            space = str(HERE / "spaces" / f"{case}.toml")
+            evoopt.search(space, out=folder, overrides={"execution": execution}).close()
     finally:
         torch.set_num_threads(threads)
     found = (folder / name for name in FILES)

@@ -95,8 +95,11 @@ RULES = {
 
 
 def variants(rule: UpdateRule) -> list[UpdateRule]:
-    """Members of equal structure, each with constants of its own."""
-    return [replace(rule, lr=rule.lr * k, beta1=0.8 + 0.05 * k, eps=1e-4 * k) for k in (1, 2, 3)]
+    """Members of equal structure, each with constants of its own, one of them an absent one."""
+    return [
+        replace(rule, lr=rule.lr * k, beta1=0.8 + 0.05 * k, eps=1e-4 * k, nesterov_beta=own)
+        for k, own in ((1, 0.05), (2, None), (3, 0.9))
+    ]
 
 
 def mixed_population() -> list[UpdateRule]:
