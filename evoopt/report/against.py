@@ -13,6 +13,7 @@ from evoopt.compare.speed import stride
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
 from evoopt.export.source import read_json
+from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.report.blocks import Block, Cell, Column, Section, Shown, Table, Text
 from evoopt.report.common import not_measured
 from evoopt.report.figures import Interval, Intervals, Lines, Panel, Series
@@ -98,7 +99,9 @@ def against(run: Run) -> list[Section]:
             "evidence for other work."
         )
     blocks.append(not_measured(unmeasured))
-    return [Section(f"Against tuned {comparison.reference.capitalize()}", blocks)]
+    return [
+        Section(f"Against tuned {PRESET_CLASSES.get(comparison.reference, comparison.reference)}", blocks)
+    ]
 
 
 def _differences(comparison: Comparison, analysis: Analysis) -> Intervals:

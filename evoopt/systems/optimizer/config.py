@@ -45,7 +45,7 @@ class SearchSection(Section):
         description="reaverage: elites gain a fresh seed per generation; reevaluate: the same again",
     )
     max_replicates: int = Field(8, ge=1, description="most seeds an elite is averaged over")
-    compare: bool = Field(True, description="end with a short comparison against tuned Adam")
+    compare: bool = Field(True, description="end with a short comparison against the tuned baseline")
     patience: int | None = Field(
         None, ge=1, description="generations without a better best after which the search ends"
     )
