@@ -115,14 +115,6 @@ def _rule_in(cls: type[Any]) -> Any:
     return json.loads(str(cls.__doc__).split("Rule as JSON::")[1])
 
 
-@every_class
-@pytest.mark.parametrize("option", ["foreach", "fused"])
-def test_what_there_is_no_implementation_of_is_refused_in_one_line(cls: type[Any], option: str) -> None:
-    with pytest.raises(ValueError, match=f"^{cls.__name__} has neither a foreach nor a fused [^\n]*$"):
-        make(cls, weight_and_bias(), **{option: True})
-    make(cls, weight_and_bias(), **{option: False})
-
-
 def test_complex_matrices_are_refused_but_not_where_a_group_says_that_they_are_none() -> None:
     matrix = Parameter(torch.ones(2, 2, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"^Muon has stages for matrices, which are not defined for complex"):
