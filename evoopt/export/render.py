@@ -59,6 +59,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     schedule = rule.warmup_steps > 0 or rule.needs_total_steps
     staged, fn = has_stages(rule), function_name(class_name)
     common: dict[str, Any] = {
+        "staged": staged,
         "schedule": schedule,
         "length": schedule or rule.readout == "mean",
         "needs_length": rule.needs_total_steps,

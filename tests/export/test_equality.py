@@ -77,7 +77,7 @@ def test_a_random_class_makes_the_steps_of_its_rule(seed: int) -> None:
     assert_equal_paths(rule, from_rule(rule, "MyOptimizer"), gradients(seed))
 
 
-SHAPES = [(4, 3), (3, 2, 2, 2), (6,)]
+SHAPES = [(4, 3), (3, 4), (3, 2, 2, 2), (6,)]
 SHORT = 20
 
 

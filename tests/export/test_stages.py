@@ -280,8 +280,9 @@ def test_only_what_a_rule_uses_is_written(cls: type[Any], absent: tuple[str, ...
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("foreach", [None, True])
 @pytest.mark.parametrize(
     "cls", [*STAGED.values(), from_rule(EVERYTHING, "Everything")], ids=[*STAGED, "everything"]
 )
-def test_a_compiled_step_equals_an_eager_one(cls: type[Any]) -> None:
-    assert_compiled_equals_eager(cls)
+def test_a_compiled_step_equals_an_eager_one(cls: type[Any], foreach: bool | None) -> None:
+    assert_compiled_equals_eager(cls, foreach=foreach)

@@ -673,19 +673,18 @@ def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
 
 
 def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
-    # As many tensors at a time as a cache holds, or as may be copied to float32, and
+    # As many tensors at a time as a cache holds, or as there may be temporaries of, and
     # of one step, for they share its bias correction.
     chunks: list[list[Sequence[Tensor]]] = []
     size, last = 0, None
     for *tensors, step_t in zip(*lists, strict=True):
         step = None if capturable else step_t.item()
         for piece in _pieces(tensors):
-            limited = piece[0].is_cpu or piece[0].dtype in _LOW_PRECISION
-            size += piece[0].numel() if limited else 0
+            size += piece[0].numel()
             full = size > (_CACHED if piece[0].is_cpu else 2**24)
             if full or step != last or not chunks:
                 chunks.append([])
-                size = piece[0].numel() if limited else 0
+                size = piece[0].numel()
             chunks[-1].append([*piece, step_t])
             last = step
     return [[list(column) for column in zip(*chunk, strict=True)] for chunk in chunks]

@@ -332,7 +332,6 @@ def _multi_tensor_(
     lr: float | Tensor,
     group: dict[str, Any],
     whole: bool = False,
-    cached: int = _CACHED,
 ) -> None:
     captured = group["capturable"] or torch.compiler.is_compiling()
     if isinstance(lr, Tensor) and not captured:
@@ -350,7 +349,7 @@ def _multi_tensor_(
         else:
             torch._foreach_add_(lists[-1], 1)
 
-        for *parts, steps in _chunks(lists, captured, whole, cached):
+        for *parts, steps in _chunks(lists, captured, whole):
             # Numbers are those of all these tensors, or one for each if captured.
             step = torch.stack(steps) if captured else steps[0].item()
             *own, grads = map(_in_float32, parts)
@@ -602,21 +601,20 @@ def _pieces(tensors: Sequence[Tensor], whole: bool) -> list[Sequence[Tensor]]:
 
 
 def _chunks(
-    lists: list[list[Tensor]], capturable: bool, whole: bool, cached: int
+    lists: list[list[Tensor]], capturable: bool, whole: bool
 ) -> list[list[list[Tensor]]]:
-    # As many tensors at a time as a cache holds, or as may be copied to float32, and
+    # As many tensors at a time as a cache holds, or as there may be temporaries of, and
     # of one step, for they share its bias correction.
     chunks: list[list[Sequence[Tensor]]] = []
     size, last = 0, None
     for *tensors, step_t in zip(*lists, strict=True):
         step = None if capturable else step_t.item()
         for piece in _pieces(tensors, whole):
-            limited = piece[0].is_cpu or piece[0].dtype in _LOW_PRECISION
-            size += piece[0].numel() if limited else 0
-            full = size > (cached if piece[0].is_cpu else 2**24)
+            size += piece[0].numel()
+            full = size > (_CACHED if piece[0].is_cpu else 2**24)
             if full or step != last or not chunks:
                 chunks.append([])
-                size = piece[0].numel() if limited else 0
+                size = piece[0].numel()
             chunks[-1].append([*piece, step_t])
             last = step
     return [[list(column) for column in zip(*chunk, strict=True)] for chunk in chunks]

@@ -23,6 +23,7 @@ _LOW_PRECISION = (torch.bfloat16, torch.float16)
 _CACHED = 2**18  # elements
 _LARGE = 2**13  # elements, from which on a compiled kernel pays
 _TOGETHER = 4  # tensors per call of it
+_STACKED = 2**12  # elements of a matrix, up to which stacks pay on a CPU
 # What is kept for each matrix, and its shape
 _KEPT: dict[str, str] = {
     "exp_avg": "parameter",
@@ -368,7 +369,7 @@ def _move_matrix_(
     foreach = foreach or (group["fused"] and not torch.compiler.is_compiling())
     if foreach:
         move = _multi_tensor_move_matrix_
-        _multi_tensor_(move, rows, lr, group, whole=True, cached=2**24)
+        _multi_tensor_(move, rows, lr, group, whole=True)
     else:
         _single_tensor_(_single_tensor_move_matrix_, rows, lr, group)
 
@@ -425,7 +426,6 @@ def _multi_tensor_(
     lr: float | Tensor,
     group: dict[str, Any],
     whole: bool = False,
-    cached: int = _CACHED,
 ) -> None:
     captured = group["capturable"] or torch.compiler.is_compiling()
     if isinstance(lr, Tensor) and not captured:
@@ -443,7 +443,7 @@ def _multi_tensor_(
         else:
             torch._foreach_add_(lists[-1], 1)
 
-        for *parts, steps in _chunks(lists, captured, whole, cached):
+        for *parts, steps in _chunks(lists, captured, whole):
             # Numbers are those of all these tensors, or one for each if captured.
             step = torch.stack(steps) if captured else steps[0].item()
             *own, grads = map(_in_float32, parts)
@@ -671,13 +671,19 @@ def _newton_schulz_together(
     # Those of one shape, or its transpose, as one stack
     alike: dict[Any, list[int]] = {}
     for i, x in enumerate(xs):
-        alike.setdefault((min(x.shape), max(x.shape)), []).append(i)
+        alone = x.is_cpu and x.numel() > _STACKED
+        key = i if alone else (min(x.shape), max(x.shape))
+        alike.setdefault(key, []).append(i)
     found = list(xs)
     for some in alike.values():
-        wide = [xs[i] if xs[i].shape[0] <= xs[i].shape[1] else xs[i].T for i in some]
+        if len(some) == 1:
+            found[some[0]] = _newton_schulz(xs[some[0]], iterations)
+            continue
+        tall = {i for i in some if xs[i].shape[0] > xs[i].shape[1]}
+        wide = [xs[i].T if i in tall else xs[i] for i in some]
         stack = _newton_schulz(torch.stack(wide), iterations)
         for i, x in zip(some, stack, strict=True):
-            found[i] = x if xs[i].shape[0] <= xs[i].shape[1] else x.T
+            found[i] = x.T if i in tall else x
     return tuple(found)
 
 
@@ -776,21 +782,20 @@ def _pieces(tensors: Sequence[Tensor], whole: bool) -> list[Sequence[Tensor]]:
 
 
 def _chunks(
-    lists: list[list[Tensor]], capturable: bool, whole: bool, cached: int
+    lists: list[list[Tensor]], capturable: bool, whole: bool
 ) -> list[list[list[Tensor]]]:
-    # As many tensors at a time as a cache holds, or as may be copied to float32, and
+    # As many tensors at a time as a cache holds, or as there may be temporaries of, and
     # of one step, for they share its bias correction.
     chunks: list[list[Sequence[Tensor]]] = []
     size, last = 0, None
     for *tensors, step_t in zip(*lists, strict=True):
         step = None if capturable else step_t.item()
         for piece in _pieces(tensors, whole):
-            limited = piece[0].is_cpu or piece[0].dtype in _LOW_PRECISION
-            size += piece[0].numel() if limited else 0
-            full = size > (cached if piece[0].is_cpu else 2**24)
+            size += piece[0].numel()
+            full = size > (_CACHED if piece[0].is_cpu else 2**24)
             if full or step != last or not chunks:
                 chunks.append([])
-                size = piece[0].numel() if limited else 0
+                size = piece[0].numel()
             chunks[-1].append([*piece, step_t])
             last = step
     return [[list(column) for column in zip(*chunk, strict=True)] for chunk in chunks]
