@@ -1,4 +1,4 @@
-"""Statements of a step on one tensor, rewritten for lists of tensors and for a compiler.
+"""Statements of a step on one tensor, rewritten for lists of tensors.
 
 One tensor's statements stay the definition: lists get the same operations in the same order as calls of
 ``torch._foreach_*``, and what has no such call is made for one tensor after another.
@@ -7,17 +7,13 @@ One tensor's statements stay the definition: lists get the same operations in th
 from __future__ import annotations
 
 import ast
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-NUMBER, PYTHON, EACH, LIST = range(4)
-"""What an expression is: a number, a number of Python or in a tensor for each tensor, or all tensors."""
+from evoopt.export.statements import EACH, LIST, PYTHON, Kinds, many, reduces, text_of, wrapped
 
 _OPERATORS: dict[type[ast.operator], str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 _METHODS = {"abs", "clamp", "lerp", "mul", "pow", "sign", "sqrt"}
-_WIDTH = 84
-_NO_NUMBERS = {"math", "max", "min", "torch"}
 
 
 def foreach_lines(lines: Sequence[str], tensors: Iterable[str]) -> list[str]:
@@ -30,51 +26,7 @@ def foreach_lines(lines: Sequence[str], tensors: Iterable[str]) -> list[str]:
     return _Lists(lines, tensors).lines
 
 
-def kernel_lines(lines: Sequence[str], tensors: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Those for a compiler, and the numbers that Python computes for them, by name.
-
-    A number is a tensor there, so that nothing is compiled anew for another one, and nothing is computed of
-    numbers, which would be done for every element.
-    """
-    kernel = _Kernel(tensors)
-    found = [kernel.statement(line) for line in lines]
-    return [line for line in found if line], kernel.numbers
-
-
-def many(name: str) -> str:
-    """Name of a list of tensors."""
-    if name == "matrix":
-        return "matrices"
-    return f"all_{name}" if name.endswith(("s", "ed")) else f"{name}s"
-
-
-def _text(node: ast.AST) -> str:
-    return re.sub(r"(\w+) \*\* (\w+)", r"\1**\2", ast.unparse(node))
-
-
-class _Kinds:
-    def __init__(self, tensors: Iterable[str]) -> None:
-        self._kinds = dict.fromkeys(tensors, LIST) | {"step": EACH}
-
-    def kind(self, node: ast.AST) -> int:
-        if isinstance(node, ast.Name):
-            return self._kinds.get(node.id, NUMBER)
-        kind = max((self.kind(child) for child in ast.iter_child_nodes(node)), default=NUMBER)
-        if kind == LIST and _reduces(node):
-            return EACH
-        is_python = isinstance(node, ast.Attribute) and node.attr in ("dtype", "numel", "shape")
-        return PYTHON if kind == LIST and is_python else kind
-
-
-def _reduces(node: ast.AST) -> bool:
-    """Whether one number is made of a tensor."""
-    return isinstance(node, ast.Call) and (
-        ast.unparse(node.func) == "torch.linalg.vector_norm"
-        or (isinstance(node.func, ast.Attribute) and node.func.attr == "mean" and not node.args)
-    )
-
-
-class _Lists(_Kinds):
+class _Lists(Kinds):
     def __init__(self, lines: Sequence[str], tensors: Iterable[str]) -> None:
         super().__init__(tensors)
         self.lines: list[str] = []
@@ -88,7 +40,7 @@ class _Lists(_Kinds):
             self._last = {name for name in ending if reads[k][name] == 1}
             self._statement(statement)
             done = [many(name) for name in sorted(self._owned & ending)]
-            done += ["scratch", "scratch2"][: self._scratch]
+            done += [f"scratch{k or ''}" for k in range(self._scratch)]
             if done and k < len(parsed) - 1:
                 self.lines.append(f"del {', '.join(done)}")  # before there is another temporary
 
@@ -101,13 +53,23 @@ class _Lists(_Kinds):
         assert isinstance(target, ast.Name)
         kind = self.kind(value)
         if kind == LIST:
-            found, own = self._list(value, target.id)
+            # A list under its name must not replace one that is read after it.
+            found, own = self._list(value, "" if target.id in self._read(value)[1:] else target.id)
             if found != many(target.id):
                 self._write(f"{many(target.id)} = ", found)
             self._owned = self._owned | {target.id} if own else self._owned - {target.id}
         else:
             self._write(f"{target.id} = ", self._each(value))
         self._kinds[target.id] = kind
+
+    def _read(self, node: ast.AST) -> list[str]:
+        """Names of the lists that an expression reads, call after call."""
+        if isinstance(node, ast.Name):
+            return [node.id]
+        if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name) and self.kind(node.right) == EACH:
+            return [node.left.id]
+        children = ast.iter_child_nodes(node) if self.kind(node) in (EACH, LIST) else ()
+        return [name for child in children for name in self._read(child)]
 
     def _changes(self, node: ast.expr) -> str:
         """Calls that change a list in place, one after another; returns its name."""
@@ -126,16 +88,16 @@ class _Lists(_Kinds):
             return self._list(node, "")[0]
         if kind == PYTHON:
             return self._one_by_one(node, "[]")
-        return f"_of_each({self._each(node)})" if kind == EACH else _text(node)
+        return f"_of_each({self._each(node)})" if kind == EACH else text_of(node)
 
     def _list(self, node: ast.expr, target: str) -> tuple[str, bool]:
         """Make a list, a nameless one without a target; returns its text, and whether it may change."""
         if isinstance(node, ast.Name):
             free = node.id == target or (not target and node.id in self._last)
             return many(node.id), free and node.id in self._owned
-        if isinstance(node, ast.Call) and _text(node.func) == "_newton_schulz":
+        if isinstance(node, ast.Call) and text_of(node.func) == "_newton_schulz":
             of, iterations = node.args
-            return f"_newton_schulz_together({self._operand(of)}, {_text(iterations)})", False
+            return f"_newton_schulz_together({self._operand(of)}, {text_of(iterations)})", False
         if not self._has_calls(node):
             return self._one_by_one(node, "()"), False
         if isinstance(node, ast.BinOp):
@@ -146,7 +108,7 @@ class _Lists(_Kinds):
             return self._made(_OPERATORS[type(node.op)], *made, target, self._operand(right))
         if isinstance(node, ast.Compare):  # with 0, as 0 or 1
             made = self._list(node.left, target)
-            if not all(_text(n).endswith(".sign()") for n in _factors(node.left)):
+            if not all(text_of(n).endswith(".sign()") for n in _factors(node.left)):
                 made = self._made("sign", *made, target)
             if isinstance(node.ops[0], ast.Gt):
                 return self._made("clamp_min", *made, target, "0")
@@ -170,9 +132,11 @@ class _Lists(_Kinds):
         if self.kind(node) != LIST or isinstance(node, ast.Name):
             return True
         if isinstance(node, ast.BinOp):
-            return type(node.op) in _OPERATORS and self._has_calls(node.left) and self._has_calls(node.right)
+            commutes = isinstance(node.op, ast.Add | ast.Mult)
+            known = commutes or (type(node.op) in _OPERATORS and self.kind(node.left) == LIST)
+            return known and self._has_calls(node.left) and self._has_calls(node.right)
         if isinstance(node, ast.Compare):
-            return self._has_calls(node.left) and _text(node.comparators[0]) == "0"
+            return self._has_calls(node.left) and text_of(node.comparators[0]) == "0"
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             return False
         of = node.func.value
@@ -184,9 +148,8 @@ class _Lists(_Kinds):
         if own:
             self._call("", f"{name}_", of, *arguments)
             return of, True
-        if not target:
-            self._scratch += 1
-        made = many(target) if target else "scratch" if self._scratch == 1 else "scratch2"
+        made = many(target) if target else f"scratch{self._scratch or ''}"
+        self._scratch += not target
         self._call(f"{made} = ", name, of, *arguments)
         return made, True
 
@@ -197,14 +160,14 @@ class _Lists(_Kinds):
         """Text of a number, or of one for each tensor in a tensor of one dimension."""
         if self.kind(node) == PYTHON or any(self.kind(n) == PYTHON for n in ast.walk(node)):
             return f"torch.stack({self._one_by_one(node, '[]')})"
-        return _text(_Reductions(self).visit(node))
+        return text_of(_Reductions(self).visit(node))
 
     def _one_by_one(self, node: ast.expr, brackets: str) -> str:
         found = [n for n in ast.walk(node) if isinstance(n, ast.Name) and self.kind(n) in (EACH, LIST)]
         names = dict.fromkeys(n.id for n in sorted(found, key=lambda n: n.col_offset))
         lists = [many(name) if self._kinds[name] == LIST else name for name in names]
         source = f"zip({', '.join(lists)}, strict=True)" if len(lists) > 1 else lists[0]
-        inside = f"{_text(node)} for {', '.join(names)} in {source}"
+        inside = f"{text_of(node)} for {', '.join(names)} in {source}"
         return f"[{inside}]" if brackets == "[]" else f"tuple({inside})"
 
     def reduced(self, node: ast.Call) -> str:
@@ -222,86 +185,11 @@ def _factors(node: ast.expr) -> list[ast.expr]:
     return [*_factors(node.left), *_factors(node.right)] if is_product else [node]  # type: ignore[attr-defined]
 
 
-def wrapped(before: str, text: str, after: str = "", width: int = _WIDTH) -> list[str]:
-    """A statement in lines as a formatter breaks them, what is in brackets in lines of its own."""
-    if len(before) + len(text) + len(after) <= width:
-        return [before + text + after]
-    head, inside, tail = re.fullmatch(r"([^(\[]*[(\[])(.*)([)\]])", text).groups()  # type: ignore[union-attr]
-    return [before + head, *(f"    {line}" for line in _parts(inside, width - 4)), tail + after]
-
-
-def _parts(inside: str, width: int) -> list[str]:
-    if len(inside) <= width:
-        return [inside]
-    source = f"f({inside})"
-    call = ast.parse(source, mode="eval").body
-    assert isinstance(call, ast.Call)
-    if isinstance(call.args[0], ast.GeneratorExp):
-        element, _, rest = inside.partition(" for ")
-        names, _, values = rest.partition(" in ")
-        return [element, *wrapped(f"for {names} in ", values, width=width)]
-    parts = [ast.get_source_segment(source, part) or "" for part in (*call.args, *call.keywords)]
-    comma = "," if len(parts) > 1 else ""
-    return [line for part in parts for line in wrapped("", part, comma, width)]
-
-
 class _Reductions(ast.NodeTransformer):
     def __init__(self, lists: _Lists) -> None:
         self._lists = lists
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if _reduces(node) and self._lists.kind(node) == EACH:
+        if reduces(node) and self._lists.kind(node) == EACH:
             return ast.parse(self._lists.reduced(node), mode="eval").body
         return self.generic_visit(node)
-
-
-class _Kernel(ast.NodeTransformer, _Kinds):
-    def __init__(self, tensors: Iterable[str]) -> None:
-        _Kinds.__init__(self, tensors)
-        self.numbers: dict[str, str] = {}
-
-    def statement(self, line: str) -> str:
-        statement = ast.parse(line).body[0]
-        if isinstance(statement, ast.Assign):
-            (target,) = statement.targets
-            assert isinstance(target, ast.Name)
-            if self._is_number(statement.value):
-                self.numbers[target.id] = _text(statement.value)
-                return ""
-            self._kinds[target.id] = LIST
-        return _text(self.visit(statement))
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.expr) and self._is_number(node):
-            name = _number_name(_text(node))
-            self.numbers.setdefault(name, _text(node))
-            return ast.Name(name)
-        visited: ast.AST = super().visit(node)
-        return visited
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "addcmul_":
-            # whose value has to be a number
-            first, second, value = *node.args, node.keywords[0].value
-            node.func.attr, node.keywords = "add_", []
-            node.args = [ast.BinOp(ast.BinOp(first, ast.Mult(), second), ast.Mult(), value)]
-        return node
-
-    def _is_number(self, node: ast.AST) -> bool:
-        names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-        simple = all(
-            isinstance(n, ast.Name | ast.Constant | ast.BinOp | ast.UnaryOp | ast.Compare)
-            for n in ast.walk(node)
-            if isinstance(n, ast.expr)
-        )
-        known = all(self._kinds.get(name, NUMBER) < LIST and name not in _NO_NUMBERS for name in names)
-        return bool(names) and simple and known
-
-
-def _number_name(text: str) -> str:
-    if text == "1 - lr * weight_decay":
-        return "decay"
-    text = re.sub(r"1 - beta(\d)\*\*step", r"bias_correction\1", text)
-    text = re.sub(r"1 - (\w+)", r"rest_of_\1", text)
-    return re.sub(r"\W+", "_", text).strip("_")

@@ -12,7 +12,6 @@ import jinja2
 
 from evoopt.errors import EvooptError
 from evoopt.export.docstring import class_docstring
-from evoopt.export.list_code import many, wrapped
 from evoopt.export.naming import check_class_name, check_file_name, function_name
 from evoopt.export.options import Option, options
 from evoopt.export.source import Provenance, load_rule
@@ -23,6 +22,7 @@ from evoopt.export.stage_code import (
     schedule_constants,
     share_lines,
 )
+from evoopt.export.statements import many, wrapped
 from evoopt.export.term_code import (
     corrects_m,
     corrects_v,

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from evoopt.export.list_code import foreach_lines, kernel_lines
+from evoopt.export.kernel_code import kernel_lines
+from evoopt.export.list_code import foreach_lines
 from evoopt.export.options import Option
 from evoopt.export.term_code import corrects_m, corrects_v, nesterov_beta
 from evoopt.optim.evolved import beta_names
