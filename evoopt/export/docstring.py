@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator
 
 from evoopt.export.formulas import formulas, formulas_of_others
 from evoopt.export.options import Option
 from evoopt.export.source import Provenance
-from evoopt.export.stage_code import has_one_loop
 from evoopt.export.term_code import corrects_m, corrects_v
 from evoopt.optim.rule import UpdateRule
 
@@ -67,12 +67,7 @@ _FLAGS = (
 )
 
 
-_FLAGS_OF_ONE_LOOP = (
-    ("foreach (bool, optional)", "None or False: there is no such implementation (default: None)"),
-    *_FLAGS[1:3],
-    ("fused (bool, optional)", "None or False, likewise (default: None)"),
-    *_FLAGS[4:],
-)
+_FUSED_MATRICES = "; matrices are moved as with foreach"
 
 
 def class_docstring(
@@ -90,7 +85,7 @@ def class_docstring(
             for option in arguments
         ),
         *_length(rule),
-        *(_FLAGS_OF_ONE_LOOP if has_one_loop(rule) else _FLAGS),
+        *_flags(rule),
     ]
     kind = "matrix" if rule.tells_matrices_apart else "parameter"
     blocks = [
@@ -116,6 +111,12 @@ def _length(rule: UpdateRule) -> tuple[tuple[str, str], ...]:
     if rule.needs_total_steps:
         return _SCHEDULING
     return (_WARMUP_ONLY, *schedule) if schedule else ()
+
+
+def _flags(rule: UpdateRule) -> Iterator[tuple[str, str]]:
+    for name, text in _FLAGS:
+        of_matrices = rule.tells_matrices_apart and name.startswith("fused")
+        yield name, text.replace(" (default", f"{_FUSED_MATRICES} (default") if of_matrices else text
 
 
 def _formulas(lines: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evoopt.export.stage_code import has_one_loop
+from evoopt.export.stage_code import has_stages
 from evoopt.export.term_code import corrects_m, corrects_v, nesterov_beta
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages import Stage
@@ -17,7 +17,7 @@ def formulas(rule: UpdateRule) -> list[str]:
     """One operation of a step per line, in the order they are done; ``t`` counts steps from 1."""
     schedule = _schedule(rule)
     lr = "lr_t" if schedule else "lr"
-    return [*schedule, *(_staged(rule, lr) if has_one_loop(rule) else _plain(rule, lr))]
+    return [*schedule, *(_staged(rule, lr) if has_stages(rule) else _plain(rule, lr))]
 
 
 def formulas_of_others(rule: UpdateRule) -> list[str]:

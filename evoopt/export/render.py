@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from evoopt.export.options import Option, options
 from evoopt.export.source import Provenance, load_rule
 from evoopt.export.stage_code import (
     fraction_lines,
-    has_one_loop,
+    has_stages,
     moves,
     schedule_constants,
     share_lines,
 )
+from evoopt.export.statements import many, wrapped
 from evoopt.export.term_code import (
     corrects_m,
     corrects_v,
@@ -43,8 +45,8 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         provenance: What the docstring says about the rule's origin.
 
     Returns:
-        Python source: the class, its functional form, a plain, a foreach and a fused implementation; of a
-        rule with stages the class with a plain one.
+        Python source: the class with a plain, a foreach and a fused implementation, and without stages its
+        functional form.
 
     Raises:
         EvooptError: A name that a class cannot bear, or a rule without terms.
@@ -55,20 +57,21 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
     arguments = options(rule)
     schedule = rule.warmup_steps > 0 or rule.needs_total_steps
-    one_loop = has_one_loop(rule)
+    staged, fn = has_stages(rule), function_name(class_name)
     common: dict[str, Any] = {
+        "staged": staged,
         "schedule": schedule,
         "length": schedule or rule.readout == "mean",
         "needs_length": rule.needs_total_steps,
         "ends": rule.cosine or rule.decay_shape != "none",
         "fractions": fraction_lines(rule),
         "schedule_constants": schedule_constants(rule),
-        **(_one_loop(rule, arguments) if one_loop else _three_implementations(rule, arguments)),
+        **(_staged(rule, arguments) if staged else _three_implementations(rule, arguments, fn)),
     }
-    return _template("one_loop" if one_loop else "optimizer").render(
+    return _template("staged" if staged else "optimizer").render(
         **common,
         cls=class_name,
-        fn=function_name(class_name),
+        fn=fn,
         version=__version__,
         docstring=class_docstring(class_name, rule, provenance or Provenance("an update rule"), arguments),
         arguments=arguments,
@@ -77,7 +80,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     )
 
 
-def _three_implementations(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
+def _three_implementations(rule: UpdateRule, arguments: list[Option], fn: str) -> dict[str, Any]:
     """What the template says of a rule that is a weighted sum of terms: a loop, lists and a kernel."""
     multi_lines, (kernel, weights, numbers) = foreach_lines(rule), kernel_lines(rule)
     buffers = [name for name, used in (("exp_avg", rule.use_m), ("exp_avg_sq", rule.use_v)) if used]
@@ -86,10 +89,11 @@ def _three_implementations(rule: UpdateRule, arguments: list[Option]) -> dict[st
         "betas": ", ".join(name or "_" for name in beta_names(rule)),
         "buffers": buffers,
         "kept": "".join(f', "{name}"' for name in buffers),
+        "kernel_name": f"_kernel_{fn}",
+        "whole": False,
         "own": ["param", *buffers],
         "apart": False,
         "averages": (),
-        "widens": True,
         "loop_lines": loop_lines(rule),
         "foreach_lines": multi_lines,
         "kernel_lines": kernel,
@@ -102,22 +106,30 @@ def _three_implementations(rule: UpdateRule, arguments: list[Option]) -> dict[st
     }
 
 
-def _one_loop(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
+def _staged(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
     """The same of a rule with stages."""
     found, apart, averages = moves(rule, arguments), rule.tells_matrices_apart, share_lines(rule)
+    compiled = found[-1]
+    own = ["param", *compiled.kept, *(["average"] if averages else ())]
     return {
         "moves": found,
+        "many": many,
         "apart": apart,
         "matrices": rule.needs_matrices,
         "matrix_roles": json.dumps(sorted(matrix_roles(rule))),
         "checked": rule.needs_matrices or found[0].whole,
-        "lists": ["matrices", "others"] if apart else ["tensors"],
+        "lists": ["matrices", "others"] if apart else ["rows"],
         "kept": ", *_kept(p, group)" if apart else ", *_KEPT",
         "averages": averages,
-        "widens": bool(averages),
         "averages_end": rule.readout == "mean",
         "shapes": {shape for move in found for shape in move.kept.values()},
         "newton_schulz": rule.shape.startswith("orthogonal"),
+        "whole": any(move.whole for move in found),
+        "own": own,
+        "pieces": wrapped("for piece in ", f"zip({', '.join(map(many, own))}, grads, strict=True)", ":"),
+        "numbers": [*compiled.numbers, *(["share"] if averages else ())],
+        "counts": averages or any(re.search(r"\bstep\b", text) for text in compiled.numbers.values()),
+        "kernel_name": "_kernel",
     }
 
 

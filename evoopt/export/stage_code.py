@@ -1,4 +1,4 @@
-"""Python source of the step of a rule with stages, for one tensor, in the order of `evoopt.optim.step`."""
+"""Python source of the step of a rule with stages, in the order of `evoopt.optim.step`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from evoopt.export.kernel_code import kernel_lines
+from evoopt.export.list_code import foreach_lines
 from evoopt.export.options import Option
 from evoopt.export.term_code import corrects_m, corrects_v, nesterov_beta
 from evoopt.optim.evolved import beta_names
@@ -22,23 +24,31 @@ class Move:
     """How an exported class moves parameters of one kind.
 
     Attributes:
-        name: Name of the function that moves one of them.
+        name: Name of the function that moves them.
         kept: What is kept for each, by name: ``"parameter"``, ``"rows"`` or ``"columns"``, its shape.
-        lines: Statements of the function, for tensors named ``param``, ``grad`` and as in ``kept``.
+        lines: Statements that move one tensor, named ``param``, ``grad`` and as in ``kept``.
+        foreach_lines: The same for lists of tensors.
+        kernel_lines: The same for a compiler; none for matrices that are told apart.
+        numbers: Numbers that those read, by name, as expressions.
+        constants: Statements that read constants from the group.
         whole: Whether it needs a tensor whole.
     """
 
     name: str
     kept: Mapping[str, str]
     lines: list[str]
+    foreach_lines: list[str]
+    kernel_lines: list[str]
+    numbers: Mapping[str, str]
+    constants: list[str]
     whole: bool
 
 
 _Code = dict[tuple[str, str], tuple[str, ...]]
 
 
-def has_one_loop(rule: UpdateRule) -> bool:
-    """Whether all that is exported of a rule is a loop over parameters."""
+def has_stages(rule: UpdateRule) -> bool:
+    """Whether a rule is more than a weighted sum of terms with a schedule."""
     around = rule.tells_matrices_apart or rule.readout != "last" or rule.uses("power")
     return bool(rule.active) or around
 
@@ -48,8 +58,8 @@ def moves(rule: UpdateRule, arguments: list[Option]) -> list[Move]:
     if not rule.tells_matrices_apart:
         return [_move("_move_", rule, rule, arguments)]
     adam = rule.others == "adam"
-    matrix = _move("_move_matrix_", rule, rule, arguments)
-    return [matrix, _move("_move_other_", rule, rule.others_rule, arguments, adam)]
+    matrix = _move("_move_matrix_", rule, rule, arguments, compiled=False)
+    return [matrix, _move("_move_other_", rule, rule.others_rule, arguments, adam=adam)]
 
 
 def share_lines(rule: UpdateRule) -> list[str]:
@@ -94,18 +104,40 @@ def fraction_lines(rule: UpdateRule) -> list[str]:
 
 
 def _move(
-    name: str, rule: UpdateRule, followed: UpdateRule, arguments: list[Option], adam: bool = False
+    name: str,
+    rule: UpdateRule,
+    followed: UpdateRule,
+    arguments: list[Option],
+    *,
+    adam: bool = False,
+    compiled: bool = True,
 ) -> Move:
     """What the class of a rule does to parameters that follow the rule itself, its others, or its Adam."""
     lines = _lines(followed, weighted=not adam)
     kept = {state.name: state.shape for state in keeps(followed)}
-    whole = any(stage.acts_on != "element" for stage in followed.active)
+    acts_on = {stage.acts_on for stage in followed.active}
     names = ("beta1", "beta2") if adam else beta_names(rule)
-    return Move(name, kept, [*_constants(lines, names, arguments, adam), "", *lines], whole)
+    tensors = ["param", *kept, "grad"]
+    for_lists = foreach_lines(lines, tensors)
+    kernel, numbers = kernel_lines(lines, tensors) if compiled else ([], {})
+
+    def constants(of: Iterable[str]) -> list[str]:
+        return _constants(of, names, arguments, adam)
+
+    return Move(
+        name,
+        kept,
+        [*constants(lines), "", *lines],
+        [*constants(for_lists), "", *for_lists],
+        kernel,
+        numbers,
+        constants(numbers.values()),
+        whole=not acts_on <= {"element"},
+    )
 
 
 def _constants(
-    lines: list[str], names: tuple[str | None, ...], arguments: list[Option], adam: bool
+    lines: Iterable[str], names: tuple[str | None, ...], arguments: list[Option], adam: bool
 ) -> list[str]:
     """Assignments of the constants that some lines read, of betas by their names."""
     betas = [name if name and _reads(lines, name) else "_" for name in names]

@@ -41,7 +41,7 @@ RULES: dict[str, UpdateRule] = {
 }
 RANDOM: dict[str, type[Any]] = {name: from_rule(rule, f"Rule{name.title()}") for name, rule in RULES.items()}
 CLASSES: dict[str, type[Any]] = {**PRESETS, **RANDOM}
-"""Those with every implementation."""
+"""Those of rules without stages."""
 
 STAGED_RULES: dict[str, UpdateRule] = {
     # All stages that matrices are not needed for.
@@ -60,13 +60,13 @@ STAGED: dict[str, type[Any]] = {
     "muon": generated.Muon,
     **{name: from_rule(rule, name.title().replace("_", "")) for name, rule in STAGED_RULES.items()},
 }
-"""Those of rules with stages: a loop."""
+"""Those of rules with stages."""
 
 IMPLEMENTATIONS = {"loop": {"foreach": False}, "foreach": {"foreach": True}}
 EVERY: dict[str, Any] = {
     f"{implementation}-{name}": (cls, options)
     for implementation, options in IMPLEMENTATIONS.items()
-    for name, cls in (CLASSES if options["foreach"] else CLASSES | STAGED).items()
+    for name, cls in (CLASSES | STAGED).items()
 }
 """Every class with each of its implementations."""
 

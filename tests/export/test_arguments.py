@@ -156,7 +156,7 @@ def test_capturable_is_refused_on_a_cpu(cls: type[Any], implementation: dict[str
         make(cls, params, capturable=True, **implementation).step()
 
 
-@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+@every_class
 def test_a_tensor_lr_set_later_is_refused_by_foreach(cls: type[Any]) -> None:
     params = weight_and_bias()
     for p in params:

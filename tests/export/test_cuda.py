@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from evoopt.export.naming import function_name
 from evoopt.optim import Muon
-from tests.export.subjects import CLASSES, make, regression, weight_and_bias
+from tests.export.subjects import CLASSES, STAGED, make, regression, weight_and_bias
 
 pytestmark = pytest.mark.cuda
 every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
@@ -38,7 +38,7 @@ def test_foreach_is_the_default(cls: type[Any]) -> None:
     assert called.called
 
 
-@every_class
+@pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
 @pytest.mark.parametrize("options", [{"foreach": False}, {"foreach": True}, {"capturable": True}])
 def test_steps_equal_those_on_a_cpu(cls: type[Any], options: dict[str, Any]) -> None:
     params, expected = on_cuda(), weight_and_bias(torch.float64)

@@ -77,7 +77,7 @@ def test_a_random_class_makes_the_steps_of_its_rule(seed: int) -> None:
     assert_equal_paths(rule, from_rule(rule, "MyOptimizer"), gradients(seed))
 
 
-SHAPES = [(4, 3), (3, 2, 2, 2), (6,)]
+SHAPES = [(4, 3), (3, 4), (3, 2, 2, 2), (6,)]
 SHORT = 20
 
 
@@ -103,7 +103,11 @@ def path_with_stages(optimizer_of: Any, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def assert_equal_paths_with_stages(rule: UpdateRule, cls: type[Any], seed: int = 0) -> None:
-    class_path = path_with_stages(lambda params: make(cls, params, total_steps=SHORT), seed)
+    class_path, foreach = (
+        path_with_stages(lambda params: make(cls, params, total_steps=SHORT, foreach=foreach), seed)  # noqa: B023
+        for foreach in (False, True)
+    )
+    torch.testing.assert_close(foreach, class_path, rtol=1e-13, atol=1e-13)
     for of in (rule, rule.canonical()):
         expected = path_with_stages(lambda params: EvolvedOptimizer(params, of, total_steps=SHORT), seed)  # noqa: B023
         torch.testing.assert_close(class_path, expected, rtol=1e-12, atol=1e-12)

@@ -12,17 +12,18 @@ import torch
 from torch.nn import Parameter
 
 from evoopt.export import from_rule
-from evoopt.optim import Adam, AdamW, preset
+from evoopt.optim import Adam, AdamW, Muon, preset
 from tests.counts import some
-from tests.export.subjects import CLASSES, make, regression, weight_and_bias
+from tests.export.subjects import CLASSES, STAGED, make, regression, weight_and_bias
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+NOT_COMPILED = [from_rule(preset(name), "NotCompiled") for name in ("adamw", "lamb")]
 
 
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tensors are left to foreach, and tests have small ones."""
-    for cls in (*CLASSES.values(), Adam, AdamW, from_rule(preset("adamw"), "NotCompiled")):
+    for cls in (*CLASSES.values(), *STAGED.values(), Adam, AdamW, *NOT_COMPILED):
         monkeypatch.setattr(sys.modules[cls.__module__], "_LARGE", 2)
 
 
@@ -36,8 +37,8 @@ def all_kinds(types: Sequence[torch.dtype] = TYPES) -> list[Parameter]:
         torch.randn((), generator=generator),
         torch.randn(1, generator=generator),
         torch.empty(0, 3),
-        torch.randn(3, 2, generator=generator, dtype=torch.complex64),
         *(torch.randn(7, generator=generator).to(dtype) for dtype in types),
+        torch.randn(3, 2, generator=generator, dtype=torch.complex64),
     ]
     return [Parameter(value) for value in drawn]
 
@@ -56,7 +57,11 @@ def assert_fused_equals_the_loop(
     params, expected = all_kinds(types), all_kinds(types)
     found = []
     for of, fused in ((params, True), (expected, False)):
-        groups = [{"params": of[:3], "lr": 0.02, "weight_decay": 0.3}, {"params": of[3:]}]
+        groups = [
+            {"params": of[:3], "lr": 0.02, "weight_decay": 0.3},
+            {"params": of[3:-1]},
+            {"params": of[-1:], "matrix": False},
+        ]
         optimizer = make(cls, groups, fused=fused, **options)
         for step in range(5):
             optimizer.param_groups[1]["lr"] = 0.01 * (step + 1)
@@ -67,13 +72,19 @@ def assert_fused_equals_the_loop(
     for i, (p, q) in enumerate(zip(params, expected, strict=True)):
         tolerance = 16 * torch.finfo(p.dtype).eps
         torch.testing.assert_close(p, q, rtol=tolerance, atol=tolerance)
-        torch.testing.assert_close(found[0][i], found[1][i], rtol=tolerance, atol=tolerance)
+        # An empty matrix has means of no rows.
+        torch.testing.assert_close(
+            found[0][i], found[1][i], rtol=tolerance, atol=tolerance, equal_nan=p.numel() == 0
+        )
     assert all(p.is_contiguous() == q.is_contiguous() for p, q in zip(params, all_kinds(types), strict=True))
 
 
-@pytest.mark.parametrize("maximize", [False, True])
-def test_a_fused_step_equals_that_of_the_loop(maximize: bool) -> None:
-    assert_fused_equals_the_loop(CLASSES["every_term"], [torch.float32, torch.bfloat16], maximize=maximize)
+@pytest.mark.parametrize(
+    ("cls", "dtype", "maximize"),
+    [(CLASSES["every_term"], torch.float32, False), (STAGED["every_matrix"], torch.bfloat16, True)],
+)
+def test_a_fused_step_equals_that_of_the_loop(cls: type[Any], dtype: torch.dtype, maximize: bool) -> None:
+    assert_fused_equals_the_loop(cls, [dtype], maximize=maximize)
 
 
 def test_large_tensors_are_compiled_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +105,7 @@ def test_large_tensors_are_compiled_and_small_ones_are_not(monkeypatch: pytest.M
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
 
 
-FUSED = some(CLASSES, "adamw", "every_term", "warmup")
+FUSED = some(CLASSES | STAGED, "adamw", "every_term", "warmup", "every_vector", "every_matrix")
 
 
 @pytest.mark.slow
@@ -128,15 +139,16 @@ def test_fused_is_not_the_default() -> None:
         optimizer.step()
 
 
+@pytest.mark.parametrize("cls", NOT_COMPILED, ids=["plain", "with stages"])
 def test_where_nothing_can_be_compiled_fused_says_so_and_nothing_moves(
-    monkeypatch: pytest.MonkeyPatch,
+    cls: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise OSError("no compiler")
 
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
     params = weight_and_bias()
-    optimizer = from_rule(preset("adamw"), "NotCompiled")(params, fused=True)
+    optimizer = cls(params, fused=True)
     before = copy.deepcopy(params)
     regression(params)()
     with pytest.raises(RuntimeError, match=r"^fused=True .* needs a C\+\+ compiler.* Pass fused=False"):
@@ -145,9 +157,10 @@ def test_where_nothing_can_be_compiled_fused_says_so_and_nothing_moves(
     assert {state["step"].item() for state in optimizer.state.values()} == {0}
 
 
+@pytest.mark.parametrize("cls", [Adam, Muon])
 @pytest.mark.parametrize("other", ["foreach", "capturable", "stochastic_rounding"])
-def test_fused_is_one_way_among_others(other: str) -> None:
+def test_fused_is_one_way_among_others(cls: type[Any], other: str) -> None:
     with pytest.raises(
         ValueError, match="fused goes with neither foreach, capturable nor stochastic_rounding"
     ):
-        Adam(weight_and_bias(), fused=True, **{other: True})
+        cls(weight_and_bias(), fused=True, **{other: True})

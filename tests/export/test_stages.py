@@ -115,14 +115,6 @@ def _rule_in(cls: type[Any]) -> Any:
     return json.loads(str(cls.__doc__).split("Rule as JSON::")[1])
 
 
-@every_class
-@pytest.mark.parametrize("option", ["foreach", "fused"])
-def test_what_there_is_no_implementation_of_is_refused_in_one_line(cls: type[Any], option: str) -> None:
-    with pytest.raises(ValueError, match=f"^{cls.__name__} has neither a foreach nor a fused [^\n]*$"):
-        make(cls, weight_and_bias(), **{option: True})
-    make(cls, weight_and_bias(), **{option: False})
-
-
 def test_complex_matrices_are_refused_but_not_where_a_group_says_that_they_are_none() -> None:
     matrix = Parameter(torch.ones(2, 2, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"^Muon has stages for matrices, which are not defined for complex"):
@@ -288,8 +280,9 @@ def test_only_what_a_rule_uses_is_written(cls: type[Any], absent: tuple[str, ...
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("foreach", [None, True])
 @pytest.mark.parametrize(
     "cls", [*STAGED.values(), from_rule(EVERYTHING, "Everything")], ids=[*STAGED, "everything"]
 )
-def test_a_compiled_step_equals_an_eager_one(cls: type[Any]) -> None:
-    assert_compiled_equals_eager(cls)
+def test_a_compiled_step_equals_an_eager_one(cls: type[Any], foreach: bool | None) -> None:
+    assert_compiled_equals_eager(cls, foreach=foreach)

@@ -105,14 +105,15 @@ def trained(cls: type[Any], foreach: bool, options: dict[str, Any]) -> tuple[lis
     return [p.detach() for p in params], optimizer.state_dict()["state"]
 
 
-@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+@every_class
 def test_foreach_equals_the_loop_for_frozen_empty_and_gradientless_parameters(cls: type[Any]) -> None:
     for options in settings(cls):
         loop, loop_state = trained(cls, False, options)
         foreach, foreach_state = trained(cls, True, options)
         torch.testing.assert_close(foreach, loop, rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(foreach[:4], loop[:4], rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(foreach_state, loop_state, rtol=1e-6, atol=1e-7)
+        # An empty matrix has means of no rows.
+        torch.testing.assert_close(foreach_state, loop_state, rtol=1e-6, atol=1e-7, equal_nan=True)
 
 
 @every_implementation

@@ -1,5 +1,6 @@
 """A torch.optim class written by evoopt 0.1.0; it needs torch and nothing else."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, overload
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import (
     Optimizer,
     ParamsT,
+    _default_to_fused_or_foreach,
     _get_capturable_supported_devices,
     _get_scalar_dtype,
 )
@@ -18,6 +20,9 @@ __all__ = [
 ]
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
+_CACHED = 2**18  # elements
+_LARGE = 2**13  # elements, from which on a compiled kernel pays
+_TOGETHER = 4  # tensors per call of it
 # What is kept for each parameter, and its shape
 _KEPT: dict[str, str] = {
     "exp_avg": "parameter",
@@ -60,13 +65,15 @@ class AdEMAMix(Optimizer):
             (default: 2.0)
         slow_beta (float, optional): decay of the slow moving average of the gradient
             (default: 0.9999)
-        foreach (bool, optional): None or False: there is no such implementation
-            (default: None)
+        foreach (bool, optional): whether the foreach implementation is used; if None,
+            it is where all parameters are on CUDA (default: None)
         maximize (bool, optional): maximize the objective, instead of minimizing
             (default: False)
         capturable (bool, optional): whether this instance is safe to capture in a CUDA
             graph; it slows one that is not captured (default: False)
-        fused (bool, optional): None or False, likewise (default: None)
+        fused (bool, optional): whether one pass over memory makes the whole update of a
+            tensor, compiled by torch.compile at the first step; the fastest on a CPU
+            (default: None, that is not)
         stochastic_rounding (bool, optional): whether what is stored as bfloat16 is
             rounded up or down at random, so that steps too small for it count on
             average (default: False)
@@ -108,13 +115,18 @@ class AdEMAMix(Optimizer):
         fused: bool | None = None,
         stochastic_rounding: bool = False,
     ) -> None:
-        if foreach or fused:
+        if fused and (foreach or capturable or stochastic_rounding):
             raise ValueError(
-                f"{type(self).__name__} has neither a foreach nor a fused "
-                "implementation: leave foreach and fused out"
+                "fused goes with neither foreach, capturable nor stochastic_rounding"
             )
-        if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
+        if isinstance(lr, Tensor):
+            if foreach and not capturable:
+                raise ValueError(
+                    "lr as a Tensor is not supported for capturable=False "
+                    "and foreach=True"
+                )
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
         if not 0.0 <= betas[0] < 1.0:
@@ -183,9 +195,9 @@ class AdEMAMix(Optimizer):
     def _init_group(
         self,
         group: dict[str, Any],
-        tensors: list[Tensor],
+        rows: list[list[Tensor]],
     ) -> None:
-        # Of each parameter that has a gradient: step, parameter, what is kept, gradient
+        # Of each parameter that has a gradient: itself, what is kept, gradient, step
         for p in group["params"]:
             if p.grad is None:
                 continue
@@ -212,7 +224,7 @@ class AdEMAMix(Optimizer):
                         f"supported devices: {devices}."
                     )
             own = [state[name] for name in _KEPT]
-            tensors += [state["step"], p, *own, p.grad]
+            rows.append([p, *own, p.grad, state["step"]])
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -248,12 +260,12 @@ class AdEMAMix(Optimizer):
             return loss
 
         for group in self.param_groups:
-            tensors: list[Tensor] = []
-            self._init_group(group, tensors)
+            rows: list[list[Tensor]] = []
+            self._init_group(group, rows)
             lr = group["lr"]
             if isinstance(lr, Tensor):
                 lr = lr.squeeze()
-            _each_(_move_, tensors, 6, lr, group)
+            _move_(rows, lr, group)
 
         return loss
 
@@ -262,16 +274,43 @@ def _zeros(p: Tensor, shape: str) -> Tensor:
     return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
-def _each_(
+def _move_(
+    rows: list[list[Tensor]],
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    foreach = _takes_foreach(rows, lr, group)
+    if group["fused"] and not foreach and not torch.compiler.is_compiling():
+        # A call of a kernel costs more than a few passes over what is small.
+        rows, foreach = _fused_move_(rows, lr, group), True
+    if foreach:
+        move = _multi_tensor_move_
+        _multi_tensor_(move, rows, lr, group)
+    else:
+        _single_tensor_(_single_tensor_move_, rows, lr, group)
+
+
+def _takes_foreach(
+    rows: list[list[Tensor]], lr: float | Tensor, group: dict[str, Any]
+) -> bool:
+    foreach = group["foreach"]
+    if foreach is None and not group["fused"]:
+        params = [row[0] for row in rows]
+        _, foreach = _default_to_fused_or_foreach(params, differentiable=False)
+        # foreach takes a tensor lr only if capturable
+        if isinstance(lr, Tensor) and not group["capturable"]:
+            foreach = False
+    return bool(foreach)
+
+
+def _single_tensor_(
     move: Callable[..., None],
-    tensors: list[Tensor],
-    count: int,
+    rows: list[list[Tensor]],
     lr: float | Tensor,
     group: dict[str, Any],
 ) -> None:
     captured = group["capturable"] or torch.compiler.is_compiling()
-    for start in range(0, len(tensors), count):
-        step_t, *parts = tensors[start : start + count]
+    for *parts, step_t in rows:
         step_t += 1
         step = step_t if captured else step_t.item()
         parts = [torch.view_as_real(t) if torch.is_complex(t) else t for t in parts]
@@ -281,7 +320,40 @@ def _each_(
         _store_(parts, own, group["stochastic_rounding"])
 
 
-def _move_(
+def _multi_tensor_(
+    move: Callable[..., None],
+    rows: list[list[Tensor]],
+    lr: float | Tensor,
+    group: dict[str, Any],
+) -> None:
+    captured = group["capturable"] or torch.compiler.is_compiling()
+    if isinstance(lr, Tensor) and not captured:
+        raise RuntimeError(
+            "lr as a Tensor is not supported for capturable=False and foreach=True"
+        )
+    alike: dict[Any, list[list[Tensor]]] = {}
+    for row in rows:
+        alike.setdefault((row[0].device, row[0].dtype), []).append(row)
+    for some in alike.values():
+        lists = [list(column) for column in zip(*some, strict=True)]
+        # Wrapped once here, or the slow path for CPU tensors wraps it for every step.
+        if not torch.compiler.is_compiling() and lists[-1][0].is_cpu:
+            torch._foreach_add_(lists[-1], torch.tensor(1.0), alpha=1.0)
+        else:
+            torch._foreach_add_(lists[-1], 1)
+
+        for *parts, steps in _chunks(lists, captured):
+            # Numbers are those of all these tensors, or one for each if captured.
+            step = torch.stack(steps) if captured else steps[0].item()
+            *own, grads = map(_in_float32, parts)
+            if group["maximize"]:
+                grads = list(torch._foreach_neg(grads))
+            move(*own, grads, step=step, lr=lr, group=group)
+            for tensors, values in zip(parts, own, strict=False):
+                _store_(tensors, values, group["stochastic_rounding"])
+
+
+def _single_tensor_move_(
     param: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
@@ -310,6 +382,174 @@ def _move_(
     param.sub_(lr * update)
 
 
+def _multi_tensor_move_(
+    params: Any,
+    exp_avgs: Any,
+    exp_avg_sqs: Any,
+    exp_avg_slows: Any,
+    grads: Any,
+    *,
+    step: Any,
+    lr: Any,
+    group: dict[str, Any],
+) -> None:
+    beta1, beta2 = group["betas"]
+    eps = group["eps"]
+    weight_decay = group["weight_decay"]
+    adam_weight = group["adam_weight"]
+    slow_adam_weight = group["slow_adam_weight"]
+    slow_beta = group["slow_beta"]
+
+    torch._foreach_mul_(exp_avg_sqs, beta2)
+    torch._foreach_addcmul_(exp_avg_sqs, grads, grads, 1 - beta2)
+    denoms = torch._foreach_div(exp_avg_sqs, _of_each(1 - beta2**step))
+    torch._foreach_sqrt_(denoms)
+    torch._foreach_add_(denoms, eps)
+    torch._foreach_lerp_(exp_avg_slows, grads, 1 - slow_beta)
+    torch._foreach_lerp_(exp_avgs, grads, 1 - beta1)
+    momentums = torch._foreach_div(exp_avgs, _of_each(1 - beta1**step))
+    updates = torch._foreach_mul(momentums, adam_weight)
+    torch._foreach_div_(updates, denoms)
+    del momentums
+    scratch = torch._foreach_mul(exp_avg_slows, slow_adam_weight)
+    torch._foreach_div_(scratch, denoms)
+    torch._foreach_add_(updates, scratch)
+    del denoms, scratch
+    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_mul_(updates, lr)
+    torch._foreach_sub_(params, updates)
+
+
+def _fused_move_(
+    rows: list[list[Tensor]], lr: float | Tensor, group: dict[str, Any]
+) -> list[list[Tensor]]:
+    # Move what is large, and return the rest
+    jobs: dict[Any, list[list[Tensor]]] = {}
+    rest: list[list[Tensor]] = []
+    large_steps: list[Tensor] = []
+    for row in rows:
+        *tensors, step_t = row
+        flat = _flat(tensors)
+        if flat is None:
+            rest.append(row)
+        else:
+            if group["maximize"]:
+                flat[-1] = -flat[-1]
+            key = flat[0].dtype, flat[0].device, step_t.item() + 1
+            jobs.setdefault(key, []).append(flat)
+            large_steps.append(step_t)
+
+    lr = float(lr)
+    beta1, beta2 = group["betas"]
+    eps = group["eps"]
+    weight_decay = group["weight_decay"]
+    adam_weight = group["adam_weight"]
+    slow_adam_weight = group["slow_adam_weight"]
+    slow_beta = group["slow_beta"]
+    kernels = [_compiled(dtype, device, _surroundings()) for dtype, device, _ in jobs]
+    for kernel, (key, parts) in zip(kernels, jobs.items(), strict=True):
+        dtype, device, step = key
+        values = (
+            beta2,
+            1 - beta2,
+            1 - beta2**step,
+            eps,
+            1 - slow_beta,
+            1 - beta1,
+            1 - beta1**step,
+            adam_weight,
+            slow_adam_weight,
+            1 - lr * weight_decay,
+            lr,
+        )
+        numbers = torch.tensor(values, dtype=_wide(dtype), device=device)
+        parts += _examples(dtype, device, 64)[: -len(parts) % _TOGETHER]
+        for start in range(0, len(parts), _TOGETHER):
+            together = zip(*parts[start : start + _TOGETHER], strict=True)
+            kernel(*map(list, together), numbers)
+    if large_steps:
+        torch._foreach_add_(large_steps, torch.tensor(1.0), alpha=1.0)
+    return rest
+
+
+def _kernel(
+    params: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    exp_avg_slows: list[Tensor],
+    grads: list[Tensor],
+    numbers: Tensor,
+) -> None:
+    (
+        beta2,
+        rest_of_beta2,
+        bias_correction2,
+        eps,
+        rest_of_slow_beta,
+        rest_of_beta1,
+        bias_correction1,
+        adam_weight,
+        slow_adam_weight,
+        decay,
+        lr,
+    ) = numbers.unbind()
+    for piece in zip(params, exp_avgs, exp_avg_sqs, exp_avg_slows, grads, strict=True):
+        param, exp_avg, exp_avg_sq, exp_avg_slow, grad = _in_float32(piece)
+        exp_avg_sq.mul_(beta2).add_(grad * grad * rest_of_beta2)
+        denom = (exp_avg_sq / bias_correction2).sqrt() + eps
+        exp_avg_slow.lerp_(grad, rest_of_slow_beta)
+        exp_avg.lerp_(grad, rest_of_beta1)
+        momentum = exp_avg / bias_correction1
+        update = adam_weight * momentum / denom
+        update = update + slow_adam_weight * exp_avg_slow / denom
+        param.mul_(decay)
+        param.sub_(lr * update)
+        _store_(piece, [param, exp_avg, exp_avg_sq, exp_avg_slow])
+
+
+@functools.cache
+def _compiled(dtype: torch.dtype, device: torch.device, _: Any) -> Callable[..., None]:
+    # Once, for a few tensors of any size, with numbers in a tensor: they may change.
+    function: Callable[..., Any] = _kernel
+    kernel = torch.compile(function, dynamic=True, fullgraph=True)
+    # Sizes that are equal now would have to be equal ever after.
+    examples: Any = map(list, zip(*_examples(dtype, device, 2**14), strict=True))
+    numbers = torch.zeros(11, dtype=_wide(dtype), device=device)
+    try:
+        kernel(*examples, numbers)
+    except Exception as error:
+        raise RuntimeError(
+            "fused=True compiles the update with torch.compile, which failed; it needs "
+            "a C++ compiler, on CUDA triton. Pass fused=False to do without"
+        ) from error
+    return kernel
+
+
+def _surroundings() -> Any:
+    # With any of these changed, a kernel is compiled anew.
+    return (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+    )
+
+
+@functools.cache
+def _examples(
+    dtype: torch.dtype, device: torch.device, size: int
+) -> list[list[Tensor]]:
+    return [
+        [torch.zeros(size + 64 * i, dtype=dtype, device=device) for _ in range(5)]
+        for i in range(_TOGETHER)
+    ]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in _LOW_PRECISION else dtype
+
+
 def _in_float32(tensors: Sequence[Tensor]) -> list[Tensor]:
     # Low precision is computed in float32, for the sum of all terms to be rounded once.
     return [t.float() if t.dtype in _LOW_PRECISION else t for t in tensors]
@@ -326,3 +566,58 @@ def _store_(
             value = torch.where(value.isfinite(), bits.view(torch.float32), value)
         if tensor is not value:
             tensor.copy_(value)
+
+
+def _flat(tensors: list[Tensor]) -> list[Tensor] | None:
+    # Views with one dimension, if all are large and have one order of memory
+    if tensors[0].numel() < _LARGE or not _plain(tensors):
+        return None
+    if torch.is_complex(tensors[0]):
+        tensors = [torch.view_as_real(t) for t in tensors]
+    if not all(t.is_contiguous() for t in tensors):
+        order = sorted(range(tensors[0].dim()), key=tensors[0].stride, reverse=True)
+        tensors = [t.permute(order) for t in tensors]
+        if not all(t.is_contiguous() for t in tensors):
+            return None
+    return [t.detach().view(-1) for t in tensors]
+
+
+def _plain(tensors: Sequence[Tensor]) -> bool:
+    return all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
+
+
+def _pieces(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    # What a cache holds, of parameter, averages and gradient
+    if torch.is_complex(tensors[0]):
+        tensors = [torch.view_as_real(t) for t in tensors]
+    if (
+        tensors[0].numel() <= _CACHED
+        or torch.compiler.is_compiling()
+        or not all(t.is_cpu and t.is_contiguous() for t in tensors)
+        or not _plain(tensors)
+    ):
+        return [tensors]
+    return list(zip(*(torch.split(t.view(-1), _CACHED) for t in tensors), strict=True))
+
+
+def _chunks(lists: list[list[Tensor]], capturable: bool) -> list[list[list[Tensor]]]:
+    # As many tensors at a time as a cache holds, or as there may be temporaries of, and
+    # of one step, for they share its bias correction.
+    chunks: list[list[Sequence[Tensor]]] = []
+    size, last = 0, None
+    for *tensors, step_t in zip(*lists, strict=True):
+        step = None if capturable else step_t.item()
+        for piece in _pieces(tensors):
+            size += piece[0].numel()
+            full = size > (_CACHED if piece[0].is_cpu else 2**24)
+            if full or step != last or not chunks:
+                chunks.append([])
+                size = piece[0].numel()
+            chunks[-1].append([*piece, step_t])
+            last = step
+    return [[list(column) for column in zip(*chunk, strict=True)] for chunk in chunks]
+
+
+def _of_each(values: Any) -> Any:
+    # One number for all tensors of a list, or one for each
+    return values.unbind() if isinstance(values, Tensor) else values

@@ -87,7 +87,10 @@ SHAPES = (
         acts_on="matrix",
         scale="free",
         function=_orthogonal,
-        code=("update = _newton_schulz(update.flatten(1), iterations).view_as(update)",),
+        code=(
+            "matrix = _newton_schulz(update.flatten(1), iterations)",
+            "update = matrix.view_as(update)",
+        ),
     ),
     Stage(
         name="orthogonal_rows",
