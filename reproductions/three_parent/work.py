@@ -17,8 +17,9 @@ from evoopt.jobs.phase_worker import Examples
 from evoopt.runs.checkpoints import WEIGHTS_FOLDER
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.systems.hyperparameters.config import HpoConfig, PbtConfig, RecombinationConfig
+from evoopt.systems.hyperparameters.hpo_search import trial_plan
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
-from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, figure_of_merit
+from evoopt.systems.hyperparameters.trial import Trial, figure_of_merit
 from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_network
 from evoopt.systems.model_runs import phase_setup
 from evoopt.tasks.task import Split, TaskData
@@ -93,7 +94,7 @@ def find_hyperparameters(config: HpoConfig, folder: Path | None, seeds: Sequence
     """
     setup = phase_setup(config, config.training)
     task, data = setup.load()
-    plan = _plan(config, task.batch_size)
+    plan = trial_plan(config)
 
     def train(values: Mapping[str, Value], seed: int, judged: Split) -> Trial:
         parts = TaskData(data.train, judged, data.test)
@@ -122,12 +123,3 @@ def find_hyperparameters(config: HpoConfig, folder: Path | None, seeds: Sequence
     network = make_network(task, None, values, config.seed)
     parameters = sum(p.numel() for p in network.parameters())
     return {**found, "hyperparameters": values, "parameters": parameters, "replay": again}
-
-
-def _plan(config: HpoConfig, batch_size: int) -> TrialPlan:
-    section, training = config.recombination, config.training
-    assert training.steps is not None, "the configuration was checked"
-    return TrialPlan(
-        section.fom, training.steps, training.batch_size or batch_size, section.target, section.every,
-        section.optimizer, training.engine,
-    )  # fmt: skip
