@@ -59,7 +59,7 @@ LENET_PARAMETERS = (3_274_634, 916_900)
 """Of the default network and of the optimum."""
 
 DRIFTS: Mapping[str, Mapping[str, int]] = {
-    "resnet20": {"lr": -1, "weight_decay": 1},
+    "resnet20": {"lr": -1, "l2": 1},
     "capsnet": {"q": 1},
     "digits": {"lr": -1, "weight_decay": 1},
 }

@@ -1,4 +1,4 @@
-"""The spaces of the publications, literal ones and those of hyperparameters, hold the constants printed there."""
+"""The spaces of the publications, literal and of hyperparameters, hold the constants printed there."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ LOCI: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
         **dict.fromkeys(("shared", "heads.0", "heads.1", "heads.2"), (32, 8192, 1200)),
         "lr": (1e-8, 1, 1e-2), "dropout": (0.001, 0.9, 0.1),
     },
-    "hpo-rpv": {
+    "hpo-rpv": {  # without the choice of optimizer: no rule is NAdam or Adadelta
         **dict.fromkeys(("kernels.0", "kernels.1", "kernels.2"), (2, 9, 3)), "filters.0": (2, 32, 8),
         "filters.1": (4, 64, 16), "filters.2": (8, 128, 32), "dense": (16, 256, 64), "lr": (1e-5, 0.1, 1e-3),
-        "dropout": (1e-3, 0.9, 0.5),  # the choice of Adam, NAdam or Adadelta is left out: no rule is the latter
+        "dropout": (1e-3, 0.9, 0.5),
     },
 }  # fmt: skip
 """Lowest value, highest and default of every hyperparameter, as printed."""

@@ -16,12 +16,15 @@ from scipy import stats
 
 from evoopt.config import load_space
 from evoopt.evolution.elitist import Elitism, ElitistGenerations
+from evoopt.jobs.records import Evaluation
 from evoopt.optim.terms import PAPER_TERMS
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.literal import LiteralOperators
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.scheme import optimizer_toolbox
+from evoopt.systems.optimizer.scores import fitness_values
+from evoopt.training.plan import TrainingPlan, TrainingResult
 from tests.chance import frequent, normal, uniform
 
 LITERAL = LiteralOperators(OptimizerSpace(terms=PAPER_TERMS))
@@ -116,7 +119,8 @@ def test_numbers_and_weights_are_clipped_at_the_published_bounds(end: int) -> No
 @pytest.mark.parametrize("progress", [0.0, 1.0])
 def test_weights_are_scaled_as_often_and_as_far_as_published(progress: float) -> None:
     d = 1 - 0.5 * progress
-    scaled = [mutant.weights[1] / -1e-3 for mutant in mutants(progress) if len(mutant.terms) == 2]
+    of_two = [mutant.weights for mutant in mutants(progress) if len(mutant.terms) == 2]
+    scaled = [weight / was for pair in of_two for weight, was in zip(pair, PARENT.weights, strict=True)]
     assert frequent([factor != 1 for factor in scaled], 0.35 * d)
     assert normal([math.log(factor) for factor in scaled if factor != 1], 0.3 * d)
 
@@ -192,6 +196,24 @@ def test_mutation_anneals_from_generation_0_on() -> None:
     assert told == pytest.approx([1 - 0.5 * k / 50 for k in range(49)])
     assert told[0] == 1
     assert told[-1] == pytest.approx(0.52)
+
+
+def test_fitness_is_the_published_one() -> None:
+    def run(task: str, seed: int, outcome: Any = "ok", train_loss: float = 0.4) -> Evaluation:
+        scores = (train_loss, 0.5, 0.9) if outcome == "ok" else (math.nan,) * 3
+        return Evaluation(
+            0, 0, 0, "rule", task, seed, 0, seed, "batched", TrainingResult(outcome, "", 500, *scores, 0.0)
+        )
+
+    def rated(*runs: Evaluation) -> tuple[float, float, float]:
+        return fitness_values("paper", runs, ("a", "b"))
+
+    good = [run("a", 0), run("a", 1), run("b", 0)]
+    assert rated(*good) == (0.0, pytest.approx(0.9 + 0.05 * 0.6), 0.0)
+    assert rated(*good, run("b", 1, train_loss=7.0))[1] == pytest.approx((0.93 + (0.93 + 0.9) / 2) / 2)
+    assert rated(*good, run("b", 1, "diverged"))[1] == pytest.approx((0.93 + (0.93 - 1) / 2) / 2)
+    assert rated(*good, run("b", 1, "failed"))[1] == -1
+    assert (TrainingPlan.max_loss, TrainingPlan.window) == (50, 50)
 
 
 def test_contestants_are_four_different_ones() -> None:
