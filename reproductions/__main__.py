@@ -106,8 +106,9 @@ def gadam(
 def gacnn(
     ctx: typer.Context,
     tasks: Annotated[
-        str, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
-    ] = "genetic_mnist,genetic_digits",
+        str | None, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
+    ] = None,
+    paper: Paper = False,
     population: Annotated[int | None, typer.Option(help="Networks.")] = None,
     generations: Generations = None,
     examples: Annotated[int | None, typer.Option(help="Examples a network is scored on.")] = None,

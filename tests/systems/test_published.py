@@ -21,7 +21,8 @@ GADAM = {
 GENETIC = {
     "genetic": {
         "population": 100, "encoding": "accordion", "scheme": "elitist", "selection": "scan",
-        "p_mutate": 0.2, "replace_if_better": False, "mutation_ratio": 0.1, "mutation_sigma": 0.5,
+        "p_mutate": 0.2, "p_mate": 0.7, "elites": 0.1, "pool": 0.2, "replace_if_better": False,
+        "mutation_ratio": 0.1, "mutation_sigma": 0.5,
         "mutation_per_weight": False, "mutation_matched": False, "fitness": "accuracy", "head_start": 0,
     },
     "scoring": {"examples": None, "validation_fraction": 0.0, "train_size": None},

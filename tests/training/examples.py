@@ -156,6 +156,8 @@ _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
     "genetic_digits": (_DIGIT, 10),
     "genetic_mnist": (_GREY, 10),
     "genetic_cifar10": ((1, 32, 32), 10),
+    "genetic_mnist_136": (_GREY, 10),
+    "genetic_cifar10_rgb": ((3, 32, 32), 10),
 }
 _BUILT_IN_OTHERS = {
     "iwslt_vi_en": sentences,
