@@ -14,6 +14,7 @@ from evoopt.tasks.p3b1 import load_p3b1
 from evoopt.tasks.rpv import binary_accuracy, binary_loss, load_rpv
 from evoopt.tasks.sequences import SEQUENCES
 from evoopt.tasks.small_tables import SMALL_TABLES
+from evoopt.tasks.stand_ins import STAND_INS
 from evoopt.tasks.synthetic import SYNTHETIC
 from evoopt.tasks.tabular import load_adult, load_adult_raw, load_letter, load_yeast
 from evoopt.tasks.task import Task
@@ -205,13 +206,13 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *_SMALL, *SMALL_TABLES, *AUTOENCODERS, *SEQUENCES, *SYNTHETIC, *_NARROW,
-        *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE,
+        *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE, *STAND_INS,
     )
 }  # fmt: skip
 """The built-in tasks by name."""
 
 EMBEDDED: tuple[str, ...] = (
     "digits", "digits_cnn", "genetic_digits",
-    *(task.name for task in (*SMALL_TABLES, *AUTOENCODERS[:1], *SEQUENCES[:1], *SYNTHETIC)),
+    *(task.name for task in (*SMALL_TABLES, *AUTOENCODERS[:1], *SEQUENCES[:1], *SYNTHETIC, *STAND_INS[1:])),
 )  # fmt: skip
 """Those whose data need no files."""

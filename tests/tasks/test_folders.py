@@ -18,6 +18,7 @@ FETCHED = {
     "iwslt_vi_en": "nlp.stanford.edu",
     "iwslt_vi_en_full": "nlp.stanford.edu",
     "p3b1": "P3B1_data.tar.gz",
+    "p3b1_f1": "P3B1_data.tar.gz",
     "rpv": "NERSC",
 }
 

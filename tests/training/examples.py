@@ -153,6 +153,7 @@ _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
     "adult_raw": ((14,), 2),
     "letter": ((16,), 26),
     "rpv": ((3, 64, 64), 2),
+    "rpv_stand_in": ((3, 64, 64), 2),
     "genetic_digits": (_DIGIT, 10),
     "genetic_mnist": (_GREY, 10),
     "genetic_cifar10": ((1, 32, 32), 10),
@@ -162,7 +163,7 @@ _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
 _BUILT_IN_OTHERS = {
     "iwslt_vi_en": sentences,
     "iwslt_vi_en_full": partial(sentences, length=iwslt.FULL_LENGTH),
-    "p3b1": labelled_once,
+    **dict.fromkeys(("p3b1", "p3b1_f1", "p3b1_stand_in"), labelled_once),
     "characters": text,
     "digits_autoencoder": numbers(64, 64),
     "mnist_autoencoder": numbers(784, 784),
