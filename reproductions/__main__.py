@@ -48,6 +48,12 @@ def marfinetz2025(
     seeds: Annotated[int, typer.Option(help="Seeds of the literal comparison.")] = 3,
     trials: Annotated[int, typer.Option(help="Tuning trials of the honest one; 0 leaves it out.")] = 24,
     final_seeds: Annotated[int, typer.Option(help="Fresh seeds of the honest comparison.")] = 10,
+    honest_steps: Annotated[
+        int | None, typer.Option(help="Its steps per training.", show_default="those of the literal one")
+    ] = None,
+    train_size: Annotated[
+        int | None, typer.Option(help="Training images of the honest one.", show_default="all")
+    ] = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
@@ -62,7 +68,8 @@ def marfinetz2025(
     from reproductions.marfinetz2025.experiment import reproduce_marfinetz2025
 
     chosen = names(tasks)
-    honest = Protocol(chosen, steps, trials, seeds=final_seeds) if trials else None
+    budget = Protocol(chosen, honest_steps or steps, trials, seeds=final_seeds, train_size=train_size)
+    honest = budget if trials else None
 
     _run(partial(reproduce_marfinetz2025, tasks=chosen, steps=steps, seeds=seeds, honest=honest), ctx)
 
@@ -99,8 +106,9 @@ def gadam(
 def gacnn(
     ctx: typer.Context,
     tasks: Annotated[
-        str, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
-    ] = "genetic_mnist,genetic_digits",
+        str | None, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
+    ] = None,
+    paper: Paper = False,
     population: Annotated[int | None, typer.Option(help="Networks.")] = None,
     generations: Generations = None,
     examples: Annotated[int | None, typer.Option(help="Examples a network is scored on.")] = None,

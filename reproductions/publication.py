@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
+import torch
+
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place
 from evoopt.execution.executor import WorkerFactory
+from evoopt.version import __version__
 from reproductions.figures import save_figures
 from reproductions.markdown import section
 from reproductions.results import Found, Result
@@ -177,8 +181,12 @@ def write(publication: Publication[Result], found: Found[Result], out: Path) -> 
 
 
 def write_files(out: Path, name: str, command: str, body: Mapping[str, Any], text: str) -> None:
-    """Write the report and the result file."""
-    whole = {"kind": "reproduction", "version": VERSION, "publication": name, "command": command, **body}
+    """Write the report and the result file, which says with what versions it was made."""
+    made = {"evoopt": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    whole = {
+        "kind": "reproduction", "version": VERSION, "publication": name, "command": command,
+        "versions": made, **body,
+    }  # fmt: skip
     (out / RESULT_FILE).write_text(json.dumps(without_nan(whole), indent=1) + "\n", encoding="utf-8")
     (out / REPORT_FILE).write_text(text, encoding="utf-8")
 

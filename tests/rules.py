@@ -63,4 +63,5 @@ def random_staged_rule(seed: int) -> UpdateRule:
         decay_floor=float(rng.choice([0.0, 0.1])),
         decay_power=2.0,
         ema_decay=0.9,
+        l2=sometimes(0.05) or 0.0,
     )

@@ -25,33 +25,6 @@ def test_shipped_spaces_are_sound_and_described(name: str) -> None:
     assert parse_config(config.to_toml(), name) == config
 
 
-def test_the_published_search_is_literal() -> None:
-    config = load_space("marfinetz2025")
-    search, evaluation = config.search, config.evaluation
-    assert (search.population, search.generations, search.elites, search.tournament, search.seed) == (
-        50,
-        50,
-        3,
-        4,
-        42,
-    )
-    assert (evaluation.steps, evaluation.replicates, evaluation.train_size, evaluation.batch_size) == (
-        500,
-        2,
-        15000,
-        128,
-    )
-    assert evaluation.tasks == ("fashion_mnist", "cifar10", "mnist")
-    assert (evaluation.fitness, evaluation.seeds, evaluation.drop_last) == ("paper", "literal", False)
-    assert (config.genome.operators, config.genome.max_terms, len(config.genome.terms or ())) == (
-        "literal",
-        4,
-        7,
-    )
-    trainings = search.population * search.generations * len(evaluation.tasks) * evaluation.replicates
-    assert trainings * evaluation.steps == 7_500_000
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

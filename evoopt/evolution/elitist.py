@@ -87,8 +87,8 @@ class ElitistGenerations(Generic[G]):
         """Replace the population, in which all have a fitness, by its elites and children; returns these."""
         elites = self._elites(SURVIVAL[self._elitism.survivors](self.population))
         parents = elites if self._elitism.survivors == "pareto" else by_fitness(self.population)
-        self.generation += 1
         progress = self.generation / self._elitism.generations
+        self.generation += 1
         children = []
         with self._deap_random.active():
             for _ in range(self._elitism.population - len(elites)):

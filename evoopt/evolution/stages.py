@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -44,6 +45,12 @@ class StagedScheme(Protocol):
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on from a snapshot."""
+
+
+def time_limit(max_seconds: float | None) -> Callable[[object], bool]:
+    """Says, whatever it is told, whether so much time has passed since this call; never for None."""
+    begin = time.monotonic()
+    return lambda _: max_seconds is not None and time.monotonic() - begin >= max_seconds
 
 
 class StageRecord(Protocol):

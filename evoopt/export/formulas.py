@@ -59,6 +59,7 @@ def _staged(rule: UpdateRule, lr: str) -> list[str]:
         *_clip(rule),
         *before.get("gradient_difference", ()),
         *before.get("clip_norm", ()),
+        *before.get("l2", ()),
         *before.get(rule.second_moment, _moment(rule, "v") if rule.use_v else ()),
         *_unbiased(rule, "v"),
         *before.get("normalize_first", ()),

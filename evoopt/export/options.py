@@ -114,6 +114,7 @@ _STAGES: dict[str, tuple[Callable[[UpdateRule], bool], str, str]] = {
         "longest gradient of a parameter, by its norm",
         "clip_norm > 0.0",
     ),
+    "l2": (lambda rule: rule.l2 > 0, "coupled weight decay: l2 * w is added to the gradient", "l2 >= 0.0"),
     "slow_beta": (
         lambda rule: rule.slow_beta is not None,
         "decay of the slow moving average of the gradient",

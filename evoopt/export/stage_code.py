@@ -166,7 +166,7 @@ def _lines(rule: UpdateRule, weighted: bool) -> list[str]:
     late = [term for term in terms if term not in early]
     blocks = [
         ["grad = grad.clamp(-clip_value, clip_value)"] if rule.clip_value is not None else [],
-        *(code.get(("gradient", name), ()) for name in ("gradient_difference", "clip_norm")),
+        *(code.get(("gradient", name), ()) for name in ("gradient_difference", "clip_norm", "l2")),
         [] if rule.second_moment == "full" else code["moments", rule.second_moment],
         _denominator(rule),
         *(code.get(("moments", name), ()) for name in ("normalize_first", "slow_beta")),

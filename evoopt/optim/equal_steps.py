@@ -53,7 +53,7 @@ def _steps(rule: UpdateRule, total_steps: int) -> bytes:
     trust = rule.scale == "trust"  # the only stage in which direction and decay are mixed
     # What no probe reaches is not seen: it stands for itself.
     bounds = [bound if bound and bound > _REACHED else 0.0 for bound in (rule.clip_value, rule.clip_norm)]
-    unseen = (rule.eps, *bounds, rule.weight_decay if trust else 0.0)
+    unseen = (rule.eps, *bounds, rule.weight_decay if trust else 0.0, *([rule.l2] if rule.l2 else []))
     seen = [_rounded(_tensor(factors) / max(factors)), _rounded(_tensor([lr * rule.weight_decay]))]
     for gradients, weights in _probes():
         moved = _moved(rule, gradients, weights, lr, rule.weight_decay if trust else 0.5 / lr)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.stages import STAGES, Stage
@@ -23,6 +24,7 @@ class Pipeline:
 
     Attributes:
         clip_norm: Longest gradient of a parameter, by its norm; None for any. It follows the difference.
+        l2: Coupled weight decay: ``l2*w`` is added to the clipped gradient, so that moments see it, >= 0.
         gradient_difference: MARS' gamma, >= 0: how much of the change of the gradient is added to it.
         normalize_first: Divide the gradient by ``sqrt(v) + eps`` before anything else sees it (LaProp).
         second_moment: ``"full"``; of a matrix also one for each of its ``"rows"``, or ``"factored"`` into
@@ -44,7 +46,7 @@ class Pipeline:
         others_beta2: Decay of their second moment.
         others_eps: Their numerical constant.
         warmup_fraction: Fraction of the training with linear warmup, in [0, 1].
-        decay_shape: ``"none"``, ``"cosine"``, ``"linear"``, ``"sqrt"`` or ``"power"``.
+        decay_shape: ``"none"``, ``"cosine"``, ``"linear"``, ``"sqrt"``, ``"power"`` or ``"steps"``.
         decay_start: Fraction of the training before the learning rate decays, in [0, 1).
         decay_floor: Its factor at the end, in [0, 1].
         decay_power: Exponent of the shape ``"power"``, > 0.
@@ -56,6 +58,7 @@ class Pipeline:
 
     clip_norm: float | None = None
     gradient_difference: float = 0.0
+    l2: float = 0.0
     normalize_first: bool = False
     second_moment: str = "full"
     slow_beta: float | None = None
@@ -86,7 +89,7 @@ class Pipeline:
                 raise unknown_name(name, str(getattr(self, name)), known)
         for name in ("clip_norm", "others_lr", "others_eps", "decay_power"):
             self._check(name, lambda x: math.isfinite(x) and x > 0, "be positive")
-        for name in ("gradient_difference", "power"):
+        for name in ("gradient_difference", "l2", "power"):
             self._check(name, lambda x: math.isfinite(x) and x >= 0, "be >= 0")
         for name in ("slow_beta", "others_beta1", "others_beta2", "decay_start", "ema_decay"):
             self._check(name, lambda x: 0 <= x < 1, "lie in [0, 1)")
@@ -103,6 +106,10 @@ class Pipeline:
     def active(self) -> tuple[Stage, ...]:
         """The stages on tensors that are not the identity, in the order in which a step passes them."""
         return tuple(stage for stage in STAGES if self._asks_for(stage))
+
+    def to_fields(self) -> dict[str, Any]:
+        """Its fields as files hold them: ``l2``, which older ones lack, only where there is any."""
+        return {name: getattr(self, name) for name in _FIELDS if name != "l2" or self.l2}
 
     @property
     def has_fractions(self) -> bool:
@@ -138,8 +145,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """What a field of names may say, its identity first."""
 
 SWITCHES = (
-    "clip_norm", "gradient_difference", "second_moment", "normalize_first", "slow_beta", "mask", "shape",
-    "scale", "cautious_decay", "others", "others_lr", "warmup_fraction", "decay_shape", "readout",
+    "clip_norm", "gradient_difference", "l2", "second_moment", "normalize_first", "slow_beta", "mask",
+    "shape", "scale", "cautious_decay", "others", "others_lr", "warmup_fraction", "decay_shape", "readout",
 )  # fmt: skip
 """Fields whose defaults are the identity of a stage; all others are constants of what these ask for."""
 

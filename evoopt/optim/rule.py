@@ -139,7 +139,7 @@ class UpdateRule(Pipeline):
             return self
         lr = self.lr * self.others_lr
         if self.others == "adam":
-            kept: dict[str, Any] = {name: getattr(self, name) for name in ("weight_decay", *_AROUND)}
+            kept: dict[str, Any] = {name: getattr(self, name) for name in ("weight_decay", "l2", *_AROUND)}
             kept |= {"beta1": self.others_beta1, "beta2": self.others_beta2, "eps": self.others_eps}
             return UpdateRule((("adam", 1.0),), lr=lr, **kept)
         scale = "none" if self.scale == "match_rms" else self.scale
@@ -179,11 +179,11 @@ class UpdateRule(Pipeline):
     def to_json(self) -> dict[str, Any]:
         """Versioned JSON object, the oldest version that can say it; `from_json` reads it back exactly."""
         plain = all(getattr(self, name) == getattr(UpdateRule, name) for name in _STAGE_FIELDS)
-        names = _FIELDS if plain else (*_FIELDS, *_STAGE_FIELDS)
         return {
             "kind": "update_rule",
             "version": 1 if plain else RULE_VERSION,
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in _FIELDS},
+            **({} if plain else self.to_fields()),
             "terms": [list(pair) for pair in self.terms],
         }
 

@@ -66,7 +66,7 @@ def apply_rule_(
 
     if rule.clip_value is not None:
         g = g.clamp(-rule.clip_value, rule.clip_value)
-    for name in ("gradient_difference", "clip_norm"):
+    for name in ("gradient_difference", "clip_norm", "l2"):
         g = passed(stages.get(("gradient", name)), g)
     if v is not None:
         v.mul_(rule.beta2).addcmul_(g, g, value=1 - rule.beta2)

@@ -70,6 +70,7 @@ def _moments_of_stages(rule: UpdateRule) -> list[str]:
     return [
         *stages.get("gradient_difference", ()),
         *stages.get("clip_norm", ()),
+        *stages.get("l2", ()),
         *stages.get(rule.second_moment, second),
         *_unbiased("v", "2", rule.use_v, rule),
         *stages.get("normalize_first", ()),
@@ -161,6 +162,7 @@ def _constants_of_stages(rule: UpdateRule) -> list[tuple[str, str, float | None]
     return [
         (r"\gamma", "weight of the gradient's difference", rule.gradient_difference or None),
         ("c_n", "longest gradient of a parameter", rule.clip_norm),
+        (r"\lambda_2", "coupled weight decay", rule.l2 or None),
         (r"\beta_{\text{slow}}", "decay of the slow moment", rule.slow_beta),
         ("p", "exponent of the gradient", rule.power if rule.uses("power") else None),
         (r"\operatorname{NS}", "iterations of Newton and Schulz", rule.iterations if orthogonal else None),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from evoopt.tasks import datasets, iwslt, models
+from evoopt.tasks import datasets, models
 from evoopt.tasks.autoencoders import AUTOENCODERS
 from evoopt.tasks.datasets import crop_and_flip, image_set_loader, load_digits
 from evoopt.tasks.faces import faces_loader
 from evoopt.tasks.genetic_models import GENETIC_TASKS
+from evoopt.tasks.iwslt import TRANSLATIONS
 from evoopt.tasks.p3b1 import load_p3b1
 from evoopt.tasks.rpv import binary_accuracy, binary_loss, load_rpv
 from evoopt.tasks.sequences import SEQUENCES
 from evoopt.tasks.small_tables import SMALL_TABLES
+from evoopt.tasks.stand_ins import STAND_INS
 from evoopt.tasks.synthetic import SYNTHETIC
 from evoopt.tasks.tabular import load_adult, load_adult_raw, load_letter, load_yeast
 from evoopt.tasks.task import Task
@@ -178,16 +180,7 @@ _VOSE = (
         description="CIFAR-10, capsule network with 280,640 parameters, random shifts and flips",
         family="images",
     ),
-    Task(
-        "iwslt_vi_en",
-        partial(models.Translator, iwslt.SOURCE_WORDS, iwslt.TARGET_WORDS, iwslt.LENGTH),
-        iwslt.load_vietnamese_english,
-        batch_size=32,
-        loss=models.token_loss,
-        metric=models.token_accuracy,
-        description="IWSLT'15 Vietnamese to English (tst2012, tst2013), GRUs with attention",
-        family="sequences",
-    ),
+    *TRANSLATIONS,
     Task(
         "rpv",
         models.RPVNetwork,
@@ -213,13 +206,13 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *_SMALL, *SMALL_TABLES, *AUTOENCODERS, *SEQUENCES, *SYNTHETIC, *_NARROW,
-        *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE,
+        *_MARFINETZ, *_GADAM, *GENETIC_TASKS, *_VOSE, *STAND_INS,
     )
 }  # fmt: skip
 """The built-in tasks by name."""
 
 EMBEDDED: tuple[str, ...] = (
     "digits", "digits_cnn", "genetic_digits",
-    *(task.name for task in (*SMALL_TABLES, *AUTOENCODERS[:1], *SEQUENCES[:1], *SYNTHETIC)),
+    *(task.name for task in (*SMALL_TABLES, *AUTOENCODERS[:1], *SEQUENCES[:1], *SYNTHETIC, *STAND_INS[1:])),
 )  # fmt: skip
 """Those whose data need no files."""

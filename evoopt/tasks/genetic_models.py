@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -108,6 +109,22 @@ GENETIC_TASKS = (
         image_set_loader("mnist"),
         batch_size=32,
         description="MNIST, CNN with 4,540 parameters and 116 genes",
+        family="images",
+    ),
+    Task(
+        "genetic_mnist_136",
+        partial(GeneticMNISTNet, "136"),
+        image_set_loader("mnist"),
+        batch_size=32,
+        description="MNIST, CNN with 4,540 parameters and 136 genes, the other reading of the publication",
+        family="images",
+    ),
+    Task(
+        "genetic_cifar10_rgb",
+        partial(GeneticLeNet, 3),
+        image_set_loader("cifar10"),
+        batch_size=32,
+        description="CIFAR-10 in colour, LeNet with 292,170 parameters and 356 genes",
         family="images",
     ),
     Task(

@@ -65,7 +65,7 @@ def binary_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def binary_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
     """Share of examples on the right side of 0: logits ``[n, 1]``, classes 0 and 1 ``[n]``."""
-    return ((logits.squeeze(-1) > 0) == (targets > 0)).float().mean()
+    return ((logits.squeeze(-1) > 0) == (targets.reshape(logits.shape[:-1]) > 0)).float().mean()
 
 
 def _h5py() -> Any:

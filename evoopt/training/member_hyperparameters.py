@@ -16,9 +16,9 @@ from evoopt.training.population import ModelPopulation
 Value = bool | int | float | str
 """What a hyperparameter may be."""
 
-RULE_NAMES = ("optimizer", "lr", "momentum", "beta1", "beta2", "eps", "weight_decay")
-"""Hyperparameters of the update rule; ``momentum`` is another name of ``beta1``, and ``weight_decay`` is
-decoupled from the gradient."""
+RULE_NAMES = ("optimizer", "lr", "momentum", "beta1", "beta2", "eps", "weight_decay", "l2")
+"""Hyperparameters of the update rule; ``momentum`` is another name of ``beta1``, ``weight_decay`` is
+decoupled from the gradient, and ``l2`` is the coupled one, that of `torch.optim.Adam`."""
 
 _DROPOUT = "dropout"
 

@@ -212,7 +212,7 @@ class StagedGroup:
         else:
             if rule.clip_value is not None:
                 g = torch.maximum(torch.minimum(g, c["clip"]), -c["clip"])
-            for name in ("gradient_difference", "clip_norm"):
+            for name in ("gradient_difference", "clip_norm", "l2"):
                 g = passed(("gradient", name), g)
             v, m, denom = part.kept.get("exp_avg_sq"), part.kept.get("exp_avg"), g
             if v is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evoopt.tasks import get_task, load_task_data
-from reproductions.gacnn.methods import BUDGETS, METHODS, Budget
+from reproductions.gacnn.methods import BUDGETS, METHODS, PAPER_BUDGETS, Budget
 from reproductions.gacnn.plots import draw
 from reproductions.gacnn.report import report
 from reproductions.gacnn.results import ROWS, TaskResult
@@ -41,9 +41,9 @@ GACNN = Publication(
     intro="The publication prints curves without numbers, repetitions or counts of iterations.",
     parts=tuple(BUDGETS),
     small_parts=("genetic_mnist", "genetic_digits"),
-    paper_parts=tuple(BUDGETS),
+    paper_parts=("genetic_mnist", "genetic_cifar10"),
     methods=METHODS,
-    budget=lambda task, paper: BUDGETS[task],
+    budget=lambda task, paper: (PAPER_BUDGETS if paper else BUDGETS)[task],
     prepare=_prepare,
     units=units_of,
     worker=make_unit_worker,

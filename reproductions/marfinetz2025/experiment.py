@@ -88,7 +88,10 @@ def reproduce_marfinetz2025(
             [NAME], baselines=HONEST_BASELINES, protocol=replace(honest, allow_seen_test=True),
             place=place or Place(), out=out, quiet=quiet,
         )  # fmt: skip
-    tuning = {"trials": honest.trials, "final_seeds": honest.seeds} if honest else {"trials": 0}
+    tuning: dict[str, int | None] = {"trials": 0}
+    if honest is not None:
+        tuning = {"trials": honest.trials, "final_seeds": honest.seeds, "train_size": honest.train_size}
+        tuning |= {"honest_steps": None if honest.steps == steps else honest.steps}
     command = command_line(NAME, tasks=tasks, steps=steps, seeds=seeds, **tuning)
     found = Comparisons(command, steps, literal, report)
     body = {

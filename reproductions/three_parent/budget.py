@@ -9,7 +9,7 @@ from typing import Literal
 from evoopt.config import load_space
 from evoopt.systems.hyperparameters.config import RecombinationConfig
 
-Measure = Literal["error", "perplexity", "steps"]
+Measure = Literal["error", "perplexity", "steps", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Part:
         small: The budget that fits a laptop.
         paper: The published one, as far as it is given.
         widths: Hyperparameters that are widths of layers.
+        limit: Most seconds of a training, where seconds are the figure of merit.
     """
 
     space: str
@@ -58,6 +59,7 @@ class Part:
     small: Budget
     paper: Budget
     widths: tuple[str, ...] = ()
+    limit: float | None = None
 
     @property
     def config(self) -> RecombinationConfig:
@@ -77,6 +79,13 @@ PARTS: Mapping[str, Part] = {
         Budget(6, 3, 1200, seeds=5, train_size=4000, target=0.85, every=25, narrower=16),
         Budget(100, 250, 2000, replays=10, target=0.986),
         ("filters.0", "filters.1", "dense"),
+    ),
+    "lenet_seconds": Part(
+        "hpo-lenet", "LeNet on MNIST by seconds, as published: on a machine that does nothing else",
+        "seconds",
+        Budget(6, 3, 1200, seeds=5, train_size=4000, target=0.85, every=25, narrower=16),
+        Budget(100, 250, 2000, replays=10, target=0.986),
+        ("filters.0", "filters.1", "dense"), limit=600.0,
     ),
     "nmt": Part(
         "pbt-nmt", "Vietnamese to English, GRUs with attention: PBT of lr and dropout", "perplexity",

@@ -14,7 +14,7 @@ from reproductions.three_parent.plots import draw
 from reproductions.three_parent.published import PUBLISHED
 from reproductions.three_parent.report import report
 from reproductions.three_parent.results import NAMES, SearchResult
-from reproductions.three_parent.units import METHODS, configure, make_unit_worker
+from reproductions.three_parent.units import METHODS, configure, make_unit_worker, units_of_part
 from reproductions.units import Setup, Unit, UnitFile, units_of
 
 
@@ -45,7 +45,7 @@ THREE_PARENT = Publication(
     methods=METHODS,
     budget=lambda part, paper: PARTS[part].paper if paper else PARTS[part].small,
     prepare=_prepare,
-    units=units_of,
+    units=units_of_part,
     worker=make_unit_worker,
     collect=_collect,
     report=report,

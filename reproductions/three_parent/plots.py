@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008); the defaults in black.
 _COLOURS = {
-    "default": "black", "random": "#7F7F7F", "truncation": "#D55E00", "three_parent_paper": "#0072B2",
-    "three_parent": "#009E73",
+    "default": "black", "stepwise": "#E69F00", "random": "#7F7F7F", "truncation": "#D55E00",
+    "three_parent_paper": "#0072B2", "three_parent": "#009E73",
 }  # fmt: skip
 
 

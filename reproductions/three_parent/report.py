@@ -14,6 +14,7 @@ from reproductions.three_parent.tables import measure_of, scale, schedules_table
 
 CLAIMS = (
     Claim("better than the {rival}", "table 4", SUBJECTS, ("default",)),
+    Claim("better than the {rival}", "table 4, the baseline of ResNet-20", SUBJECTS, ("stepwise",)),
     Claim(
         "better than {rival} at equal cost", "claimed in the paper, not measured", SUBJECTS, ("truncation",)
     ),
@@ -30,14 +31,15 @@ each with the mean over its fresh seeds. The publication's "ten training runs" m
 searches; it does not say.
 
 *Default hyperparameters*: constant, stopped at the generation that is best on the search's own seed, since
-searches choose their winner's generation too; this costs one member. All others cost the same: the same
-members, generations and steps. *Random search*: the defaults and random hyperparameters, each constant from
-start to end. *Truncation PBT*: exploit and explore as in Ray Tune; the worst quarter takes weights and
-hyperparameters of one of the best and multiplies the latter by 0.8 or 1.2, or draws them anew with
-probability 0.25. *Three parents, as published*: mutation with rate 0.05, a first generation of the defaults
-and their mutants, literal fitness. *Robust*: rate 0.2, a random first generation, winsorised fitness. Both
-draw parents a and b, whose hyperparameters are crossed and mutated, and alpha, whose weights the child goes
-on with, in proportion to fitness with sigma = 10."""
+searches choose their winner's generation too; this costs one member. *Rate in steps*: likewise, but the rate
+falls to a tenth after 40, 60 and 80 % of the generations and to half of that after 90 %. All others cost the
+same: the same members, generations and steps. *Random search*: the defaults and random hyperparameters, each
+constant from start to end. *Truncation PBT*: exploit and explore as in Ray Tune; the worst quarter takes
+weights and hyperparameters of one of the best and multiplies the latter by 0.8 or 1.2, or draws them anew
+with probability 0.25. *Three parents, as published*: mutation with rate 0.05, a first generation of the
+defaults and their mutants, literal fitness. *Robust*: rate 0.2, a random first generation, winsorised
+fitness. Both draw parents a and b, whose hyperparameters are crossed and mutated, and alpha, whose weights
+the child goes on with, in proportion to fitness with sigma = 10."""
 
 
 def report(found: Found[SearchResult]) -> list[str]:
@@ -152,7 +154,11 @@ def _budget(parts: Sequence[SearchResult]) -> list[str]:
     for part in parts:
         b, members = part.budget, PARTS[part.name].paper.population
         told = f"{members} members" if part.name in PUBLISHED else "-"
-        steps = f"at most {b.steps} a training" if part.measure == "steps" else f"{b.steps} a generation"
+        steps = (
+            f"at most {b.steps} a training"
+            if part.measure in ("steps", "seconds")
+            else f"{b.steps} a generation"
+        )
         counts = [b.population, b.generations, steps, b.train_size or "all", b.seeds, f"{b.replays} a search"]
         rows.append([part.name, *map(str, counts), told])
     header = ["part", "members", "generations", "steps", "examples", "searches by method", "fresh seeds"]
@@ -161,7 +167,7 @@ def _budget(parts: Sequence[SearchResult]) -> list[str]:
 
 def _part(part: SearchResult) -> list[str]:
     remark = [REMARKS[part.name], ""] if part.name in REMARKS else []
-    if part.measure == "steps":
+    if part.measure in ("steps", "seconds"):
         return section(PARTS[part.name].title, *remark, *trials_table(part))
     lines = section(PARTS[part.name].title, *remark, *schedules_table(part))
     drawn = any(part.schedules(method) for method in SUBJECTS)

@@ -20,6 +20,7 @@ from reproductions.three_parent.budget import PARTS, Measure
 
 NAMES = {
     "default": "default hyperparameters",
+    "stepwise": "defaults, rate in steps",
     "random": "random search",
     "truncation": "truncation PBT",
     "three_parent_paper": "three parents, as published",

@@ -16,8 +16,8 @@ _TRIALS = """\
 Here each genome trains afresh, so there are no weights to inherit: truncation exploits and explores
 hyperparameters alone, and members that just go on are not trained again. The cost of a search is its
 trainings and their steps, which end at the target; equal hyperparameters are trained once. A training that
-misses the target counts as the most steps times (2 - its best accuracy). On fresh seeds accuracy is that on
-the first test images, as many as there are validation images."""
+misses the target counts as the most steps, or seconds, times (2 - its best accuracy). On fresh seeds
+accuracy is that on the first test images, as many as there are validation images."""
 
 _LEGEND = "Mean ± standard deviation over searches; differences with 95 % intervals, * where one is detected."
 _LOWER = "lower than default by"
@@ -65,7 +65,8 @@ def trials_table(part: SearchResult) -> list[str]:
             f"{median(result['parameters'] for result in results):,.0f}",
         ])  # fmt: skip
     header = [
-        "method", "trainings of a search", "their steps", "best validation steps", "fresh seeds, test steps",
+        "method", "trainings of a search", "their steps", f"best validation {part.measure}",
+        f"fresh seeds, test {part.measure}",
         "reached", _LOWER, "seconds", "parameters",
     ]  # fmt: skip
     parameters = "{:,} and, of the optimum, {:,}".format(*LENET_PARAMETERS)
@@ -113,4 +114,4 @@ def scale(measure: str) -> tuple[float, int]:
 
 def measure_of(part: SearchResult) -> str:
     """What a part is judged by, with its unit."""
-    return {"error": "error %", "perplexity": "perplexity", "steps": "steps"}[part.measure]
+    return "error %" if part.measure == "error" else part.measure

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evoopt.execution import Worker
 from evoopt.systems.hyperparameters.config import HpoConfig, PbtConfig, RecombinationConfig
 from reproductions.three_parent.budget import PARTS, Budget
 from reproductions.three_parent.work import find_hyperparameters, find_schedule
-from reproductions.units import Setup, Unit
+from reproductions.units import Setup, Unit, units_of
 
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "random": {"scheme": "random"},
@@ -22,14 +22,16 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """Settings of a search by method; the last two are the published operators and robust ones."""
 
-METHODS = ("default", *SEARCHES)
-"""What is done in each part; ``default`` chooses nothing but when to stop."""
+CONTROLS = ("default", "stepwise")
+METHODS = (*CONTROLS, *SEARCHES)
+"""What is done in each part; the first two choose nothing but when to stop, and ``stepwise``, which only
+schedules can be, lowers the rate as the published baseline of ResNet-20 does."""
 
 _FRESH = 1_000_000
 
 
 def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
-    """The configuration of a unit's search; that of ``default`` differs by its scheme alone."""
+    """The configuration of a unit's search; that of controls differs by its scheme alone."""
     part, budget = PARTS[unit.part], Budget(**unit.settings)
     config = part.config
     on_cpu = setup.device == "cpu"
@@ -40,6 +42,7 @@ def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
                 "generations": budget.generations,
                 "seed": unit.seed,
                 **({"target": budget.target, "every": budget.every} if isinstance(config, HpoConfig) else {}),
+                **({"fom": "seconds", "limit": part.limit} if part.limit is not None else {}),
                 **SEARCHES.get(unit.method, {}),
             },
             "training": {
@@ -68,6 +71,12 @@ def fresh_seeds(seed: int, count: int) -> range:
     return range((seed + 1) * _FRESH, (seed + 1) * _FRESH + count)
 
 
+def units_of_part(part: str, budget: Budget, methods: Sequence[str]) -> list[Unit]:
+    """A unit for each seed and method that the part has."""
+    schedules = isinstance(PARTS[part].config, PbtConfig)
+    return units_of(part, budget, [name for name in methods if schedules or name != "stepwise"])
+
+
 def make_unit_worker(setup: Setup) -> Worker:
     """Return the function that does units."""
 
@@ -77,12 +86,12 @@ def make_unit_worker(setup: Setup) -> Worker:
         config = configure(unit, setup)
         folder = setup.folder / "searches" / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
         seeds = fresh_seeds(unit.seed, unit.settings["replays"])
-        where = None if unit.method == "default" else folder
+        where = None if unit.method in CONTROLS else folder
         if isinstance(config, HpoConfig):
             found = find_hyperparameters(config, where, seeds)
         else:
             assert isinstance(config, PbtConfig), "there are two types"
-            found = find_schedule(config, where, seeds)
+            found = find_schedule(config, where, seeds, stepwise=unit.method == "stepwise")
         return {**found, "seconds": round(time.perf_counter() - started, 2)}
 
     return work

@@ -14,11 +14,13 @@ from evoopt.errors import EvooptError
 from evoopt.individuals import individual_type
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples
+from evoopt.optim.stages.annealing import fraction_factor
 from evoopt.runs.checkpoints import WEIGHTS_FOLDER
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.systems.hyperparameters.config import HpoConfig, PbtConfig, RecombinationConfig
+from evoopt.systems.hyperparameters.hpo_search import trial_plan
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
-from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, figure_of_merit
+from evoopt.systems.hyperparameters.trial import Trial, figure_of_merit
 from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_network
 from evoopt.systems.model_runs import phase_setup
 from evoopt.tasks.task import Split, TaskData
@@ -36,13 +38,16 @@ def search(config: RecombinationConfig, folder: Path) -> Run:
     return Run(folder)
 
 
-def find_schedule(config: PbtConfig, folder: Path | None, seeds: Sequence[int]) -> dict[str, Any]:
+def find_schedule(
+    config: PbtConfig, folder: Path | None, seeds: Sequence[int], stepwise: bool = False
+) -> dict[str, Any]:
     """Population-based training: the winner's network, and its schedule repeated on fresh seeds.
 
     Args:
         config: Of the search.
         folder: Its run folder; None keeps the defaults, and chooses nothing but when to stop.
         seeds: Fresh seeds for what was found.
+        stepwise: Without a folder, whether the rate falls in steps instead of staying as it is.
     """
     setup, training, section = phase_setup(config, config.training), config.training, config.recombination
     task, data = setup.load()
@@ -52,7 +57,8 @@ def find_schedule(config: PbtConfig, folder: Path | None, seeds: Sequence[int]) 
         steps = training.steps or max(1, len(data.train) // task.batch_size)
         defaults = config.loci().default().values()
         constant = Schedule.constant(defaults, section.generations, steps, task.batch_size, section.optimizer)
-        found = _stopped_in_time(constant, section.fom, replay(constant, [config.seed], task, trainer))
+        kept = in_steps(constant) if stepwise else constant
+        found = _stopped_in_time(kept, section.fom, replay(kept, [config.seed], task, trainer))
     else:
         with search(config, folder) as run:
             found = {**_found(run, "schedule"), "network": run.winner["test"]}
@@ -63,6 +69,13 @@ def find_schedule(config: PbtConfig, folder: Path | None, seeds: Sequence[int]) 
         "metrics": [list(row) for row in repeated.metrics], "test_losses": losses, "test_metrics": metrics,
     }  # fmt: skip
     return {**found, "replay": again}
+
+
+def in_steps(constant: Schedule) -> Schedule:
+    """A constant schedule whose rate falls as for Keras' ResNet: after 40, 60, 80 and 90 % of it."""
+    falls = [fraction_factor(k, len(constant), decay_shape="steps") for k in range(len(constant))]
+    values = zip(constant.values, falls, strict=True)
+    return replace(constant, values=tuple({**own, "lr": float(own["lr"]) * fall} for own, fall in values))
 
 
 def _found(run: Run, *more: str) -> dict[str, Any]:
@@ -93,7 +106,7 @@ def find_hyperparameters(config: HpoConfig, folder: Path | None, seeds: Sequence
     """
     setup = phase_setup(config, config.training)
     task, data = setup.load()
-    plan = _plan(config, task.batch_size)
+    plan = trial_plan(config)
 
     def train(values: Mapping[str, Value], seed: int, judged: Split) -> Trial:
         parts = TaskData(data.train, judged, data.test)
@@ -116,18 +129,10 @@ def find_hyperparameters(config: HpoConfig, folder: Path | None, seeds: Sequence
         repeated.append(train(values, seed, judged))
         seconds.append(round(time.perf_counter() - started, 2))
     again = {
-        "seeds": list(seeds), "steps": [trial.fom for trial in repeated],
-        "reached": [bool(trial.reached) for trial in repeated], "seconds": seconds,
+        "seeds": list(seeds), "reached": [bool(trial.reached) for trial in repeated],
+        "steps": [trial.steps for trial in repeated],
+        "seconds": seconds, plan.fom: [trial.fom for trial in repeated],
     }  # fmt: skip
     network = make_network(task, None, values, config.seed)
     parameters = sum(p.numel() for p in network.parameters())
     return {**found, "hyperparameters": values, "parameters": parameters, "replay": again}
-
-
-def _plan(config: HpoConfig, batch_size: int) -> TrialPlan:
-    section, training = config.recombination, config.training
-    assert training.steps is not None, "the configuration was checked"
-    return TrialPlan(
-        section.fom, training.steps, training.batch_size or batch_size, section.target, section.every,
-        section.optimizer, training.engine,
-    )  # fmt: skip

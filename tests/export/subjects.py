@@ -47,7 +47,7 @@ STAGED_RULES: dict[str, UpdateRule] = {
     # All stages that matrices are not needed for.
     "every_vector": UpdateRule(
         (("adam", 1.0), ("slow_adam", 0.5), ("power_grad", 0.2), ("lion", 0.1)), weight_decay=0.01, lr=1e-2,
-        gradient_difference=0.1, clip_norm=1.0, normalize_first=True, slow_beta=0.9, mask="cautious",
+        gradient_difference=0.1, clip_norm=1.0, l2=0.02, normalize_first=True, slow_beta=0.9, mask="cautious",
         scale="trust", cautious_decay=True, warmup_steps=3,
     ),
     "every_matrix": replace(

@@ -62,7 +62,7 @@ MATTERS: dict[str, dict[str, Any]] = {
     "bias_correction": {}, "clip_value": {"clip_value": 0.5}, "warmup_steps": {"warmup_steps": 20},
     "cosine": {}, "nesterov_beta": {"terms": (("nesterov", 1.0),), "nesterov_beta": 0.8},
     "beta3": {"terms": (("lion", 1.0),)},
-    "clip_norm": {"clip_norm": 0.5}, "gradient_difference": {"gradient_difference": 0.01},
+    "clip_norm": {"clip_norm": 0.5}, "l2": {"l2": 0.01}, "gradient_difference": {"gradient_difference": 0.01},
     "normalize_first": {}, "second_moment": {}, "power": {"terms": (("power_grad", 1.0),)},
     "slow_beta": {"terms": (("slow_adam", 1.0),), "slow_beta": 0.9999},
     "mask": {}, "shape": {}, "iterations": {"shape": "orthogonal"}, "shape_output": {"shape": "rows"},

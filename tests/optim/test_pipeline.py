@@ -41,6 +41,7 @@ fraction = st.sampled_from([0.0, 0.25, 0.5])
 STAGES = {
     **{name: st.sampled_from(names) for name, names in CHOICES.items()},
     "clip_norm": st.sampled_from([None, 0.5]),
+    "l2": st.sampled_from([0.0, 0.1]),
     "gradient_difference": st.sampled_from([0.0, 0.1]),
     "normalize_first": st.booleans(),
     "slow_beta": st.sampled_from([None, 0.0, 0.9]),

@@ -141,6 +141,7 @@ RATES: dict[str, tuple[dict[str, Any], Callable[[float], float]]] = {
     "linear": ({}, lambda x: 1 - x),
     "cosine": ({"decay_start": 0.2}, lambda x: 0.5 * (1 + math.cos(math.pi * max(0, (x - 0.2) / 0.8)))),
     "sqrt": ({"decay_start": 0.8}, lambda x: 1 - math.sqrt(max(0, (x - 0.8) / 0.2))),
+    "steps": ({}, lambda x: (1, 0.1, 0.01, 0.001, 5e-4)[sum(x >= at for at in (0.4, 0.6, 0.8, 0.9))]),
     "power": ({"decay_power": 2.0, "decay_floor": 0.1}, lambda x: 0.1 + 0.9 * (1 - x) ** 2),
 }  # fmt: skip
 
@@ -153,6 +154,22 @@ def test_schedules_in_fractions_are_the_rates_that_they_say(shape: str) -> None:
     rates: Sequence[float] = [0.01 * min(1, (t + 1) / 5) * decay(t / STEPS) for t in range(STEPS)]
     assert_close(rule_path(rule, weight, grads), path(published.adamw, weight, grads, lr=rates))
     assert rule.factor(STEPS, STEPS) == rule.factor(2 * STEPS, STEPS) == pytest.approx(rule.decay_floor)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_coupled_decay_is_that_of_torch(name: str) -> None:
+    plain = torch.optim.Adam if name == "adam" else torch.optim.SGD
+    rule = replace(preset("adam"), lr=0.01, l2=0.3)
+    if name == "sgd":
+        rule = replace(rule, terms=(("grad", 1.0),), use_m=False, use_v=False)
+    weight, grads = problem(6, 4)
+    own = weight.clone().requires_grad_()
+    optimizer, expected = plain([own], lr=0.01, weight_decay=0.3), []
+    for grad in grads:
+        own.grad = grad.clone()
+        optimizer.step()
+        expected.append(own.detach().clone())
+    assert_close(rule_path(rule, weight, grads), torch.stack(expected))
 
 
 def test_presets_train_a_network() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -53,6 +56,50 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.M
     result = CliRunner().invoke(app, ["gadam", "--out", str(tmp_path)])
     assert result.exit_code == 130
     assert f"the same command with --out {tmp_path} goes on from here" in result.output
+
+
+RESULTS = Path(__file__).parents[2] / "runs" / "results"
+
+
+@pytest.mark.parametrize("name", ["gadam", "gacnn", "recombination", "marfinetz2025"])
+def test_the_command_in_a_result_file_asks_for_the_budget_beside_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = json.loads((RESULTS / name / "reproduction.json").read_text(encoding="utf-8"))
+    asked: dict[str, Any] = {}
+
+    def noted(publication: Any = None, **given: Any) -> None:
+        asked.update(given, publication=publication)
+        raise EvooptError("that is all")
+
+    monkeypatch.setattr("reproductions.publication.reproduce", noted)
+    monkeypatch.setattr("reproductions.marfinetz2025.experiment.reproduce_marfinetz2025", noted)
+    words = kept["command"].split()
+    assert words[:3] == ["python", "-m", "reproductions"]
+    CliRunner().invoke(app, words[3:])
+    if name == "marfinetz2025":
+        assert (asked["steps"], asked["tasks"]) == (kept["steps"], tuple(kept["literal"]))
+        assert {len(own["fitness"]) for task in kept["literal"].values() for own in task.values()} == {
+            asked["seeds"]
+        }
+        report = (RESULTS / name / "reproduction.md").read_text(encoding="utf-8")
+        honest = asked["honest"]
+        assert f"{honest.trials} tuning trials of {honest.tuning_seeds} seeds" in report
+        assert f"{honest.seeds} fresh seeds on test data, {honest.steps} steps each" in report
+        assert f"--train-size {honest.train_size} " in report
+        return
+    publication, paper = asked["publication"], asked.get("paper", False)
+    parts = asked["parts"] or (publication.paper_parts if paper else publication.small_parts)
+    assert list(kept["parts"]) == [part for part in parts if part != "figures"]
+    for part in kept["parts"]:
+        budget = publication.budget(part, paper)
+        fixed = getattr(budget, "fixed", ())
+        given = {n: asked[n] for n in vars(budget) if asked.get(n) is not None and n not in fixed}
+        wanted = json.loads(json.dumps(asdict(replace(budget, **given))))
+        found = kept["parts"][part]["budget"]
+        assert {n: found[n] for n, value in wanted.items() if value is not None} == {
+            n: value for n, value in wanted.items() if value is not None
+        }, part
 
 
 def test_another_publication_is_refused() -> None:

@@ -16,7 +16,9 @@ FETCHED = {
     "letter": "archive.ics.uci.edu/dataset/59",
     "orl5": "cam-orl.co.uk",
     "iwslt_vi_en": "nlp.stanford.edu",
+    "iwslt_vi_en_full": "nlp.stanford.edu",
     "p3b1": "P3B1_data.tar.gz",
+    "p3b1_f1": "P3B1_data.tar.gz",
     "rpv": "NERSC",
 }
 

@@ -11,9 +11,12 @@ from evoopt.tasks import DataOptions, TaskData
 from evoopt.tasks.image_folders import DataFiles
 from evoopt.tasks.iwslt import (
     FILES,
+    FULL_LENGTH,
     LENGTH,
+    PUBLISHED_WORDS,
     SOURCE_WORDS,
     TARGET_WORDS,
+    VOCABULARIES,
     load_vietnamese_english,
     vocabulary,
 )
@@ -59,6 +62,25 @@ def test_long_sentences_are_cut(words: int, ends: bool, no_data: Path, tmp_path:
     assert data.train.x[0, LENGTH:].tolist() == [START, *[4] * 39]
 
 
+def test_the_published_vocabularies_are_those_of_its_files_or_all_words_at_hand(
+    no_data: Path, tmp_path: Path
+) -> None:
+    options = write(tmp_path, "v " * 90, "he " * 59 + "she", "v", "she")
+    data = load_vietnamese_english(options, full=True)
+    assert data.train.y[0].tolist() == [4] * 59 + [5], "a word that occurs once is known"
+    assert data.train.x[0].tolist() == [4] * FULL_LENGTH + [START, *[4] * 59]
+    for name, size, words in zip(VOCABULARIES, PUBLISHED_WORDS, ("a v", "a b she he"), strict=True):
+        every = ["<unk>", "<s>", "</s>", *words.split()]
+        every += [f"w{k}" for k in range(size - len(every))]
+        (tmp_path / name).write_text("\n".join(every), encoding="utf-8")
+    data = load_vietnamese_english(options, full=True)
+    assert set(data.train.y[0].tolist()) == {6, 7}
+    assert set(data.train.x[0, :FULL_LENGTH].tolist()) == {5}
+    (tmp_path / "vocab.en").write_text("a\nb\nc\nd", encoding="utf-8")
+    with pytest.raises(EvooptError, match=r"vocab.en has 4 words, expected 17191; replace the file"):
+        load_vietnamese_english(options, full=True)
+
+
 def test_pairs_with_an_empty_side_are_left_out(no_data: Path, tmp_path: Path) -> None:
     data = load_vietnamese_english(write(tmp_path, "a a\n\na", "b\nb\n "))
     assert len(data.train) == 1
@@ -91,3 +113,9 @@ def test_original_pairs_fit_the_vocabularies_exactly(original: Callable[[DataFil
     assert (data.train.y.max() + 1, source.max() < SOURCE_WORDS) == (TARGET_WORDS, True)
     assert (data.train.y == UNKNOWN).sum() / (data.train.y > 0).sum() < 0.08
     assert torch.equal(target[:, 1:], data.train.y[:, :-1].where(data.train.y[:, 1:] > 0, 0))
+    full = load_vietnamese_english(DataOptions(original(FILES), None, 0.0, unseal_test=True), full=True)
+    tests = [own.test.open().y for own in (data, full)]
+    unknown = [float((y == UNKNOWN).sum() / (y > 0).sum()) for y in tests]
+    assert unknown == pytest.approx([0.17, 0.12], abs=0.01)
+    cut = [float(((y[:, -1] > 0) & (y[:, -1] != END)).float().mean()) for y in tests]
+    assert cut == pytest.approx([0.097, 0.018], abs=0.002)

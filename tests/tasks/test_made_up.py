@@ -11,15 +11,18 @@ import torch
 from evoopt.errors import EvooptError
 from evoopt.tasks import TASKS, DataOptions, TaskData
 from evoopt.tasks.characters import CHARACTERS, load_characters
+from evoopt.tasks.stand_ins import STAND_INS
 from evoopt.tasks.synthetic import SYNTHETIC, counts_by_rank
 from tests.tasks.synthetic import write_characters
 
-MADE_UP = [task.name for task in SYNTHETIC]
+MADE_UP = [task.name for task in (*SYNTHETIC, *STAND_INS[1:])]
 LAST = {
     "heavy_tail": 1.197239,
     "associative_memory": -0.03732178,
     "teacher_student": -0.9220805,
     "deep_narrow": -0.2642182,
+    "p3b1_stand_in": 0.57940221,
+    "rpv_stand_in": 19.01714897,
 }
 
 
@@ -33,7 +36,9 @@ def test_made_up_data_are_the_same_for_every_seed_and_version(name: str) -> None
     for a, b in ((data.train, other.train), (data.test.open(), other.test.open())):
         assert torch.equal(a.x, b.x)
         assert torch.equal(a.y, b.y)
-    assert data.test.open().x[-1, -1].item() == pytest.approx(LAST[name], rel=1e-5)
+    last = data.test.open().x[-1].flatten()
+    one = last.max() if name == "rpv_stand_in" else last[-1]
+    assert one.item() == pytest.approx(LAST[name], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [*MADE_UP, "breast_cancer", "wine", "digits_autoencoder"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -86,11 +87,11 @@ OWN_TASKS = {
 }
 
 
-def sentences(count: int, seed: int) -> Split:
+def sentences(count: int, seed: int, length: int = iwslt.LENGTH) -> Split:
     """Sentences to copy, as the data of iwslt_vi_en."""
     generator = torch.Generator().manual_seed(seed)
-    words = torch.randint(4, 100, (count, iwslt.LENGTH), generator=generator)
-    words[torch.rand(count, 1, generator=generator) * 40 + 5 < torch.arange(iwslt.LENGTH)] = 0
+    words = torch.randint(4, 100, (count, length), generator=generator)
+    words[torch.rand(count, 1, generator=generator) * 40 + 5 < torch.arange(length)] = 0
     shifted = torch.cat([torch.full((count, 1), 2), words[:, :-1]], dim=1)
     return Split(torch.cat([words, shifted.where(words > 0, 0)], dim=1), words)
 
@@ -152,13 +153,17 @@ _BUILT_IN: dict[str, tuple[tuple[int, ...], int]] = {
     "adult_raw": ((14,), 2),
     "letter": ((16,), 26),
     "rpv": ((3, 64, 64), 2),
+    "rpv_stand_in": ((3, 64, 64), 2),
     "genetic_digits": (_DIGIT, 10),
     "genetic_mnist": (_GREY, 10),
     "genetic_cifar10": ((1, 32, 32), 10),
+    "genetic_mnist_136": (_GREY, 10),
+    "genetic_cifar10_rgb": ((3, 32, 32), 10),
 }
 _BUILT_IN_OTHERS = {
     "iwslt_vi_en": sentences,
-    "p3b1": labelled_once,
+    "iwslt_vi_en_full": partial(sentences, length=iwslt.FULL_LENGTH),
+    **dict.fromkeys(("p3b1", "p3b1_f1", "p3b1_stand_in"), labelled_once),
     "characters": text,
     "digits_autoencoder": numbers(64, 64),
     "mnist_autoencoder": numbers(784, 784),

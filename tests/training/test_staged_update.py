@@ -78,6 +78,7 @@ def random_staged_rule(rng: np.random.Generator) -> UpdateRule:
         decay_start=0.2,
         ema_decay=0.8,
         mean_fraction=0.4,
+        l2=0.05 if flag() else 0.0,
         **chosen,
     )
 

@@ -28,6 +28,8 @@ class DecayShape:
     code: str
 
 
+_FALLS = ((0.9, 0.4), (0.09, 0.6), (0.009, 0.8), (5e-4, 0.9), (5e-4, 1.0))
+
 DECAY_SHAPES = (
     DecayShape(
         name="cosine",
@@ -60,6 +62,14 @@ DECAY_SHAPES = (
         latex="(1-x)^q",
         function=lambda x, power: (1 - x) ** power,
         code="(1 - x) ** decay_power",
+    ),
+    DecayShape(
+        name="steps",
+        source='He et al. (2016), "Deep Residual Learning", as in the example of Keras',
+        formula="0.9*[x<0.4]+0.09*[x<0.6]+0.009*[x<0.8]+0.0005*[x<0.9]+0.0005*[x<1]",
+        latex=r"0.9[x<0.4]+0.09[x<0.6]+0.009[x<0.8]+0.0005[x<0.9]+0.0005[x<1]",
+        function=lambda x, _: sum(part * (x < at) for part, at in _FALLS),
+        code=f"sum(part * (x < at) for part, at in {_FALLS})",
     ),
 )
 

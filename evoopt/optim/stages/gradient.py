@@ -22,6 +22,11 @@ def _clip_norm(g: Tensor, s: StageInputs) -> Tensor:
     return g / longer.clamp(min=1)
 
 
+def _l2(g: Tensor, s: StageInputs) -> Tensor:
+    penalty: Tensor = s.constants["l2"] * s.w
+    return g + penalty
+
+
 GRADIENT_STAGES = (
     Stage(
         name="gradient_difference",
@@ -50,6 +55,17 @@ GRADIENT_STAGES = (
         scale="own",
         function=_clip_norm,
         code=("grad = grad / (torch.linalg.vector_norm(grad) / clip_norm).clamp(min=1)",),
+    ),
+    Stage(
+        name="l2",
+        part="gradient",
+        source='Krogh and Hertz (1991), "A Simple Weight Decay Can Improve Generalization"; torch.optim',
+        formula="g = g + l2*w",
+        latex=r"g+\lambda_2 w",
+        acts_on="element",
+        scale="own",
+        function=_l2,
+        code=("grad = grad + l2 * param",),
     ),
 )
 """In the order in which they are applied."""

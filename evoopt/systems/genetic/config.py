@@ -32,6 +32,11 @@ class GeneticSection(Section):
     p_mutate: float = Field(
         0.2, ge=0, le=1, description="probability that a child is mutated (not in a steady state)"
     )
+    p_mate: float = Field(
+        0.7, ge=0, le=1, description="steady state: probability that a child has two parents, or is a mutant"
+    )
+    elites: float = Field(0.1, ge=0, le=1, description="elitist: share that lives on unchanged")
+    pool: float = Field(0.2, ge=0, le=1, description="elitist: size of the pool of parents, as a share")
     replace_if_better: bool = Field(
         False, description="steady state: the worst stays unless the child is better"
     )
@@ -52,8 +57,10 @@ class GeneticSection(Section):
         if self.selection == "tournament":
             select = partial(tournament, tournsize=self.tournament)
         if self.scheme == "steady_state":
-            return make_scheme(self.scheme, select=select, replace_if_better=self.replace_if_better)
-        return make_scheme(self.scheme, select=select, p_mutate=self.p_mutate)
+            own = {"p_mate": self.p_mate, "replace_if_better": self.replace_if_better}
+            return make_scheme(self.scheme, select=select, **own)
+        shares = {"elites": self.elites, "pool": self.pool} if self.scheme == "elitist" else {}
+        return make_scheme(self.scheme, select=select, p_mutate=self.p_mutate, **shares)
 
 
 class ScoringSection(WorkSection):

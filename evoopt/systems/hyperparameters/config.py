@@ -28,6 +28,9 @@ class RecombinationSection(Section):
     )
     population: int = Field(20, ge=2, description="members per generation")
     generations: int = Field(10, ge=1, description="generations to evaluate")
+    max_seconds: float | None = Field(
+        None, gt=0, description="time after which no generation follows; a resumed run has it anew"
+    )
     seed: int = Field(42, ge=0, description="root of all randomness of the run")
     optimizer: Literal["adam", "sgd", "adamw", "rmsprop", "lion"] = Field(
         "adam", description="what hyperparameters such as lr are set on"
@@ -95,12 +98,17 @@ class HpoSection(RecombinationSection):
     )
     target: float | None = Field(None, gt=0, le=1, description="accuracy to reach, for steps and seconds")
     every: int = Field(100, ge=1, description="minibatches between two looks at the accuracy")
+    limit: float | None = Field(
+        None, gt=0, description="most seconds of a training, for seconds; whoever misses the target has more"
+    )
 
     def check(self, source: str = "recombination") -> None:
         """See `RecombinationSection.check`."""
         super().check(source)
         if self.fom in ("steps", "seconds") and self.target is None:
             raise EvooptError(f"{source}: fom {self.fom!r} needs a target, the accuracy to reach")
+        if self.fom == "seconds" and self.limit is None:
+            raise EvooptError(f"{source}: fom 'seconds' needs a limit, the most seconds of a training")
 
 
 class RecombinationTraining(TrainingSection):
@@ -117,6 +125,7 @@ class RecombinationConfig(RunConfig):
     options: ClassVar[Mapping[str, str]] = {
         "population": "recombination.population",
         "generations": "recombination.generations",
+        "max_time": "recombination.max_seconds",
         "seed": "recombination.seed",
         "steps": "training.steps",
         "engine": "training.engine",

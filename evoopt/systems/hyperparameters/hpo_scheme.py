@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evoopt.evolution.scored import ScoredScheme
+from evoopt.evolution.stages import time_limit
 from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
@@ -93,4 +94,5 @@ def hpo_scheme(
     Raises:
         EvooptError: Settings that do not fit each other.
     """
-    return ScoredScheme(HyperparameterGenerations.of(section, space, breeder), section.generations, trials)
+    generations = HyperparameterGenerations.of(section, space, breeder)
+    return ScoredScheme(generations, section.generations, trials, time_limit(section.max_seconds))

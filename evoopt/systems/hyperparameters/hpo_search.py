@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from evoopt.config import RunConfig
@@ -22,17 +23,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         return
     config = cast(HpoConfig, config)
     section, training = config.recombination, config.training
-    assert training.steps is not None, "the configuration was checked"
-    plan = TrialPlan(
-        section.fom,
-        training.steps,
-        training.batch_size or 0,
-        section.target,
-        section.every,
-        section.optimizer,
-        training.engine,
-    )
-    setup = TrialSetup(phase_setup(config, training), plan)
+    setup = TrialSetup(phase_setup(config, training), trial_plan(config))
     checkpoints = Checkpoints(run)
     with (
         config.execution.place(training.threads_per_worker).start(make_trial_worker, setup) as executor,
@@ -43,3 +34,19 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         evolve(scheme, checkpoints, progress.stage_done)
     run.store.save_winner(trials.winner(scheme.generations))
     run.write_result()
+
+
+def trial_plan(config: HpoConfig) -> TrialPlan:
+    """How networks are trained and judged."""
+    section, training = config.recombination, config.training
+    assert training.steps is not None, "the configuration was checked"
+    return TrialPlan(
+        section.fom,
+        training.steps,
+        training.batch_size or 0,
+        section.target,
+        section.every,
+        section.optimizer,
+        training.engine,
+        math.inf if section.limit is None else section.limit,
+    )

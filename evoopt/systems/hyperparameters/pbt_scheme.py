@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.scored import newest
-from evoopt.evolution.stages import Stage, State
+from evoopt.evolution.stages import Stage, State, time_limit
 from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples
@@ -78,6 +78,7 @@ class PbtScheme:
         )
         self._best = self.members[[0]]
         self.finished, self._steps_done = False, 0
+        self._late = time_limit(section.max_seconds)
 
     @property
     def generation(self) -> int:
@@ -104,7 +105,8 @@ class PbtScheme:
             assert self._generations.best is not None
             self._best = trained[[self._generations.best.position]].reset()
         record = {**self._generations.record(), "steps": self._steps_done}
-        self.finished = self._generations.generation == self._section.generations - 1
+        last = self._generations.generation == self._section.generations - 1
+        self.finished = last or self._late(record)
         if self.finished:
             self.members = trained
         else:

@@ -38,6 +38,7 @@ class TrialPlan:
         every: Steps between evaluations then; minibatches are drawn anew after each.
         optimizer: Preset that the hyperparameters change.
         engine: How networks of one topology are trained together.
+        seconds: Most seconds of a training, for ``seconds``.
     """
 
     fom: Merit
@@ -47,6 +48,12 @@ class TrialPlan:
     every: int = 100
     optimizer: str = "adam"
     engine: PhaseEngine = "batched"
+    seconds: float = math.inf
+
+    @property
+    def limit(self) -> float:
+        """Most steps or seconds that the target may take."""
+        return self.seconds if self.fom == "seconds" else float(self.steps)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,16 @@ def figure_of_merit(kind: str, loss: float, metric: float) -> float:
     if kind == "perplexity":
         return math.exp(loss) if loss < 700 else math.nan
     return loss
+
+
+def missed(limit: float, best: float) -> float:
+    """Figure of merit of a training that missed its target: worse than any that met it within the limit.
+
+    Args:
+        limit: Most steps or seconds of any training.
+        best: The best metric it came to, in [0, 1]; the better, the lower the figure.
+    """
+    return max(limit * (2 - best), math.nextafter(limit, math.inf))
 
 
 def failure(kind: str, losses: Sequence[float]) -> Failure:
@@ -144,9 +161,8 @@ def _to_target(
 ) -> list[Trial]:
     """Train until the target is met twice in succession; whoever has met it, or has diverged, leaves.
 
-    A network that misses it has ``limit * (2 - best metric)``: worse than any that meets it, and the better
-    the nearer it came. Seconds are those of training alone, without the first stretch, in which memory is
-    laid out and programs are compiled.
+    Seconds are those of training alone, without the first stretch, in which memory is laid out and programs
+    are compiled.
     """
     done: dict[int, Trial] = {}
     active = list(range(len(members)))
@@ -166,11 +182,11 @@ def _to_target(
                 done[k] = Trial(math.nan, loss, metric, steps, reached=False)
                 continue
             best[k] = max(best[k], metric)
-            if streak[k] == 2:
-                done[k] = Trial(float(steps) if plan.fom == "steps" else seconds, loss, metric, steps, True)
-            elif steps == plan.steps:
-                limit = float(steps) if plan.fom == "steps" else seconds
-                done[k] = Trial(limit * (2 - best[k]), loss, metric, steps, reached=False)
+            spent = seconds if plan.fom == "seconds" else float(steps)
+            if streak[k] == 2 and spent <= plan.limit:
+                done[k] = Trial(spent, loss, metric, steps, reached=True)
+            elif steps == plan.steps or spent >= plan.limit:
+                done[k] = Trial(missed(plan.limit, best[k]), loss, metric, steps, reached=False)
         kept = [row for row, k in enumerate(active) if k not in done]
         active = [active[row] for row in kept]
         if len(kept) < len(members) and kept:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
+from evoopt.evolution.stages import time_limit
 from evoopt.systems.optimizer.config import SearchSection
 
 
@@ -19,7 +19,7 @@ class Budget:
     """
 
     def __init__(self, search: SearchSection, records: Iterable[dict[str, Any]] = ()) -> None:
-        self._search, self._begin = search, time.monotonic()
+        self._search, self._late = search, time_limit(search.max_seconds)
         self._trainings, self._best, self._without = 0, float("-inf"), 0
         for record in records:
             self._note(record)
@@ -31,7 +31,7 @@ class Budget:
         return (
             (search.max_trainings is not None and self._trainings >= search.max_trainings)
             or (search.patience is not None and self._without >= search.patience)
-            or (search.max_seconds is not None and time.monotonic() - self._begin >= search.max_seconds)
+            or self._late(record)
         )
 
     def _note(self, record: dict[str, Any]) -> None:

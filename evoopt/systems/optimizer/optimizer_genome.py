@@ -173,7 +173,7 @@ class OptimizerGenome:
             del data["steps"]
         # As it was before there were stages, where there are none.
         version = 1 if self.stages == Pipeline() else GENOME_VERSION
-        stages = _values(data.pop("stages"))
+        stages = data.pop("stages").to_fields()
         return {"kind": "optimizer_genome", "version": version, **data, **(stages if version > 1 else {})}
 
     @classmethod

@@ -24,8 +24,8 @@ _COLUMNS: Columns = {
 }
 
 _NAMED = (
-    "nesterov_beta", "gradient_difference", "clip_norm", "slow_beta", "power", "iterations", "decay_power",
-    "ema_decay", "mean_fraction",
+    "nesterov_beta", "gradient_difference", "clip_norm", "l2", "slow_beta", "power", "iterations",
+    "decay_power", "ema_decay", "mean_fraction",
 )  # fmt: skip
 _OF_ADAM = ("others_beta1", "others_beta2", "others_eps")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from evoopt.tasks.models.capsules import CapsNet, margin_loss
 from evoopt.tasks.models.convolutional import FacesCNN, LeNet5, RPVNetwork, VariableLeNet
-from evoopt.tasks.models.multitask import P3B1Network, multitask_accuracy, multitask_loss
+from evoopt.tasks.models.multitask import P3B1Network, multitask_accuracy, multitask_f1, multitask_loss
 from evoopt.tasks.models.resnet import ResNet20
 from evoopt.tasks.models.small import CIFAR10CNN, MLP, NarrowCNN, SmallCNN, SmallDigitsCNN
 from evoopt.tasks.models.transformer import Transformer
@@ -31,6 +31,7 @@ __all__ = [
     "VariableLeNet",
     "margin_loss",
     "multitask_accuracy",
+    "multitask_f1",
     "multitask_loss",
     "token_accuracy",
     "token_loss",

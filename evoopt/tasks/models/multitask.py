@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.tasks.models.parts import hidden, initialise
 
 P3B1_CLASSES = (13, 2, 4)
 """Classes of CANDLE's P3B1: primary site, tumour laterality, histological grade."""
+
+PUBLISHED_F1 = ((0.275, 0.506), (0.907, 0.907), (0.485, 0.647))
+"""F1 that Vose et al. (2019) train to, of each: mean over classes, and over examples."""
 
 
 class P3B1Network(nn.Module):
@@ -71,6 +75,25 @@ def multitask_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Share of labels that are predicted; arguments as for `multitask_loss`."""
     right = [(logits.argmax(dim=-1) == wanted).sum() for logits, wanted in _heads(outputs, targets)]
     return torch.stack(right).sum() / (targets >= 0).sum().clamp(min=1)
+
+
+def multitask_f1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """How much of `PUBLISHED_F1` is reached: the least share over heads and both means, at most 1.
+
+    Arguments as for `multitask_loss`. A mean over classes is over those that occur or are predicted.
+    """
+    shares = []
+    for (logits, wanted), (macro, micro) in zip(_heads(outputs, targets), PUBLISHED_F1, strict=True):
+        labelled = (wanted >= 0).unsqueeze(-1)
+        said = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]) * labelled
+        true = F.one_hot(wanted.clamp(min=0), logits.shape[-1]) * labelled
+        hits, both = (said * true).sum(dim=0), (said + true).sum(dim=0)
+        of_class = 2 * hits / both.clamp(min=1)
+        shares += [
+            of_class.sum() / (both > 0).sum().clamp(min=1) / macro,
+            hits.sum() / labelled.sum().clamp(min=1) / micro,
+        ]
+    return torch.stack(shares).min().clamp(max=1)
 
 
 def _heads(outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

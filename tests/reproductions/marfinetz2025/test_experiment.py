@@ -63,7 +63,7 @@ def test_a_small_reproduction_writes_both_comparisons_side_by_side(tmp_path: Pat
         tasks=("digits",),
         steps=15,
         seeds=2,
-        honest=Protocol(("digits",), steps=15, trials=9, tuning_seeds=1, seeds=6, engine="sequential"),
+        honest=Protocol(("digits",), steps=12, trials=9, tuning_seeds=1, seeds=6, engine="sequential"),
         place=Place("serial"),
         out=tmp_path,
     )
@@ -72,7 +72,7 @@ def test_a_small_reproduction_writes_both_comparisons_side_by_side(tmp_path: Pat
     for part in (
         "15 steps, 2 seeds (published: 1000 steps, 3 seeds)",
         "| Evolved |",
-        "--tasks digits --steps 15 --seeds 2 --trials 9 --final-seeds 6",
+        "--tasks digits --steps 15 --seeds 2 --trials 9 --final-seeds 6 --honest-steps 12",
         "Evolved over untuned Adam here",
         "the paper's abstract claims",
         "- marfinetz2025: ",
@@ -80,5 +80,6 @@ def test_a_small_reproduction_writes_both_comparisons_side_by_side(tmp_path: Pat
     ):
         assert part in text
     data = json.loads((tmp_path / "reproduction.json").read_text())
+    assert set(data["versions"]) == {"evoopt", "torch", "python"}
     assert len(data["literal"]["digits"]["Adam"]["fitness"]) == 2
     assert (tmp_path / "differences.png").exists()

@@ -149,6 +149,46 @@ def test_theta_stops_a_run_whose_loss_stands_still() -> None:
     assert stages[-1].record["stopped"]
 
 
+def test_a_generation_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """g pairs, minibatches of one's own, a new shared validation batch, and the g best of both survive."""
+    seeds, batches, drawn = [], [], []
+    train, score = PhaseTrainer.train, PhaseTrainer.score
+
+    def trained(self: Any, members: Any, plan: PhasePlan, *rest: Any) -> Any:
+        seeds.append(plan.seeds)
+        return train(self, members, plan, *rest)
+
+    def scored(self: Any, members: Any, examples: Any) -> Any:
+        batches.extend((len(members), one.part, one.indices) for one in examples)
+        return score(self, members, examples)
+
+    monkeypatch.setattr(PhaseTrainer, "train", trained)
+    monkeypatch.setattr(PhaseTrainer, "score", scored)
+    one = scheme(population=5, generations=3, keep_untrained=False, lr=0.05)
+    for stage in finish(one):
+        if stage.record is not None:
+            losses = [*stage.record["parents"]["loss"], *stage.record["children"]["loss"]]
+            assert len(losses) == 10
+            drawn.append((sorted(losses)[:5], stage.record))
+    assert all(record["mean"] == pytest.approx(np.mean(best)) for best, record in drawn)
+    assert one._losses == drawn[-1][0]
+    assert len({seed for own in seeds for seed in own}) == 3 * 2 * 5
+    assert [(count, part) for count, part, _ in batches] == [(5, "validation"), (10, "validation")] * 3
+    assert len({indices for _, _, indices in batches}) == 6
+    assert all(len(set(indices)) == 30 for _, _, indices in batches)
+
+
+def test_a_run_stops_when_the_sum_of_losses_changes_by_no_more_than_theta() -> None:
+    settings: dict[str, Any] = {"generations": 9, "lr": 0.05, "validation_size": 40, "moments": "inherit"}
+    records = [stage.record for stage in finish(scheme(**settings)) if stage.record is not None]
+    sums = [4 * record["mean"] for record in records]
+    changes = [abs(b - a) for a, b in itertools.pairwise(sums)]
+    smallest = changes.index(min(changes))
+    for factor, expected in ((1.001, [False] * (smallest + 1) + [True]), (0.999, [False] * 9)):
+        stages = finish(scheme(**settings, theta=min(changes) * factor))
+        assert [stage.record["stopped"] for stage in stages if stage.record is not None] == expected
+
+
 @pytest.mark.parametrize("stop", range(1, 6))
 @pytest.mark.parametrize("moments", ["reset", "inherit"])
 def test_a_run_restored_after_any_stage_ends_with_the_same_bytes(stop: int, moments: str) -> None:

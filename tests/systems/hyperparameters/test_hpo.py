@@ -10,20 +10,25 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from evoopt.config import list_spaces, load_space
 from evoopt.errors import EvooptError
 from evoopt.evolution.scored import ScoredScheme
+from evoopt.evolution.stages import evolve
 from evoopt.execution import make_executor
 from evoopt.jobs.phase_worker import PhaseSetup
+from evoopt.systems.hyperparameters.breeding import Parent
 from evoopt.systems.hyperparameters.config import HpoConfig, HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
+from evoopt.systems.hyperparameters.hyperparameter_operators import gaussian_fitness
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.schedules import data_seed, initial_seed
 from evoopt.systems.hyperparameters.three_parent_ga import ThreeParentGA
-from evoopt.systems.hyperparameters.trial import Trial, TrialPlan
+from evoopt.systems.hyperparameters.trial import Trial, TrialPlan, missed
 from evoopt.systems.hyperparameters.trial_runner import (
     TrialChunk,
     TrialRunner,
@@ -176,14 +181,59 @@ def test_steps_to_target_are_those_of_two_successive_looks() -> None:
     assert 1 < ups[0] < 29
     plan: dict[str, Any] = {"target": 0.8, "every": 5, "steps": 150}
     never = values(lr=1e-4)
-    reached, missed = TrialRunner.here(setup("steps", **plan)).run([own, never], 5)
+    reached, missing = TrialRunner.here(setup("steps", **plan)).run([own, never], 5)
     assert (reached.fom, reached.steps, reached.reached) == (5.0 * (ups[0] + 1), 5 * (ups[0] + 1), True)
-    assert missed.reached is False
-    assert missed.steps == 150
-    assert 150 < missed.fom <= 300
-    seconds = TrialRunner.here(setup("seconds", **plan)).run([own, never], 5)
-    assert seconds[0].steps == reached.steps
-    assert 0 < seconds[0].fom < seconds[1].fom
+    assert (missing.reached, missing.steps) == (False, 150)
+    assert 150 < missing.fom <= 300
+
+
+@pytest.mark.parametrize("fom", ["steps", "seconds"])
+def test_a_miss_is_worse_than_any_hit_whatever_the_topology(
+    fom: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A step of a network takes as long as it is wide, so that narrow ones fail cheaply.
+    clock = [0.0]
+
+    def timed(task: Any, train: Any, members: Members, phase: PhasePlan, engine: Any) -> None:
+        train_phase(task, train, members, phase, engine)
+        clock[0] += phase.steps * members.population.weights.shape[1] / 1000
+
+    monkeypatch.setattr("evoopt.systems.hyperparameters.trial.train_phase", timed)
+    monkeypatch.setattr("evoopt.systems.hyperparameters.trial.time.perf_counter", lambda: clock[0])
+    wanted = [
+        values(width=width, lr=lr, dropout=0.0) for width in (1, 3, 8, 20, 40, 300) for lr in (0.03, 1e-7)
+    ]
+    trials = TrialRunner.here(setup(fom, steps=150, target=0.8, every=5, seconds=15.0)).run(wanted, 5)
+    hits, misses = ([one.fom for one in trials if one.reached is kind] for kind in (True, False))
+    assert len(hits) == (4 if fom == "seconds" else 5), "the widest learns, but not in time"
+    limit = 15 if fom == "seconds" else 150
+    assert max(hits) <= limit < min(misses) <= max(misses) <= 2 * limit
+
+
+@pytest.mark.parametrize("fom", ["error", "loss", "perplexity", "steps"])
+def test_a_failure_is_worse_than_any_figure_of_merit(fom: Any) -> None:
+    own = setup(fom, optimizer="sgd", target=0.99, every=10)
+    found = [one.fom for one in TrialRunner.here(own).run([values(width=w) for w in (2, 9)], 1)]
+    (failed,) = TrialRunner.here(own).run([values(lr=1e30)], 1)
+    assert gaussian_fitness([*found, failed.fom])[-1] == 0 < gaussian_fitness(found).min()
+    ranked = [Parent(k, SPACE.default(), one).fitness for k, one in enumerate([*found, failed.fom])]
+    assert ranked[-1] < min(ranked[:-1])
+
+
+@given(limit=st.floats(1e-3, 1e6), best=st.floats(0, 1))
+def test_the_figure_of_a_miss_is_above_the_limit_and_lower_the_nearer_it_came(
+    limit: float, best: float
+) -> None:
+    assert limit < missed(limit, best) <= 2 * limit
+    assert missed(limit, best) <= missed(limit, best / 2)
+
+
+def test_seconds_need_a_limit_and_a_search_may_have_one_of_its_own() -> None:
+    with pytest.raises(EvooptError, match="fom 'seconds' needs a limit, the most seconds of a training"):
+        HpoSection(fom="seconds", target=0.9).check()
+    section = HpoSection(population=2, generations=9, max_seconds=1e-9)
+    scheme = hpo_scheme(section, SPACE, Trials(Counting(), section.seed))
+    assert len(evolve(scheme)) == 1
 
 
 def test_a_diverged_network_fails_and_the_others_do_not() -> None:

@@ -34,6 +34,7 @@ from evoopt.systems.hyperparameters.config import (
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_operators import gaussian_fitness
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
+from tests.chance import frequent
 
 SPACE = HyperparameterSpace.parse(
     {name: {"min": 1e-6, "max": 1e6, "default": 1.0} for name in ("lr", "decay", "q")}
@@ -90,7 +91,7 @@ def test_parents_are_drawn_in_proportion_to_fitness() -> None:
 
 
 def test_hyperparameters_come_only_from_a_and_b() -> None:
-    births = ThreeParent(STILL).breed(pool([1.0] * 6), 500, np.random.default_rng(1))
+    births = ThreeParent(STILL).breed(pool([1.0] * 6), 1500, np.random.default_rng(1))
     both = 0
     for birth in births:
         a, b, _ = birth.parents
@@ -100,6 +101,10 @@ def test_hyperparameters_come_only_from_a_and_b() -> None:
         taken = birth.operations.removeprefix("b:").split(",") if birth.operations != "copy" else []
         assert a == b or taken == [n for n, v in birth.genome.values().items() if v == b + 1]
     assert both > 100
+    apart = [birth for birth in births if birth.parents[0] != birth.parents[1]]
+    from_b = [v == birth.parents[1] + 1 for birth in apart for v in birth.genome.values().values()]
+    assert frequent(from_b, 0.5), "one of the two recombinants, at random"
+    assert Demes().interval == 5
 
 
 def test_the_three_parents_are_drawn_independently() -> None:

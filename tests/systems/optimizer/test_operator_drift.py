@@ -34,7 +34,7 @@ def noise_runs(operators: Operators) -> Iterator[list[OptimizerGenome]]:
             children = [population[k] for k in np.argsort(-fitness)[:3]]
             while len(children) < 50:
                 child = operators.mate(winner(), winner(), rng)
-                children.append(operators.mutate(child, rng, generation / 50))
+                children.append(operators.mutate(child, rng, (generation - 1) / 50))
             population = children
         yield population
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evoopt.errors import EvooptError
@@ -84,30 +84,6 @@ def test_robust_genomes_stay_inside_the_space(seed: int) -> None:
             assert low <= getattr(genome, name) <= high
 
 
-@given(SEEDS)
-def test_literal_genomes_keep_the_published_bounds(seed: int) -> None:
-    generator = rng(seed)
-    genome = LITERAL.random(generator)
-    for _ in range(20):
-        genome = LITERAL.mate(LITERAL.mutate(genome, generator, 0.3), LITERAL.random(generator), generator)
-        assert 2 <= len(genome.terms) <= 4
-        assert -5 <= genome.lr_log10 <= -1
-        assert 0 <= genome.beta1 <= 0.999
-        assert 0 <= genome.beta2 <= 0.9999
-        assert -10 <= genome.eps_log10 <= -4
-        assert -6 <= genome.wd_log10 <= -2
-        assert all(abs(weight) <= 5 for weight in genome.weights)
-        assert genome.rule().weight_decay > 0
-
-
-@given(SEEDS)
-def test_literal_weights_keep_their_sign(seed: int) -> None:
-    genome = LITERAL.random(rng(seed))
-    child = LITERAL.mutate(genome, rng(seed + 1))
-    if len(child.terms) == len(genome.terms):
-        assert [w > 0 for w in child.weights] == [w > 0 for w in genome.weights]
-
-
 @pytest.mark.parametrize("name", OPERATORS)
 @given(seed=SEEDS)
 def test_operators_leave_parents_unchanged_and_depend_on_rng_alone(name: str, seed: int) -> None:
@@ -155,16 +131,6 @@ def test_every_gene_is_reachable_by_robust_mutation() -> None:
         values = np.array([getattr(genome, name) for genome in walk])
         assert values.min() < low + 0.1 * (high - low)
         assert values.max() > high - 0.1 * (high - low)
-
-
-@settings(max_examples=20)
-@given(SEEDS)
-def test_published_crossover_takes_a_head_and_a_tail(seed: int) -> None:
-    a = OptimizerGenome(("grad", "adam", "momentum"), (1.0, 2.0, 3.0))
-    b = OptimizerGenome(("sign_grad", "nesterov"), (4.0, 5.0))
-    child = LITERAL.mate(a, b, rng(seed))
-    joined = {(a.weights[:head] + b.weights[tail:])[:4] for head in (1, 2, 3) for tail in (0, 1)}
-    assert child.weights in joined
 
 
 @pytest.mark.parametrize(

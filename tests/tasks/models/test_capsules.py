@@ -42,6 +42,8 @@ def test_members_of_a_population_may_have_their_own_routings_and_q() -> None:
     torch.manual_seed(0)
     settings = [(1, 0.5), (3, 1.0), (5, 0.7)]
     one = CapsNet().double()
+    assert (one.capsules.q.item(), one.capsules.routings.item()) == (0.5, 3)
+    assert (one.capsules.count, one.capsules.size) == (10, 16)
     population = ModelPopulation.from_model(one, 3)
     population.state["capsules.routings"].copy_(torch.tensor([r for r, _ in settings]))
     population.state["capsules.q"].copy_(torch.tensor([q for _, q in settings]))

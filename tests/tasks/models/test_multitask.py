@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import f1_score
 
-from evoopt.tasks.models import P3B1Network, multitask_accuracy, multitask_loss
+from evoopt.tasks.models import P3B1Network, multitask_accuracy, multitask_f1, multitask_loss
+from evoopt.tasks.models.multitask import PUBLISHED_F1
 
 TARGETS = torch.tensor([[12, -1, -1], [0, -1, -1], [-1, 1, -1], [-1, 0, -1], [-1, -1, 3]])
 
@@ -38,6 +41,22 @@ def test_accuracy_is_the_share_of_labels_predicted() -> None:
     assert multitask_accuracy(outputs, TARGETS).item() == 1
     outputs[3, 14] = 20.0
     assert multitask_accuracy(outputs, TARGETS).item() == pytest.approx(4 / 5)
+
+
+def test_f1_is_that_of_scikit_learn_as_a_share_of_the_published_one() -> None:
+    rng = np.random.default_rng(0)
+    outputs = torch.from_numpy(rng.standard_normal((90, 19)))
+    targets = torch.full((90, 3), -1)
+    shares = []
+    for head, (low, high) in enumerate(((0, 13), (13, 15), (15, 19))):
+        rows = slice(30 * head, 30 * head + 30)
+        targets[rows, head] = torch.from_numpy(rng.integers(0, high - low, 30))
+        said = outputs[rows, low:high].argmax(dim=1)
+        for average, published in zip(("macro", "micro"), PUBLISHED_F1[head], strict=True):
+            shares.append(f1_score(targets[rows, head], said, average=average) / published)
+    assert multitask_f1(outputs, targets).item() == pytest.approx(min(shares), rel=1e-6)
+    assert multitask_f1(perfect(), TARGETS).item() == 1
+    assert PUBLISHED_F1 == ((0.275, 0.506), (0.907, 0.907), (0.485, 0.647))
 
 
 def test_an_example_reaches_only_the_shared_layer_and_its_own_head() -> None:
