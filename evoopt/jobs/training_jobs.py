@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from evoopt.errors import NoScoreError
@@ -39,6 +40,7 @@ def run_trainings(
     jobs: Sequence[TrainingJob[C, N]],
     memory: Memory[TrainingJob[C, N], list[TrainingResult]],
     *,
+    states: Path | None = None,
     forget: Callable[[str], None] = lambda task: None,
     progress: Progress = lambda done, left: None,
 ) -> list[list[TrainingResult]]:
@@ -48,6 +50,7 @@ def run_trainings(
         executor: Where.
         jobs: What is wanted.
         memory: Holds what earlier attempts finished.
+        states: See `run_jobs`.
         forget: Called with the name of a broken task, so that the next attempt tries it again.
         progress: Told of the trainings done and left.
 
@@ -65,6 +68,7 @@ def run_trainings(
         chunk_of=lambda job: job.chunk,
         alone=lambda job: job.chunk.alone(),
         failed=_failed,
+        states=states,
         progress=progress,
     )
     by_task: dict[str, list[TrainingResult]] = {}

@@ -102,6 +102,7 @@ class Run:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, NoScoreError):
             self.store.set_meta(STOPPED, str(error))
+            self.store.forget_chunks()  # whoever mends the task wants all of them anew
         self.close()
 
     @property
@@ -112,7 +113,8 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether anything of it is done."""
-        return self.store.checkpoint() is not None or next(self.store.evaluations(), None) is not None
+        store = self.store
+        return store.checkpoint() is not None or store.has_chunks or any(True for _ in store.evaluations())
 
     @property
     def stopped(self) -> str | None:

@@ -16,6 +16,7 @@ from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
 from evoopt.runs.checkpoints import Checkpoints
+from evoopt.runs.finished_chunks import numbers_of_chunks
 from evoopt.runs.run import Run
 from evoopt.systems.genetic.chromosome import Encoding
 from evoopt.systems.genetic.config import GeneticConfig
@@ -56,7 +57,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
             initial,
             operators,
             section.make_scheme(),
-            score_on(executor, scoring.chunk_size),
+            score_on(executor, scoring.chunk_size, numbers_of_chunks(run)),
             generations=section.generations,
             seed=section.seed,
             examples=len(data.train) if examples.indices is None else len(examples.indices),

@@ -28,7 +28,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     sizes = Sizes.of(task, data, training.batch_size)
     checkpoints = Checkpoints(run)
     with (
-        training_phases(config, training, setup) as trainer,
+        training_phases(config, training, setup, run) as trainer,
         Progress(section.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
         scheme = PbtScheme(task, sizes, section, config.loci(), trainer, training.steps)

@@ -13,6 +13,7 @@ from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import Executor
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
+from evoopt.runs.finished_chunks import states_folder
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.budget import Budget
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -46,6 +47,7 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
     total += (
         search.finalists * search.final_replicates * sum(len(level.tasks) for level in config.funnel_levels)
     )
+    run.store.states = states_folder(run, config.execution.place(config.evaluation.threads_per_worker))
     with (
         make_run_executor(config) as executor,
         Progress(total, "training", per_generation * checkpoints.done, quiet) as progress,

@@ -110,6 +110,7 @@ class Trainings:
             self._executor,
             jobs,
             self._evaluations,
+            states=self._archive.states,
             forget=lambda task: self._archive.discard(generation, task),
             progress=self._on_chunk,
         )
