@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evoopt.report.against import read_comparison, verdict_texts
 from evoopt.report.blocks import Block, Code, Text
 from evoopt.report.common import not_measured, wilson
 from evoopt.runs.run import MODEL_FILE, Run
@@ -50,11 +49,9 @@ def winner_code(run: Run) -> list[Block]:
     return [Code("The winner as a PyTorch model", _LOADING.format(task=run.config.tasks[0], path=str(path)))]
 
 
-def verdict_of_models(run: Run, instead: str) -> list[Text]:
-    """The verdict against tuned Adam, or what this run says instead."""
-    if read_comparison(run) is not None:
-        return verdict_texts(run)
-    return [not_measured(f"Not compared with tuned Adam. {instead}")]
+def not_compared(instead: str) -> Text:
+    """What a run says in the place of a verdict against tuned Adam, which there is of optimizers alone."""
+    return not_measured(f"Not compared with tuned Adam. {instead}")
 
 
 def task_name(run: Run) -> str:

@@ -9,13 +9,12 @@ from typing import cast
 import torch
 
 from evoopt.errors import EvooptError
-from evoopt.report.against import against, curves, differences
 from evoopt.report.blocks import Block, Column, Facts, Formulas, Section, Shown, Text
 from evoopt.report.common import Draw, Figured, generations_table, not_measured, values, values_x
 from evoopt.report.evolution import around_mean, basis, genealogy_section, origin
 from evoopt.report.figures import HeatMap, Lines, Panel, Series, Tree
 from evoopt.report.mathml import typeset
-from evoopt.report.models import score_facts, task_name, verdict_of_models, winner_code
+from evoopt.report.models import not_compared, score_facts, task_name, winner_code
 from evoopt.report.pedigree import Ancestor, Pedigree, fitter, load_pedigree, tree
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.systems.genetic.config import GeneticConfig
@@ -79,14 +78,17 @@ def genealogy(run: Run) -> Tree:
     return _tree(pedigree, known)
 
 
-FIGURES: Mapping[str, Draw] = {
+_FIGURES: Mapping[str, Draw] = {
     "fitness": fitness,
     "chromosome": chromosome,
     "founders": founders,
     "genealogy": genealogy,
-    "differences": differences,
-    "curves": curves,
 }
+
+
+def figures(run: Run) -> Mapping[str, Draw]:
+    """By the name that ``evoopt plot`` knows them by."""
+    return _FIGURES
 
 
 def sections(run: Run) -> list[Section]:
@@ -96,7 +98,6 @@ def sections(run: Run) -> list[Section]:
         heat = [Shown("chromosome", "Chromosome of the winner", chromosome(run))]
     return [
         Section("Result", _result(run)),
-        *against(run),
         Section(
             "The evolution",
             [
@@ -134,8 +135,7 @@ def _result(run: Run) -> list[Block]:
     ]
     blocks: list[Block] = [
         Facts(facts),
-        *verdict_of_models(
-            run,
+        not_compared(
             "What gradients would reach with as many passes was not measured in this run.",
         ),
         Text(

@@ -23,7 +23,7 @@ from evoopt.systems.optimizer.final_report import final_blocks
 from evoopt.systems.optimizer.scores import MEANING
 from evoopt.systems.optimizer.text import saved, saved_by
 
-FIGURES: Mapping[str, Draw] = {
+_FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
     "front": draw.front,
     "outcomes": draw.outcomes,
@@ -45,6 +45,12 @@ GENERATION: Sequence[Figured] = (
     Figured("stopped", "outcomes.stopped", ".0%", 0.0),
     Figured("trainings", "trainings", ",d"),
 )
+
+
+def figures(run: Run) -> Mapping[str, Draw]:
+    """By the name that ``evoopt plot`` knows them by."""
+    pareto = config_of(run).search.survivors == "pareto"
+    return {name: figure for name, figure in _FIGURES.items() if name != "front" or pareto}
 
 
 def sections(run: Run) -> list[Section]:
