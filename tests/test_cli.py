@@ -49,7 +49,8 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_sho
 ) -> None:
     searched = evoopt_process("search", *TINY, "--executor", "serial", cwd=tmp_path)
     assert searched.returncode == 0, searched.stderr
-    assert searched.stderr == ""  # no progress bar where the output is no terminal
+    lines = searched.stderr.splitlines()  # no progress bar where the output is no terminal
+    assert [line.partition("  best 0.")[0] for line in lines] == ["generation 0", "generation 1"]
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("quick-")
     assert {"config.toml", "run.sqlite", "result.json"} <= {file.name for file in folder.iterdir()}
@@ -59,7 +60,8 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_sho
         assert part in shown.output
     monkeypatch.chdir(tmp_path)
     resumed = CliRunner().invoke(app, ["resume", str(folder.relative_to(tmp_path))])
-    assert (resumed.exit_code, resumed.output) == (0, searched.stdout)
+    assert (resumed.exit_code, resumed.stdout) == (0, searched.stdout)
+    assert resumed.stderr == f"nothing was left to do: {folder.relative_to(tmp_path)} is finished\n"
     again = evoopt_process("search", *TINY, "--out", str(folder), cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr.startswith("error: ")

@@ -153,8 +153,13 @@ def resume(
     """Go on with an interrupted run; it ends as if it had never been interrupted."""
     from evoopt import api
     from evoopt.individuals import individual_type
+    from evoopt.runs.run import Run
 
     execution = _execution(workers, executor, scheduler, device, precision, data_dir)
+    if not from_backup:
+        with Run(run) as before:
+            if before.finished and not before.uncompared:
+                typer.echo(f"nothing was left to do: {run} is finished", err=True)
     try:
         with api.resume(
             run,
@@ -182,9 +187,9 @@ def show(run: RunFolder) -> None:
 @app.command()
 def spaces() -> None:
     """List the shipped search spaces."""
-    from evoopt.config import list_spaces
+    from evoopt.config.spaces import describe_spaces
 
-    list_lines({name: config.description for name, config in list_spaces().items()})
+    list_lines(describe_spaces())
 
 
 def _scalars(log_dir: Path | None) -> GenerationHook | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -131,6 +132,11 @@ class RunConfig(Section):
         return self.tasks
 
     @property
+    def compares(self) -> bool:
+        """Whether the run ends with a comparison of its winner."""
+        return False
+
+    @property
     def selects_on_test(self) -> bool:
         """Whether test data decide who is selected, so that the winner must not be compared on them."""
         return False
@@ -228,7 +234,11 @@ class RunConfig(Section):
                 )
             section, _, setting = self.options[name].partition(".")
             changes.setdefault(section, {})[setting] = value
-        return self.override(changes)
+        try:
+            return self.override(changes)
+        except EvooptError as error:
+            given = [name for name, value in options.items() if value is not None]
+            raise EvooptError(self._in_options(str(error), given)) from None
 
     @classmethod
     def validated(cls, data: Mapping[str, Any], source: str) -> Self:
@@ -260,6 +270,13 @@ class RunConfig(Section):
             raise EvooptError(f"{source}: {setting}: {first['msg']} (found {first['input']!r})") from None
         config.cross_check(source)
         return config
+
+    def _in_options(self, message: str, given: Iterable[str]) -> str:
+        """A message about settings that speaks of the options by which they were given."""
+        for name in sorted(given, key=lambda name: -len(self.options[name])):
+            setting = re.escape(self.options[name])
+            message = re.sub(rf"(?<![\w.]){setting}(?![\w.])", f"--{name.replace('_', '-')}", message)
+        return message
 
     def _setting(self, path: str) -> Any:
         section, _, setting = path.partition(".")

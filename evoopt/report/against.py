@@ -48,6 +48,10 @@ def _command(run: Run) -> str:
 
 def verdict_texts(run: Run) -> list[Text]:
     """The verdict in words; a sentence per candidate."""
+    if run.uncompared:
+        return [
+            not_measured(f"The closing comparison was interrupted; go on with: evoopt resume {run.folder}")
+        ]
     comparison = read_comparison(run)
     if comparison is None:
         return [

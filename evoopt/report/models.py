@@ -9,8 +9,7 @@ from typing import Any
 from evoopt.report.blocks import Block, Code, Text
 from evoopt.report.common import not_measured, wilson
 from evoopt.runs.run import MODEL_FILE, Run
-from evoopt.tasks.built_in import TASKS
-from evoopt.tasks.task import accuracy
+from evoopt.tasks.catalogue import metric_of
 
 Fact = tuple[str, str, str]
 
@@ -37,7 +36,7 @@ def score_facts(run: Run, scores: Mapping[str, Any] | None = None) -> list[Fact]
         if name == "test" and _is_accuracy(run):
             low, high = wilson(part["metric"], part["examples"])
             note += f"; 95 % interval {low:.3f} to {high:.3f} from their number alone"
-        facts.append((f"{name} metric", f"{part['metric']:.4f}", note))
+        facts.append((f"{name} {metric_of(run.config.tasks[0])}", f"{part['metric']:.4f}", note))
     return facts
 
 
@@ -61,5 +60,4 @@ def task_name(run: Run) -> str:
 
 def _is_accuracy(run: Run) -> bool:
     # A task from a person's file is not asked: reading a report must not run anybody's code.
-    task = TASKS.get(run.config.tasks[0])
-    return task is not None and task.metric is accuracy
+    return metric_of(run.config.tasks[0]) == "accuracy"

@@ -34,13 +34,14 @@ def follow(folder: str | Path, every: float = 1.0) -> Iterator[str]:
         with Run(folder) as run:
             columns, planned = sections_of(run).GENERATION, planned_generations(run)
             records = run.generations
-            finished, stopped = run.finished, run.stopped
+            finished, stopped = run.finished and not (written and run.uncompared), run.stopped
+            end = "finished but for its closing comparison" if run.uncompared else "finished"
         for record in records[told:]:
             figures = (f"{c.label} {_shown(c.of(record), c.format)}" for c in columns)
-            yield f"generation {record['generation'] + 1}/{planned}  {'  '.join(figures)}"
+            yield f"generation {record['generation']}, of {planned}  {'  '.join(figures)}"
         told = len(records)
         if finished:
-            yield f"finished; the whole story: evoopt report {folder}"
+            yield f"{end}; the whole story: evoopt report {folder}"
             return
         if not written and stopped:
             yield f"stopped: {stopped}"

@@ -34,6 +34,7 @@ def make_page(run: Run) -> Page:
     """The report on a run, which may be unfinished."""
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
+    state += " but for its closing comparison" if run.uncompared else ""
     changes = [f"Changed {change}." for change in run.changes]
     stopped = [Section("Stopped", [Text(run.stopped)])] if run.stopped and not run.finished else []
     kind = individual_type(run.config.individual).about

@@ -111,6 +111,11 @@ class Run:
         return self.store.winner() is not None
 
     @property
+    def uncompared(self) -> bool:
+        """Whether a winner is named, and the comparison that the run ends with is still to be made."""
+        return self.finished and self.config.compares and self.verdict is None
+
+    @property
     def begun(self) -> bool:
         """Whether anything of it is done."""
         store = self.store

@@ -23,7 +23,7 @@ def test_a_finished_run_is_told_in_a_line_per_generation(any_run: Path) -> None:
     with Run(any_run) as run:
         count = len(run.generations)
     assert len(lines) == count + 1
-    assert lines[0].startswith(f"generation 1/{count}  best")
+    assert lines[0].startswith(f"generation 0, of {count}  best")
     assert lines[-1].startswith("finished")
     result = CliRunner().invoke(app, ["watch", str(any_run)])
     assert result.output.splitlines() == lines

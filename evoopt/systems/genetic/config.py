@@ -12,6 +12,9 @@ from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection
 from evoopt.evolution.selection import SELECTIONS, tournament
 from evoopt.systems.genetic.succession import SCHEMES, Scheme, make_scheme
 
+MEANING = {"accuracy": "accuracy", "cross_entropy": "likelihood exp(-cross-entropy)"}
+"""What a fitness is, by its name."""
+
 
 class GeneticSection(Section):
     """Population, encoding, operators and scheme."""
@@ -43,7 +46,9 @@ class GeneticSection(Section):
     mutation_matched: bool = Field(
         False, description="scale the noise so that both encodings change weights by as much"
     )
-    fitness: Literal["accuracy", "cross_entropy"] = Field("accuracy", description="what is maximised")
+    fitness: Literal["accuracy", "cross_entropy"] = Field(
+        "accuracy", description="what is maximised; cross_entropy: the likelihood exp(-cross-entropy)"
+    )
     head_start: int = Field(0, ge=0, description="minibatches of Adam for the best network in the end")
 
     def make_scheme(self) -> Scheme:

@@ -119,6 +119,11 @@ class OptimizerConfig(RunConfig):
     genome: GenomeSection = GenomeSection()
 
     @property
+    def compares(self) -> bool:
+        """With tuned Adam, or with its baseline."""
+        return self.search.compare and self.evaluation.fitness != "noise"
+
+    @property
     def selects_on_test(self) -> bool:
         """As in the published search."""
         return self.evaluation.fitness == "paper"

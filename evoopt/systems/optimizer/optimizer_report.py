@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evoopt.export import Provenance, load_rule, render
 from evoopt.optim.rule import UpdateRule
 from evoopt.report.against import against, curves, differences, verdict_texts
 from evoopt.report.blocks import Block, Code, Column, Facts, Section, Shown, Text
@@ -106,6 +105,8 @@ def _in_words(rule: UpdateRule) -> str:
 
 
 def _code(run: Run, rule: UpdateRule) -> str:
+    from evoopt.export import Provenance, load_rule, render  # by those alone who write code
+
     if not run.finished:
         return render(rule, "EvolvedOptimizer", Provenance(f"unfinished run {run.folder.resolve().name}"))
     exported, provenance = load_rule(run.folder)

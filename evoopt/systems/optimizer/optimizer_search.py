@@ -31,7 +31,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     config = cast(OptimizerConfig, config)
     if not run.finished:
         _evolve(run, config, quiet)
-    if config.search.compare and config.evaluation.fitness != "noise" and run.verdict is None:
+    if run.uncompared:
         # Imported here because the comparison draws in scipy and matplotlib.
         from evoopt.systems.optimizer.closing_comparison import short_comparison
 

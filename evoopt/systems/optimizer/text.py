@@ -97,7 +97,10 @@ def _funnel(run: Run) -> list[str]:
 
 
 def _verdict(run: Run) -> list[str]:
-    said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict]))
+    missing = (
+        f"missing: the comparison was interrupted; evoopt resume {run.folder}" if run.uncompared else None
+    )
+    said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict or missing]))
     return [f"verdict  {said}"] if said else []
 
 
