@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,17 +87,20 @@ def run_trainings(
     return results
 
 
-def faster_engine(executor: Executor, chunk: Chunk) -> EngineName:
+def faster_engine(executor: Executor, chunk: Chunk) -> tuple[EngineName, float]:
     """Have a worker measure which engine is faster for a chunk.
 
     To be asked once per task and remembered, since engines round differently.
+
+    Returns:
+        The engine, and the milliseconds that a step of one member takes with it; NaN if none could be timed.
 
     Raises:
         EvooptError: The measurement failed.
     """
     probe = [EngineProbe(chunk)]
-    ((engine, _),) = run_jobs(executor, probe, failure=f"task {chunk.task!r} cannot be trained")
-    return cast(EngineName, engine)
+    ((engine, measured),) = run_jobs(executor, probe, failure=f"task {chunk.task!r} cannot be trained")
+    return cast(EngineName, engine), measured.get(f"{engine}_ms", math.nan)
 
 
 def _failed(answer: ChunkResult) -> TrainingResult:

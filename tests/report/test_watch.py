@@ -57,7 +57,7 @@ def test_a_run_in_another_process_is_followed_while_it_goes_on(tmp_path: Path) -
     finally:
         process.kill()
         process.wait()
-    assert [line.split("  ")[0] for line in lines[:-1]] == [f"generation {k}/12" for k in range(1, 13)]
+    assert [line.split("  ")[0] for line in lines[:-1]] == [f"generation {k}, of 12" for k in range(12)]
     assert lines[-1].startswith("finished")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from evoopt.config import RunConfig
 from evoopt.evolution.scored import ScoredScheme
 from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import Executor
+from evoopt.execution.process_setup import usable_cores
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.finished_chunks import states_folder
@@ -66,9 +68,33 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
             return tuned_baseline(run, config, executor, progress.advance, level)
 
         baseline = tuned() if config.evaluation.judged_by_gain else None
-        evaluator = Evaluator(config, executor, run.store, progress.advance, baseline)
+        evaluator = Evaluator(
+            config, executor, run.store, progress.advance, baseline,
+            on_timed=lambda task, ms: progress.tell(expected_time(config, task, ms)),
+        )  # fmt: skip
         evolve_rules(run, config, evaluator, stage_done, tuned)
     run.write_result()
+
+
+def expected_time(config: OptimizerConfig, task: str, ms: float) -> str:
+    """What a person should know of a search before it starts.
+
+    Args:
+        config: Its configuration.
+        task: One of its tasks.
+        ms: Milliseconds of a step of one training on it.
+    """
+    search, evaluation, execution = config.search, config.evaluation, config.execution
+    share = search.population * search.generations / len(evaluation.tasks)
+    trainings = round(config.trainings_per_individual * share)
+    threads = evaluation.threads_per_worker
+    workers = 1 if execution.executor == "serial" else execution.workers or max(1, usable_cores() // threads)
+    minutes = trainings * evaluation.steps * ms / 60e3 / workers
+    time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{math.ceil(minutes)} min"
+    return (
+        f"{Path(task).name}: {ms:.3g} ms per step of a training; up to {trainings:,} trainings of "
+        f"{evaluation.steps:,} steps take about {time} on {workers} process{'es' if workers > 1 else ''}"
+    )
 
 
 def evolve_rules(
