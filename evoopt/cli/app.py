@@ -53,6 +53,10 @@ DataDir = Annotated[
 LogDir = Annotated[
     Path | None, typer.Option(help="Write TensorBoard scalars to this folder (extra 'tensorboard').")
 ]
+Callbacks = Annotated[
+    list[str] | None,
+    typer.Option("--callback", metavar="MODULE:CLASS", help="Logger, or a class of yours: see docs/cli.md."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
 

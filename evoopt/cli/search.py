@@ -10,6 +10,7 @@ import typer
 
 from evoopt.cli.app import (
     EXIT_INTERRUPTED,
+    Callbacks,
     DataDir,
     Device,
     Executor,
@@ -27,7 +28,7 @@ from evoopt.cli.completion import space_names, task_names
 from evoopt.errors import read_as_data
 
 if TYPE_CHECKING:
-    from evoopt.api import GenerationHook
+    from evoopt.callbacks import Callback
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -103,6 +104,7 @@ def search(
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<space>-<time> by default.")] = None,
     log_dir: LogDir = None,
+    callback: Callbacks = None,
     quiet: Quiet = False,
 ) -> None:
     """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
@@ -119,14 +121,14 @@ def search(
     levels = None if funnel is None else [name.strip() for name in funnel.split(",") if name.strip()]
     ending = {"prefer": prefer, "funnel": levels, "compare": compare}
     config = config.with_options({**given, **limits, **ending, "engine": engine})
-    hook = _scalars(log_dir)
+    told = _callbacks(callback, log_dir)
     with new_folder(config.name, out) as folder:
         try:
             if restarts > 1:
-                runs = api.search_restarts(config, restarts, out=folder, quiet=quiet, on_generation=hook)
+                runs = api.search_restarts(config, restarts, out=folder, quiet=quiet, callbacks=told)
                 typer.echo("\n\n".join(map(individual_type(config.individual).text.describe_result, runs)))
                 return
-            with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
+            with api.search(config, out=folder, quiet=quiet, callbacks=told) as run:
                 typer.echo(individual_type(config.individual).text.describe_result(run))
         except KeyboardInterrupt:
             _interrupted(folder)
@@ -148,6 +150,7 @@ def resume(
     precision: Precision = None,
     data_dir: DataDir = None,
     log_dir: LogDir = None,
+    callback: Callbacks = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; it ends as if it had never been interrupted."""
@@ -167,7 +170,7 @@ def resume(
             overrides=execution,
             from_backup=from_backup,
             changed=changed,
-            on_generation=_scalars(log_dir),
+            callbacks=_callbacks(callback, log_dir),
         ) as finished:
             typer.echo(individual_type(finished.config.individual).text.describe_result(finished))
     except KeyboardInterrupt:
@@ -192,12 +195,12 @@ def spaces() -> None:
     list_lines(describe_spaces())
 
 
-def _scalars(log_dir: Path | None) -> GenerationHook | None:
-    if log_dir is None:
-        return None
-    from evoopt.report.watch import scalar_writer
+def _callbacks(names: list[str] | None, log_dir: Path | None) -> list[Callback]:
+    if not names and log_dir is None:
+        return []
+    from evoopt.callbacks import TensorBoard, load_callback
 
-    return scalar_writer(log_dir)
+    return [*map(load_callback, names or ()), *([] if log_dir is None else [TensorBoard(log_dir)])]
 
 
 def _interrupted(folder: Path) -> NoReturn:

@@ -116,6 +116,12 @@ class PhaseResult:
         scores = {f"scores.{k}": torch.from_numpy(pair) for k, pair in enumerate(self.scores)}
         return {}, {**members, **scores, "losses": torch.from_numpy(self.losses)}
 
+    def numbers(self) -> list[dict[str, float]]:
+        """Loss and metric of each member, if it was scored once; else its last batch loss."""
+        if self.scores:
+            return [{"loss": loss, "metric": metric} for loss, metric in self.scores[0].T.tolist()]
+        return [{"train_loss": loss} for loss in self.losses[-1].tolist()]
+
     @classmethod
     def from_state(cls, state: State) -> PhaseResult:
         """Read what `to_state` gave."""

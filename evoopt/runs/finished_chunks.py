@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -31,9 +31,17 @@ class FinishedChunks(Generic[J, R]):
         run: Open for writing.
         pack: What is kept of a result, to the last bit.
         unpack: The reverse.
+        told: The numbers of each individual in a result, for whoever listens.
     """
 
-    def __init__(self, run: Run, pack: Callable[[R], State], unpack: Callable[[State], R]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        pack: Callable[[R], State],
+        unpack: Callable[[State], R],
+        told: Callable[[R], Iterable[dict[str, Any]]],
+    ) -> None:
+        self._told = told
         self._store, self._folder = run.store, run.folder / WEIGHTS_FOLDER
         self._pack, self._unpack = pack, unpack
 
@@ -62,6 +70,8 @@ class FinishedChunks(Generic[J, R]):
             except OSError as error:
                 raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
         self._store.keep_chunk(key, {"sha256": digest, "facts": facts})
+        for numbers in self._told(result):
+            self._store.on_evaluation(numbers)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"
@@ -70,10 +80,15 @@ class FinishedChunks(Generic[J, R]):
 def numbers_of_chunks(run: Run, read: Callable[[Any], Any] = lambda row: row) -> FinishedChunks[Any, Any]:
     """One for chunks whose results are lists of what JSON knows, or of dataclasses that ``read`` rebuilds."""
 
-    def pack(result: list[Any]) -> State:
-        return {"result": [one if isinstance(one, float) else asdict(one) for one in result]}, {}
+    def plain(result: list[Any]) -> list[Any]:
+        return [one if isinstance(one, float) else asdict(one) for one in result]
 
-    return FinishedChunks(run, pack, lambda state: [read(row) for row in state[0]["result"]])
+    return FinishedChunks(
+        run,
+        lambda result: ({"result": plain(result)}, {}),
+        lambda state: [read(row) for row in state[0]["result"]],
+        lambda result: [{"fitness": one} if isinstance(one, float) else one for one in plain(result)],
+    )
 
 
 def states_folder(run: Run, place: Place) -> Path | None:

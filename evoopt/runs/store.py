@@ -38,6 +38,7 @@ CREATE TABLE checkpoint (
 _CHUNKS = """
 CREATE TABLE IF NOT EXISTS chunks (key TEXT PRIMARY KEY, result TEXT NOT NULL, checksum INTEGER NOT NULL)
 WITHOUT ROWID"""
+_TOLD = ("outcome", "steps", "train_loss", "eval_loss", "metric", "seconds")
 _JOB = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
 
@@ -46,6 +47,7 @@ class RunStore:
 
     Attributes:
         on_generation: Told of the statistics of every generation, after they have been kept.
+        on_evaluation: Told of the numbers of every individual that was trained or scored, likewise.
         states: Folder where unfinished trainings leave their states; None keeps none.
 
     Args:
@@ -68,6 +70,7 @@ class RunStore:
         self._path = path
         self._read_genome = read_genome
         self.on_generation: Callable[[dict[str, Any]], None] = lambda record: None
+        self.on_evaluation: Callable[[dict[str, Any]], None] = lambda evaluation: None
         self.states: Path | None = None
         if not create and not path.is_file():
             raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
@@ -138,6 +141,10 @@ class RunStore:
         """Keep the rows of one chunk, all or none."""
         with self._db.transaction():
             self._db.insert("evaluations", map(_evaluation_row, rows))
+        for row in rows:
+            job = {name: getattr(row, name) for name in ("generation", "key", "task", "replicate", "repeat")}
+            result = {name: getattr(row.result, name) for name in _TOLD}
+            self.on_evaluation({**job, **result})
 
     def discard(self, generation: int, task: str) -> None:
         """Forget what a generation's trainings on a task gave."""

@@ -62,7 +62,7 @@ def training_phases(
     place = config.execution.place(training.threads_per_worker)
     memory: FinishedChunks[PhaseChunk, PhaseResult] | None = None
     if run is not None:
-        memory = FinishedChunks(run, PhaseResult.to_state, PhaseResult.from_state)
+        memory = FinishedChunks(run, PhaseResult.to_state, PhaseResult.from_state, PhaseResult.numbers)
     states = None if run is None else states_folder(run, place)
     with place.start(make_phase_worker, setup) as executor:
         yield PhaseTrainer.on(executor, training.chunk_size, training.engine, place.exchange, memory, states)
