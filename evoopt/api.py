@@ -70,6 +70,7 @@ def resume(
     *,
     quiet: bool = True,
     overrides: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
     from_backup: bool = False,
     changed: bool = False,
     on_generation: GenerationHook | None = None,
@@ -81,6 +82,7 @@ def resume(
         folder: The run folder.
         quiet: Show no progress bar.
         overrides: Settings of the section ``execution`` (workers, executor, device, data_dir).
+        limits: ``max_time`` in seconds, ``max_trainings`` and ``patience``, in place of the run's own.
         from_backup: Go back to the last good state of a run whose files were damaged; the damaged database is
             set aside.
         changed: Go on even if settings or the files of own tasks have changed since the run began; the run
@@ -100,7 +102,7 @@ def resume(
         restore_backup(folder)
     with Run(folder, writable=True) as run:
         refuse_changes(run, allowed=changed)
-        config = run.config.override({"execution": overrides or {}})
+        config = run.config.override({"execution": overrides or {}}).with_options(limits or {})
         check_device(config.execution.device, config.execution.precision)
         _listen(run, on_generation, callbacks)
         individual_type(config.individual).search(run, config, quiet)

@@ -49,6 +49,14 @@ def seconds(text: str) -> float:
     return value
 
 
+MaxTime = Annotated[
+    float | None,
+    typer.Option(parser=seconds, metavar="TIME", help="No generation begins after 90s, 30m or 2h."),
+]
+MaxTrainings = Annotated[int | None, typer.Option(help="No generation begins after so many trainings.")]
+Patience = Annotated[int | None, typer.Option(help="End after so many generations without a better best.")]
+
+
 @app.command()
 def search(
     space: Annotated[
@@ -68,16 +76,9 @@ def search(
     generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps per training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all randomness.")] = None,
-    max_time: Annotated[
-        float | None,
-        typer.Option(parser=seconds, metavar="TIME", help="No generation begins after 90s, 30m or 2h."),
-    ] = None,
-    max_trainings: Annotated[
-        int | None, typer.Option(help="No generation begins after so many trainings.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="End after so many generations without a better best.")
-    ] = None,
+    max_time: MaxTime = None,
+    max_trainings: MaxTrainings = None,
+    patience: Patience = None,
     prefer: Annotated[
         str | None, typer.Option(help="Who of a front wins: accuracy, memory or speed.")
     ] = None,
@@ -143,6 +144,9 @@ def resume(
     changed: Annotated[
         bool, typer.Option("--changed", help="Go on though settings or task files have changed; it is noted.")
     ] = False,
+    max_time: MaxTime = None,
+    max_trainings: MaxTrainings = None,
+    patience: Patience = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
@@ -168,6 +172,7 @@ def resume(
             run,
             quiet=quiet,
             overrides=execution,
+            limits={"max_time": max_time, "max_trainings": max_trainings, "patience": patience},
             from_backup=from_backup,
             changed=changed,
             callbacks=_callbacks(callback, log_dir),

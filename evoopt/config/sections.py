@@ -36,6 +36,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class LimitsSection(Section):
+    """What ends a run before its last generation."""
+
+    patience: int | None = Field(
+        None, ge=1, description="generations without a better best after which the search ends"
+    )
+    max_trainings: int | None = Field(
+        None, ge=1, description="trainings, or networks scored, after which no generation follows"
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="time after which no generation follows; a resumed run has it anew"
+    )
+
+
+def limit_options(section: str) -> dict[str, str]:
+    """Limits by their names on the command line."""
+    names = {"patience": "patience", "max_trainings": "max_trainings", "max_time": "max_seconds"}
+    return {option: f"{section}.{setting}" for option, setting in names.items()}
+
+
 class ExecutionSection(Section):
     """Where the work runs; may differ between a run and its resumption without changing results."""
 

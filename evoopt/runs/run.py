@@ -17,7 +17,7 @@ from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.experiment import CHANGES, EXPERIMENT, experiment_of
 from evoopt.runs.lock import RunLock
-from evoopt.runs.store import STOPPED, RunStore
+from evoopt.runs.store import ENDED, STOPPED, RunStore
 from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
@@ -126,6 +126,17 @@ class Run:
         """Why the last generation that was begun left nothing to go on with; None if it did not."""
         reason: str | None = self.store.meta(STOPPED)
         return reason
+
+    def note_end(self, why: str | None) -> None:
+        """Keep why it ends before its last generation; None for one that does not."""
+        if why is not None and len(self.generations) < int(self.config.option("generations")):
+            self.store.set_meta(ENDED, why)
+
+    @property
+    def ended(self) -> str | None:
+        """Why it ended before its last generation; None if it did not."""
+        why: str | None = self.store.meta(ENDED)
+        return why
 
     @property
     def changes(self) -> list[str]:

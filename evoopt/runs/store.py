@@ -18,6 +18,8 @@ from evoopt.training.plan import TrainingResult
 STORE_VERSION = 3
 STOPPED = "stopped"
 """Names the reason for which a run could not go on, until it does."""
+ENDED = "ended"
+"""Names the reason for which a run ended before its last generation."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;

@@ -17,7 +17,7 @@ Columns = Mapping[str, tuple[str, str]]
 
 def describe_result(run: Run, criterion: Criterion) -> str:
     """The outcome of a finished run in a few lines."""
-    return "\n".join([f"run      {run.folder}", *_winner_lines(run, criterion(run))])
+    return "\n".join([f"run      {run.folder}", *ended(run), *_winner_lines(run, criterion(run))])
 
 
 def describe_run(run: Run, criterion: Criterion, columns: Columns) -> str:
@@ -41,8 +41,15 @@ def state(run: Run) -> str:
     if run.uncompared:
         state = f"finished but for its closing comparison, go on with: evoopt resume {run.folder}"
     lines = [f"run      {run.folder} ({state})"]
+    lines += ended(run)
     lines += [f"stopped  {run.stopped}"] if run.stopped and not run.finished else []
     return "\n".join([*lines, *(f"changed  {change}" for change in run.changes)])
+
+
+def ended(run: Run) -> list[str]:
+    """Why a run ended before its last generation, if it did."""
+    done = len(run.generations)
+    return [] if run.ended is None else [f"ended    after {done} generation{'s' * (done > 1)}: {run.ended}"]
 
 
 def _winner_lines(run: Run, criterion: str) -> list[str]:

@@ -9,7 +9,7 @@ from evoopt.evolution.stages import evolve
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.gadam.config import GadamConfig
-from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.gadam.scheme import GadamScheme, gadam_budget
 from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, training_phases
 from evoopt.systems.progress import Progress
 
@@ -28,5 +28,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         Progress(2 * config.gadam.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
         scheme = GadamScheme(task, sizes, config.gadam, training.steps, trainer)
-        evolve(scheme, checkpoints, progress.stage_done)
+        budget = gadam_budget(config.gadam, run.generations)
+        evolve(scheme, checkpoints, progress.stage_done, budget)
+    run.note_end(budget.why)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection
+from evoopt.config.sections import LimitsSection, OneOf, RunConfig, WorkSection, limit_options
 from evoopt.evolution.selection import SELECTIONS, tournament
 from evoopt.systems.genetic.succession import SCHEMES, Scheme, make_scheme
 
@@ -16,7 +16,7 @@ MEANING = {"accuracy": "accuracy", "cross_entropy": "likelihood exp(-cross-entro
 """What a fitness is, by its name."""
 
 
-class GeneticSection(Section):
+class GeneticSection(LimitsSection):
     """Population, encoding, operators and scheme."""
 
     population: int = Field(100, ge=2, description="networks")
@@ -77,6 +77,7 @@ class GeneticConfig(RunConfig):
         "population": "genetic.population",
         "generations": "genetic.generations",
         "seed": "genetic.seed",
+        **limit_options("genetic"),
     }
     tasks_setting = "scoring.task"
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
+from evoopt.evolution.budget import Budget
 from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
@@ -62,7 +63,9 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
             seed=section.seed,
             examples=len(data.train) if examples.indices is None else len(examples.indices),
         )
-        evolve(scheme, checkpoints, progress.stage_done)
+        budget = Budget(section, run.generations, lambda record, before: int(record["evaluations"]))
+        evolve(scheme, checkpoints, progress.stage_done, budget)
+    run.note_end(budget.why)
     best, about = scheme.best_model(), scheme.winner()
     if section.head_start:
         before = scores(best, task, data)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, TrainingSection
+from evoopt.config.sections import LimitsSection, OneOf, RunConfig, TrainingSection, limit_options
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.breeding import SCHEMES
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
@@ -16,7 +16,7 @@ from evoopt.systems.hyperparameters.loci import Locus, NumberLocus
 from evoopt.training.member_hyperparameters import check_value
 
 
-class RecombinationSection(Section):
+class RecombinationSection(LimitsSection):
     """Scheme, operators and figure of merit; defaults of the operators are those of the publication."""
 
     inherits: ClassVar[bool]
@@ -118,6 +118,7 @@ class RecombinationConfig(RunConfig):
         "population": "recombination.population",
         "generations": "recombination.generations",
         "seed": "recombination.seed",
+        **limit_options("recombination"),
         "steps": "training.steps",
         "engine": "training.engine",
     }

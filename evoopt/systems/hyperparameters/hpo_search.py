@@ -10,7 +10,7 @@ from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.finished_chunks import numbers_of_chunks, states_folder
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters.config import HpoConfig
-from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
+from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_budget, hpo_scheme
 from evoopt.systems.hyperparameters.trial import Trial, TrialPlan
 from evoopt.systems.hyperparameters.trial_runner import TrialRunner, TrialSetup, make_trial_worker
 from evoopt.systems.model_runs import phase_setup
@@ -42,7 +42,9 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     ):
         runner = TrialRunner.on(executor, setup, training.chunk_size, memory, states_folder(run, place))
         trials = Trials(runner.run, section.seed, section.fom)
-        scheme = hpo_scheme(section, config.loci(), trials)
+        budget = hpo_budget(section, run.generations)
+        scheme = hpo_scheme(section, config.loci(), trials, budget=budget)
         evolve(scheme, checkpoints, progress.stage_done)
+    run.note_end(budget.why)
     run.store.save_winner(trials.winner(scheme.generations))
     run.write_result()

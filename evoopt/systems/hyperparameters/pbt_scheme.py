@@ -5,12 +5,13 @@ Vose et al. (2019), *Recombination of Artificial Neural Networks*, figure 3 and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.budget import Budget, lower_is_better
 from evoopt.evolution.scored import newest
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.no_score import check_metrics
@@ -33,6 +34,11 @@ from evoopt.training.member_hyperparameters import (
 from evoopt.training.members import Members
 from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
+
+
+def pbt_budget(section: PbtSection, records: Sequence[dict[str, Any]] = ()) -> Budget:
+    """What may end a run early: every member trains once in a generation."""
+    return Budget(section, records, lambda _, before: before + section.population, lower_is_better)
 
 
 class PbtScheme:

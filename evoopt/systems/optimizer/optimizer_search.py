@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from evoopt.config import RunConfig
+from evoopt.evolution.budget import Budget
 from evoopt.evolution.scored import ScoredScheme
 from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import Executor
@@ -17,7 +18,6 @@ from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.finished_chunks import states_folder
 from evoopt.runs.run import Run
-from evoopt.systems.optimizer.budget import Budget
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.funnel import Baselines, pass_funnel
@@ -114,13 +114,19 @@ def evolve_rules(
         tune: Gives the baseline for a level of the funnel.
     """
     judge = RuleJudge(config, evaluator)
-    budget = Budget(config.search, run.generations)
+    budget = Budget(config.search, run.generations, quality=_unselected)
     scheme = ScoredScheme(rule_generations(config), config.search.generations, judge, budget.spent)
     evolve(scheme, Checkpoints(run), on_stage)
+    run.note_end(budget.why)
     winner = judge.winner()
     if config.search.funnel and winner["finalists"]:
         winner = pass_funnel(winner, config, evaluator.validation, tune)
     run.store.save_winner(winner)
+
+
+def _unselected(record: dict[str, Any]) -> float:
+    """What was not selected on says whether there is progress, where there is such."""
+    return float(record["best"] if record.get("meta") is None else record["meta"])
 
 
 def make_run_executor(config: OptimizerConfig) -> Executor:
