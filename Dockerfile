@@ -1,4 +1,4 @@
-# evoopt for the CPU, or with --build-arg TORCH=cu128 for CUDA: docker build -t evoopt . && docker run --rm evoopt search
+# For the CPU, or with --build-arg TORCH=cu128 for CUDA: docker build -t optimizers . && docker run --rm optimizers search
 FROM python:3.13-slim
 
 ARG TORCH=cpu
@@ -14,7 +14,8 @@ COPY evoopt evoopt
 COPY search_spaces search_spaces
 RUN pip install --no-cache-dir '.[tensorboard]'
 
-RUN useradd --create-home evoopt
+RUN useradd --create-home evoopt \
+    && install -d -o evoopt -g evoopt /home/evoopt/runs /home/evoopt/data
 USER evoopt
 # Runs, and data sets, are kept where the caller mounts these.
 WORKDIR /home/evoopt

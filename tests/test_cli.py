@@ -120,7 +120,7 @@ def test_a_report_is_written_where_the_locale_is_ascii(tmp_path: Path) -> None:
         (["search", "quik"], "'quick'"),
         (["search", "--task", "digist"], "'digits'"),
         (["search", "--task", "absent.py:make_task"], "absent.py does not exist"),
-        (["search", "--population", "1"], "population"),
+        (["search", "--population", "1"], "--population: "),
         (["search", "--executor", "threads"], "executor"),
         (["search", "--device", "tpu"], "device"),
         (["search", "--device", "cuda:99"], "'cuda:99' is not available"),
@@ -132,6 +132,14 @@ def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -
     answer = refused(*arguments)
     assert message in answer
     assert "\n" not in answer
+
+
+def test_what_the_parser_refuses_is_said_as_all_else_is(tmp_path: Path) -> None:
+    result = evoopt_process("search", "--populaton", "3", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: No such option: --populaton")
+    assert "search --help" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_missing_data_without_a_network_says_where_to_put_it(

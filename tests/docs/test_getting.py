@@ -1,4 +1,4 @@
-"""What people get the program by: a citation with all that its format asks for, a container of what is there."""
+"""What people get the program by: a citation with what its format asks for, a container of what is there."""
 
 from __future__ import annotations
 
