@@ -28,7 +28,7 @@ import numpy as np
 
 from evoopt.execution import Executor, make_executor, ordered
 from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
-from evoopt.jobs.transfer import answer, as_arrays, received, sent
+from evoopt.jobs.transfer import answer, as_arrays, received, sending
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.robust import RobustOperators
 from evoopt.tasks import DataOptions
@@ -98,7 +98,8 @@ def exchange_ms_per_mb(megabytes: int = 20, rounds: int = 5) -> float:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             begin = time.perf_counter()
-            with sent([{"weights": weights}], Path(folder)) as [parcel]:
+            with sending(Path(folder)) as send:
+                parcel = send({"weights": weights})
                 received(answer(as_arrays(received(parcel)), parcel))
             times.append(time.perf_counter() - begin)
     return min(times) / megabytes * 1e3

@@ -1,8 +1,10 @@
-"""What the build adds to the pages: committed result files, and tables of what the registries hold.
+"""What is added to the pages: committed result files, and tables of what the registries hold.
 
-A page asks for them with a comment: ``<!-- results: NAME -->``, ``<!-- settings: TYPE -->``,
-``<!-- spaces -->``, ``<!-- tasks -->``, and of the rule language ``<!-- stages: PART -->``,
-``<!-- terms -->``, ``<!-- schedules -->``, ``<!-- readouts -->``, ``<!-- presets -->``.
+Tables stand in the pages, behind the comment that asks for them, so that they can be read in the repository;
+``python docs/hooks.py`` writes them anew. A page asks for them with a comment: ``<!-- results: NAME -->``,
+``<!-- settings: TYPE -->``, ``<!-- spaces -->``, ``<!-- tasks -->``, and of the rule language
+``<!-- stages: PART -->``, ``<!-- terms -->``, ``<!-- schedules -->``, ``<!-- readouts -->``,
+``<!-- presets -->``.
 """
 
 from __future__ import annotations
@@ -17,9 +19,12 @@ RESULTS = ROOT / "runs" / "results"
 REPORT = "reproduction.md"
 
 _COMMENT = re.compile(
-    r"^<!-- (results|settings|spaces|tasks|stages|terms|schedules|readouts|presets)(?:: (\w+))? -->$",
-    re.MULTILINE,
+    r"^<!-- (results|settings|spaces|tasks|stages|terms|schedules|readouts|presets)(?:: (\w+))? -->$"
+    r"(?:\n\n(?:\||`\[).*?\n\n<!-- end -->$)?",
+    re.MULTILINE | re.DOTALL,
 )
+PAGES = ("spaces.md", "rule-language.md")
+"""Those with tables."""
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -35,6 +40,16 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in what a page asks for."""
     return _COMMENT.sub(lambda match: _ANSWERS[match[1]](match[2]), markdown)
+
+
+def with_tables(markdown: str) -> str:
+    """A page with its tables written behind the comments that ask for them."""
+
+    def written(match: re.Match[str]) -> str:
+        comment = match[0].partition("\n")[0]
+        return f"{comment}\n\n{_ANSWERS[match[1]](match[2])}\n\n<!-- end -->"
+
+    return _COMMENT.sub(written, markdown)
 
 
 def results(name: str) -> str:
@@ -174,3 +189,8 @@ _ANSWERS: dict[str, Callable[[str], str]] = {
     "readouts": readouts,
     "presets": presets,
 }
+
+if __name__ == "__main__":
+    for name in PAGES:
+        page = ROOT / "docs" / name
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")

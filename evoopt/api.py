@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evoopt.callbacks import Callback
 from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError
 from evoopt.execution import check_device
@@ -29,6 +30,7 @@ def search(
     quiet: bool = True,
     overrides: dict[str, dict[str, Any]] | None = None,
     on_generation: GenerationHook | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Run an evolution and keep everything in a run folder.
 
@@ -39,6 +41,7 @@ def search(
         overrides: Settings by section, e.g. ``{"search": {"population": 12}}``.
         on_generation: Called with the statistics of every finished generation, as ``run.generations`` has
             them.
+        callbacks: Told of generations, evaluations and the end, see `evoopt.callbacks`.
 
     Returns:
         The finished run, open for reading.
@@ -56,9 +59,9 @@ def search(
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
         clear_unbegun(folder)
         with Run.create(folder, config) as run:
-            run.store.on_generation = on_generation or run.store.on_generation
+            _listen(run, on_generation, callbacks)
             individual_type(config.individual).search(run, config, quiet)
-        return Run(folder)
+        return _ended(folder, callbacks)
 
 
 @in_float32()
@@ -67,9 +70,11 @@ def resume(
     *,
     quiet: bool = True,
     overrides: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
     from_backup: bool = False,
     changed: bool = False,
     on_generation: GenerationHook | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with an interrupted run; it ends as if it had never been interrupted.
 
@@ -77,11 +82,13 @@ def resume(
         folder: The run folder.
         quiet: Show no progress bar.
         overrides: Settings of the section ``execution`` (workers, executor, device, data_dir).
+        limits: ``max_time`` in seconds, ``max_trainings`` and ``patience``, in place of the run's own.
         from_backup: Go back to the last good state of a run whose files were damaged; the damaged database is
             set aside.
         changed: Go on even if settings or the files of own tasks have changed since the run began; the run
             keeps a note of it.
         on_generation: As for `search`.
+        callbacks: As for `search`.
 
     Returns:
         The finished run, open for reading.
@@ -95,13 +102,36 @@ def resume(
         restore_backup(folder)
     with Run(folder, writable=True) as run:
         refuse_changes(run, allowed=changed)
-        config = run.config.override({"execution": overrides or {}})
+        config = run.config.override({"execution": overrides or {}}).with_options(limits or {})
         check_device(config.execution.device, config.execution.precision)
-        run.store.on_generation = on_generation or run.store.on_generation
+        _listen(run, on_generation, callbacks)
         individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone
-    return Run(folder)
+    return _ended(folder, callbacks)
+
+
+def _listen(run: Run, on_generation: GenerationHook | None, callbacks: Sequence[Callback]) -> None:
+    heard = [on_generation] if on_generation is not None else []
+    heard += [callback.on_generation for callback in callbacks]
+    evaluated = [callback.on_evaluation for callback in callbacks]
+
+    def generation(record: dict[str, Any]) -> None:
+        for tell in heard:
+            tell(record)
+
+    def evaluation(numbers: dict[str, Any]) -> None:
+        for tell in evaluated:
+            tell(numbers)
+
+    run.store.on_generation, run.store.on_evaluation = generation, evaluation
+
+
+def _ended(folder: str | Path, callbacks: Sequence[Callback]) -> Run:
+    run = Run(folder)
+    for callback in callbacks:
+        callback.on_end(run)
+    return run
 
 
 def search_restarts(
@@ -111,6 +141,7 @@ def search_restarts(
     out: str | Path | None = None,
     quiet: bool = True,
     on_generation: GenerationHook | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[Run]:
     """Several searches for an optimizer that differ in their seed alone: many end in their own dead end.
 
@@ -122,6 +153,7 @@ def search_restarts(
         out: Folder that holds one run folder each, ``seed-7`` and so on.
         quiet: Show no progress bar.
         on_generation: As for `search`.
+        callbacks: As for `search`.
 
     Returns:
         The finished runs, the one first whose winner did best on fresh seeds, on the meta-validation tasks if
@@ -134,15 +166,16 @@ def search_restarts(
     if config.individual != "optimizer":
         raise EvooptError("only searches for optimizers have finals that restarts can be ranked by")
     runs = []
+    told: Any = {"quiet": quiet, "on_generation": on_generation, "callbacks": callbacks}
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
         for seed in range(config.seed, config.seed + count):
             one = folder / f"seed-{seed}"
             if (one / CONFIG_FILE).exists():
                 places = config.execution.model_dump()
-                runs.append(resume(one, quiet=quiet, overrides=places, on_generation=on_generation))
+                runs.append(resume(one, overrides=places, **told))
             else:
                 seeded = config.with_options({"seed": seed})
-                runs.append(search(seeded, out=one, quiet=quiet, on_generation=on_generation))
+                runs.append(search(seeded, out=one, **told))
     return sorted(runs, key=lambda run: _final(run.winner), reverse=True)
 
 

@@ -49,7 +49,8 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_sho
 ) -> None:
     searched = evoopt_process("search", *TINY, "--executor", "serial", cwd=tmp_path)
     assert searched.returncode == 0, searched.stderr
-    assert searched.stderr == ""  # no progress bar where the output is no terminal
+    lines = searched.stderr.splitlines()  # no progress bar where the output is no terminal
+    assert [line.partition("  best 0.")[0] for line in lines] == ["generation 0", "generation 1"]
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("quick-")
     assert {"config.toml", "run.sqlite", "result.json"} <= {file.name for file in folder.iterdir()}
@@ -59,7 +60,8 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_sho
         assert part in shown.output
     monkeypatch.chdir(tmp_path)
     resumed = CliRunner().invoke(app, ["resume", str(folder.relative_to(tmp_path))])
-    assert (resumed.exit_code, resumed.output) == (0, searched.stdout)
+    assert (resumed.exit_code, resumed.stdout) == (0, searched.stdout)
+    assert resumed.stderr == f"nothing was left to do: {folder.relative_to(tmp_path)} is finished\n"
     again = evoopt_process("search", *TINY, "--out", str(folder), cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr.startswith("error: ")
@@ -118,7 +120,7 @@ def test_a_report_is_written_where_the_locale_is_ascii(tmp_path: Path) -> None:
         (["search", "quik"], "'quick'"),
         (["search", "--task", "digist"], "'digits'"),
         (["search", "--task", "absent.py:make_task"], "absent.py does not exist"),
-        (["search", "--population", "1"], "population"),
+        (["search", "--population", "1"], "--population: "),
         (["search", "--executor", "threads"], "executor"),
         (["search", "--device", "tpu"], "device"),
         (["search", "--device", "cuda:99"], "'cuda:99' is not available"),
@@ -130,6 +132,14 @@ def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -
     answer = refused(*arguments)
     assert message in answer
     assert "\n" not in answer
+
+
+def test_what_the_parser_refuses_is_said_as_all_else_is(tmp_path: Path) -> None:
+    result = evoopt_process("search", "--populaton", "3", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: No such option: --populaton")
+    assert "search --help" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_missing_data_without_a_network_says_where_to_put_it(

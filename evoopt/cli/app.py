@@ -34,6 +34,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Typer brings a parser of its own, in some versions under another name.
+_PARSER_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE = 2, 130, 141
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -49,6 +52,10 @@ DataDir = Annotated[
 ]
 LogDir = Annotated[
     Path | None, typer.Option(help="Write TensorBoard scalars to this folder (extra 'tensorboard').")
+]
+Callbacks = Annotated[
+    list[str] | None,
+    typer.Option("--callback", metavar="MODULE:CLASS", help="Logger, or a class of yours: see docs/cli.md."),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
@@ -77,20 +84,22 @@ def main(commands: typer.Typer = app) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
-            commands(standalone_mode=True)
+            status = commands(standalone_mode=False)
         finally:
             if sys.stdout:  # unless it was closed before the start
                 sys.stdout.flush()
     except EvooptError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
+    except _PARSER_ERROR as error:
+        _fail_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
     except (BrokenPipeError, SystemExit) as error:
         if BrokenPipeError not in (type(error), type(error.__context__)):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
         sys.exit(EXIT_READER_GONE)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def executor_kind(executor: str | None, scheduler: str | None) -> str | None:
@@ -111,6 +120,16 @@ def list_lines(lines: dict[str, str]) -> None:
     width = max(len(name) for name in lines)
     for name, text in lines.items():
         typer.echo(f"{name:<{width}}  {text}")
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """What the parser has to say, in the style of all other errors."""
+    context = getattr(error, "ctx", None)
+    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help(), err=True)
+        sys.exit(EXIT_ERROR)
+    message = error.format_message().rstrip(".")
+    _fail(f"{message}; see: {context.command_path} --help" if context is not None else message)
 
 
 def _fail(message: str) -> NoReturn:

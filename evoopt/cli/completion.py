@@ -18,9 +18,9 @@ def space_names(incomplete: str) -> list[str]:
 
 def task_names(incomplete: str) -> list[str]:
     """Built-in tasks."""
-    from evoopt.tasks import TASKS
+    from evoopt.tasks.catalogue import CATALOGUE
 
-    return _beginning(incomplete, TASKS)
+    return _beginning(incomplete, CATALOGUE)
 
 
 def figure_kinds(context: typer.Context, incomplete: str) -> list[str]:

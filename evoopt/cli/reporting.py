@@ -51,8 +51,19 @@ def plot(
 def watch(
     run: RunFolder,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve its report, or those of a folder of runs, to a browser.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0: any free one.")] = 8788,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
 ) -> None:
     """Follow a run from another terminal, a line per finished generation."""
+    if serve:
+        from evoopt.report.serving import ReportServer
+
+        with ReportServer(run, host, port, every) as server:
+            typer.echo(f"serving {run} at {server.url} until Ctrl-C")
+            server.serve_forever()
     from evoopt.report.watch import follow
 
     for line in follow(run, every):

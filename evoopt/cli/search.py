@@ -10,6 +10,7 @@ import typer
 
 from evoopt.cli.app import (
     EXIT_INTERRUPTED,
+    Callbacks,
     DataDir,
     Device,
     Executor,
@@ -27,7 +28,7 @@ from evoopt.cli.completion import space_names, task_names
 from evoopt.errors import read_as_data
 
 if TYPE_CHECKING:
-    from evoopt.api import GenerationHook
+    from evoopt.callbacks import Callback
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -46,6 +47,14 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise typer.BadParameter(f"{text!r} is no time: write 90s, 30m or 2h")
     return value
+
+
+MaxTime = Annotated[
+    float | None,
+    typer.Option(parser=seconds, metavar="TIME", help="No generation begins after 90s, 30m or 2h."),
+]
+MaxTrainings = Annotated[int | None, typer.Option(help="No generation begins after so many trainings.")]
+Patience = Annotated[int | None, typer.Option(help="End after so many generations without a better best.")]
 
 
 @app.command()
@@ -67,16 +76,9 @@ def search(
     generations: Annotated[int | None, typer.Option(help="Generations.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps per training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all randomness.")] = None,
-    max_time: Annotated[
-        float | None,
-        typer.Option(parser=seconds, metavar="TIME", help="No generation begins after 90s, 30m or 2h."),
-    ] = None,
-    max_trainings: Annotated[
-        int | None, typer.Option(help="No generation begins after so many trainings.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="End after so many generations without a better best.")
-    ] = None,
+    max_time: MaxTime = None,
+    max_trainings: MaxTrainings = None,
+    patience: Patience = None,
     prefer: Annotated[
         str | None, typer.Option(help="Who of a front wins: accuracy, memory or speed.")
     ] = None,
@@ -103,6 +105,7 @@ def search(
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<space>-<time> by default.")] = None,
     log_dir: LogDir = None,
+    callback: Callbacks = None,
     quiet: Quiet = False,
 ) -> None:
     """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
@@ -119,14 +122,14 @@ def search(
     levels = None if funnel is None else [name.strip() for name in funnel.split(",") if name.strip()]
     ending = {"prefer": prefer, "funnel": levels, "compare": compare}
     config = config.with_options({**given, **limits, **ending, "engine": engine})
-    hook = _scalars(log_dir)
+    told = _callbacks(callback, log_dir)
     with new_folder(config.name, out) as folder:
         try:
             if restarts > 1:
-                runs = api.search_restarts(config, restarts, out=folder, quiet=quiet, on_generation=hook)
+                runs = api.search_restarts(config, restarts, out=folder, quiet=quiet, callbacks=told)
                 typer.echo("\n\n".join(map(individual_type(config.individual).text.describe_result, runs)))
                 return
-            with api.search(config, out=folder, quiet=quiet, on_generation=hook) as run:
+            with api.search(config, out=folder, quiet=quiet, callbacks=told) as run:
                 typer.echo(individual_type(config.individual).text.describe_result(run))
         except KeyboardInterrupt:
             _interrupted(folder)
@@ -141,6 +144,9 @@ def resume(
     changed: Annotated[
         bool, typer.Option("--changed", help="Go on though settings or task files have changed; it is noted.")
     ] = False,
+    max_time: MaxTime = None,
+    max_trainings: MaxTrainings = None,
+    patience: Patience = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,
@@ -148,21 +154,28 @@ def resume(
     precision: Precision = None,
     data_dir: DataDir = None,
     log_dir: LogDir = None,
+    callback: Callbacks = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; it ends as if it had never been interrupted."""
     from evoopt import api
     from evoopt.individuals import individual_type
+    from evoopt.runs.run import Run
 
     execution = _execution(workers, executor, scheduler, device, precision, data_dir)
+    if not from_backup:
+        with Run(run) as before:
+            if before.finished and not before.uncompared:
+                typer.echo(f"nothing was left to do: {run} is finished", err=True)
     try:
         with api.resume(
             run,
             quiet=quiet,
             overrides=execution,
+            limits={"max_time": max_time, "max_trainings": max_trainings, "patience": patience},
             from_backup=from_backup,
             changed=changed,
-            on_generation=_scalars(log_dir),
+            callbacks=_callbacks(callback, log_dir),
         ) as finished:
             typer.echo(individual_type(finished.config.individual).text.describe_result(finished))
     except KeyboardInterrupt:
@@ -182,17 +195,17 @@ def show(run: RunFolder) -> None:
 @app.command()
 def spaces() -> None:
     """List the shipped search spaces."""
-    from evoopt.config import list_spaces
+    from evoopt.config.spaces import describe_spaces
 
-    list_lines({name: config.description for name, config in list_spaces().items()})
+    list_lines(describe_spaces())
 
 
-def _scalars(log_dir: Path | None) -> GenerationHook | None:
-    if log_dir is None:
-        return None
-    from evoopt.report.watch import scalar_writer
+def _callbacks(names: list[str] | None, log_dir: Path | None) -> list[Callback]:
+    if not names and log_dir is None:
+        return []
+    from evoopt.callbacks import TensorBoard, load_callback
 
-    return scalar_writer(log_dir)
+    return [*map(load_callback, names or ()), *([] if log_dir is None else [TensorBoard(log_dir)])]
 
 
 def _interrupted(folder: Path) -> NoReturn:

@@ -9,6 +9,7 @@ import typer
 from evoopt.cli.app import DataDir, Device, Executor, Quiet, Workers, app, list_lines
 from evoopt.cli.compare import place_of
 from evoopt.cli.completion import task_names
+from evoopt.tasks.catalogue import CATALOGUE
 
 
 @app.command()
@@ -38,16 +39,25 @@ def tasks(
     far they lie apart in units of the spread of seeds. Where they do not, no
     search can tell a better optimizer. The other options are for that.
     """
-    from evoopt.tasks import EMBEDDED, TASKS, get_task
-
     if not discriminate:
-        listed = {name: get_task(name) for name in names or TASKS}
-        width = max(len(task.family) for task in listed.values())
-        list_lines({name: f"{task.family:<{width}}  {task.description}" for name, task in listed.items()})
+        listed = {name: _words(name) for name in names or CATALOGUE}
+        width = max(len(family) for family, _ in listed.values())
+        list_lines({name: f"{family:<{width}}  {about}" for name, (family, about) in listed.items()})
         return
     from evoopt import compare as room
+    from evoopt.tasks import EMBEDDED
 
     protocol = room.Protocol(tuple(names or EMBEDDED), budget, trials, seeds=seeds, train_size=train_size)
     place = place_of(workers, executor, None, device, None, data_dir)
     found = room.discriminate(protocol, place, quiet=quiet)
     typer.echo(room.describe_discriminations(found, protocol))
+
+
+def _words(name: str) -> tuple[str, str]:
+    """Family and description of a task."""
+    if name in CATALOGUE:
+        return CATALOGUE[name].family, CATALOGUE[name].description
+    from evoopt.tasks import get_task
+
+    task = get_task(name)
+    return task.family, task.description

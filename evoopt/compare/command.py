@@ -77,22 +77,7 @@ def compare(
     Raises:
         EvooptError: Anything the user can mend, in one line.
     """
-    if place.executor != "dask":  # whose workers may have what this machine has not
-        check_device(place.device, place.precision)
-    if not candidates:
-        raise EvooptError("name at least one candidate: a run folder, a file, a preset or module:Class")
-    if not baselines:
-        raise EvooptError("a comparison needs at least one baseline")
-    entrants = [_contender(source) for source in candidates]
-    held = [_contender(source) for source in baselines]
-    named = {c.name for c in entrants}
-    held = [held[0], *(c for c in held[1:] if c.name not in named and c.name != held[0].name)]
-    everyone = with_unique_names([held[0], *entrants, *held[1:]])
-    held, entrants = [everyone[0], *everyone[1 + len(entrants) :]], everyone[1 : 1 + len(entrants)]
-    for task in protocol.tasks:
-        get_task(task)  # a misspelt name must not leave a folder behind
-    check_trials(everyone, protocol)
-    refuse_seen_tests(everyone, protocol)
+    entrants, held = checked_contenders(candidates, baselines, protocol, place)
     runs = {
         c.name: Path(s)
         for c, s in zip(entrants, candidates, strict=True)
@@ -115,6 +100,35 @@ def compare(
     if out is not None:
         write_report(report, out)
     return report
+
+
+def checked_contenders(
+    candidates: Sequence[str | Path | Contender],
+    baselines: Sequence[str | Path | Contender],
+    protocol: Protocol,
+    place: Place,
+) -> tuple[list[Contender], list[Contender]]:
+    """Candidates and baselines of a comparison that can be made, as far as that can be told before it.
+
+    Raises:
+        EvooptError: See `compare`.
+    """
+    if place.executor != "dask":  # whose workers may have what this machine has not
+        check_device(place.device, place.precision)
+    if not candidates:
+        raise EvooptError("name at least one candidate: a run folder, a file, a preset or module:Class")
+    if not baselines:
+        raise EvooptError("a comparison needs at least one baseline")
+    entrants = [_contender(source) for source in candidates]
+    held = [_contender(source) for source in baselines]
+    named = {c.name for c in entrants}
+    held = [held[0], *(c for c in held[1:] if c.name not in named and c.name != held[0].name)]
+    everyone = with_unique_names([held[0], *entrants, *held[1:]])
+    for task in protocol.tasks:
+        get_task(task)  # a misspelt name must not leave a folder behind
+    check_trials(everyone, protocol)
+    refuse_seen_tests(everyone, protocol)
+    return everyone[1 : 1 + len(entrants)], [everyone[0], *everyone[1 + len(entrants) :]]
 
 
 def write_report(report: Report, folder: Path) -> None:

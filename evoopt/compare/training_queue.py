@@ -123,7 +123,7 @@ class TrainingQueue:
         if chunk.engine != "auto":
             return chunk.engine
         if key not in self._finished.known:
-            self._finished.remember(key, faster_engine(self._executor, chunk))
+            self._finished.remember(key, faster_engine(self._executor, chunk)[0])
         return cast(EngineName, self._finished.known[key])
 
 

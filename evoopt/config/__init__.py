@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from evoopt.config.sections import ExecutionSection, RunConfig, Section, TrainingSection, WorkSection
+from evoopt.config.sections import (
+    ExecutionSection,
+    LimitsSection,
+    RunConfig,
+    Section,
+    TrainingSection,
+    WorkSection,
+)
 from evoopt.config.spaces import list_spaces, load_space, parse_config, spaces_folder
 
 __all__ = [
     "ExecutionSection",
+    "LimitsSection",
     "RunConfig",
     "Section",
     "TrainingSection",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -33,6 +34,26 @@ class Section(BaseModel):
     """One table of a space file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LimitsSection(Section):
+    """What ends a run before its last generation."""
+
+    patience: int | None = Field(
+        None, ge=1, description="generations without a better best after which the search ends"
+    )
+    max_trainings: int | None = Field(
+        None, ge=1, description="trainings, or networks scored, after which no generation follows"
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="time after which no generation follows; a resumed run has it anew"
+    )
+
+
+def limit_options(section: str) -> dict[str, str]:
+    """Limits by their names on the command line."""
+    names = {"patience": "patience", "max_trainings": "max_trainings", "max_time": "max_seconds"}
+    return {option: f"{section}.{setting}" for option, setting in names.items()}
 
 
 class ExecutionSection(Section):
@@ -129,6 +150,11 @@ class RunConfig(Section):
     def every_task(self) -> tuple[str, ...]:
         """Those, and what else the run loads."""
         return self.tasks
+
+    @property
+    def compares(self) -> bool:
+        """Whether the run ends with a comparison of its winner."""
+        return False
 
     @property
     def selects_on_test(self) -> bool:
@@ -228,7 +254,11 @@ class RunConfig(Section):
                 )
             section, _, setting = self.options[name].partition(".")
             changes.setdefault(section, {})[setting] = value
-        return self.override(changes)
+        try:
+            return self.override(changes)
+        except EvooptError as error:
+            given = [name for name, value in options.items() if value is not None]
+            raise EvooptError(self._in_options(str(error), given)) from None
 
     @classmethod
     def validated(cls, data: Mapping[str, Any], source: str) -> Self:
@@ -260,6 +290,13 @@ class RunConfig(Section):
             raise EvooptError(f"{source}: {setting}: {first['msg']} (found {first['input']!r})") from None
         config.cross_check(source)
         return config
+
+    def _in_options(self, message: str, given: Iterable[str]) -> str:
+        """A message about settings that speaks of the options by which they were given."""
+        for name in sorted(given, key=lambda name: -len(self.options[name])):
+            setting = re.escape(self.options[name])
+            message = re.sub(rf"(?<![\w.]){setting}(?![\w.])", f"--{name.replace('_', '-')}", message)
+        return message
 
     def _setting(self, path: str) -> Any:
         section, _, setting = path.partition(".")

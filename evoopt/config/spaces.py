@@ -63,6 +63,12 @@ def list_spaces() -> dict[str, RunConfig]:
     return {file.stem: load_space(file.stem) for file in sorted(spaces_folder().glob("*.toml"))}
 
 
+def describe_spaces() -> dict[str, str]:
+    """What all shipped search spaces say of themselves, by name; nothing else in them is looked at."""
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(spaces_folder().glob("*.toml"))}
+    return {name: str(tomllib.loads(text).get("description", "")) for name, text in texts.items()}
+
+
 def _beside(space: Path, task: str) -> str:
     file, _, function = task.rpartition(":")
     path = space.parent.resolve() / Path(file).expanduser()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from evoopt.errors import read_as_data
+from evoopt.evolution.budget import Budget
 from evoopt.evolution.individual import Individual
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
@@ -47,12 +47,6 @@ class StagedScheme(Protocol):
         """Go on from a snapshot."""
 
 
-def time_limit(max_seconds: float | None) -> Callable[[object], bool]:
-    """Says, whatever it is told, whether so much time has passed since this call; never for None."""
-    begin = time.monotonic()
-    return lambda _: max_seconds is not None and time.monotonic() - begin >= max_seconds
-
-
 class StageRecord(Protocol):
     """Where the stages of a run are kept; `evoopt.runs` has one on disk."""
 
@@ -67,6 +61,7 @@ def evolve(
     scheme: StagedScheme,
     record: StageRecord | None = None,
     on_stage: Callable[[Stage], None] = lambda stage: None,
+    budget: Budget | None = None,
 ) -> list[dict[str, Any]]:
     """Advance a scheme to its end, from the record's checkpoint if there is one.
 
@@ -74,6 +69,7 @@ def evolve(
         scheme: The evolution.
         record: Where it is kept; None keeps nothing.
         on_stage: Told of every stage.
+        budget: Ends it before; None does not.
 
     Returns:
         Statistics of the generations finished by this call.
@@ -83,11 +79,13 @@ def evolve(
         with read_as_data("the run's checkpoint"):
             scheme.restore(*state)
     history = []
-    while not scheme.finished:
+    while not scheme.finished and (budget is None or budget.why is None):
         stage = scheme.advance()
         if record is not None:
             record.save_stage(stage, scheme.snapshot())
         if stage.record is not None:
             history.append(stage.record)
+            if budget is not None:
+                budget.spent(stage.record)
         on_stage(stage)
     return history

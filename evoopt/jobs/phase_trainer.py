@@ -13,8 +13,8 @@ from torch import Tensor
 
 from evoopt.execution import Executor
 from evoopt.jobs.phase_worker import Examples, PhaseChunk, PhaseResult, PhaseSetup, make_phase_worker
-from evoopt.jobs.queue import jobs_here, run_jobs
-from evoopt.jobs.transfer import as_arrays, received, sent
+from evoopt.jobs.queue import Memory, jobs_here, run_jobs
+from evoopt.jobs.transfer import as_arrays, received, sending
 from evoopt.training.members import Members, joined
 from evoopt.training.phase import PhaseEngine
 from evoopt.training.plan import PhasePlan
@@ -55,6 +55,8 @@ class PhaseTrainer:
         chunk_size: int = 10,
         engine: PhaseEngine = "batched",
         exchange: Path | None = None,
+        memory: Memory[PhaseChunk, PhaseResult] | None = None,
+        states: Path | None = None,
     ) -> PhaseTrainer:
         """One that has an executor do it, whose workers `make_phase_worker` makes.
 
@@ -63,12 +65,20 @@ class PhaseTrainer:
             chunk_size: Members per chunk.
             engine: How to train.
             exchange: Folder that all machines see; members travel in it, not in messages.
+            memory: Holds chunks that an interrupted attempt has finished.
+            states: See `run_jobs`.
         """
 
         def run(chunks: Sequence[PhaseChunk]) -> list[PhaseResult]:
-            with sent([chunk.tensors for chunk in chunks], exchange) as parcels:
-                jobs = [replace(chunk, tensors=parcel) for chunk, parcel in zip(chunks, parcels, strict=True)]
-                results = run_jobs(executor, jobs, failure=_FAILURE)
+            with sending(exchange) as send:
+                results = run_jobs(
+                    executor,
+                    chunks,
+                    memory,
+                    chunk_of=lambda chunk: replace(chunk, tensors=send(chunk.tensors)),
+                    states=states,
+                    failure=_FAILURE,
+                )
                 return [_unpacked(result) for result in results]
 
         return cls(run, chunk_size, engine)

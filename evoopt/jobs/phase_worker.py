@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from evoopt.execution import Worker
-from evoopt.jobs.transfer import Parcel, answer, as_arrays, received
+from evoopt.jobs.transfer import Parcel, State, answer, as_arrays, received
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Split, Task, TaskData
 from evoopt.training.forward import evaluate_population
+from evoopt.training.interrupted import interruptible
 from evoopt.training.members import Members
 from evoopt.training.phase import PhaseEngine, train_phase
 from evoopt.training.plan import PhasePlan
@@ -107,6 +108,32 @@ class PhaseResult:
     losses: NDArray[Any]
     scores: tuple[NDArray[np.float64], ...]
 
+    def to_state(self) -> State:
+        """What is kept of it until its generation is finished, to the last bit."""
+        if self.tensors is None:
+            return {"scores": [pair.tolist() for pair in self.scores]}, {}
+        members = {f"members.{name}": tensor for name, tensor in received(self.tensors).items()}
+        scores = {f"scores.{k}": torch.from_numpy(pair) for k, pair in enumerate(self.scores)}
+        return {}, {**members, **scores, "losses": torch.from_numpy(self.losses)}
+
+    def numbers(self) -> list[dict[str, float]]:
+        """Loss and metric of each member, if it was scored once; else its last batch loss."""
+        if self.scores:
+            return [{"loss": loss, "metric": metric} for loss, metric in self.scores[0].T.tolist()]
+        return [{"train_loss": loss} for loss in self.losses[-1].tolist()]
+
+    @classmethod
+    def from_state(cls, state: State) -> PhaseResult:
+        """Read what `to_state` gave."""
+        facts, tensors = state
+        if "losses" not in tensors:
+            scores = [np.array(pair, np.float64) for pair in facts["scores"]]
+            return cls(None, np.zeros((0, scores[0].shape[1])), tuple(scores))
+        arrays, prefix = as_arrays(tensors), "members."
+        members = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
+        count = len(arrays) - len(members) - 1
+        return cls(members, arrays["losses"], tuple(arrays[f"scores.{k}"] for k in range(count)))
+
 
 def make_phase_worker(setup: PhaseSetup) -> Worker:
     """Load the task and return the function that handles chunks.
@@ -130,7 +157,7 @@ def make_phase_worker(setup: PhaseSetup) -> Worker:
         after = None if chunk.plan is None else answer(as_arrays(members.tensors()), chunk.tensors)
         return PhaseResult(after, losses, tuple(scores))
 
-    return work
+    return interruptible(work)
 
 
 def _population(task: Task, train: Split) -> ModelPopulation:

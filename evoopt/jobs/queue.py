@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from evoopt.errors import EvooptError, one_line
 from evoopt.execution import ChunkResult, Executor, ordered
+from evoopt.jobs.job_key import job_key
+from evoopt.training import interrupted
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
@@ -52,6 +55,7 @@ def run_jobs(
     chunk_of: Callable[[J], Any] = lambda job: job,
     alone: Callable[[J], Sequence[Any]] | None = None,
     failed: Callable[[ChunkResult], Any] = lambda answer: answer,
+    states: Path | None = None,
     progress: Progress = lambda done, left: None,
 ) -> list[Any]:
     """Have those jobs done that the memory does not hold.
@@ -65,6 +69,8 @@ def run_jobs(
         alone: One chunk per member of a job whose result is a list with an item for each. If such a job
             fails, its members are tried alone, and only those that fail again count as failed.
         failed: What a member gives that failed alone.
+        states: Folder where the trainings of unfinished jobs leave their states, from which the next attempt
+            goes on; workers see it, and `evoopt.training.interrupted.interruptible` made them.
         progress: Told first of what the memory holds, then of each job; without ``alone`` a job is one
             member.
 
@@ -81,17 +87,24 @@ def run_jobs(
     progress(sum(sizes) - left, left)
     new: dict[int, Any] = {}
 
+    def chunk(k: int) -> Any:
+        if states is None:
+            return chunk_of(jobs[k])
+        return interrupted.Interruptible(chunk_of(jobs[k]), states / job_key(jobs[k]), interrupted.SAVE_EVERY)
+
     def finish(k: int, result: Any) -> None:
         nonlocal left
         if memory is None:
             new[k] = result
         else:
             memory.keep(jobs[k], result)
+        if states is not None:
+            interrupted.remove_states(states / job_key(jobs[k]))
         left -= sizes[k]
         progress(sizes[k], left)
 
     lost: dict[int, ChunkResult] = {}
-    for answer in executor.run([chunk_of(jobs[k]) for k in todo]):
+    for answer in executor.run([chunk(k) for k in todo]):
         k = todo[answer.index]
         if answer.value is not None:
             finish(k, answer.value)

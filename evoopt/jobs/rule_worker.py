@@ -12,6 +12,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import DataOptions, Task, TaskData, get_task, load_task_data
 from evoopt.training.engine import choose_engine, train
 from evoopt.training.filters import reject_reason
+from evoopt.training.interrupted import interruptible
 from evoopt.training.plan import TrainingPlan, TrainingResult
 
 EngineName = Literal["auto", "batched", "sequential"]
@@ -63,7 +64,7 @@ def make_worker(setup: WorkerSetup) -> Worker:
     def work(chunk: TaskChunk) -> Any:
         return chunk.work(*loaded[chunk.task], setup.device)
 
-    return work
+    return interruptible(work)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from evoopt.errors import NoScoreError
@@ -39,6 +41,7 @@ def run_trainings(
     jobs: Sequence[TrainingJob[C, N]],
     memory: Memory[TrainingJob[C, N], list[TrainingResult]],
     *,
+    states: Path | None = None,
     forget: Callable[[str], None] = lambda task: None,
     progress: Progress = lambda done, left: None,
 ) -> list[list[TrainingResult]]:
@@ -48,6 +51,7 @@ def run_trainings(
         executor: Where.
         jobs: What is wanted.
         memory: Holds what earlier attempts finished.
+        states: See `run_jobs`.
         forget: Called with the name of a broken task, so that the next attempt tries it again.
         progress: Told of the trainings done and left.
 
@@ -65,6 +69,7 @@ def run_trainings(
         chunk_of=lambda job: job.chunk,
         alone=lambda job: job.chunk.alone(),
         failed=_failed,
+        states=states,
         progress=progress,
     )
     by_task: dict[str, list[TrainingResult]] = {}
@@ -82,17 +87,20 @@ def run_trainings(
     return results
 
 
-def faster_engine(executor: Executor, chunk: Chunk) -> EngineName:
+def faster_engine(executor: Executor, chunk: Chunk) -> tuple[EngineName, float]:
     """Have a worker measure which engine is faster for a chunk.
 
     To be asked once per task and remembered, since engines round differently.
+
+    Returns:
+        The engine, and the milliseconds that a step of one member takes with it; NaN if none could be timed.
 
     Raises:
         EvooptError: The measurement failed.
     """
     probe = [EngineProbe(chunk)]
-    ((engine, _),) = run_jobs(executor, probe, failure=f"task {chunk.task!r} cannot be trained")
-    return cast(EngineName, engine)
+    ((engine, measured),) = run_jobs(executor, probe, failure=f"task {chunk.task!r} cannot be trained")
+    return cast(EngineName, engine), measured.get(f"{engine}_ms", math.nan)
 
 
 def _failed(answer: ChunkResult) -> TrainingResult:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,22 @@ Arrays = Mapping[str, NDArray[Any]]
 Parcel = Arrays | Path
 """Members, or the safetensors file that holds them."""
 
+State = tuple[dict[str, Any], dict[str, Tensor]]
+"""Something as JSON, and tensors by name."""
+
 
 @contextlib.contextmanager
-def sent(members: Sequence[Parcel], folder: Path | None) -> Iterator[Sequence[Parcel]]:
-    """Put members into files while they are worked on; without a folder leave them as they are.
+def sending(folder: Path | None) -> Iterator[Callable[[Parcel], Parcel]]:
+    """What puts members into files while they are worked on; without a folder it leaves them as they are.
 
     Args:
-        members: As arrays, a parcel per chunk.
         folder: One that all machines see. What lies there is removed at the end, with the answers.
 
     Raises:
         EvooptError: The folder cannot be written.
     """
     if folder is None:
-        yield members
+        yield lambda parcel: parcel
         return
     try:
         files = tempfile.TemporaryDirectory(prefix="evoopt-", dir=folder, ignore_cleanup_errors=True)
@@ -44,7 +47,8 @@ def sent(members: Sequence[Parcel], folder: Path | None) -> Iterator[Sequence[Pa
             f"cannot write to the exchange folder {folder}: {error.strerror or error}"
         ) from None
     with files as path:
-        yield [_filed(parcel, Path(path) / f"{k}.safetensors") for k, parcel in enumerate(members)]
+        numbers = itertools.count()
+        yield lambda parcel: _filed(parcel, Path(path) / f"{next(numbers)}.safetensors")
 
 
 def received(parcel: Parcel) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evoopt.execution import Executor, Worker
 from evoopt.jobs.phase_worker import Examples, PhaseSetup
-from evoopt.jobs.queue import run_jobs
+from evoopt.jobs.queue import Memory, run_jobs
 from evoopt.tasks.task import Split
 from evoopt.training.scoring import Fitness, Scorer
 
@@ -71,17 +71,20 @@ def make_scoring_worker(setup: ScoringSetup) -> Worker:
     return work
 
 
-def score_on(executor: Executor, chunk_size: int = 5) -> Score:
+def score_on(
+    executor: Executor, chunk_size: int = 5, memory: Memory[Rows, list[float]] | None = None
+) -> Score:
     """Have an executor score, whose workers `make_scoring_worker` makes.
 
     Args:
         executor: Where.
         chunk_size: Rows per chunk. On a CPU scores do not depend on it.
+        memory: Holds chunks that an interrupted attempt has finished.
     """
 
     def score(rows: Tensor) -> list[float]:
         chunks = [part.cpu().numpy() for part in torch.split(rows, chunk_size)]
-        scores = run_jobs(executor, chunks, failure="scoring networks failed")
+        scores = run_jobs(executor, chunks, memory, failure="scoring networks failed")
         return [value for of_chunk in scores for value in of_chunk]
 
     return score

@@ -8,12 +8,13 @@ the contract tests are made of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.errors import unknown_name
 from evoopt.optim.term import Average, Calls, Quotient, Term, TermInputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["MORE_TERMS", "PAPER_TERMS", "TERMS", "TERM_BY_NAME", "Term", "TermInputs", "term", "weighted_sum"]
 
@@ -71,7 +72,7 @@ TERMS: tuple[Term, ...] = (
         formula="sign(g)",
         latex=r"\operatorname{sign}(g)",
         uses=frozenset(),
-        function=lambda x: torch.sign(x.g),
+        function=lambda x: x.g.sign(),
         cpp="sign(g)",
         form=Calls(("sign", "g")),
     ),
@@ -104,7 +105,7 @@ TERMS: tuple[Term, ...] = (
         latex=r"\operatorname{sign}(m)",
         uses=frozenset({"m"}),
         without_m="sign_grad",
-        function=lambda x: torch.sign(x.m),
+        function=lambda x: x.m.sign(),
         cpp="sign(m)",
         form=Calls(("sign", "m")),
     ),
@@ -116,7 +117,7 @@ TERMS: tuple[Term, ...] = (
         uses=frozenset({"m_prev", "beta3"}),
         without_m="sign_grad",
         # In the order of Lion's publication, so that the sign agrees with it in exact zeros too.
-        function=lambda x: torch.sign(x.m_prev * x.beta3 + x.g * (1 - x.beta3)),
+        function=lambda x: (x.m_prev * x.beta3 + x.g * (1 - x.beta3)).sign(),
         cpp="sign(m_prev * beta3 + g * (1 - beta3))",
         form=Calls(("lerp", "m", "gradient", "1 - beta3"), (("sign",),)),
     ),

@@ -39,19 +39,26 @@ def read_comparison(run: Run) -> Comparison | None:
 def _required(run: Run) -> Comparison:
     comparison = read_comparison(run)
     if comparison is None:
-        raise EvooptError(
-            f"{run.folder} holds no comparison to draw; make one with: evoopt compare {run.folder}"
-        )
+        raise EvooptError(f"{run.folder} holds no comparison to draw; make one with: {_command(run)}")
     return comparison
+
+
+def _command(run: Run) -> str:
+    return f"evoopt compare {run.folder} --out {run.folder}"
 
 
 def verdict_texts(run: Run) -> list[Text]:
     """The verdict in words; a sentence per candidate."""
+    if run.uncompared:
+        return [
+            not_measured(f"The closing comparison was interrupted; go on with: evoopt resume {run.folder}")
+        ]
     comparison = read_comparison(run)
     if comparison is None:
         return [
             not_measured(
-                run.verdict or f"Not compared with tuned Adam; to do so: evoopt compare {run.folder}"
+                run.verdict
+                or f"Not compared with tuned Adam; to do so: evoopt compare {run.folder} --out {run.folder}"
             )
         ]
     analysis = analyse(comparison)

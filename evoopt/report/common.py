@@ -46,11 +46,11 @@ class Figured:
 class Sections(Protocol):
     """What the module of an individual type offers the report."""
 
-    FIGURES: Mapping[str, Draw]
-    """Figures by the name that ``evoopt plot`` knows them by."""
-
     GENERATION: Sequence[Figured]
     """What to say about a generation."""
+
+    def figures(self, run: Run) -> Mapping[str, Draw]:
+        """The figures that a run can have, by the name that ``evoopt plot`` knows them by."""
 
     def sections(self, run: Run) -> list[Section]:
         """The parts of the page, of a run with at least one finished generation."""

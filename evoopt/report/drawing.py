@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg", ".pdf")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8C8C00", "#7A4BC2")
 _GREY = "#7b838d"
+_TITLE_LETTERS, _LABEL_LETTERS = 13, 12  # that fit an inch
+_NO_SHARE = 1e-9
 _STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9.5,
     "axes.titleweight": "bold", "legend.frameon": False, "axes.axisbelow": True, "svg.fonttype": "none",
@@ -72,6 +75,8 @@ def _lines(figure: Lines) -> Canvas:
 
 
 def _panel(axis: Axes, panel: Panel, legend: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     x, plain = list(panel.x), 0
     for series in panel.series:
         if series.role == "extra":
@@ -94,11 +99,19 @@ def _panel(axis: Axes, panel: Panel, legend: bool) -> None:
             axis.fill_between(
                 x, _known(series.low), _known(series.high), color=colour, alpha=0.18, linewidth=0
             )
-    axis.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    title = textwrap.fill(panel.title, max(12, round(_TITLE_LETTERS * inches)))
+    axis.set(xlabel=panel.x_label, ylabel=panel.y_label, title=title)
+    if all(float(value).is_integer() for value in x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
     if panel.log:
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(_plain_numbers())
+        axis.yaxis.set_minor_formatter(_plain_numbers())
     if panel.percent:
         axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, -0.02 * high), high if high > _NO_SHARE else 0.1)
     axis.grid(alpha=0.25, linewidth=0.5)
     if legend and len(panel.series) > 1:
         axis.legend(fontsize=8)
@@ -136,7 +149,9 @@ def _heat_map(figure: HeatMap) -> Canvas:
         image = axis.imshow([row], aspect="auto", norm=norm, interpolation="nearest")
         axis.set(xticks=[], yticks=[])
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
-    canvas.colorbar(image, ax=grid, label=figure.unit)
+    unit = textwrap.fill(figure.unit, max(24, round(_LABEL_LETTERS * canvas.get_figheight())))
+    bar = canvas.colorbar(image, ax=grid, label=unit, format=_plain_numbers())
+    bar.ax.yaxis.set_minor_formatter(_plain_numbers())
     return canvas
 
 
@@ -156,6 +171,17 @@ def _tree(figure: Tree) -> Canvas:
     axis.set(yticks=[], xlabel="generation of birth")
     axis.spines["left"].set_visible(False)
     return canvas
+
+
+def _plain_numbers() -> Any:
+    """Numbers on a logarithmic axis: 0.01, not the TeX that names of people's tasks may not be taken for."""
+    from matplotlib.ticker import LogFormatter
+
+    class PlainNumbers(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:.4g}" if super().__call__(x, pos) else ""
+
+    return PlainNumbers(minor_thresholds=(1.5, 0.6))
 
 
 def _canvas(width: float, height: float, rows: int, columns: int) -> tuple[Canvas, list[Axes]]:

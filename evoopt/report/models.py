@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evoopt.report.against import read_comparison, verdict_texts
 from evoopt.report.blocks import Block, Code, Text
 from evoopt.report.common import not_measured, wilson
 from evoopt.runs.run import MODEL_FILE, Run
-from evoopt.tasks.built_in import TASKS
-from evoopt.tasks.task import accuracy
+from evoopt.tasks.catalogue import metric_of
 
 Fact = tuple[str, str, str]
 
@@ -38,7 +36,7 @@ def score_facts(run: Run, scores: Mapping[str, Any] | None = None) -> list[Fact]
         if name == "test" and _is_accuracy(run):
             low, high = wilson(part["metric"], part["examples"])
             note += f"; 95 % interval {low:.3f} to {high:.3f} from their number alone"
-        facts.append((f"{name} metric", f"{part['metric']:.4f}", note))
+        facts.append((f"{name} {metric_of(run.config.tasks[0])}", f"{part['metric']:.4f}", note))
     return facts
 
 
@@ -50,11 +48,9 @@ def winner_code(run: Run) -> list[Block]:
     return [Code("The winner as a PyTorch model", _LOADING.format(task=run.config.tasks[0], path=str(path)))]
 
 
-def verdict_of_models(run: Run, instead: str) -> list[Text]:
-    """The verdict against tuned Adam, or what this run says instead."""
-    if read_comparison(run) is not None:
-        return verdict_texts(run)
-    return [not_measured(f"Not compared with tuned Adam. {instead}")]
+def not_compared(instead: str) -> Text:
+    """What a run says in the place of a verdict against tuned Adam, which there is of optimizers alone."""
+    return not_measured(f"Not compared with tuned Adam. {instead}")
 
 
 def task_name(run: Run) -> str:
@@ -64,5 +60,4 @@ def task_name(run: Run) -> str:
 
 def _is_accuracy(run: Run) -> bool:
     # A task from a person's file is not asked: reading a report must not run anybody's code.
-    task = TASKS.get(run.config.tasks[0])
-    return task is not None and task.metric is accuracy
+    return metric_of(run.config.tasks[0]) == "accuracy"

@@ -34,6 +34,7 @@ def make_page(run: Run) -> Page:
     """The report on a run, which may be unfinished."""
     done, planned = len(run.generations), planned_generations(run)
     state = "finished" if run.finished else f"unfinished: {done} of {planned} generations"
+    state += " but for its closing comparison" if run.uncompared else ""
     changes = [f"Changed {change}." for change in run.changes]
     stopped = [Section("Stopped", [Text(run.stopped)])] if run.stopped and not run.finished else []
     kind = individual_type(run.config.individual).about
@@ -82,8 +83,8 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def figure_names(run: Run) -> list[str]:
-    """Kinds of figures that a run's individual type has."""
-    return list(sections_of(run).FIGURES)
+    """The figures that a run can have."""
+    return list(sections_of(run).figures(run))
 
 
 def save_plot(folder: str | Path, kind: str, out: str | Path) -> Path:
@@ -96,9 +97,9 @@ def save_plot(folder: str | Path, kind: str, out: str | Path) -> Path:
 
     path = Path(out)
     with Run(folder) as run, read_as_data(str(folder)):
-        figures = sections_of(run).FIGURES
+        figures = sections_of(run).figures(run)
         if kind not in figures:
-            raise unknown_name(f"kind of plot for a run of type {run.config.individual!r}", kind, figures)
+            raise unknown_name("figure", kind, figures)
         if not run.generations:
             raise EvooptError(f"{folder} has no finished generation to draw")
         figure = figures[kind](run)

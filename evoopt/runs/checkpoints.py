@@ -54,7 +54,7 @@ class Checkpoints:
             return scheme, {}
         path = self._folder / str(file)
         try:
-            if path.parent != self._folder or _digest(path) != digest:
+            if path.parent != self._folder or file_digest(path) != digest:
                 raise EvooptError(f"{path} is not what was written")
             return scheme, read_tensors(path, _KIND)[0]
         except (EvooptError, OSError) as error:
@@ -67,11 +67,11 @@ class Checkpoints:
         name, digest = self._write(tensors) if tensors else (None, None)
         checkpoint = {"stages": self._stages, "file": name, "sha256": digest, "scheme": scheme}
         self._run.store.save_generation(stage.record, checkpoint, stage.created)
-        if name is None:
+        if not self._folder.exists():
             return
         backup = self._run.store.backup_checkpoint()
         kept = {name, None if backup is None else backup["file"]}
-        for old in self._folder.iterdir():
+        for old in self._folder.iterdir():  # those of chunks and of trainings on the way, too
             if old.name not in kept:
                 old.unlink()
 
@@ -80,7 +80,7 @@ class Checkpoints:
         try:
             self._folder.mkdir(exist_ok=True)
             write_tensors(path, tensors, _KIND)
-            return path.name, _digest(path)
+            return path.name, file_digest(path)
         except OSError as error:
             raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -92,6 +92,7 @@ class Checkpoints:
         return f"go back to the state after stage {backup['stages']} with: {command}"
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,7 +35,6 @@ class Database:
 
     Args:
         path: The file.
-        tables: Names of all tables.
         create: Make a new one; otherwise it must exist.
         readonly: Refuse writes. Only what is read is checked then; a writable one is checked as a whole.
 
@@ -43,10 +42,8 @@ class Database:
         EvooptError: No such file, not a database, a damaged one.
     """
 
-    def __init__(
-        self, path: Path, tables: Sequence[str], create: bool = False, readonly: bool = False
-    ) -> None:
-        self._path, self._tables, self._readonly = path, tables, readonly
+    def __init__(self, path: Path, create: bool = False, readonly: bool = False) -> None:
+        self._path, self._readonly = path, readonly
         self._next_backup = 0.0
         uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
         with self.errors():
@@ -149,7 +146,7 @@ class Database:
             EvooptError: Something is not what was written.
         """
         self._check_pages()
-        for table in self._tables:
+        for (table,) in self.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
             for _ in self.rows(table):
                 pass
 
@@ -167,7 +164,7 @@ class Database:
         part = self._path.with_name(f".{BACKUP_FILE}.part")
         part.unlink(missing_ok=True)
         try:
-            with closing(Database(part, self._tables, create=True)) as copy:
+            with closing(Database(part, create=True)) as copy:
                 self._db.backup(copy._db)
                 self._refuse_damaged(copy)
             os.replace(part, self._path.with_name(BACKUP_FILE))

@@ -56,6 +56,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     if run.begun:
         done = len(run.generations)
         when = f"after generation {done}" if done else "in the first generation"
+        run.store.forget_chunks()
         run.store.set_meta(CHANGES, [*run.changes, *(f"{when}: {change}" for change in changes)])
     run.store.set_meta(EXPERIMENT, now)
 

@@ -17,7 +17,7 @@ from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.experiment import CHANGES, EXPERIMENT, experiment_of
 from evoopt.runs.lock import RunLock
-from evoopt.runs.store import STOPPED, RunStore
+from evoopt.runs.store import ENDED, STOPPED, RunStore
 from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
@@ -102,6 +102,7 @@ class Run:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, NoScoreError):
             self.store.set_meta(STOPPED, str(error))
+            self.store.forget_chunks()  # whoever mends the task wants all of them anew
         self.close()
 
     @property
@@ -110,15 +111,32 @@ class Run:
         return self.store.winner() is not None
 
     @property
+    def uncompared(self) -> bool:
+        """Whether a winner is named, and the comparison that the run ends with is still to be made."""
+        return self.finished and self.config.compares and self.verdict is None
+
+    @property
     def begun(self) -> bool:
         """Whether anything of it is done."""
-        return self.store.checkpoint() is not None or next(self.store.evaluations(), None) is not None
+        store = self.store
+        return store.checkpoint() is not None or store.has_chunks or any(True for _ in store.evaluations())
 
     @property
     def stopped(self) -> str | None:
         """Why the last generation that was begun left nothing to go on with; None if it did not."""
         reason: str | None = self.store.meta(STOPPED)
         return reason
+
+    def note_end(self, why: str | None) -> None:
+        """Keep why it ends before its last generation; None for one that does not."""
+        if why is not None and len(self.generations) < int(self.config.option("generations")):
+            self.store.set_meta(ENDED, why)
+
+    @property
+    def ended(self) -> str | None:
+        """Why it ended before its last generation; None if it did not."""
+        why: str | None = self.store.meta(ENDED)
+        return why
 
     @property
     def changes(self) -> list[str]:

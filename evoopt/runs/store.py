@@ -18,6 +18,8 @@ from evoopt.training.plan import TrainingResult
 STORE_VERSION = 3
 STOPPED = "stopped"
 """Names the reason for which a run could not go on, until it does."""
+ENDED = "ended"
+"""Names the reason for which a run ended before its last generation."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -35,7 +37,10 @@ CREATE TABLE generations (generation INTEGER PRIMARY KEY, record TEXT NOT NULL, 
 CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
-_TABLES = ("meta", "individuals", "evaluations", "generations", "checkpoint")
+_CHUNKS = """
+CREATE TABLE IF NOT EXISTS chunks (key TEXT PRIMARY KEY, result TEXT NOT NULL, checksum INTEGER NOT NULL)
+WITHOUT ROWID"""
+_TOLD = ("outcome", "steps", "train_loss", "eval_loss", "metric", "seconds")
 _JOB = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
 
@@ -44,6 +49,8 @@ class RunStore:
 
     Attributes:
         on_generation: Told of the statistics of every generation, after they have been kept.
+        on_evaluation: Told of the numbers of every individual that was trained or scored, likewise.
+        states: Folder where unfinished trainings leave their states; None keeps none.
 
     Args:
         path: The file.
@@ -65,9 +72,11 @@ class RunStore:
         self._path = path
         self._read_genome = read_genome
         self.on_generation: Callable[[dict[str, Any]], None] = lambda record: None
+        self.on_evaluation: Callable[[dict[str, Any]], None] = lambda evaluation: None
+        self.states: Path | None = None
         if not create and not path.is_file():
             raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
-        self._db = Database(path, _TABLES, create, readonly)
+        self._db = Database(path, create, readonly)
         try:
             if create:
                 with self._db.transaction():
@@ -82,6 +91,8 @@ class RunStore:
                 )
             if not (create or readonly):
                 self._refuse_older_than_backup()
+            if not readonly:
+                self._db.execute(_CHUNKS)  # runs begun by an earlier version have none
         except BaseException:
             self._db.close()
             raise
@@ -92,7 +103,7 @@ class RunStore:
         newest = "SELECT COALESCE(MAX(generation), -1) FROM generations"
         kept = None
         if backup.is_file():
-            with suppress(EvooptError), closing(Database(backup, _TABLES, readonly=True)) as database:
+            with suppress(EvooptError), closing(Database(backup, readonly=True)) as database:
                 kept = database.execute(newest)[0][0]
         if kept is not None and kept > self._db.execute(newest)[0][0]:
             raise self._db.damage("it has lost generations that its backup holds")
@@ -132,6 +143,10 @@ class RunStore:
         """Keep the rows of one chunk, all or none."""
         with self._db.transaction():
             self._db.insert("evaluations", map(_evaluation_row, rows))
+        for row in rows:
+            job = {name: getattr(row, name) for name in ("generation", "key", "task", "replicate", "repeat")}
+            result = {name: getattr(row.result, name) for name in _TOLD}
+            self.on_evaluation({**job, **result})
 
     def discard(self, generation: int, task: str) -> None:
         """Forget what a generation's trainings on a task gave."""
@@ -143,6 +158,27 @@ class RunStore:
         query = "SELECT 1 FROM evaluations WHERE task = ? AND outcome = 'ok' LIMIT 1"
         return bool(self._db.execute(query, (task,)))
 
+    def chunk(self, key: str) -> Any:
+        """What a finished chunk of the generation in progress gave; None if it is not finished."""
+        rows = list(self._db.rows("chunks", "WHERE key = ?", [key]))
+        return self._json(rows[0][1]) if rows else None
+
+    def keep_chunk(self, key: str, result: Any) -> None:
+        """Keep what a chunk gave until its generation is finished."""
+        with self._db.transaction():
+            self._db.insert("chunks", [(key, json.dumps(result))], replace=True)
+
+    def forget_chunks(self) -> None:
+        """Have the generation in progress done anew."""
+        with self._db.transaction():
+            self._db.execute("DELETE FROM chunks")
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether any chunk of the generation in progress is finished."""
+        tables = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'chunks'")
+        return bool(tables and self._db.execute("SELECT 1 FROM chunks LIMIT 1"))
+
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint, None before the first."""
         return _checkpoint(self._db)
@@ -152,7 +188,7 @@ class RunStore:
         backup = self._path.with_name(BACKUP_FILE)
         if not backup.is_file():
             return None
-        with suppress(EvooptError), closing(Database(backup, _TABLES, readonly=True)) as database:
+        with suppress(EvooptError), closing(Database(backup, readonly=True)) as database:
             return _checkpoint(database)
         return None
 
@@ -172,6 +208,7 @@ class RunStore:
                 self._db.insert("generations", [(record["generation"], json.dumps(record))])
             self._db.insert("individuals", map(_individual_row, created))
             self._db.execute("DELETE FROM meta WHERE key = ?", (STOPPED,))
+            self._db.execute("DELETE FROM chunks")
             self._db.insert("checkpoint", [(1, json.dumps(state))], replace=True)
         if record is not None:
             self.on_generation(record)

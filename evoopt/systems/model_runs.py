@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from evoopt.config import RunConfig, TrainingSection, WorkSection
 from evoopt.jobs.phase_trainer import PhaseTrainer
-from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
+from evoopt.jobs.phase_worker import PhaseChunk, PhaseResult, PhaseSetup, make_phase_worker
+from evoopt.runs.finished_chunks import FinishedChunks, states_folder
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.tasks import DataOptions
 from evoopt.tasks.task import Task, TaskData
@@ -48,12 +49,23 @@ def phase_setup(config: RunConfig, work: WorkSection) -> PhaseSetup:
 
 @contextmanager
 def training_phases(
-    config: RunConfig, training: TrainingSection, setup: PhaseSetup
+    config: RunConfig, training: TrainingSection, setup: PhaseSetup, run: Run | None = None
 ) -> Iterator[PhaseTrainer]:
-    """What trains and scores members wherever the run's work is done."""
+    """What trains and scores members wherever the run's work is done.
+
+    Args:
+        config: The configuration in force.
+        training: Its section on trainings.
+        setup: What workers are created from.
+        run: Keeps what the chunks of the generation in progress gave; None keeps nothing.
+    """
     place = config.execution.place(training.threads_per_worker)
+    memory: FinishedChunks[PhaseChunk, PhaseResult] | None = None
+    if run is not None:
+        memory = FinishedChunks(run, PhaseResult.to_state, PhaseResult.from_state, PhaseResult.numbers)
+    states = None if run is None else states_folder(run, place)
     with place.start(make_phase_worker, setup) as executor:
-        yield PhaseTrainer.on(executor, training.chunk_size, training.engine, place.exchange)
+        yield PhaseTrainer.on(executor, training.chunk_size, training.engine, place.exchange, memory, states)
 
 
 def name_winner(run: Run, model: nn.Module, about: dict[str, Any], task: Task, data: TaskData) -> None:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evoopt.runs.run import MODEL_FILE, Run
+from evoopt.tasks.catalogue import metric_of
+
+Criterion = Callable[[Run], str]
+"""What a run's winner was chosen by, in words."""
 
 Columns = Mapping[str, tuple[str, str]]
 """Heading and format of each figure of a generation's record."""
 
 
-def describe_result(run: Run, criterion: str) -> str:
+def describe_result(run: Run, criterion: Criterion) -> str:
     """The outcome of a finished run in a few lines."""
-    return "\n".join(
-        [f"run      {run.folder}", *_winner_lines(run.folder / MODEL_FILE, run.winner, criterion)]
-    )
+    return "\n".join([f"run      {run.folder}", *ended(run), *_winner_lines(run, criterion(run))])
 
 
-def describe_run(run: Run, criterion: str, columns: Columns) -> str:
+def describe_run(run: Run, criterion: Criterion, columns: Columns) -> str:
     """State, winner, and a line per generation."""
     records = run.generations
     lines = [
         state(run),
         f"space    {run.config.name}: individuals of type {run.config.individual}, seed {run.config.seed}",
-        f"task     {', '.join(run.config.tasks)}",
+        f"task     {', '.join(run.config.tasks)}, scored by {metric_of(run.config.tasks[0])}",
     ]
     if run.finished:
-        lines += _winner_lines(run.folder / MODEL_FILE, run.winner, criterion)
+        lines += _winner_lines(run, criterion(run))
     if not records:
         return "\n".join([*lines, "no generation is finished yet"])
     return "\n".join([*lines, "", *table(records, columns)])
@@ -37,34 +38,44 @@ def describe_run(run: Run, criterion: str, columns: Columns) -> str:
 def state(run: Run) -> str:
     """Where a run lies, and how to go on with it."""
     state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
+    if run.uncompared:
+        state = f"finished but for its closing comparison, go on with: evoopt resume {run.folder}"
     lines = [f"run      {run.folder} ({state})"]
+    lines += ended(run)
     lines += [f"stopped  {run.stopped}"] if run.stopped and not run.finished else []
     return "\n".join([*lines, *(f"changed  {change}" for change in run.changes)])
 
 
-def _winner_lines(path: Path, winner: Mapping[str, Any], criterion: str) -> list[str]:
-    lines = []
+def ended(run: Run) -> list[str]:
+    """Why a run ended before its last generation, if it did."""
+    done = len(run.generations)
+    return [] if run.ended is None else [f"ended    after {done} generation{'s' * (done > 1)}: {run.ended}"]
+
+
+def _winner_lines(run: Run, criterion: str) -> list[str]:
+    winner, path, lines = run.winner, run.folder / MODEL_FILE, []
+    metric = metric_of(run.config.tasks[0])
     if "parameters" in winner:
-        lines += [f"model    {path} ({winner['parameters']:,} parameters), chosen by its {criterion}"]
-    for name in ("fitness", "fom"):
+        lines += [f"model    {path} ({winner['parameters']:,} parameters)"]
+    for name in ("fitness", "fom", "loss"):
         if name in winner:
-            lines.append(f"{criterion} {_figure(winner[name], '.6g')}")
+            lines.append(f"chosen   {_figure(winner[name], '.6g')}: {criterion}")
     if "hyperparameters" in winner:
         values = winner["hyperparameters"].items()
         shown = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values)
         lines.append(f"values   {', '.join(shown)}")
     if "head_start" in winner:
         head = winner["head_start"]
-        lines += [f"evolved  {line}" for line in _scores(head["before"])]
+        lines += [f"evolved  {line}" for line in _scores(head["before"], metric)]
         lines += [f"adam     then {head['steps']:,} minibatches"]
-    lines += [f"score    {line}" for line in _scores(winner)]
+    lines += [f"score    {line}" for line in _scores(winner, metric)]
     return [*lines, f"budget   {_budget(winner)}"]
 
 
-def _scores(winner: Mapping[str, Any]) -> list[str]:
+def _scores(winner: Mapping[str, Any], metric: str) -> list[str]:
     parts = {name: winner[name] for name in ("validation", "test") if name in winner}
     return [
-        f"{name} loss {_figure(part['loss'], '.4f')}, metric {_figure(part['metric'], '.4f')} "
+        f"{name} loss {_figure(part['loss'], '.4f')}, {metric} {_figure(part['metric'], '.4f')} "
         f"({part['examples']:,} examples)"
         for name, part in parts.items()
         if part["examples"]

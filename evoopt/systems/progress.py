@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from tqdm import tqdm
 
@@ -10,7 +11,7 @@ from evoopt.evolution.stages import Stage
 
 
 class Progress:
-    """A tqdm bar over the work of a run; silent when the output is no terminal.
+    """A tqdm bar over the work of a run; where the output is no terminal, a line per generation.
 
     Args:
         total: Expected units of work in all.
@@ -20,7 +21,7 @@ class Progress:
     """
 
     def __init__(self, total: int, unit: str = "stage", done: int = 0, quiet: bool = False) -> None:
-        self._by_stage = unit == "stage"
+        self._by_stage, self._quiet, self._begun = unit == "stage", quiet, time.monotonic()
         self._bar = tqdm(
             total=total, initial=done, unit=unit, disable=True if quiet else None, file=sys.stderr,
             dynamic_ncols=True, smoothing=0.05,
@@ -34,13 +35,23 @@ class Progress:
         """Note that there is more, or less, to do than was expected."""
         self._bar.total += more
 
+    def tell(self, line: str) -> None:
+        """Print a line, above the bar if there is one, unless nothing is to be shown."""
+        if not self._quiet:
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
+
     def stage_done(self, stage: Stage) -> None:
         """Show the statistics of a finished generation."""
         if stage.record is not None:
             figures = {name: stage.record[name] for name in ("best", "mean")}
             shown = {name: "-" if value is None else f"{value:.4f}" for name, value in figures.items()}
-            self._bar.set_description(f"generation {stage.record['generation'] + 1}", refresh=False)
+            generation = f"generation {stage.record['generation']}"
+            self._bar.set_description(generation, refresh=False)
             self._bar.set_postfix(shown, refresh=False)
+            if self._bar.disable:
+                told = "  ".join(f"{name} {value}" for name, value in shown.items())
+                self.tell(f"{generation}  {told}  after {round(time.monotonic() - self._begun)} s")
         self._bar.update(self._by_stage)
 
     def __enter__(self) -> Progress:

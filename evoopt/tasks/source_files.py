@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from evoopt.tasks.built_in import TASKS
-
 
 def source_digests(names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of the files of tasks that are given as ``path/to/file.py:function``, by path.
@@ -19,7 +17,7 @@ def source_digests(names: Iterable[str]) -> dict[str, str]:
     digests: dict[str, str] = {}
     for name in names:
         path = Path(name.rpartition(":")[0]).expanduser()
-        if name not in TASKS and path.suffix == ".py":
+        if path.suffix == ".py":
             _collect(path, path.parent, digests)
     return digests
 

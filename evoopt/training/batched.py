@@ -226,21 +226,22 @@ class _Training:
         """Train and score; members that diverged since the last look, or are to stop, leave at the next."""
         plan, every = self.plan, self.options.check_every
         looks = {*range(every, plan.steps, every), plan.rung, plan.steps}
-        results: dict[int, TrainingResult] = {}
+        results = lockstep.ended
         losses = lockstep.losses[:0].cpu()
         for step, batch in lockstep.minibatches():
             lockstep.step(step, batch)
             if step + 1 in looks:
                 losses = torch.cat([losses, lockstep.losses[len(losses) : step + 1].cpu()])
-                results |= _diverged(losses, lockstep.alive, plan.max_loss)
+                gone = _diverged(losses, lockstep.alive, plan.max_loss)
                 if step + 1 == plan.rung:
-                    curves = [[] if i in results else curve for i, curve in enumerate(losses.T.tolist())]
-                    worse = set(lockstep.alive) - set(better_half(curves, plan.window)) - set(results)
-                    results |= dict.fromkeys(worse, TrainingResult.unsuccessful("stopped", STOPPED, step + 1))
-                lockstep.drop(results)
+                    ended = {*results, *gone}
+                    curves = [[] if i in ended else curve for i, curve in enumerate(losses.T.tolist())]
+                    worse = set(lockstep.alive) - set(better_half(curves, plan.window)) - ended
+                    gone |= dict.fromkeys(worse, TrainingResult.unsuccessful("stopped", STOPPED, step + 1))
+                lockstep.drop(gone)
             if not lockstep.alive:
                 break
-        curves = losses.T.tolist()
+        curves = lockstep.losses.T.tolist()
         scores: list[list[float]] = [[], []]
         if lockstep.alive:
             columns = evaluate_population(lockstep.readout(), self.task, scored)

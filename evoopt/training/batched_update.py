@@ -88,6 +88,10 @@ class BatchedUpdate:
         """The weights themselves: what members are scored with."""
         return weights
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that changes from step to step, by name: to be kept, or written."""
+        return {name: x for name, x in (("m", self.m), ("v", self.v)) if x is not None}
+
     def step(
         self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
     ) -> None:

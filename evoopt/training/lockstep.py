@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
@@ -15,9 +15,10 @@ from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import losses_and_gradients
 from evoopt.training.graphs import Replayed
+from evoopt.training.interrupted import State, current_states
 from evoopt.training.memory import members_at_once
 from evoopt.training.minibatches import Minibatch, load_minibatches
-from evoopt.training.plan import TrainingPlan
+from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
 from evoopt.training.population_update import Update
 
@@ -49,6 +50,7 @@ class Lockstep:
     Attributes:
         population: The members still in training.
         alive: Their indices among all that began.
+        ended: What came of those that have left.
         losses: Batch losses ``[steps, P]`` of all that began; NaN for steps not made.
     """
 
@@ -63,14 +65,56 @@ class Lockstep:
         weights = population.weights
         self.population = population
         self.alive = list(range(len(population)))
+        self.ended: dict[int, TrainingResult] = {}
         self.losses = torch.full((plans[0].steps, len(weights)), math.nan).to(weights)
         self._task, self._train, self._update, self._plans = task, train, update, plans
         self._model = with_given_dropout(population.member(0)).to(weights.device)
         self._parts: list[_Part] = []
 
     def minibatches(self) -> Iterator[tuple[int, Minibatch]]:
-        """The 0-based steps with their data, in order, as `step` takes them."""
-        return enumerate(load_minibatches(self._task, self._train, self._plans, self._model))
+        """The 0-based steps with their data, in order, as `step` takes them.
+
+        Where states are kept (see `evoopt.training.interrupted`), the steps that an interrupted attempt has
+        made are left out.
+        """
+        batches = enumerate(load_minibatches(self._task, self._train, self._plans, self._model))
+        states = current_states()
+        if states is None:
+            yield from batches
+            return
+        path = states.next_file()
+        made = self._restore(states.load(path))
+        for step, batch in batches:
+            if step < made:
+                continue
+            yield step, batch
+            if states.due(at_end=step + 1 == len(self.losses)):
+                states.save(path, self._state(step + 1))
+
+    def _state(self, made: int) -> State:
+        ended = {k: [one.outcome, one.reason, one.steps] for k, one in self.ended.items()}
+        facts = {"made": made, "alive": self.alive, "ended": ended}
+        return facts, {
+            "losses": self.losses[:made].cpu(),
+            **{name: tensor.cpu() for name, tensor in self._tensors().items()},
+        }
+
+    def _restore(self, state: State | None) -> int:
+        """Go on from a state, if it is one of this training; returns the number of steps made."""
+        if state is None:
+            return 0
+        facts, tensors = state
+        losses = tensors.pop("losses")
+        self.drop({int(k): TrainingResult.unsuccessful(*what) for k, what in facts["ended"].items()})
+        self.losses[: len(losses)] = losses
+        for name, own in self._tensors().items():
+            own.copy_(tensors[name])
+        return int(facts["made"])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        moved = {f"update.{name}": tensor for name, tensor in self._update.tensors().items()}
+        buffers = {f"state.{name}": tensor for name, tensor in self.population.state.items()}
+        return {"weights": self.population.weights, **moved, **buffers}
 
     def step(self, step: int, batch: Minibatch) -> None:
         """Compute losses and gradients of all members and move their weights."""
@@ -97,9 +141,10 @@ class Lockstep:
             return old
         return ModelPopulation(old.architecture, weights, old.state, old.rates)
 
-    def drop(self, gone: Container[int]) -> None:
+    def drop(self, ended: Mapping[int, TrainingResult]) -> None:
         """Members of these indices, of all that began, leave."""
-        kept = [k for k, member in enumerate(self.alive) if member not in gone]
+        self.ended.update(ended)
+        kept = [k for k, member in enumerate(self.alive) if member not in ended]
         if len(kept) < len(self.alive):
             index = torch.tensor(kept, dtype=torch.int64, device=self.population.device)
             self.alive, self.population = [self.alive[k] for k in kept], self.population[index]

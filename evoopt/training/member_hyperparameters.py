@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.errors import EvooptError
 from evoopt.optim.presets import preset
 from evoopt.optim.rule import UpdateRule
-from evoopt.training.members import Members
-from evoopt.training.population import ModelPopulation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evoopt.training.members import Members
+    from evoopt.training.population import ModelPopulation
 
 Value = bool | int | float | str
 """What a hyperparameter may be."""

@@ -32,6 +32,9 @@ class Update(Protocol):
     def readout(self, weights: Tensor) -> Tensor:
         """The weights ``[P, D]`` that members are scored with, given those that are trained."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """See `BatchedUpdate.tensors`."""
+
 
 def population_update(
     rules: Sequence[UpdateRule],
@@ -133,6 +136,11 @@ class MixedUpdate:
         read = weights.clone()
         read[torch.tensor(self._averaged.members, device=weights.device)] = self._averages
         return read
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `BatchedUpdate.tensors`."""
+        plain = self._kernel.tensors() if self._kernel else {}
+        return {**self._staged.tensors(), **plain, "averages": self._averages}
 
     def state(self) -> Iterator[tuple[str, str, list[int], Tensor]]:
         """What is kept but for averages, see `StagedUpdate.state`."""

@@ -121,6 +121,11 @@ class StagedGroup:
             for state, kept in stack.kept.items():
                 yield from ((state, name, kept[:, k]) for k, name in enumerate(stack.names))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """See `BatchedUpdate.tensors`."""
+        stacks = enumerate(self._stacks)
+        return {**self._kept, **{f"{k}.{name}": x for k, s in stacks for name, x in s.kept.items()}}
+
     def step(self, weights: Tensor, gradients: Tensor, step: int, start: int, stop: int) -> None:
         """See `StagedUpdate.step`."""
         found = self.subset.part(start, stop)

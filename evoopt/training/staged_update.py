@@ -79,6 +79,11 @@ class StagedUpdate:
         for group in self._groups:
             group.step(weights, gradients, step, start, stop)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """See `BatchedUpdate.tensors`."""
+        groups = enumerate(self._groups)
+        return {f"{k}.{name}": x for k, group in groups for name, x in group.tensors().items()}
+
     def state(self) -> Iterator[tuple[str, str, list[int], Tensor]]:
         """What is kept, to be read or written: name, parameter, members, and their view ``[n, ...]``."""
         for group in self._groups:

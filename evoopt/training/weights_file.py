@@ -18,14 +18,14 @@ from evoopt.errors import EvooptError
 _POPULATION = "evoopt.population"
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, **facts: int) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, **facts: Any) -> None:
     """Write tensors by name.
 
     Args:
         path: The file.
         tensors: On the CPU, of any layout. Some may share memory, such as a weight with two names.
         kind: What the file is, for `read_tensors`.
-        facts: Further metadata.
+        facts: Further metadata, as JSON has it.
 
     Raises:
         EvooptError: It cannot be written.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from evoopt.compare.command import Report, compare
+from evoopt.compare.command import Report, checked_contenders, compare
 from evoopt.compare.protocol import Protocol
 from evoopt.execution import Place
 from reproductions.marfinetz2025.published import (
@@ -80,14 +80,21 @@ def reproduce_marfinetz2025(
     Raises:
         EvooptError: An unknown task, or missing data.
     """
+    protocol = None if honest is None else replace(honest, allow_seen_test=True)
+    if protocol is not None:  # what can be refused is refused before the literal part is trained
+        checked_contenders([NAME], HONEST_BASELINES, protocol, place or Place())
     out.mkdir(parents=True, exist_ok=True)
     literal = train_literally(tasks, steps, seeds, place, out / "literal.jsonl")
     report = None
-    if honest is not None:
+    if protocol is not None:
         report = compare(
-            [NAME], baselines=HONEST_BASELINES, protocol=replace(honest, allow_seen_test=True),
-            place=place or Place(), out=out, quiet=quiet,
-        )  # fmt: skip
+            [NAME],
+            baselines=HONEST_BASELINES,
+            protocol=protocol,
+            place=place or Place(),
+            out=out,
+            quiet=quiet,
+        )
     tuning: dict[str, int | None] = {"trials": 0}
     if honest is not None:
         tuning = {"trials": honest.trials, "final_seeds": honest.seeds, "train_size": honest.train_size}

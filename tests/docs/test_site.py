@@ -62,6 +62,14 @@ def test_the_page_of_the_rule_language_tells_every_entry_of_its_registries() -> 
         assert f"| `{name}` | `{PRESET_CLASSES[name]}` |" in text
 
 
+@pytest.mark.parametrize("page", ["spaces.md", "rule-language.md"])
+def test_tables_in_the_pages_are_those_of_the_registries(page: str) -> None:
+    hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert page in hooks["PAGES"]
+    assert hooks["with_tables"](text) == text, "write them anew: python docs/hooks.py"
+
+
 def test_the_navigation_has_every_page_and_no_other() -> None:
     docs = ROOT / "docs"
     listed = re.findall(

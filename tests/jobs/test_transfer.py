@@ -10,7 +10,7 @@ import torch
 
 import evoopt
 from evoopt.errors import EvooptError
-from evoopt.jobs.transfer import answer, as_arrays, received, sent
+from evoopt.jobs.transfer import answer, as_arrays, received, sending
 from tests.execution.test_dask_runs import run
 
 TINY = {
@@ -31,7 +31,8 @@ def test_a_run_ends_with_the_same_bytes(executor: str, tmp_path: Path) -> None:
 
 def test_members_arrive_as_they_left_and_so_do_answers(tmp_path: Path) -> None:
     weights = torch.randn(3, 7)
-    with sent([{"weights": weights.numpy()}], tmp_path) as [parcel]:
+    with sending(tmp_path) as send:
+        parcel = send({"weights": weights.numpy()})
         assert isinstance(parcel, Path)
         assert tmp_path in parcel.parents
         assert torch.equal(received(parcel)["weights"], weights)
@@ -44,7 +45,8 @@ def test_members_arrive_as_they_left_and_so_do_answers(tmp_path: Path) -> None:
 
 def test_without_a_folder_members_stay_in_the_message() -> None:
     members = {"weights": torch.zeros(1, 2).numpy()}
-    with sent([members], None) as [parcel]:
+    with sending(None) as send:
+        parcel = send(members)
         assert parcel is members
         assert answer(members, parcel) is members
 

@@ -33,6 +33,48 @@ SPACES: Mapping[str, str] = {
         chunk_size = 2
         engine = "sequential"
     """,
+    "genetic": """
+        individual = "genetic"
+        [genetic]
+        population = 8
+        generations = 4
+        [scoring]
+        task = "genetic_digits"
+        examples = 100
+        chunk_size = 3
+    """,
+    "hpo": """
+        individual = "hpo"
+        [recombination]
+        population = 5
+        generations = 3
+        fom = "steps"
+        target = 0.5
+        every = 10
+        [training]
+        steps = 40
+        chunk_size = 2
+        engine = "batched"
+        [space.lr]
+        min = 1e-4
+        max = 1e-1
+        default = 1e-3
+        scale = "log"
+    """,
+    "pbt": """
+        individual = "pbt"
+        [recombination]
+        population = 4
+        generations = 3
+        [training]
+        steps = 20
+        chunk_size = 2
+        [space.lr]
+        min = 1e-4
+        max = 1e-1
+        default = 1e-3
+        scale = "log"
+    """,
 }
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -13,7 +13,7 @@ import pytest
 from tests.counts import times
 from tests.reliability.commands import SPACES, finish, outcome, start, write_space
 
-TIMES = {"quick": 36, "gadam": 14}
+TIMES = {"quick": 16, "gadam": 10, "genetic": 8, "hpo": 8, "pbt": 8}
 
 
 def killed(folder: Path, seconds: float, *arguments: str | Path, executor: str) -> str:

@@ -13,25 +13,24 @@ from evoopt.report import figure_names, save_plot
 from evoopt.report.drawing import save_figure
 from evoopt.report.figures import Lines, Panel, Series, thinned
 from evoopt.runs import Run
+from tests.report.runs import search_optimizer
 
-UNCOMPARED = ("differences", "curves")
 
-
-def test_every_kind_of_figure_is_drawn(any_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_every_figure_that_is_offered_is_drawn(suffix: str, any_run: Path, tmp_path: Path) -> None:
     with Run(any_run) as run:
         kinds = figure_names(run)
     for kind in kinds:
-        if kind in UNCOMPARED and any_run.name != "optimizer":
-            with pytest.raises(EvooptError, match="no comparison"):
-                save_plot(any_run, kind, tmp_path / "x.png")
-            continue
-        if kind == "schedule" and any_run.name == "hpo":
-            with pytest.raises(EvooptError, match="no schedule"):
-                save_plot(any_run, kind, tmp_path / "x.png")
-            continue
-        picture = save_plot(any_run, kind, tmp_path / f"{kind}.png").read_bytes()
-        assert picture.startswith(b"\x89PNG"), kind
-        assert len(picture) > 4000, kind
+        picture = save_plot(any_run, kind, tmp_path / f"{kind}{suffix}").read_bytes()
+        assert picture.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml"), kind
+        assert len(picture) > 3000, kind
+        assert b"mathdefault" not in picture, kind
+
+
+def test_a_missing_comparison_is_answered_with_a_command_that_makes_it(tmp_path: Path) -> None:
+    search_optimizer(tmp_path / "run")
+    with pytest.raises(EvooptError, match=r"no comparison.*evoopt compare (\S+/run) --out \1"):
+        save_plot(tmp_path / "run", "curves", tmp_path / "x.png")
 
 
 def test_a_vector_picture_is_the_same_every_time_and_has_its_text_as_text(

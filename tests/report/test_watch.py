@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from evoopt.cli import app
 from evoopt.errors import EvooptError
+from evoopt.report import write_report
 from evoopt.report.watch import follow
 from evoopt.runs import Run
+from evoopt.systems.optimizer.text import describe_run
 from tests.report.runs import CONFIGS, Interrupting, search_optimizer
 
 
@@ -23,10 +25,21 @@ def test_a_finished_run_is_told_in_a_line_per_generation(any_run: Path) -> None:
     with Run(any_run) as run:
         count = len(run.generations)
     assert len(lines) == count + 1
-    assert lines[0].startswith(f"generation 1/{count}  best")
+    assert lines[0].startswith(f"generation 0, of {count}  best")
     assert lines[-1].startswith("finished")
     result = CliRunner().invoke(app, ["watch", str(any_run)])
     assert result.output.splitlines() == lines
+
+
+def test_a_run_without_its_closing_comparison_does_not_call_itself_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    search_optimizer(folder)
+    assert "closing comparison" in list(follow(folder))[-1]
+    with Run(folder) as run:
+        told = describe_run(run)
+    assert f"finished but for its closing comparison, go on with: evoopt resume {folder}" in told
+    assert "verdict  missing" in told
+    assert "closing comparison was interrupted" in write_report(folder).read_text()
 
 
 def test_an_interrupted_run_is_not_waited_for(tmp_path: Path) -> None:
@@ -57,7 +70,7 @@ def test_a_run_in_another_process_is_followed_while_it_goes_on(tmp_path: Path) -
     finally:
         process.kill()
         process.wait()
-    assert [line.split("  ")[0] for line in lines[:-1]] == [f"generation {k}/12" for k in range(1, 13)]
+    assert [line.split("  ")[0] for line in lines[:-1]] == [f"generation {k}, of 12" for k in range(12)]
     assert lines[-1].startswith("finished")
 
 

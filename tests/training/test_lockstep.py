@@ -11,7 +11,7 @@ from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.lockstep import Lockstep
 from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
-from evoopt.training.plan import PhasePlan, TrainingPlan
+from evoopt.training.plan import PhasePlan, TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
 
@@ -50,7 +50,7 @@ def test_those_that_stay_go_on_with_their_own_data_when_others_leave(
         lockstep = Lockstep(task, train, population, update, [plan.single(seed) for seed in seeds])
         for step, batch in lockstep.minibatches():
             if step == dropped_at:
-                lockstep.drop({0, 2})
+                lockstep.drop(dict.fromkeys((0, 2), TrainingResult.unsuccessful("stopped", "")))
             lockstep.step(step, batch)
         return lockstep.alive, lockstep.losses, lockstep.population.weights
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.optim.stages.stage import Stage, StageInputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _cautious(u: Tensor, s: StageInputs) -> Tensor:

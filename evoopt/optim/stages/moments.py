@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.optim.stages.stage import Stage, StageInputs, State, average_
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ADAFACTOR = 'Shazeer and Stern (2018), "Adafactor"'
 
@@ -18,6 +20,8 @@ def _rows(g: Tensor, s: StageInputs) -> Tensor:
 def _factored(g: Tensor, s: StageInputs) -> Tensor:
     row = average_(s.state["exp_avg_sq_row"], (g * g).mean(2, keepdim=True), s.constants["beta2"])
     column = average_(s.state["exp_avg_sq_col"], (g * g).mean(1, keepdim=True), s.constants["beta2"])
+    import torch  # by those alone who compute
+
     # The quotient first: products of two second moments would underflow.
     return row / row.mean(1, keepdim=True).clamp(min=torch.finfo(row.dtype).tiny) * column
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.optim.stages.stage import Stage, StageInputs, norm
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def _trust(u: Tensor, s: StageInputs) -> Tensor:
+    import torch  # by those alone who compute
+
     # What comes here has the decay in it already: it may be a cautious one.
     of_w, of_u = norm(s.w), norm(u)
     meaningful = (of_w > 0) & (of_u > 0)

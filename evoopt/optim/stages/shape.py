@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.optim.stages.stage import SMALLEST, Stage, StageInputs, State, average_, norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
@@ -24,8 +25,8 @@ def newton_schulz(x: Tensor, iterations: int) -> Tensor:
     for _ in range(iterations):
         gram = x @ x.transpose(1, 2)
         # Products that add take no further pass over memory.
-        gram = torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C)
-        x = torch.baddbmm(x, gram, x, beta=_A)
+        gram = gram.baddbmm(gram, gram, beta=_B, alpha=_C)
+        x = x.baddbmm(gram, x, beta=_A)
     return x.transpose(1, 2) if tall else x
 
 

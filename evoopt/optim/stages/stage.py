@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 SMALLEST = 1e-15
 """Norms and roots of mean squares below it count as it; its square is still a normal number in float32."""
@@ -51,6 +52,8 @@ class State:
 
     def zeros(self, like: Tensor) -> Tensor:
         """A fresh state for one parameter."""
+        import torch  # by those alone who compute
+
         if self.shape == "parameter":
             return torch.zeros_like(like, memory_format=torch.preserve_format)
         rows, columns = as_matrix(like).shape
@@ -97,6 +100,8 @@ def as_matrix(x: Tensor) -> Tensor:
 
 def norm(x: Tensor) -> Tensor:
     """Euclidean norm of each member's tensor, ``[P, 1, ...]``."""
+    import torch  # by those alone who compute
+
     return per_member(torch.linalg.vector_norm(x.reshape(x.shape[0], -1), dim=1), x)
 
 

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import RunConfig, Section, TrainingSection
+from evoopt.config.sections import LimitsSection, RunConfig, TrainingSection, limit_options
 from evoopt.errors import EvooptError
 
 
-class GadamSection(Section):
+class GadamSection(LimitsSection):
     """Population, operators and stopping of GADAM; the paper's symbols in brackets."""
 
     population: int = Field(10, ge=1, description="unit models [g]")
@@ -57,6 +57,7 @@ class GadamConfig(RunConfig):
         "population": "gadam.population",
         "generations": "gadam.generations",
         "seed": "gadam.seed",
+        **limit_options("gadam"),
         "steps": "training.steps",
         "engine": "training.engine",
     }

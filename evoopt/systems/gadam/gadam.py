@@ -14,7 +14,7 @@ from evoopt.execution import check_device
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.gadam.config import GadamConfig
-from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.gadam.scheme import GadamScheme, gadam_budget
 from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import OwnData, own_task
 from evoopt.training.phase import PhaseEngine
@@ -101,5 +101,5 @@ class Gadam:
         )
         sizes = Sizes.of(task, data)
         scheme = GadamScheme(task, sizes, gadam, training.steps, trainer)
-        self.history_ = evolve(scheme)
+        self.history_ = evolve(scheme, budget=gadam_budget(gadam))
         return scheme.best_model().eval()

@@ -8,7 +8,6 @@ from typing import cast
 from scipy import stats
 
 from evoopt.optim.rule import UpdateRule
-from evoopt.report.against import against, curves, differences
 from evoopt.report.blocks import Block, Column, Facts, Formulas, Section, Shown, Text
 from evoopt.report.common import (
     Draw,
@@ -23,7 +22,7 @@ from evoopt.report.evolution import basis, genealogy_section, middle_half, origi
 from evoopt.report.figures import Lines, Panel, Series, Tree
 from evoopt.report.formula import formulas
 from evoopt.report.mathml import typeset
-from evoopt.report.models import score_facts, task_name, verdict_of_models, winner_code
+from evoopt.report.models import not_compared, score_facts, task_name, winner_code
 from evoopt.report.pedigree import Ancestor, Pedigree, load_pedigree, tree
 from evoopt.runs.run import Run
 from evoopt.systems.gadam.config import GadamConfig
@@ -101,21 +100,23 @@ def genealogy(run: Run) -> Tree:
     return _tree(pedigree, about)
 
 
-FIGURES: Mapping[str, Draw] = {
+_FIGURES: Mapping[str, Draw] = {
     "fitness": fitness,
     "adoption": adoption,
     "divergence": divergence,
     "genealogy": genealogy,
-    "differences": differences,
-    "curves": curves,
 }
+
+
+def figures(run: Run) -> Mapping[str, Draw]:
+    """By the name that ``evoopt plot`` knows them by."""
+    return _FIGURES
 
 
 def sections(run: Run) -> list[Section]:
     """The page, part by part."""
     return [
         Section("Result", _result(run)),
-        *against(run),
         Section(
             "The evolution",
             [
@@ -148,8 +149,7 @@ def _result(run: Run) -> list[Block]:
     )
     blocks: list[Block] = [
         Facts(facts),
-        *verdict_of_models(
-            run,
+        not_compared(
             f"One model trained by Adam would have {last['steps']:,} steps for the same number of "
             "gradients; how good it gets with them, tuned, was not measured here.",
         ),

@@ -9,7 +9,7 @@ from evoopt.evolution.stages import evolve
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.gadam.config import GadamConfig
-from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.gadam.scheme import GadamScheme, gadam_budget
 from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, training_phases
 from evoopt.systems.progress import Progress
 
@@ -24,9 +24,11 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     sizes = Sizes.of(task, data, training.batch_size)
     checkpoints = Checkpoints(run)
     with (
-        training_phases(config, training, setup) as trainer,
+        training_phases(config, training, setup, run) as trainer,
         Progress(2 * config.gadam.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
         scheme = GadamScheme(task, sizes, config.gadam, training.steps, trainer)
-        evolve(scheme, checkpoints, progress.stage_done)
+        budget = gadam_budget(config.gadam, run.generations)
+        evolve(scheme, checkpoints, progress.stage_done, budget)
+    run.note_end(budget.why)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)

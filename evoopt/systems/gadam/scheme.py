@@ -15,6 +15,7 @@ from deap import base
 from torch import Tensor, nn
 
 from evoopt.errors import NoScoreError
+from evoopt.evolution.budget import Budget, lower_is_better
 from evoopt.evolution.individual import Individual
 from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.phase_trainer import PhaseTrainer
@@ -41,6 +42,11 @@ def gadam_toolbox(section: GadamSection) -> base.Toolbox:
     toolbox.register("mate", unit_model.mate)
     toolbox.register("mutate", unit_model.mutate, kind=section.mutation)
     return toolbox
+
+
+def gadam_budget(section: GadamSection, records: Sequence[dict[str, Any]] = ()) -> Budget:
+    """What may end a run early: all models are trained twice in a generation, and the loss is to fall."""
+    return Budget(section, records, lambda _, before: before + 2 * section.population, lower_is_better)
 
 
 class GadamScheme:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from evoopt.runs.run import Run
 from evoopt.systems import models_text
 
 _COLUMNS = {
@@ -15,5 +16,10 @@ _COLUMNS = {
     "steps": ("steps", ",d"),
 }
 
-describe_result = partial(models_text.describe_result, criterion="loss")
-describe_run = partial(models_text.describe_run, criterion="loss", columns=_COLUMNS)
+
+def _criterion(run: Run) -> str:
+    return "loss on a validation batch; lower is better"
+
+
+describe_result = partial(models_text.describe_result, criterion=_criterion)
+describe_run = partial(models_text.describe_run, criterion=_criterion, columns=_COLUMNS)

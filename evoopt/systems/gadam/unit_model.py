@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from evoopt.errors import EvooptError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 MutationKind = Literal["uniform", "gaussian", "additive"]
 """What a mutated scalar becomes: ``uniform``: a number from U(0, 1), as published; ``gaussian``: one from
@@ -106,6 +108,8 @@ def mate(a: Tensor, b: Tensor, p_inherit: float, generator: torch.Generator) -> 
     Returns:
         The child, and which scalars are ``a``'s (bool ``[D]``).
     """
+    import torch  # by those alone who compute
+
     from_a = (torch.rand(a.shape, generator=generator, dtype=torch.float64) <= p_inherit).to(a.device)
     return torch.where(from_a, a, b), from_a
 
@@ -122,6 +126,8 @@ def mutate(
         sizes: Lengths of the tensors the row is made of, in order; their standard deviations scale the noise.
         generator: Source of randomness, on the CPU so that it is the same on every device.
     """
+    import torch  # by those alone who compute
+
     hit = (torch.rand(child.shape, generator=generator, dtype=torch.float64) < rate).to(child.device)
     if kind == "uniform":
         value = torch.rand(child.shape, generator=generator, dtype=torch.float32).to(child)

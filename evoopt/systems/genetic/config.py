@@ -8,12 +8,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, WorkSection
+from evoopt.config.sections import LimitsSection, OneOf, RunConfig, WorkSection, limit_options
 from evoopt.evolution.selection import SELECTIONS, tournament
 from evoopt.systems.genetic.succession import SCHEMES, Scheme, make_scheme
 
+MEANING = {"accuracy": "accuracy", "cross_entropy": "likelihood exp(-cross-entropy)"}
+"""What a fitness is, by its name."""
 
-class GeneticSection(Section):
+
+class GeneticSection(LimitsSection):
     """Population, encoding, operators and scheme."""
 
     population: int = Field(100, ge=2, description="networks")
@@ -48,7 +51,9 @@ class GeneticSection(Section):
     mutation_matched: bool = Field(
         False, description="scale the noise so that both encodings change weights by as much"
     )
-    fitness: Literal["accuracy", "cross_entropy"] = Field("accuracy", description="what is maximised")
+    fitness: Literal["accuracy", "cross_entropy"] = Field(
+        "accuracy", description="what is maximised; cross_entropy: the likelihood exp(-cross-entropy)"
+    )
     head_start: int = Field(0, ge=0, description="minibatches of Adam for the best network in the end")
 
     def make_scheme(self) -> Scheme:
@@ -79,6 +84,7 @@ class GeneticConfig(RunConfig):
         "population": "genetic.population",
         "generations": "genetic.generations",
         "seed": "genetic.seed",
+        **limit_options("genetic"),
     }
     tasks_setting = "scoring.task"
 

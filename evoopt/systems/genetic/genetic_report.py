@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
-
-import torch
+from typing import TYPE_CHECKING, cast
 
 from evoopt.errors import EvooptError
-from evoopt.report.against import against, curves, differences
 from evoopt.report.blocks import Block, Column, Facts, Formulas, Section, Shown, Text
 from evoopt.report.common import Draw, Figured, generations_table, not_measured, values, values_x
 from evoopt.report.evolution import around_mean, basis, genealogy_section, origin
 from evoopt.report.figures import HeatMap, Lines, Panel, Series, Tree
 from evoopt.report.mathml import typeset
-from evoopt.report.models import score_facts, task_name, verdict_of_models, winner_code
+from evoopt.report.models import not_compared, score_facts, task_name, winner_code
 from evoopt.report.pedigree import Ancestor, Pedigree, fitter, load_pedigree, tree
 from evoopt.runs.run import MODEL_FILE, Run
-from evoopt.systems.genetic.config import GeneticConfig
+from evoopt.systems.genetic.config import MEANING, GeneticConfig
 from evoopt.systems.genetic.founders import founders, founders_of
-from evoopt.tasks.models.glorot import glorot_std
-from evoopt.training.weights_file import read_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 GENERATION: Sequence[Figured] = (
     Figured("best", "best", ".4f"),
@@ -49,7 +47,7 @@ def fitness(run: Run) -> Lines:
         Series("worst", values(records, "worst"), role="extra"),
     )
     return Lines(
-        (Panel(values_x(records), series, y_label="fitness"),),
+        (Panel(values_x(records), series, y_label=MEANING[_config(run).genetic.fitness]),),
         "Fitness on the training examples that every network is scored on, not on unseen data.",
     )
 
@@ -59,6 +57,8 @@ def chromosome(run: Run) -> HeatMap:
     path = run.folder / MODEL_FILE
     if not path.is_file():
         raise EvooptError(f"{run.folder} has no model yet: its chromosome cannot be drawn")
+    from evoopt.training.weights_file import read_tensors
+
     tensors, _ = read_tensors(path, "evoopt.model")
     rows = [
         (f"{name.removesuffix('.weight')}: {len(tensor)} {_UNITS[tensor.ndim]}", _gene_sizes(tensor))
@@ -79,14 +79,17 @@ def genealogy(run: Run) -> Tree:
     return _tree(pedigree, known)
 
 
-FIGURES: Mapping[str, Draw] = {
+_FIGURES: Mapping[str, Draw] = {
     "fitness": fitness,
     "chromosome": chromosome,
     "founders": founders,
     "genealogy": genealogy,
-    "differences": differences,
-    "curves": curves,
 }
+
+
+def figures(run: Run) -> Mapping[str, Draw]:
+    """By the name that ``evoopt plot`` knows them by."""
+    return _FIGURES
 
 
 def sections(run: Run) -> list[Section]:
@@ -96,7 +99,6 @@ def sections(run: Run) -> list[Section]:
         heat = [Shown("chromosome", "Chromosome of the winner", chromosome(run))]
     return [
         Section("Result", _result(run)),
-        *against(run),
         Section(
             "The evolution",
             [
@@ -134,8 +136,7 @@ def _result(run: Run) -> list[Block]:
     ]
     blocks: list[Block] = [
         Facts(facts),
-        *verdict_of_models(
-            run,
+        not_compared(
             "What gradients would reach with as many passes was not measured in this run.",
         ),
         Text(
@@ -197,6 +198,10 @@ def _figure(value: float | None) -> str:
 
 def _gene_sizes(weight: torch.Tensor) -> tuple[float, ...]:
     """Root mean square of each unit's ingoing weights over the initial standard deviation."""
+    import torch  # by those alone who look at weights
+
+    from evoopt.tasks.models.glorot import glorot_std
+
     squares = weight.double().flatten(1).square().mean(dim=1)
     at_once = math.ceil(len(squares) / MOST_CELLS)
     parts = torch.stack([part.mean() for part in torch.split(squares, at_once)])

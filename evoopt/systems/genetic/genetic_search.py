@@ -12,10 +12,12 @@ import numpy as np
 
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
+from evoopt.evolution.budget import Budget
 from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
 from evoopt.runs.checkpoints import Checkpoints
+from evoopt.runs.finished_chunks import numbers_of_chunks
 from evoopt.runs.run import Run
 from evoopt.systems.genetic.chromosome import Encoding
 from evoopt.systems.genetic.config import GeneticConfig
@@ -56,12 +58,14 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
             initial,
             operators,
             section.make_scheme(),
-            score_on(executor, scoring.chunk_size),
+            score_on(executor, scoring.chunk_size, numbers_of_chunks(run)),
             generations=section.generations,
             seed=section.seed,
             examples=len(data.train) if examples.indices is None else len(examples.indices),
         )
-        evolve(scheme, checkpoints, progress.stage_done)
+        budget = Budget(section, run.generations, lambda record, before: int(record["evaluations"]))
+        evolve(scheme, checkpoints, progress.stage_done, budget)
+    run.note_end(budget.why)
     best, about = scheme.best_model(), scheme.winner()
     if section.head_start:
         before = scores(best, task, data)

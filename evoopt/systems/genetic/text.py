@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
+from evoopt.runs.run import Run
 from evoopt.systems import models_text
+from evoopt.systems.genetic.config import MEANING, GeneticConfig
 
 _COLUMNS = {
     "best": ("best", ".4f"),
@@ -15,5 +18,11 @@ _COLUMNS = {
     "evaluations": ("networks scored", ",d"),
 }
 
-describe_result = partial(models_text.describe_result, criterion="fitness")
-describe_run = partial(models_text.describe_run, criterion="fitness", columns=_COLUMNS)
+
+def _criterion(run: Run) -> str:
+    fitness = cast(GeneticConfig, run.config).genetic.fitness
+    return f"fitness, {MEANING.get(fitness, fitness)} of the training examples; higher is better"
+
+
+describe_result = partial(models_text.describe_result, criterion=_criterion)
+describe_run = partial(models_text.describe_run, criterion=_criterion, columns=_COLUMNS)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from evoopt.config.sections import OneOf, RunConfig, Section, TrainingSection
+from evoopt.config.sections import LimitsSection, OneOf, RunConfig, TrainingSection, limit_options
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.breeding import SCHEMES
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
@@ -16,7 +16,7 @@ from evoopt.systems.hyperparameters.loci import Locus, NumberLocus
 from evoopt.training.member_hyperparameters import check_value
 
 
-class RecombinationSection(Section):
+class RecombinationSection(LimitsSection):
     """Scheme, operators and figure of merit; defaults of the operators are those of the publication."""
 
     inherits: ClassVar[bool]
@@ -28,9 +28,6 @@ class RecombinationSection(Section):
     )
     population: int = Field(20, ge=2, description="members per generation")
     generations: int = Field(10, ge=1, description="generations to evaluate")
-    max_seconds: float | None = Field(
-        None, gt=0, description="time after which no generation follows; a resumed run has it anew"
-    )
     seed: int = Field(42, ge=0, description="root of all randomness of the run")
     optimizer: Literal["adam", "sgd", "adamw", "rmsprop", "lion"] = Field(
         "adam", description="what hyperparameters such as lr are set on"
@@ -125,8 +122,8 @@ class RecombinationConfig(RunConfig):
     options: ClassVar[Mapping[str, str]] = {
         "population": "recombination.population",
         "generations": "recombination.generations",
-        "max_time": "recombination.max_seconds",
         "seed": "recombination.seed",
+        **limit_options("recombination"),
         "steps": "training.steps",
         "engine": "training.engine",
     }

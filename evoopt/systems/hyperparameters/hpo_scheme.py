@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evoopt.evolution.budget import Budget, lower_is_better
 from evoopt.evolution.scored import ScoredScheme
-from evoopt.evolution.stages import time_limit
 from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
@@ -81,7 +81,11 @@ class Trials:
 
 
 def hpo_scheme(
-    section: HpoSection, space: HyperparameterSpace, trials: Trials, breeder: Breeder | None = None
+    section: HpoSection,
+    space: HyperparameterSpace,
+    trials: Trials,
+    breeder: Breeder | None = None,
+    budget: Budget | None = None,
 ) -> ScoredScheme[HyperparameterGenerations]:
     """The whole search, not begun.
 
@@ -90,9 +94,16 @@ def hpo_scheme(
         space: Hyperparameters.
         trials: Score them.
         breeder: A scheme of one's own.
+        budget: Ends it before its last generation, see `hpo_budget`.
 
     Raises:
         EvooptError: Settings that do not fit each other.
     """
+    budget = budget or hpo_budget(section)
     generations = HyperparameterGenerations.of(section, space, breeder)
-    return ScoredScheme(generations, section.generations, trials, time_limit(section.max_seconds))
+    return ScoredScheme(generations, section.generations, trials, budget.spent)
+
+
+def hpo_budget(section: HpoSection, records: Sequence[dict[str, Any]] = ()) -> Budget:
+    """What may end a run early."""
+    return Budget(section, records, lambda record, before: int(record["evaluations"]), lower_is_better)

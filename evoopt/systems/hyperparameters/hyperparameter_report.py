@@ -7,24 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evoopt.optim.rule import is_number
-from evoopt.report.against import against, curves, differences
 from evoopt.report.blocks import Block, Cell, Code, Column, Facts, Section, Shown, Table, Text
 from evoopt.report.common import Draw, Figured, generations_table, unless_zero
 from evoopt.report.evolution import basis, genealogy_section
 from evoopt.report.formula import formulas
-from evoopt.report.models import Fact, score_facts, task_name, verdict_of_models, winner_code
+from evoopt.report.models import Fact, not_compared, score_facts, task_name, winner_code
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters import hyperparameter_figures as draw
 from evoopt.training.member_hyperparameters import update_rule
 
-FIGURES: Mapping[str, Draw] = {
+_FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
     "failures": draw.failures,
     "schedule": draw.schedule,
     "hyperparameters": draw.hyperparameters,
     "genealogy": draw.genealogy,
-    "differences": differences,
-    "curves": curves,
 }
 
 GENERATION: Sequence[Figured] = (
@@ -53,12 +50,17 @@ def hyperparameters(step):
 '''
 
 
+def figures(run: Run) -> Mapping[str, Draw]:
+    """By the name that ``evoopt plot`` knows them by."""
+    scheduled = draw.has_schedule(run)
+    return {name: figure for name, figure in _FIGURES.items() if name != "schedule" or scheduled}
+
+
 def sections(run: Run) -> list[Section]:
     """The page, part by part."""
     path = [Shown("schedule", "Schedule of the winner", draw.schedule(run))] if draw.has_schedule(run) else []
     return [
         Section("Result", _result(run)),
-        *against(run),
         Section(
             "Hyperparameters",
             [
@@ -94,8 +96,7 @@ def _result(run: Run) -> list[Block]:
     facts.append((work[1], f"{last[work[0]]:,}", work[2]))
     blocks: list[Block] = [
         Facts(facts),
-        *verdict_of_models(
-            run,
+        not_compared(
             "Whether the same steps with hyperparameters tuned by hand, or by random search, give as much "
             "was not measured in this run; scheme 'random' is the control that costs as much."
             + (" How the schedule does on fresh seeds tells: evoopt replay." if section.inherits else ""),

@@ -5,14 +5,15 @@ Vose et al. (2019), *Recombination of Artificial Neural Networks*, figure 3 and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.budget import Budget, lower_is_better
 from evoopt.evolution.scored import newest
-from evoopt.evolution.stages import Stage, State, time_limit
+from evoopt.evolution.stages import Stage, State
 from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples
@@ -33,6 +34,11 @@ from evoopt.training.member_hyperparameters import (
 from evoopt.training.members import Members
 from evoopt.training.plan import PhasePlan
 from evoopt.training.population import ModelPopulation
+
+
+def pbt_budget(section: PbtSection, records: Sequence[dict[str, Any]] = ()) -> Budget:
+    """What may end a run early: every member trains once in a generation."""
+    return Budget(section, records, lambda _, before: before + section.population, lower_is_better)
 
 
 class PbtScheme:
@@ -78,7 +84,6 @@ class PbtScheme:
         )
         self._best = self.members[[0]]
         self.finished, self._steps_done = False, 0
-        self._late = time_limit(section.max_seconds)
 
     @property
     def generation(self) -> int:
@@ -105,8 +110,7 @@ class PbtScheme:
             assert self._generations.best is not None
             self._best = trained[[self._generations.best.position]].reset()
         record = {**self._generations.record(), "steps": self._steps_done}
-        last = self._generations.generation == self._section.generations - 1
-        self.finished = last or self._late(record)
+        self.finished = self._generations.generation == self._section.generations - 1
         if self.finished:
             self.members = trained
         else:

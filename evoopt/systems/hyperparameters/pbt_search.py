@@ -11,7 +11,7 @@ from evoopt.evolution.stages import evolve
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters.config import PbtConfig
-from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
+from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme, pbt_budget
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
 from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, training_phases
 from evoopt.systems.progress import Progress
@@ -28,11 +28,13 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     sizes = Sizes.of(task, data, training.batch_size)
     checkpoints = Checkpoints(run)
     with (
-        training_phases(config, training, setup) as trainer,
+        training_phases(config, training, setup, run) as trainer,
         Progress(section.generations, done=checkpoints.done, quiet=quiet) as progress,
     ):
         scheme = PbtScheme(task, sizes, section, config.loci(), trainer, training.steps)
-        evolve(scheme, checkpoints, progress.stage_done)
+        budget = pbt_budget(section, run.generations)
+        evolve(scheme, checkpoints, progress.stage_done, budget)
+    run.note_end(budget.why)
     name_winner(run, scheme.best_model(), scheme.winner(), task, data)
 
 

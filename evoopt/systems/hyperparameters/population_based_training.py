@@ -16,7 +16,7 @@ from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.hyperparameters.config import PbtConfig
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
-from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme
+from evoopt.systems.hyperparameters.pbt_scheme import PbtScheme, pbt_budget
 from evoopt.systems.hyperparameters.schedules import Replay, Schedule, replay
 from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import OwnData, own_task
@@ -130,7 +130,7 @@ class PopulationBasedTraining:
         )
         sizes = Sizes.of(task, data)
         scheme = PbtScheme(task, sizes, section, self._space, trainer, training.steps)
-        self.history_ = evolve(scheme)
+        self.history_ = evolve(scheme, budget=pbt_budget(section))
         self.schedule_, self._fitted = scheme.schedule(), (task, trainer)
         return scheme.best_model().eval()
 

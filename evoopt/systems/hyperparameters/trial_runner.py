@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from evoopt.errors import EvooptError, one_line
 from evoopt.execution import Executor, Worker
 from evoopt.jobs.no_score import check_metrics
 from evoopt.jobs.phase_worker import PhaseSetup
-from evoopt.jobs.queue import in_chunks, jobs_here, run_jobs
+from evoopt.jobs.queue import Memory, in_chunks, jobs_here, run_jobs
 from evoopt.systems.hyperparameters.schedules import initial_seed
 from evoopt.systems.hyperparameters.trial import OF_METRIC, Trial, TrialPlan, run_trials
 from evoopt.tasks import get_task
 from evoopt.tasks.task import Task
+from evoopt.training.interrupted import interruptible
 from evoopt.training.member_hyperparameters import Value, without_meaning
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
@@ -81,7 +82,7 @@ def make_trial_worker(setup: TrialSetup) -> Worker:
         models = [make_network(task, setup.model_fn, one, chunk.seed).to(device) for one in chunk.values]
         return run_trials(task, train, validation, models, chunk.values, plan, chunk.seed)
 
-    return work
+    return interruptible(work)
 
 
 def make_network(task: Task, model_fn: ModelFunction | None, values: Values, seed: int) -> nn.Module:
@@ -131,9 +132,29 @@ class TrialRunner:
         return cls(jobs_here(make_trial_worker(setup), _FAILURE), setup, chunk_size)
 
     @classmethod
-    def on(cls, executor: Executor, setup: TrialSetup, chunk_size: int = 10) -> TrialRunner:
-        """One that has an executor do it, whose workers `make_trial_worker` makes of the same setup."""
-        return cls(partial(run_jobs, executor, failure=_FAILURE), setup, chunk_size)
+    def on(
+        cls,
+        executor: Executor,
+        setup: TrialSetup,
+        chunk_size: int = 10,
+        memory: Memory[TrialChunk, list[Trial]] | None = None,
+        states: Path | None = None,
+    ) -> TrialRunner:
+        """One that has an executor do it, whose workers `make_trial_worker` makes of the same setup.
+
+        Args:
+            executor: Where.
+            setup: What the workers are created from.
+            chunk_size: Networks per chunk.
+            memory: Holds chunks that an interrupted attempt has finished.
+            states: See `run_jobs`; trainings that are timed leave none.
+        """
+        states = None if setup.plan.fom == "seconds" else states
+
+        def work(chunks: Sequence[TrialChunk]) -> list[list[Trial]]:
+            return run_jobs(executor, chunks, memory, states=states, failure=_FAILURE)
+
+        return cls(work, setup, chunk_size)
 
     def run(self, values: Sequence[Values], seed: int) -> list[Trial]:
         """Train a network of each set of hyperparameters.

@@ -10,7 +10,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from evoopt.runs.run import Run
 
-from evoopt.config.sections import RunConfig, Section
+from evoopt.config.sections import LimitsSection, RunConfig, Section, limit_options
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.jobs.records import FUNNEL_REPEAT
 from evoopt.optim.presets import PRESETS, STAGED_PRESETS
@@ -24,7 +24,7 @@ BASELINE_SEEDS = 2
 """Seeds per tuning trial of a baseline."""
 
 
-class SearchSection(Section):
+class SearchSection(LimitsSection):
     """How generations follow each other."""
 
     population: int = Field(24, ge=2, description="individuals per generation")
@@ -46,13 +46,6 @@ class SearchSection(Section):
     )
     max_replicates: int = Field(8, ge=1, description="most seeds an elite is averaged over")
     compare: bool = Field(True, description="end with a short comparison against the tuned baseline")
-    patience: int | None = Field(
-        None, ge=1, description="generations without a better best after which the search ends"
-    )
-    max_trainings: int | None = Field(None, ge=1, description="trainings after which no generation follows")
-    max_seconds: float | None = Field(
-        None, gt=0, description="time after which no generation follows; a resumed run has it anew"
-    )
     finalists: int = Field(5, ge=0, description="best individuals re-scored before a winner is named")
     final_replicates: int = Field(5, ge=1, description="fresh seeds per finalist and task")
     funnel: tuple[Literal["longer", "larger"], ...] = Field(
@@ -103,11 +96,9 @@ class OptimizerConfig(RunConfig):
         "generations": "search.generations",
         "seed": "search.seed",
         "compare": "search.compare",
-        "patience": "search.patience",
         "prefer": "search.prefer",
         "funnel": "search.funnel",
-        "max_trainings": "search.max_trainings",
-        "max_time": "search.max_seconds",
+        **limit_options("search"),
         "steps": "evaluation.steps",
         "engine": "evaluation.engine",
     }
@@ -117,6 +108,11 @@ class OptimizerConfig(RunConfig):
     search: SearchSection = SearchSection()
     evaluation: EvaluationSection = EvaluationSection()
     genome: GenomeSection = GenomeSection()
+
+    @property
+    def compares(self) -> bool:
+        """With tuned Adam, or with its baseline."""
+        return self.search.compare and self.evaluation.fitness != "noise"
 
     @property
     def selects_on_test(self) -> bool:

@@ -36,6 +36,7 @@ class Evaluator:
         archive: Keeps evaluations; what it already holds is not trained again.
         on_chunk: Called with the number of trainings done and left whenever that changes.
         baseline: The tuned baseline by task, for a configuration that is judged by gain.
+        on_timed: See `Trainings`.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Evaluator:
         archive: RunStore,
         on_chunk: Callable[[int, int], None] = lambda done, left: None,
         baseline: Mapping[str, OptimizerGenome] | None = None,
+        on_timed: Callable[[str, float], None] = lambda task, ms: None,
     ) -> None:
         self._config = config
         self._archive = archive
-        self._trainings = Trainings(config, executor, archive, on_chunk)
+        self._trainings = Trainings(config, executor, archive, on_chunk, on_timed)
         evaluation, ranges = config.evaluation, config.genome.space().ranges
         self._axis = RateAxis(
             evaluation.rates,

@@ -9,7 +9,6 @@ from typing import Any
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import RankedIndividual
-from evoopt.optim.equal_steps import steps_key
 from evoopt.optim.pipeline import Pipeline
 from evoopt.optim.rule import UpdateRule, check_fields, check_header, is_number
 from evoopt.optim.terms import term
@@ -138,7 +137,11 @@ class OptimizerGenome:
     @cached_property
     def key(self) -> str:
         """Hash of what counts as one rule, see `steps`: genomes that share it are scored once."""
-        return self.rule().key if self.steps is None else steps_key(self.rule(), self.steps)
+        if self.steps is None:
+            return self.rule().key
+        from evoopt.optim.equal_steps import steps_key  # which takes steps, by torch
+
+        return steps_key(self.rule(), self.steps)
 
     @classmethod
     def from_rule(cls, rule: UpdateRule) -> OptimizerGenome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evoopt.export import Provenance, load_rule, render
 from evoopt.optim.rule import UpdateRule
 from evoopt.report.against import against, curves, differences, verdict_texts
 from evoopt.report.blocks import Block, Code, Column, Facts, Section, Shown, Text
@@ -23,7 +22,7 @@ from evoopt.systems.optimizer.final_report import final_blocks
 from evoopt.systems.optimizer.scores import MEANING
 from evoopt.systems.optimizer.text import saved, saved_by
 
-FIGURES: Mapping[str, Draw] = {
+_FIGURES: Mapping[str, Draw] = {
     "fitness": draw.fitness,
     "front": draw.front,
     "outcomes": draw.outcomes,
@@ -45,6 +44,12 @@ GENERATION: Sequence[Figured] = (
     Figured("stopped", "outcomes.stopped", ".0%", 0.0),
     Figured("trainings", "trainings", ",d"),
 )
+
+
+def figures(run: Run) -> Mapping[str, Draw]:
+    """By the name that ``evoopt plot`` knows them by."""
+    pareto = config_of(run).search.survivors == "pareto"
+    return {name: figure for name, figure in _FIGURES.items() if name != "front" or pareto}
 
 
 def sections(run: Run) -> list[Section]:
@@ -100,6 +105,8 @@ def _in_words(rule: UpdateRule) -> str:
 
 
 def _code(run: Run, rule: UpdateRule) -> str:
+    from evoopt.export import Provenance, load_rule, render  # by those alone who write code
+
     if not run.finished:
         return render(rule, "EvolvedOptimizer", Provenance(f"unfinished run {run.folder.resolve().name}"))
     exported, provenance = load_rule(run.folder)

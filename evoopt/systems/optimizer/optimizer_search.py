@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from evoopt.config import RunConfig
+from evoopt.evolution.budget import Budget
 from evoopt.evolution.scored import ScoredScheme
 from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import Executor
+from evoopt.execution.process_setup import usable_cores
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.runs.checkpoints import Checkpoints
+from evoopt.runs.finished_chunks import states_folder
 from evoopt.runs.run import Run
-from evoopt.systems.optimizer.budget import Budget
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.funnel import Baselines, pass_funnel
@@ -30,7 +33,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     config = cast(OptimizerConfig, config)
     if not run.finished:
         _evolve(run, config, quiet)
-    if config.search.compare and config.evaluation.fitness != "noise" and run.verdict is None:
+    if run.uncompared:
         # Imported here because the comparison draws in scipy and matplotlib.
         from evoopt.systems.optimizer.closing_comparison import short_comparison
 
@@ -46,6 +49,7 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
     total += (
         search.finalists * search.final_replicates * sum(len(level.tasks) for level in config.funnel_levels)
     )
+    run.store.states = states_folder(run, config.execution.place(config.evaluation.threads_per_worker))
     with (
         make_run_executor(config) as executor,
         Progress(total, "training", per_generation * checkpoints.done, quiet) as progress,
@@ -64,9 +68,33 @@ def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
             return tuned_baseline(run, config, executor, progress.advance, level)
 
         baseline = tuned() if config.evaluation.judged_by_gain else None
-        evaluator = Evaluator(config, executor, run.store, progress.advance, baseline)
+        evaluator = Evaluator(
+            config, executor, run.store, progress.advance, baseline,
+            on_timed=lambda task, ms: progress.tell(expected_time(config, task, ms)),
+        )  # fmt: skip
         evolve_rules(run, config, evaluator, stage_done, tuned)
     run.write_result()
+
+
+def expected_time(config: OptimizerConfig, task: str, ms: float) -> str:
+    """What a person should know of a search before it starts.
+
+    Args:
+        config: Its configuration.
+        task: One of its tasks.
+        ms: Milliseconds of a step of one training on it.
+    """
+    search, evaluation, execution = config.search, config.evaluation, config.execution
+    share = search.population * search.generations / len(evaluation.tasks)
+    trainings = round(config.trainings_per_individual * share)
+    threads = evaluation.threads_per_worker
+    workers = 1 if execution.executor == "serial" else execution.workers or max(1, usable_cores() // threads)
+    minutes = trainings * evaluation.steps * ms / 60e3 / workers
+    time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{math.ceil(minutes)} min"
+    return (
+        f"{Path(task).name}: {ms:.3g} ms per step of a training; up to {trainings:,} trainings of "
+        f"{evaluation.steps:,} steps take about {time} on {workers} process{'es' if workers > 1 else ''}"
+    )
 
 
 def evolve_rules(
@@ -86,13 +114,19 @@ def evolve_rules(
         tune: Gives the baseline for a level of the funnel.
     """
     judge = RuleJudge(config, evaluator)
-    budget = Budget(config.search, run.generations)
+    budget = Budget(config.search, run.generations, quality=_unselected)
     scheme = ScoredScheme(rule_generations(config), config.search.generations, judge, budget.spent)
     evolve(scheme, Checkpoints(run), on_stage)
+    run.note_end(budget.why)
     winner = judge.winner()
     if config.search.funnel and winner["finalists"]:
         winner = pass_funnel(winner, config, evaluator.validation, tune)
     run.store.save_winner(winner)
+
+
+def _unselected(record: dict[str, Any]) -> float:
+    """What was not selected on says whether there is progress, where there is such."""
+    return float(record["best"] if record.get("meta") is None else record["meta"])
 
 
 def make_run_executor(config: OptimizerConfig) -> Executor:

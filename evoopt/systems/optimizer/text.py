@@ -8,7 +8,7 @@ from typing import Any
 
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
-from evoopt.systems.models_text import Columns, state, table
+from evoopt.systems.models_text import Columns, ended, state, table
 from evoopt.systems.optimizer.best_rule import baseline_of, best_of, front_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.scores import MEANING
@@ -35,6 +35,7 @@ def describe_result(run: Run) -> str:
     winner = run.winner
     lines = [
         f"run      {run.folder}",
+        *ended(run),
         *_rule_lines(winner),
         f"fitness  {_fitness(run, winner)}",
         f"budget   {_budget(run)}",
@@ -97,7 +98,10 @@ def _funnel(run: Run) -> list[str]:
 
 
 def _verdict(run: Run) -> list[str]:
-    said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict]))
+    missing = (
+        f"missing: the comparison was interrupted; evoopt resume {run.folder}" if run.uncompared else None
+    )
+    said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict or missing]))
     return [f"verdict  {said}"] if said else []
 
 

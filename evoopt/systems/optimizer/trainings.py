@@ -48,6 +48,7 @@ class Trainings:
         executor: Runs chunks.
         archive: Keeps evaluations; what it already holds is not trained again.
         on_chunk: Called with the number of trainings done and left whenever that changes.
+        on_timed: Called with the milliseconds that a step of one training on a task was measured to take.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Trainings:
         executor: Executor,
         archive: RunStore,
         on_chunk: Callable[[int, int], None] = lambda done, left: None,
+        on_timed: Callable[[str, float], None] = lambda task, ms: None,
     ) -> None:
         self._config = config
         self._executor = executor
         self._archive = archive
         self._engines = archive.engines()
-        self._on_chunk = on_chunk
+        self._on_chunk, self._on_timed = on_chunk, on_timed
         self._evaluations = _Evaluations(archive)
 
     def of(self, genome: OptimizerGenome) -> list[Evaluation]:
@@ -110,6 +112,7 @@ class Trainings:
             self._executor,
             jobs,
             self._evaluations,
+            states=self._archive.states,
             forget=lambda task: self._archive.discard(generation, task),
             progress=self._on_chunk,
         )
@@ -162,7 +165,8 @@ class Trainings:
 
     def _engine(self, chunk: Chunk) -> EngineName:
         if chunk.task not in self._engines:
-            self._engines[chunk.task] = faster_engine(self._executor, chunk)
+            self._engines[chunk.task], ms = faster_engine(self._executor, chunk)
+            self._on_timed(chunk.task, ms)
             self._archive.save_engines(self._engines)
         return cast(EngineName, self._engines[chunk.task])
 

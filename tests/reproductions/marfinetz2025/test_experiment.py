@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from evoopt.compare import Place, Protocol
+from evoopt.errors import EvooptError
 from evoopt.execution import place
 from evoopt.training.plan import TrainingResult
 from reproductions.marfinetz2025 import published
@@ -83,3 +84,11 @@ def test_a_small_reproduction_writes_both_comparisons_side_by_side(tmp_path: Pat
     assert set(data["versions"]) == {"evoopt", "torch", "python"}
     assert len(data["literal"]["digits"]["Adam"]["fitness"]) == 2
     assert (tmp_path / "differences.png").exists()
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match="trials"):
+        reproduce_marfinetz2025(
+            tasks=("digits",), honest=Protocol(("digits",), 10, trials=2), out=tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()

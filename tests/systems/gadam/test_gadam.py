@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import evoopt
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import Stage, evolve
 from evoopt.execution import make_executor
@@ -312,38 +311,6 @@ def test_a_diverged_model_is_worst_and_never_survives_better_ones() -> None:
     assert record["parents"]["loss"][2] is None
     assert all(np.isfinite(one._losses))
     assert 2 not in one._ids
-
-
-def stopping_after(stages: int, advance: Any) -> Any:
-    left = [stages]
-
-    def stop(self: GadamScheme) -> Stage:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        stage: Stage = advance(self)
-        return stage
-
-    return stop
-
-
-def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = {"gadam": {"population": 3, "generations": 2}, "training": {"steps": 3, "task": "digits"}}
-    serial = {**overrides, "execution": {"executor": "serial"}}
-    whole = evoopt.search("gadam-digits", out=tmp_path / "whole", overrides=serial)
-    for stop in range(3):
-        folder = tmp_path / f"stopped{stop}"
-        with monkeypatch.context() as patch:
-            patch.setattr(GadamScheme, "advance", stopping_after(stop, GadamScheme.advance))
-            with pytest.raises(KeyboardInterrupt):
-                evoopt.search("gadam-digits", out=folder, overrides=serial)
-        resumed = evoopt.resume(folder)
-        assert resumed.result_json() == whole.result_json()
-        assert (folder / "model.safetensors").read_bytes() == (
-            tmp_path / "whole/model.safetensors"
-        ).read_bytes()
-        with pytest.raises(EvooptError, match="holds models evolved as 'gadam', not an optimizer"):
-            _ = resumed.rule
 
 
 def test_history_is_empty_for_a_finished_scheme() -> None:

@@ -20,7 +20,7 @@ from evoopt.runs import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.systems.optimizer.optimizer_search import evolve_rules
+from evoopt.systems.optimizer.optimizer_search import evolve_rules, expected_time
 from evoopt.training.plan import TrainingResult
 from tests.stubs import StubExecutor
 
@@ -122,6 +122,15 @@ def test_a_run_stopped_many_times_resumes_exactly(tmp_path: Path) -> None:
             assert run.result_json() == expected
             return
     pytest.fail("the run never ended")
+
+
+def test_the_expected_time_is_that_of_all_trainings_on_all_workers() -> None:
+    settings = config(execution={"executor": "process", "workers": 2}, evaluation={"steps": 1000})
+    told = expected_time(settings, "some/where/digits.py:make", ms=60.0)
+    assert told == (
+        "digits.py:make: 60 ms per step of a training; up to 120 trainings of 1,000 steps take about 60 min "
+        "on 2 processes"
+    )
 
 
 def test_equal_rules_are_trained_once_per_seed(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Limits end a run of any type before its last generation, with a winner and with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evoopt
+from evoopt.individuals import individual_type
+from tests.report.runs import CONFIGS
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "generations"),
+    [
+        ("gadam", {"max_trainings": 9}, 2),
+        ("genetic", {"max_trainings": 8}, 1),
+        ("genetic", {"max_time": 1e-9}, 1),
+        ("pbt", {"max_trainings": 7}, 2),
+        ("hpo", {"max_trainings": 1}, 1),
+    ],
+)
+def test_a_limit_ends_a_run_of_any_type(
+    kind: str, limit: dict[str, Any], generations: int, tmp_path: Path
+) -> None:
+    (option,) = limit
+    config = CONFIGS[kind].with_options(limit)
+    with evoopt.search(config, out=tmp_path / "run") as run:
+        assert run.finished
+        assert len(run.generations) == run.winner["generations"] == generations
+        result, told = run.result_json(), individual_type(kind).text.describe_result(run)
+    assert f"ended    after {generations} generation" in told
+    assert f"--{option.replace('_', '-')}" in told
+    with evoopt.resume(tmp_path / "run") as run:
+        assert run.result_json() == result
+
+
+def test_patience_counts_generations_that_were_no_better(tmp_path: Path) -> None:
+    config = CONFIGS["genetic"].with_options({"generations": 30, "patience": 2})
+    with evoopt.search(config, out=tmp_path / "run") as run:
+        best = [record["best"] for record in run.generations]
+    assert len(best) < 30
+    assert max(best[-2:]) <= max(best[:-2])
+
+
+def test_limits_can_be_given_when_a_run_goes_on(tmp_path: Path) -> None:
+    def interrupt(record: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.search(CONFIGS["pbt"], out=tmp_path / "run", on_generation=interrupt)
+    with evoopt.resume(tmp_path / "run", limits={"max_trainings": 13}) as run:
+        assert len(run.generations) == 3
