@@ -18,7 +18,7 @@ from my_optimizer import MyOptimizer
 model = torchvision.models.resnet18(num_classes=10)
 data = torchvision.datasets.FakeData(32, (3, 32, 32), 10, torchvision.transforms.ToTensor())
 loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
-optimizer = MyOptimizer(model.parameters(), total_steps=len(loader))
+optimizer = MyOptimizer(model.parameters())  # a rule with a cosine schedule: total_steps=len(loader)
 for images, labels in loader:
     loss = torch.nn.functional.cross_entropy(model(images), labels)
     optimizer.zero_grad()
@@ -26,8 +26,6 @@ for images, labels in loader:
     optimizer.step()
 """
 CHECK = """
-group = optimizer.param_groups[0]
-assert int(group["schedule_step"]) == len(loader) == 4
 assert all(optimizer.state[p]["step"] == 4 for p in model.parameters())
 assert all(torch.isfinite(p).all() for p in model.parameters())
 """
@@ -36,7 +34,7 @@ assert all(torch.isfinite(p).all() for p in model.parameters())
 def test_the_example_trains_a_torchvision_model_with_an_exported_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_export("marfinetz2025", tmp_path / "my_optimizer.py", "MyOptimizer")
+    write_export("cautious_adamw", tmp_path / "my_optimizer.py", "MyOptimizer")
     (tmp_path / "train.py").write_text(EXAMPLE + CHECK)
     monkeypatch.syspath_prepend(tmp_path)
     runpy.run_path(str(tmp_path / "train.py"))
