@@ -38,24 +38,28 @@ PARTS = (0.25, 0.5, 1.0)
 _Overrides = dict[str, dict[str, Any]]
 _ALIKE: _Overrides = {
     "search": {"population": POPULATION, "finalists": 0, "compare": False},
-    "evaluation": {"tasks": list(TASKS), "meta_tasks": [], "steps": STEPS},
+    "evaluation": {"tasks": list(TASKS), "meta_tasks": [], "steps": STEPS, "chunk_size": POPULATION},
     "execution": {"executor": "serial"},
 }
-_FROM_NOTHING: _Overrides = {"genome": {"initial": ["sgd", "adam", "adamw", "rmsprop", "lion"]}}
-_LITERAL: _Overrides = {"evaluation": {"chunk_size": POPULATION}}
-
+_FROM_NOTHING: _Overrides = {
+    "evaluation": {"rate_reach": 6},
+    "genome": {
+        "initial": ["sgd", "adam", "adamw", "rmsprop", "lion"],
+        "ranges": {"lr_log10": [-5.0, 0.5], "warmup_steps": [1.0, 60.0]},
+    },
+}
 ARMS: dict[str, tuple[str, _Overrides]] = {
-    "this search": ("find", _FROM_NOTHING),
-    "without rate axis": ("find", _FROM_NOTHING | {"evaluation": {"rates": 1, "rate_reach": 0}}),
-    "three rates and no further": ("find", _FROM_NOTHING | {"evaluation": {"rate_reach": 0}}),
-    "accuracy instead of gain": ("find", _FROM_NOTHING | {"evaluation": {"fitness": "validation"}}),
+    "this search": ("find", {}),
     "random search": ("find", {"genome": {"initial": [], "fill": "random"}}),
-    "the published scheme literally": ("marfinetz2025", _LITERAL),
-    "without short rungs": ("find", _FROM_NOTHING | {"evaluation": {"rungs": []}}),
-    "without Lamarck": ("find", _FROM_NOTHING | {"evaluation": {"lamarckian": False}}),
-    "with racing": ("find", _FROM_NOTHING | {"evaluation": {"racing": True}}),
-    "NSGA-II": ("find", _FROM_NOTHING | {"search": {"survivors": "pareto"}}),
-    "as shipped with Muon among the first": ("find", {}),
+    "the published scheme literally": ("marfinetz2025", {}),
+    "without rate axis": ("find", {"evaluation": {"rates": 1, "rate_reach": 0}}),
+    "accuracy instead of gain": ("find", {"evaluation": {"fitness": "validation"}}),
+    "three rates and no further": ("find", {"evaluation": {"rate_reach": 0}}),
+    "without short rungs": ("find", {"evaluation": {"rungs": []}}),
+    "without Lamarck": ("find", {"evaluation": {"lamarckian": False}}),
+    "with racing": ("find", {"evaluation": {"racing": True}}),
+    "NSGA-II": ("find", {"search": {"survivors": "pareto"}}),
+    "with Muon among the first": ("find", {"genome": {"initial": ["adamw", "muon"]}}),
 }
 """Space, and how each way differs from it."""
 
@@ -160,7 +164,9 @@ def finished(way: str, seed: int, budget: float, out: Path) -> Run:
     if (folder / CONFIG_FILE).exists():
         return resume(folder)
     space, overrides = ARMS[way]
-    config = load_space(space).override(_ALIKE).override(overrides).override({"search": {"seed": seed}})
+    config = load_space(space).override(_ALIKE)
+    for changes in (_FROM_NOTHING if space == "find" else {}, overrides, {"search": {"seed": seed}}):
+        config = config.override(changes)
     assert isinstance(config, OptimizerConfig)
     whole = config.evaluation.model_copy(update={"train_size": None})  # the published one exceeds these tasks
     config = config.model_copy(update={"evaluation": whole})
