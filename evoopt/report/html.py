@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def render_page(page: Page) -> str:
     """
     scripts = [_read("uPlot.iife.min.js"), _read("report.js")]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return _template().render(
+    return _template("page").render(
         page=page,
         styles=Markup(_read("uPlot.min.css") + _read("report.css")),
         scripts=[Markup(script) for script in scripts],
@@ -40,6 +41,12 @@ def render_page(page: Page) -> str:
             if isinstance(block, Shown) and isinstance(block.figure, Lines)
         },
     )
+
+
+def render_index(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """HTML of a table of runs, the first of whose columns is ``run``; every row has what ``columns`` name."""
+    styles = Markup(_read("report.css"))
+    return _template("index").render(title=title, columns=columns, rows=rows, styles=styles)
 
 
 def _panel_data(panel: Panel) -> dict[str, Any]:
@@ -155,7 +162,7 @@ def _read(name: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evoopt.report"),
         undefined=jinja2.StrictUndefined,
@@ -168,4 +175,4 @@ def _template() -> jinja2.Template:
     environment.filters["tree"] = tree_drawing
     environment.filters["heat"] = heat_colours
     environment.globals["sort_value"] = sort_value
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(f"{name}.html.jinja")

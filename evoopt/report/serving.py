@@ -11,18 +11,14 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from evoopt.errors import EvooptError, one_line
-from evoopt.report.html import render_page
+from evoopt.report.html import render_index, render_page
 from evoopt.report.writing import make_page
 from evoopt.runs.lock import is_in_use
 from evoopt.runs.run import CONFIG_FILE, Run
 
 LOOPBACK = "127.0.0.1"
 _COLUMNS = ("run", "space", "type", "generations", "best", "trainings", "state", "verdict")
-_STYLE = Markup(
-    "<style>body{font:15px system-ui;margin:2em;color-scheme:light dark}td,th{padding:.3em .8em;"
-    "text-align:left;border-bottom:1px solid #8884}td:first-child{white-space:nowrap}"
-    "iframe{width:49.5%;height:96vh;border:0}</style>"
-)
+_BESIDE = Markup("<style>body{margin:0}iframe{width:49.5%;height:98vh;border:0}</style>")
 
 Row = dict[str, Any]
 
@@ -75,11 +71,11 @@ class ReportServer(http.server.ThreadingHTTPServer):
         if path == "/" and (self.folder / CONFIG_FILE).is_file():
             return _report(self.folder)
         if path == "/":
-            return _index(self.runs(), query.get("sort", ["run"])[0]), True
+            return _index(self.folder.resolve().name, self.runs(), query.get("sort", ["run"])[0]), True
         if path == "/beside":
             chosen = [name for name in query.get("run", []) if name in self.runs()]
             frames = (Markup('<iframe src="/run/{}"></iframe>').format(urllib.parse.quote(n)) for n in chosen)
-            return str(_STYLE + Markup("\n").join(frames)), False
+            return str(_BESIDE + Markup("\n").join(frames)), False
         name = urllib.parse.unquote(path.removeprefix("/run/"))
         return _report(self.runs()[name]) if name in self.runs() else None
 
@@ -119,27 +115,14 @@ def _report(folder: Path) -> tuple[str, bool]:
         return render_page(make_page(run)), written or not run.finished
 
 
-def _index(runs: Mapping[str, Path], by: str) -> str:
+def _index(title: str, runs: Mapping[str, Path], by: str) -> str:
     rows = [_row(name, folder) for name, folder in runs.items()]
     by = by if by in _COLUMNS else "run"
     numbers = by in ("generations", "best", "trainings")
     rows.sort(
         key=lambda row: (row[by] is None, -row[by] if numbers and row[by] is not None else str(row[by]))
     )
-    cell = Markup("<td>{}</td>").format
-    heads = (Markup('<th><a href="/?sort={0}">{0}</a></th>').format(name) for name in _COLUMNS)
-    lines = []
-    for row in rows:
-        link = Markup('<td><input type="checkbox" name="run" value="{0}"> <a href="/run/{1}">{0}</a></td>')
-        shown = (cell("–" if row[c] is None else f"{row[c]:.4g}" if isinstance(row[c], float) else row[c])
-                 for c in _COLUMNS[1:])  # fmt: skip
-        name = link.format(row["run"], urllib.parse.quote(row["run"]))
-        lines.append(Markup("<tr>{}{}</tr>").format(name, Markup("").join(shown)))
-    page = Markup(
-        '<!doctype html><title>runs</title>{}<form action="/beside"><table><tr>{}</tr>{}</table>'
-        "<p><button>Show those chosen side by side</button></form>"
-    )
-    return str(page.format(_STYLE, Markup("").join(heads), Markup("\n").join(lines)))
+    return render_index(title, _COLUMNS, rows)
 
 
 def _row(name: str, folder: Path) -> Row:
