@@ -50,7 +50,7 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_sho
     searched = evoopt_process("search", *TINY, "--executor", "serial", cwd=tmp_path)
     assert searched.returncode == 0, searched.stderr
     lines = searched.stderr.splitlines()  # no progress bar where the output is no terminal
-    assert [line.partition("  best 0.")[0] for line in lines] == ["generation 0", "generation 1"]
+    assert [line.partition("  best ")[0] for line in lines] == ["generation 0", "generation 1"]
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("quick-")
     assert {"config.toml", "run.sqlite", "result.json"} <= {file.name for file in folder.iterdir()}

@@ -18,6 +18,7 @@ from evoopt.runs.run import CONFIG_FILE, Run
 
 LOOPBACK = "127.0.0.1"
 _COLUMNS = ("run", "space", "type", "generations", "best", "trainings", "state", "verdict")
+_PATIENCE = 15  # an index is loaded anew more rarely than a report, for a choice made on it is lost then
 _BESIDE = Markup("<style>body{margin:0}iframe{width:49.5%;height:98vh;border:0}</style>")
 
 Row = dict[str, Any]
@@ -66,18 +67,25 @@ class ReportServer(http.server.ThreadingHTTPServer):
         name = urllib.parse.urlsplit(f"//{host}").hostname
         return self._host != LOOPBACK or name in (LOOPBACK, "localhost")
 
-    def page(self, path: str, query: Mapping[str, list[str]]) -> tuple[str, bool] | None:
-        """HTML and whether it may change; None for what there is not."""
+    def page(self, path: str, query: Mapping[str, list[str]]) -> tuple[str, float] | None:
+        """HTML and seconds after which it is loaded anew, 0 for never; None for what there is not."""
         if path == "/" and (self.folder / CONFIG_FILE).is_file():
-            return _report(self.folder)
+            return self._report(self.folder)
         if path == "/":
-            return _index(self.folder.resolve().name, self.runs(), query.get("sort", ["run"])[0]), True
+            return _index(
+                self.folder.resolve().name, self.runs(), query.get("sort", ["run"])[0]
+            ), _PATIENCE * self.every
         if path == "/beside":
             chosen = [name for name in query.get("run", []) if name in self.runs()]
             frames = (Markup('<iframe src="/run/{}"></iframe>').format(urllib.parse.quote(n)) for n in chosen)
-            return str(_BESIDE + Markup("\n").join(frames)), False
+            return str(_BESIDE + Markup("\n").join(frames)), 0.0
         name = urllib.parse.unquote(path.removeprefix("/run/"))
-        return _report(self.runs()[name]) if name in self.runs() else None
+        return self._report(self.runs()[name]) if name in self.runs() else None
+
+    def _report(self, folder: Path) -> tuple[str, float]:
+        written = is_in_use(folder)
+        with Run(folder) as run:
+            return render_page(make_page(run)), self.every if written or not run.finished else 0.0
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -91,7 +99,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             found = self.server.page(asked.path, urllib.parse.parse_qs(asked.query))
         except EvooptError as error:
-            found = str(escape(one_line(error))), True
+            found = str(escape(one_line(error))), self.server.every
         if found is None:
             self.send_error(404)
             return
@@ -101,18 +109,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         if found[1]:
-            self.send_header("Refresh", f"{self.server.every:g}")
+            self.send_header("Refresh", f"{found[1]:g}")
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Says nothing."""
-
-
-def _report(folder: Path) -> tuple[str, bool]:
-    written = is_in_use(folder)
-    with Run(folder) as run:
-        return render_page(make_page(run)), written or not run.finished
 
 
 def _index(title: str, runs: Mapping[str, Path], by: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import sys
 import weakref
@@ -158,7 +159,8 @@ def test_zero_gradients_do_not_move_undecayed_parameters(
 ) -> None:
     params = weight_and_bias(dtype)
     before = copy.deepcopy(params)
-    optimizer = make(cls, params, weight_decay=0.0, **implementation)
+    undecayed = {name: 0.0 for name in ("weight_decay", "l2") if name in inspect.signature(cls).parameters}
+    optimizer = make(cls, params, **undecayed, **implementation)
     for p in params:
         p.grad = torch.zeros_like(p)
     for _ in range(3):

@@ -11,8 +11,9 @@ from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender
 from evoopt.compare.training_queue import TrainingQueue
 from evoopt.compare.tuner import tune
-from evoopt.errors import NoScoreError, read_as_data
+from evoopt.errors import read_as_data
 from evoopt.execution import Executor
+from evoopt.jobs.no_score import no_score
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.best_rule import BASELINE
@@ -88,9 +89,10 @@ def _tune(
     run.store.save_engines({**queue.engines(), **run.store.engines()})
     known = {}
     for task in protocol.tasks:
-        best = tuners[task, one.name].best
+        tuner = tuners[task, one.name]
+        best = tuner.best
         if best.failures == protocol.tuning_seeds:
-            raise NoScoreError(f"no trial of the baseline {one.name} on task {task!r} gave a score")
+            raise no_score(task, tuner.unsuccessful, evaluation.max_loss, "evaluation.max_loss")
         rule = one.member(best.setting, level.steps)
         assert isinstance(rule, UpdateRule), "presets are rules"
         known[task] = {

@@ -205,7 +205,9 @@ def test_a_miss_is_worse_than_any_hit_whatever_the_topology(
     ]
     trials = TrialRunner.here(setup(fom, steps=150, target=0.8, every=5, seconds=15.0)).run(wanted, 5)
     hits, misses = ([one.fom for one in trials if one.reached is kind] for kind in (True, False))
-    assert len(hits) == (4 if fom == "seconds" else 5), "the widest learns, but not in time"
+    wide, slow = trials[10], fom == "seconds"
+    assert wide.reached is not slow, "the widest learns, but not in time"
+    assert len(hits) > 1
     limit = 15 if fom == "seconds" else 150
     assert max(hits) <= limit < min(misses) <= max(misses) <= 2 * limit
 
