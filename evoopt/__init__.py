@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
     from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
     from evoopt.systems.hyperparameters.three_parent_ga import ThreeParentGA
+    from evoopt.systems.hyperparameters.torch_scheduler import ScheduleLR
 
 __all__ = [
     "EvooptError",
     "Gadam",
     "GeneticTrainer",
     "PopulationBasedTraining",
+    "ScheduleLR",
     "ThreeParentGA",
     "__version__",
     "open_run",
@@ -40,6 +42,7 @@ _MODULES = {
     "Gadam": "evoopt.systems.gadam.gadam",
     "GeneticTrainer": "evoopt.systems.genetic.genetic_trainer",
     "PopulationBasedTraining": "evoopt.systems.hyperparameters.population_based_training",
+    "ScheduleLR": "evoopt.systems.hyperparameters.torch_scheduler",
     "ThreeParentGA": "evoopt.systems.hyperparameters.three_parent_ga",
 }
 

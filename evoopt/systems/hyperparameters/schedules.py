@@ -69,6 +69,10 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.values)
 
+    def at(self, step: int) -> Mapping[str, Value]:
+        """The values of a step, counted from 0; those of the last generation after its end."""
+        return self.values[min(step // self.steps, len(self) - 1)]
+
     def to_json(self) -> dict[str, Any]:
         """Versioned JSON object; `from_json` reads it back exactly."""
         return {

@@ -1,0 +1,98 @@
+"""A schedule of hyperparameters on a torch optimizer and a model of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from evoopt.errors import EvooptError
+from evoopt.systems.hyperparameters.schedules import Schedule
+from evoopt.training.member_hyperparameters import Value
+
+_BETAS = {"beta1": 0, "momentum": 0, "beta2": 1}
+
+
+class ScheduleLR(LRScheduler):
+    """Gives every parameter group the values of its generation; call ``step`` after every minibatch.
+
+    After the last generation its values stay. A state dict holds the number of steps, not the schedule.
+
+    Args:
+        optimizer: Its groups have what the schedule sets: ``lr``; ``betas`` or ``momentum``; ``eps``;
+            ``weight_decay``, which is the schedule's decoupled one in `torch.optim.AdamW` and its ``l2`` in
+            `torch.optim.Adam` and `torch.optim.SGD`.
+        schedule: Whose ``steps`` per generation count minibatches of its ``batch_size``.
+        model: Whose modules have the dropout rates that the schedule sets, if it does.
+        last_epoch: As in torch.
+
+    Raises:
+        EvooptError: A hyperparameter that neither the optimizer nor the model has.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedule: Schedule, model: nn.Module | None = None, last_epoch: int = -1
+    ) -> None:
+        self._schedule, self._model = schedule, model
+        for group in optimizer.param_groups:
+            for name in schedule.values[0]:
+                if name.partition(".")[0] != "dropout":
+                    _key(group, name)
+                elif not self._dropouts(name):
+                    raise EvooptError(f"{name!r} is a dropout rate: pass the model that has such modules")
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Any]:
+        """Set all other values, and return each group's learning rate."""
+        values = self._schedule.at(self.last_epoch)
+        for name, value in values.items():
+            for module in self._dropouts(name):
+                module.p = float(value)
+        for group in self.optimizer.param_groups:
+            _set(group, {n: v for n, v in values.items() if n != "lr" and n.partition(".")[0] != "dropout"})
+        return [values.get("lr", group["lr"]) for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """As in torch, without schedule and model."""
+        return {k: v for k, v in super().state_dict().items() if k not in ("_schedule", "_model")}
+
+    def _dropouts(self, name: str) -> list[Any]:
+        kind, _, of = name.partition(".")
+        if kind != "dropout" or self._model is None:
+            return []
+        rates = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+        named = self._model.named_modules()
+        return [module for at, module in named if isinstance(module, rates) and of in ("", at)]
+
+
+def _set(group: dict[str, Any], values: Mapping[str, Value]) -> None:
+    for name, value in values.items():
+        key = _key(group, name)
+        if key == "betas":
+            betas = list(group["betas"])
+            betas[_BETAS[name]] = value
+            group["betas"] = tuple(betas)
+        else:
+            group[key] = value
+
+
+def _key(group: Mapping[str, Any], name: str) -> str:
+    """What a group calls a hyperparameter."""
+    if name in _BETAS and "betas" in group:
+        return "betas"
+    if name in ("beta1", "momentum") and "momentum" in group:
+        return "momentum"
+    if "weight_decay" in group and "l2" not in group:
+        # torch's optimizers say where decay is decoupled, and in evoopt's classes it always is.
+        decoupled = bool(group.get("decoupled_weight_decay", "stochastic_rounding" in group))
+        if name in ("weight_decay", "l2"):
+            if decoupled is (name == "weight_decay"):
+                return "weight_decay"
+            kind = "decoupled" if decoupled else "coupled"
+            raise EvooptError(f"the optimizer's weight decay is {kind}, and {name!r} of the schedule is not")
+    if name in group and name != "betas":
+        return name
+    raise EvooptError(f"the optimizer has no {name!r}, which the schedule sets")
