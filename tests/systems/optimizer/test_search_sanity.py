@@ -24,12 +24,13 @@ def test_a_planted_rule_that_is_best_survives(tmp_path: Path) -> None:
         "search": {"population": 14, "generations": 3, "finalists": 0, "compare": False},
         "evaluation": {
             "tasks": ["teacher_student", "deep_narrow"], "meta_tasks": [], "steps": 60, "baseline_trials": 12,
+            "rate_reach": 6,
         },
-        "genome": {"initial": [*plain, "muon"], "fill": "random"},
+        "genome": {"initial": [*plain, "muon"], "fill": "random", "ranges": {"lr_log10": [-5.0, 0.5]}},
     }  # fmt: skip
     run = search(load_space("find").override(settings).override(SERIAL), out=tmp_path / "run")
     planted = len(plain)
-    assert run.store.individual(planted).genome["stages"]["shape"] == "orthogonal"
+    assert run.store.individual(planted).genome.rule().shape == "orthogonal"
     assert all(planted in run.store.ancestors(record["best_id"]) for record in run.generations[1:])
 
 
