@@ -76,7 +76,10 @@ def test_a_browser_sorts_shows_two_runs_beside_each_other_and_loads_anew(
     for box in browser.find_elements("css selector", "input"):
         box.click()
     browser.find_element("css selector", "button").click()
-    assert len(browser.find_elements("css selector", "iframe")) == 2
+    deadline = time.monotonic() + 30
+    while len(browser.find_elements("css selector", "iframe")) != 2:
+        assert time.monotonic() < deadline, browser.current_url
+        time.sleep(0.2)
     browser.switch_to.frame(0)
     assert "finished" in browser.find_element("css selector", "header").text
     with Run(server.folder / "one", writable=True) as run:
