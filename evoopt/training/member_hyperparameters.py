@@ -46,6 +46,11 @@ def update_rule(values: Mapping[str, Value], optimizer: str = "adam") -> UpdateR
     return rule
 
 
+def is_dropout(name: str) -> bool:
+    """Whether a hyperparameter is the rate of all dropout modules, or of one."""
+    return name.partition(".")[0] == _DROPOUT
+
+
 def check_value(name: str, value: Value, optimizer: str = "adam") -> None:
     """Make sure that a hyperparameter may have a value; any will do for one of the model's own.
 
@@ -58,7 +63,7 @@ def check_value(name: str, value: Value, optimizer: str = "adam") -> None:
         EvooptError: A value outside its range.
     """
     update_rule({name: value}, optimizer)
-    if name.partition(".")[0] == _DROPOUT and not 0 <= _number(name, value) <= 1:
+    if is_dropout(name) and not 0 <= _number(name, value) <= 1:
         raise EvooptError(f"dropout must lie in [0, 1], not {value!r}")
 
 

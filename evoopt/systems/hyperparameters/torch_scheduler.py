@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.schedules import Schedule
-from evoopt.training.member_hyperparameters import Value
+from evoopt.training.member_hyperparameters import Value, is_dropout
 
 _BETAS = {"beta1": 0, "momentum": 0, "beta2": 1}
 
@@ -39,7 +39,7 @@ class ScheduleLR(LRScheduler):
         self._schedule, self._model = schedule, model
         for group in optimizer.param_groups:
             for name in schedule.values[0]:
-                if name.partition(".")[0] != "dropout":
+                if not is_dropout(name):
                     _key(group, name)
                 elif not self._dropouts(name):
                     raise EvooptError(f"{name!r} is a dropout rate: pass the model that has such modules")
@@ -52,7 +52,7 @@ class ScheduleLR(LRScheduler):
             for module in self._dropouts(name):
                 module.p = float(value)
         for group in self.optimizer.param_groups:
-            _set(group, {n: v for n, v in values.items() if n != "lr" and n.partition(".")[0] != "dropout"})
+            _set(group, {n: v for n, v in values.items() if n != "lr" and not is_dropout(n)})
         return [values.get("lr", group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -60,9 +60,9 @@ class ScheduleLR(LRScheduler):
         return {k: v for k, v in super().state_dict().items() if k not in ("_schedule", "_model")}
 
     def _dropouts(self, name: str) -> list[Any]:
-        kind, _, of = name.partition(".")
-        if kind != "dropout" or self._model is None:
+        if self._model is None or not is_dropout(name):
             return []
+        of = name.partition(".")[2]
         rates = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
         named = self._model.named_modules()
         return [module for at, module in named if isinstance(module, rates) and of in ("", at)]
