@@ -146,7 +146,7 @@ def _outputs(
     for i in range(len(population)):
         member = {name: t[i] for name, t in stacks.items()}
         inputs, drawn = (x, uniform) if shared else (x[i], {name: t[i] for name, t in uniform.items()})
-        layout = torch.channels_last if inputs.dim() == 4 else torch.preserve_format
+        layout = population.architecture.image_layout if inputs.dim() == 4 else torch.preserve_format
         inputs = inputs.clone(memory_format=layout)
         if population.architecture.manner.draws:
             seed_draws(seeds[0 if len(seeds) == 1 else i], population.device)

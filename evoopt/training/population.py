@@ -81,6 +81,16 @@ class Architecture:
         return self.manner.way
 
     @cached_property
+    def image_layout(self) -> torch.memory_format:
+        """Layout of images that a loop reads.
+
+        Channels last is faster, but before torch 2.15 the backward pass of a GroupNorm whose input needs no
+        gradient writes such a gradient through a null pointer, in plain PyTorch too.
+        """
+        normed = any(isinstance(module, nn.GroupNorm) for module in self.model.modules())
+        return torch.contiguous_format if normed and torch.__version__ < "2.15" else torch.channels_last
+
+    @cached_property
     def reporting(self) -> Reporting:
         """The template, which also tells of buffers that were assigned anew."""
         return Reporting(self.template)

@@ -13,7 +13,7 @@ from evoopt.errors import EvooptError
 from evoopt.optim.presets import preset
 from evoopt.tasks import SealedSplit, Split, Task, TaskData
 from evoopt.training.engine import train
-from evoopt.training.forward import outputs
+from evoopt.training.forward import losses_and_gradients, outputs
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import Manner, ModelPopulation
 from evoopt.training.sequential import train_sequential
@@ -183,6 +183,22 @@ def test_a_training_by_that_way_is_the_reference_and_leaves_the_data_alone(kind:
             assert found.losses == pytest.approx(wanted.losses, rel=1e-4)
             assert found.eval_loss == pytest.approx(wanted.eval_loss, rel=1e-4)
     assert torch.equal(data.train.x, inputs)
+
+
+def test_images_that_are_normalised_by_groups_first_train_one_by_one() -> None:
+    """Channels last, PyTorch's own kernel ends the process here before 2.15."""
+    make_model = lambda: nn.Sequential(nn.GroupNorm(1, 3), nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(24, 3))  # noqa: E731
+    x, y = torch.randn(8, 3, 4, 3), torch.arange(8) % 3
+    population = ModelPopulation.from_models([make_model() for _ in range(2)], "loop")
+    gradients = torch.zeros_like(population.weights)
+    losses = losses_and_gradients(population, F.cross_entropy, x, y, {}, gradients)
+    for k in range(2):
+        model = population.member(k)
+        loss = F.cross_entropy(model(x), y)
+        assert losses[k] == pytest.approx(loss.item(), rel=1e-5)
+        wanted = torch.autograd.grad(loss, list(model.parameters()))
+        for found, gradient in zip(population.views(gradients).values(), wanted):
+            torch.testing.assert_close(found[k], gradient)
 
 
 @pytest.mark.parametrize(
