@@ -107,6 +107,7 @@ def test_an_average_of_the_weights_follows(cls: type[Any]) -> None:
 
 
 WORKER = """
+import os
 import sys
 import torch
 import torch.distributed as dist
@@ -123,8 +124,9 @@ for step in range(2):
     optimizer.zero_grad()
     model(inputs).square().sum().backward()
     optimizer.step()
-print([p.tolist() for p in model.parameters()])
+print([p.tolist() for p in model.parameters()], flush=True)
 dist.destroy_process_group()
+os._exit(0)  # a thread of PyTorch's that asks for the interpreter's lock while that ends aborts the process
 """
 
 
