@@ -20,18 +20,21 @@ struct Piece {
 
 constexpr double kFewest = 1e-3, kSmallest = 1e-15;
 
-template <class T, int LANES>
-inline void look(T *u_at, const T *g_at, bool masked, typename Wide<T, LANES>::type &moving,
-                 typename Wide<T, LANES>::type &squares) {
+// Directions, masked if asked for, and what is to be known of the whole parameter: how many moved, and the squares.
+template <class T, int LANES, int COUNT>
+inline void look(const Rule<T> &rule, T *u_at, const T *g_at, T *m_at, T *v_at, bool masked,
+                 typename Wide<T, LANES>::type &moving, typename Wide<T, LANES>::type &squares) {
   typedef typename Wide<T, LANES>::type V;
-  V &u = *reinterpret_cast<V *>(u_at);
-  if (masked) {
-    const V g = *reinterpret_cast<const V *>(g_at), one = V{} + T(1);
-    const V agree = ((u > 0) & (g > 0)) | ((u < 0) & (g < 0)) ? one : V{};
-    moving += agree;
-    u *= agree;
-  }
-  squares += u * u;
+  direction<T, LANES, COUNT>(rule, g_at, m_at, v_at, [&](int i, V u) {
+    if (masked) {
+      const V g = reinterpret_cast<const V *>(g_at)[i], one = V{} + T(1);
+      const V agree = ((u > 0) & (g > 0)) | ((u < 0) & (g < 0)) ? one : V{};
+      moving += agree;
+      u *= agree;
+    }
+    squares += u * u;
+    reinterpret_cast<V *>(u_at)[i] = u;
+  });
 }
 
 template <class T, int LANES> inline void apply(T *w_at, const T *u_at, T decay, T length) {
@@ -50,26 +53,24 @@ void staged(long start, long stop, const Staged &s, T *w, const T *g, T *m, T *v
   T *u = direction.data();
   for (long p = start; p < stop; ++p) {
     const Rule<T> rule(s.shape, table + p, places);
-    Rule<T> from_zero = rule;
-    from_zero.lr = -1;
     for (long i = 0; i < s.pieces; ++i) {
       const Piece &of = pieces[i];
       const T *gp = g + p * s.shape.g_stride + of.at;
       T *wp = w + p * s.shape.w_stride + of.at;
       T *mp = m ? m + p * s.shape.m_stride + of.kept : nullptr, *vp = v ? v + p * s.shape.v_stride + of.kept : nullptr;
-      std::fill(u, u + of.size, T(0));
+      V moving{}, squares{};
+      V1 last_moving{}, last_squares{};
+      const auto m_at = [&](long k) { return mp ? mp + k : mp; };
+      const auto v_at = [&](long k) { return vp ? vp + k : vp; };
       long k = 0;
       for (; k + 4 * lanes <= of.size; k += 4 * lanes)
-        move<T, lanes, 4>(from_zero, u + k, gp + k, mp ? mp + k : mp, vp ? vp + k : vp);
+        look<T, lanes, 4>(rule, u + k, gp + k, m_at(k), v_at(k), s.masked, moving, squares);
       for (; k + lanes <= of.size; k += lanes)
-        move<T, lanes, 1>(from_zero, u + k, gp + k, mp ? mp + k : mp, vp ? vp + k : vp);
-      for (; k < of.size; ++k) move<T, 1, 1>(from_zero, u + k, gp + k, mp ? mp + k : mp, vp ? vp + k : vp);
+        look<T, lanes, 1>(rule, u + k, gp + k, m_at(k), v_at(k), s.masked, moving, squares);
+      for (; k < of.size; ++k)
+        look<T, 1, 1>(rule, u + k, gp + k, m_at(k), v_at(k), s.masked, last_moving, last_squares);
       double factor = 1;
       if (s.masked || of.divided) {
-        V moving{}, squares{};
-        V1 last_moving{}, last_squares{};
-        for (k = 0; k + lanes <= of.size; k += lanes) look<T, lanes>(u + k, gp + k, s.masked, moving, squares);
-        for (; k < of.size; ++k) look<T, 1>(u + k, gp + k, s.masked, last_moving, last_squares);
         double count = last_moving[0], sum = last_squares[0];
         for (int l = 0; l < lanes; ++l) count += moving[l], sum += squares[l];
         if (s.masked) factor = 1 / std::max(count / of.size, kFewest);

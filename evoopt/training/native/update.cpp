@@ -50,9 +50,10 @@ template <class T> struct Rule {
   }
 };
 
-// COUNT vectors at a time, so that the tests for terms cost little.
-template <class T, int LANES, int COUNT>
-inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
+// The weighted sums of terms, each told to `to` with its place; COUNT vectors at a time, so that the tests for terms
+// cost little.
+template <class T, int LANES, int COUNT, class To>
+inline void direction(const Rule<T> &r, const T *g_at, T *m_at, T *v_at, To to) {
   typedef typename Wide<T, LANES>::type V;
   const V one = V{} + T(1), high = V{} + r.clip;
   V gs[COUNT], ms[COUNT], vs[COUNT], previous[COUNT], total[COUNT];
@@ -98,9 +99,15 @@ inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
   EVOOPT_TERMS
 #undef TERM
 
-  each([&](int i) {
+  each([&](int i) { to(i, total[i]); });
+}
+
+template <class T, int LANES, int COUNT>
+inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
+  typedef typename Wide<T, LANES>::type V;
+  direction<T, LANES, COUNT>(r, g_at, m_at, v_at, [&](int i, V total) {
     V &w = reinterpret_cast<V *>(w_at)[i];
-    w = w * r.decay - total[i] * r.lr;
+    w = w * r.decay - total * r.lr;
   });
 }
 
