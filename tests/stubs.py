@@ -26,7 +26,8 @@ def stub_result(rule: UpdateRule, seed: int) -> TrainingResult:
         + 0.1 * ("adam" in dict(rule.terms))
         + noise
     )
-    return TrainingResult("ok", "", 10, 1 - score, 1 - score, score, 0.001)
+    curve = tuple(2.0 - k * score / 10 for k in range(20))
+    return TrainingResult("ok", "", 10, 1 - score, 1 - score, score, 0.001, curve=curve)
 
 
 class StubExecutor:

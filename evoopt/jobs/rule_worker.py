@@ -77,6 +77,7 @@ class Chunk:
         plan: What to do; ``batch_size`` 0 stands for the task's own.
         engine: How to train them.
         descent_filter: Whether rules that cannot train anything are rejected first.
+        curves: Whether results carry the curve of the training loss.
     """
 
     task: str
@@ -84,6 +85,7 @@ class Chunk:
     plan: TrainingPlan
     engine: EngineName
     descent_filter: bool = False
+    curves: bool = False
 
     def alone(self) -> list[Chunk]:
         """The same for each rule alone."""
@@ -93,7 +95,10 @@ class Chunk:
         """Train."""
         reasons = [_reject_reason(rule) if self.descent_filter else None for rule in self.rules]
         kept = [rule for rule, reason in zip(self.rules, reasons, strict=True) if reason is None]
-        results = iter(train(task, data, kept, sized(self.plan, task), device=device, engine=self.engine))
+        trained = train(
+            task, data, kept, sized(self.plan, task), device, engine=self.engine, keep_losses=self.curves
+        )
+        results = (result.with_curve() for result in trained)
         return [
             with_metric(next(results)) if reason is None else TrainingResult.unsuccessful("stopped", reason)
             for reason in reasons

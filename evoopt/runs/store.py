@@ -40,6 +40,10 @@ CREATE TABLE checkpoint (
 _CHUNKS = """
 CREATE TABLE IF NOT EXISTS chunks (key TEXT PRIMARY KEY, result TEXT NOT NULL, checksum INTEGER NOT NULL)
 WITHOUT ROWID"""
+_CURVES = """
+CREATE TABLE IF NOT EXISTS curves (
+    generation INTEGER NOT NULL, chunk INTEGER NOT NULL, position INTEGER NOT NULL, curve TEXT NOT NULL,
+    checksum INTEGER NOT NULL, PRIMARY KEY (generation, chunk, position)) WITHOUT ROWID"""
 _TOLD = ("outcome", "steps", "train_loss", "eval_loss", "metric", "seconds")
 _JOB = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
@@ -92,7 +96,8 @@ class RunStore:
             if not (create or readonly):
                 self._refuse_older_than_backup()
             if not readonly:
-                self._db.execute(_CHUNKS)  # runs begun by an earlier version have none
+                for statement in (_CHUNKS, _CURVES):  # runs begun by an earlier version have none
+                    self._db.execute(statement)
         except BaseException:
             self._db.close()
             raise
@@ -134,15 +139,27 @@ class RunStore:
         return self._evaluations(wanted, json.dumps(list(keys)))
 
     def _evaluations(self, rest: str, *parameters: Any) -> Iterator[Evaluation]:
+        curves = self._has("curves")
         for row in self._db.rows("evaluations", rest, parameters):
             train_loss, eval_loss, metric = (math.nan if x is None else x for x in row[12:15])
-            result = TrainingResult(row[9], row[10], row[11], train_loss, eval_loss, metric, row[15])
+            curve = self._curve(row[:3]) if curves else ()
+            result = TrainingResult(
+                row[9], row[10], row[11], train_loss, eval_loss, metric, row[15], curve=curve
+            )
             yield Evaluation(**dict(zip(_JOB, row, strict=False)), result=result)
+
+    def _curve(self, place: Row) -> tuple[float, ...]:
+        rows = self._db.rows("curves", "WHERE generation = ? AND chunk = ? AND position = ?", place)
+        return next((tuple(self._json(row[3])) for row in rows), ())
 
     def add_evaluations(self, rows: Sequence[Evaluation]) -> None:
         """Keep the rows of one chunk, all or none."""
         with self._db.transaction():
             self._db.insert("evaluations", map(_evaluation_row, rows))
+            curved = (row for row in rows if row.result.curve)
+            self._db.insert(
+                "curves", ((r.generation, r.chunk, r.position, json.dumps(r.result.curve)) for r in curved)
+            )
         for row in rows:
             job = {name: getattr(row, name) for name in ("generation", "key", "task", "replicate", "repeat")}
             result = {name: getattr(row.result, name) for name in _TOLD}
@@ -150,8 +167,11 @@ class RunStore:
 
     def discard(self, generation: int, task: str) -> None:
         """Forget what a generation's trainings on a task gave."""
+        of = "FROM evaluations WHERE generation = ? AND task = ?"
         with self._db.transaction():
-            self._db.execute("DELETE FROM evaluations WHERE generation = ? AND task = ?", (generation, task))
+            places = f"(generation, chunk, position) IN (SELECT generation, chunk, position {of})"
+            self._db.execute(f"DELETE FROM curves WHERE {places}", (generation, task))
+            self._db.execute(f"DELETE {of}", (generation, task))
 
     def has_succeeded(self, task: str) -> bool:
         """Whether any training on a task has ended well so far."""
@@ -176,8 +196,10 @@ class RunStore:
     @property
     def has_chunks(self) -> bool:
         """Whether any chunk of the generation in progress is finished."""
-        tables = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'chunks'")
-        return bool(tables and self._db.execute("SELECT 1 FROM chunks LIMIT 1"))
+        return self._has("chunks") and bool(self._db.execute("SELECT 1 FROM chunks LIMIT 1"))
+
+    def _has(self, table: str) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint, None before the first."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+
+CURVE_PARTS = 20
+"""Most parts of a training that a curve has."""
 
 Outcome = Literal["ok", "diverged", "failed", "stopped"]
 """``ok``; ``diverged``: the loss became NaN, infinite or larger than the limit; ``failed``: an exception
@@ -97,6 +102,7 @@ class TrainingResult:
         metric: Metric on the scored split; NaN unless ``ok``.
         seconds: Wall time, an equal share of the batch's when trained together with others.
         losses: Batch loss of every step done (for learning curves), empty if not kept.
+        curve: Their means over equal parts of the training, likewise.
     """
 
     outcome: Outcome
@@ -107,6 +113,13 @@ class TrainingResult:
     metric: float
     seconds: float
     losses: tuple[float, ...] = ()
+    curve: tuple[float, ...] = ()
+
+    def with_curve(self) -> TrainingResult:
+        """The same with a curve in place of its losses."""
+        ends = [round(len(self.losses) * k / CURVE_PARTS) for k in range(CURVE_PARTS + 1)]
+        parts = [self.losses[a:b] for a, b in pairwise(ends) if a < b]
+        return replace(self, losses=(), curve=tuple(math.fsum(part) / len(part) for part in parts))
 
     @classmethod
     def unsuccessful(

@@ -43,6 +43,11 @@ def check_judging(search: SearchSection, evaluation: EvaluationSection, source: 
             f'{source}: evaluation.racing needs evaluation.fitness = "gain", whose unit says what is clearly '
             'worse, and search.elite_policy = "reaverage"'
         )
+    if evaluation.target != "score" and not evaluation.judged_by_gain:
+        raise EvooptError(
+            f'{source}: evaluation.target = "{evaluation.target}" is what a gain compares: it needs '
+            'evaluation.fitness = "gain" or evaluation.meta_tasks'
+        )
     if evaluation.judged_by_gain and evaluation.fitness == "paper":
         raise EvooptError(f"{source}: the published fitness knows no evaluation.meta_tasks")
     if shared := set(evaluation.tasks) & set(evaluation.meta_tasks):

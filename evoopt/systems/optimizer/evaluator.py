@@ -132,4 +132,4 @@ class Evaluator:
             for replicate in seeds
         ]
         self._trainings.train(wanted, _BASELINE_GENERATION)
-        return Gains(self._trainings.on_own_tasks(self._baseline, self._baseline))
+        return Gains(self._trainings.on_own_tasks(self._baseline, self._baseline), evaluation.target)

@@ -19,7 +19,7 @@ from evoopt.systems.optimizer import optimizer_figures as draw
 from evoopt.systems.optimizer.best_rule import best_of
 from evoopt.systems.optimizer.config import config_of
 from evoopt.systems.optimizer.final_report import final_blocks
-from evoopt.systems.optimizer.scores import MEANING
+from evoopt.systems.optimizer.scores import meaning
 from evoopt.systems.optimizer.text import saved, saved_by
 
 _FIGURES: Mapping[str, Draw] = {
@@ -72,7 +72,8 @@ def _result(run: Run) -> list[Block]:
     assert best is not None, "a generation is finished"
     rule = UpdateRule.from_json(best["rule"])
     final = best.get("final")
-    facts = [("fitness in the search", f"{best['search_fitness']:.4f}", MEANING[config.evaluation.fitness])]
+    what = meaning(config.evaluation.fitness, config.evaluation.target)
+    facts = [("fitness in the search", f"{best['search_fitness']:.4f}", what)]
     if final:
         lost = f", {final['unfinished_rate']:.0%} diverged" if final["unfinished_rate"] else ""
         meta = config.evaluation.meta_tasks

@@ -7,41 +7,53 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from evoopt.jobs.records import Evaluation
+from evoopt.systems.optimizer.gain_target import LEAST_SPREAD, Target, larger_is_better
 from evoopt.training.plan import TrainingResult
 
 SPREAD_SEEDS = 8
 """Fewest seeds that the spread of a baseline is taken from."""
 
-_LEAST_SPREAD = 1e-3
-
 FitnessName = Literal["validation", "gain", "paper", "noise"]
 
 
-MEANING: dict[FitnessName, str] = {
+_MEANING: dict[FitnessName, str] = {
     "validation": "mean validation metric over tasks",
     "gain": "mean gain over the tuned baseline over tasks, in standard deviations over its seeds",
     "paper": "published fitness: test metric plus up to 0.05 for a low training loss, mean over tasks",
     "noise": "random numbers: this run is a control, and its winner means nothing",
 }
-"""What a fitness is, for people."""
+_COMPARED: dict[Target, str] = {
+    "score": "",
+    "steps": ", of steps until the training loss is where the baseline's ends",
+    "area": ", of the mean training loss",
+}
+
+
+def meaning(fitness: FitnessName, target: Target) -> str:
+    """What a fitness is, for people."""
+    return _MEANING[fitness] + (_COMPARED[target] if fitness == "gain" else "")
 
 
 class Gains:
     """Paired differences from a tuned baseline, in standard deviations over the baseline's seeds.
 
+    What is compared is the metric, or what `evoopt.systems.optimizer.gain_target` makes of the training loss.
+
     Args:
         baseline: Its trainings, on several seeds per task and length of training.
+        target: What is compared.
     """
 
-    def __init__(self, baseline: Iterable[Evaluation]) -> None:
-        self._metric: dict[tuple[str, int, int], float] = {}
+    def __init__(self, baseline: Iterable[Evaluation], target: Target = "score") -> None:
+        rows = [row for row in baseline if row.result.outcome == "ok"]
+        self._value = larger_is_better(target, rows)
+        self._values: dict[tuple[str, int, int], float] = {}
         samples: dict[tuple[str, int], list[float]] = {}
-        for row in baseline:
-            if row.result.outcome == "ok":
-                self._metric[row.task, row.replicate, row.repeat] = row.result.metric
-                samples.setdefault((row.task, row.repeat), []).append(row.result.metric)
-        self._mean = {key: _mean(metrics) for key, metrics in samples.items()}
-        self._spread = {key: _spread(metrics) for key, metrics in samples.items()}
+        for row in rows:
+            self._values[row.task, row.replicate, row.repeat] = value = self._value(row)
+            samples.setdefault((row.task, row.repeat), []).append(value)
+        self._mean = {key: _mean(values) for key, values in samples.items()}
+        self._spread = {key: max(LEAST_SPREAD[target], _spread(values)) for key, values in samples.items()}
 
     def __call__(self, run: Evaluation) -> float:
         """The gain of one training that ended well; over the mean where the baseline diverged on its seed.
@@ -50,8 +62,8 @@ class Gains:
             LookupError: The baseline has no score on that task at that length.
         """
         of = run.task, run.repeat
-        metric = self._metric.get((run.task, run.replicate, run.repeat), self._mean[of])
-        return (run.result.metric - metric) / self._spread[of]
+        value = self._values.get((run.task, run.replicate, run.repeat), self._mean[of])
+        return (self._value(run) - value) / self._spread[of]
 
 
 def fitness_values(
@@ -120,9 +132,8 @@ def _metric(run: Evaluation) -> float:
     return run.result.metric
 
 
-def _spread(metrics: Sequence[float]) -> float:
-    # A tenth of a point at least: on a task that every seed solves alike, one example would be a triumph.
-    return max(_LEAST_SPREAD, statistics.stdev(metrics) if len(metrics) > 1 else 0.0)
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from evoopt.runs.run import Run
 from evoopt.systems.models_text import Columns, ended, state, table
 from evoopt.systems.optimizer.best_rule import baseline_of, best_of, front_of
 from evoopt.systems.optimizer.config import config_of
-from evoopt.systems.optimizer.scores import MEANING
+from evoopt.systems.optimizer.scores import meaning
 
 _COLUMNS: Columns = {
     "best": ("best", ".4f"),
@@ -133,7 +133,7 @@ def _fitness(run: Run, winner: dict[str, Any]) -> str:
         text += f"of each of {', '.join(evaluation.meta_tasks)}" if evaluation.meta_tasks else "per task"
         if final["unfinished_rate"]:
             text += f" ({final['unfinished_rate']:.0%} of them diverged)"
-    return f"{text} ({MEANING[evaluation.fitness]})"
+    return f"{text} ({meaning(evaluation.fitness, evaluation.target)})"
 
 
 def _budget(run: Run) -> str:

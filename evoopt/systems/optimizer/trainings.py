@@ -160,7 +160,8 @@ class Trainings:
             max_loss=evaluation.max_loss,
             halve_at=evaluation.halve_at,
         )
-        chunk = Chunk(task, tuple(rules), plan, evaluation.engine, evaluation.descent_filter)
+        curves = evaluation.target != "score"
+        chunk = Chunk(task, tuple(rules), plan, evaluation.engine, evaluation.descent_filter, curves)
         return replace(chunk, engine=self._engine(chunk)) if chunk.engine == "auto" else chunk
 
     def _engine(self, chunk: Chunk) -> EngineName:

@@ -128,7 +128,8 @@ class Validation:
             # The baseline meets the same seeds, in the same chunks.
             wanted += [(baseline[task], (task, k, repeat)) for task in tasks for k in trial.baseline_seeds]
         self._trainings.train(wanted, trial.generation)
-        gains = Gains(self._trainings.on_own_tasks(baseline, tasks)) if baseline else None
+        target = self._config.evaluation.target
+        gains = Gains(self._trainings.on_own_tasks(baseline, tasks), target) if baseline else None
         scores = []
         for of_one in best:
             runs = [row for task in tasks for row in self._rows(of_one[task], task, trial.seeds, repeat)]

@@ -54,6 +54,7 @@ CONFIGS = {
     "noise": config(evaluation={"fitness": "noise"}),
     "judged": JUDGED.override({"evaluation": {"rate_reach": 2}}),
     "pareto": PARETO,
+    "steps": JUDGED.override({"evaluation": {"target": "steps"}}),
 }
 
 
@@ -100,12 +101,12 @@ def assert_resumes(
     assert len(rest.chunks) == total - stop, "what was evaluated is never evaluated again"
 
 
-@pytest.mark.parametrize("name", ["robust", "paper", "judged", "pareto"])
+@pytest.mark.parametrize("name", ["robust", "paper", "judged", "pareto", "steps"])
 def test_a_run_interrupted_before_some_chunk_resumes_exactly(name: str, tmp_path: Path) -> None:
     expected, reference = whole(tmp_path / "whole", CONFIGS[name])
     total = len(reference.chunks)
     assert total > 4 * GENERATIONS
-    for stop in range(0, total, 35 if name == "pareto" else 9):
+    for stop in range(0, total, 35 if name in ("pareto", "steps") else 9):
         assert_resumes(tmp_path / f"stopped-{stop}", CONFIGS[name], stop, expected, total)
 
 
