@@ -82,7 +82,8 @@ def resume(
         folder: The run folder.
         quiet: Show no progress bar.
         overrides: Settings of the section ``execution`` (workers, executor, device, data_dir).
-        limits: ``max_time`` in seconds, ``max_trainings`` and ``patience``, in place of the run's own.
+        limits: ``max_time`` in seconds, ``max_trainings`` and ``patience``, in place of the run's own. With
+            any of them a run that a limit has ended goes on, and ends as if it had never had that limit.
         from_backup: Go back to the last good state of a run whose files were damaged; the damaged database is
             set aside.
         changed: Go on even if settings or the files of own tasks have changed since the run began; the run
@@ -105,6 +106,8 @@ def resume(
         config = run.config.override({"execution": overrides or {}}).with_options(limits or {})
         check_device(config.execution.device, config.execution.precision)
         _listen(run, on_generation, callbacks)
+        if run.ended is not None and any(limit is not None for limit in (limits or {}).values()):
+            run.reopen()
         individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone

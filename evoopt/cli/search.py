@@ -157,7 +157,8 @@ def resume(
     callback: Callbacks = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with an interrupted run; it ends as if it had never been interrupted."""
+    """Go on with an interrupted run, which ends as if it had never been interrupted; or with one that a limit
+    ended, given another limit."""
     from evoopt import api
     from evoopt.individuals import individual_type
     from evoopt.runs.run import Run
@@ -165,8 +166,10 @@ def resume(
     execution = _execution(workers, executor, scheduler, device, precision, data_dir)
     if not from_backup:
         with Run(run) as before:
-            if before.finished and not before.uncompared:
-                typer.echo(f"nothing was left to do: {run} is finished", err=True)
+            longer = before.ended is not None and (max_time or max_trainings or patience)
+            if before.finished and not before.uncompared and not longer:
+                more = "; --max-time, --max-trainings or --patience has it go on" if before.ended else ""
+                typer.echo(f"nothing was left to do: {run} is finished{more}", err=True)
     try:
         with api.resume(
             run,

@@ -56,6 +56,8 @@ class Budget:
         return None
 
     def _note(self, record: Record) -> None:
+        if record["generation"] < self._generations:
+            return  # scheme and loop may both tell of one
         best = self._quality(record)
         better = best is not None and best > self._best
         self._generations += 1

@@ -92,9 +92,13 @@ class ScoredScheme(Generic[Gs]):
     def advance(self) -> Stage:
         """Score a generation, and breed the next one unless it was the last.
 
+        After what was the last one because there was enough, the next is bred and scored.
+
         Raises:
             EvooptError: It cannot be scored.
         """
+        if self.finished:
+            self.generations.breed()
         record = self._judge.score(self.generations)
         self.finished = self._enough(record) or self.generations.generation == self._count - 1
         if not self.finished:

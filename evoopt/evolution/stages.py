@@ -38,7 +38,7 @@ class StagedScheme(Protocol):
         """Whether the last stage is done."""
 
     def advance(self) -> Stage:
-        """Do the next stage."""
+        """Do the next stage, after the last one, too, if only a limit made it the last."""
 
     def snapshot(self) -> State:
         """Everything needed to go on, with the same bytes in the end."""
@@ -49,6 +49,10 @@ class StagedScheme(Protocol):
 
 class StageRecord(Protocol):
     """Where the stages of a run are kept; `evoopt.runs` has one on disk."""
+
+    @property
+    def reopened(self) -> bool:
+        """Whether a scheme that a limit has finished is to go on."""
 
     def load_stage(self) -> State | None:
         """The newest checkpoint, None before the first."""
@@ -79,7 +83,9 @@ def evolve(
         with read_as_data("the run's checkpoint"):
             scheme.restore(*state)
     history = []
-    while not scheme.finished and (budget is None or budget.why is None):
+    reopened = state is not None and record is not None and record.reopened
+    while (reopened or not scheme.finished) and (budget is None or budget.why is None):
+        reopened = False
         stage = scheme.advance()
         if record is not None:
             record.save_stage(stage, scheme.snapshot())

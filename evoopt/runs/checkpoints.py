@@ -11,6 +11,7 @@ from torch import Tensor
 from evoopt.errors import EvooptError, read_as_data
 from evoopt.evolution.stages import Stage, State
 from evoopt.runs.run import Run
+from evoopt.runs.store import REOPENED
 from evoopt.training.weights_file import read_tensors, write_tensors
 
 WEIGHTS_FOLDER = "weights"
@@ -38,6 +39,11 @@ class Checkpoints:
     def done(self) -> int:
         """Stages finished so far."""
         return self._stages
+
+    @property
+    def reopened(self) -> bool:
+        """Whether a limit had ended the run, which is to go on all the same."""
+        return bool(self._run.store.meta(REOPENED))
 
     def load_stage(self) -> State | None:
         """The newest checkpoint, None before the first.

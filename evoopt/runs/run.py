@@ -132,6 +132,12 @@ class Run:
         if why is not None and len(self.generations) < int(self.config.option("generations")):
             self.store.set_meta(ENDED, why)
 
+    def reopen(self) -> None:
+        """Have a run that a limit ended go on from its last generation: what came after that is done anew."""
+        for name in (RESULT_FILE, COMPARISON_FILE, MODEL_FILE):
+            (self.folder / name).unlink(missing_ok=True)
+        self.store.reopen(int(self.config.option("generations")))
+
     @property
     def ended(self) -> str | None:
         """Why it ended before its last generation; None if it did not."""

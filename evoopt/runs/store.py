@@ -20,6 +20,8 @@ STOPPED = "stopped"
 """Names the reason for which a run could not go on, until it does."""
 ENDED = "ended"
 """Names the reason for which a run ended before its last generation."""
+REOPENED = "reopened"
+"""Names that a run which had ended is to go on, until it does."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -229,7 +231,7 @@ class RunStore:
             if record is not None:
                 self._db.insert("generations", [(record["generation"], json.dumps(record))])
             self._db.insert("individuals", map(_individual_row, created))
-            self._db.execute("DELETE FROM meta WHERE key = ?", (STOPPED,))
+            self._db.execute("DELETE FROM meta WHERE key IN (?, ?)", (STOPPED, REOPENED))
             self._db.execute("DELETE FROM chunks")
             self._db.insert("checkpoint", [(1, json.dumps(state))], replace=True)
         if record is not None:
@@ -279,6 +281,18 @@ class RunStore:
     def save_winner(self, winner: dict[str, Any]) -> None:
         """Keep the winner; the run is finished."""
         self.set_meta("winner", winner)
+
+    def reopen(self, generations: int) -> None:
+        """Forget the winner, why the run ended, and what was trained for and after its final.
+
+        Args:
+            generations: How many generations it was to have.
+        """
+        with self._db.transaction(durable=True):
+            for table in ("curves", "evaluations"):
+                self._db.execute(f"DELETE FROM {table} WHERE generation >= ?", (generations,))
+            self._db.execute("DELETE FROM meta WHERE key IN (?, ?)", ("winner", ENDED))
+            self._db.insert("meta", [(REOPENED, json.dumps(True))], replace=True)
 
     def meta(self, key: str) -> Any:
         """A named value, None if it was never set."""

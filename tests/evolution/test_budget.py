@@ -20,21 +20,29 @@ from tests.report.runs import CONFIGS
         ("genetic", {"max_time": 1e-9}, 1),
         ("pbt", {"max_trainings": 7}, 2),
         ("hpo", {"max_trainings": 1}, 1),
+        ("optimizer", {"max_trainings": 1}, 1),
     ],
 )
-def test_a_limit_ends_a_run_of_any_type(
+def test_a_limit_ends_a_run_of_any_type_which_another_limit_lets_go_on(
     kind: str, limit: dict[str, Any], generations: int, tmp_path: Path
 ) -> None:
     (option,) = limit
     config = CONFIGS[kind].with_options(limit)
     with evoopt.search(config, out=tmp_path / "run") as run:
         assert run.finished
-        assert len(run.generations) == run.winner["generations"] == generations
+        assert len(run.generations) == run.winner.get("generations", generations) == generations
         result, told = run.result_json(), individual_type(kind).text.describe_result(run)
     assert f"ended    after {generations} generation" in told
     assert f"--{option.replace('_', '-')}" in told
     with evoopt.resume(tmp_path / "run") as run:
         assert run.result_json() == result
+    with evoopt.resume(tmp_path / "run", limits=limit) as run:
+        assert run.result_json() == result, "the same limit has been reached, too"
+    with evoopt.search(CONFIGS[kind], out=tmp_path / "unlimited") as run:
+        unlimited = run.result_json()
+    with evoopt.resume(tmp_path / "run", limits={option: 10**6}) as run:
+        assert run.ended is None
+        assert run.result_json() == unlimited
 
 
 def test_patience_counts_generations_that_were_no_better(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.errors import NoScoreError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.demes import Demes
 from evoopt.evolution.individual import Individual
 from evoopt.systems.hyperparameters.breeding import SCHEMES, Breeder, Parent
@@ -145,6 +145,8 @@ class HyperparameterGenerations:
         Returns:
             For each child, the position of the individual whose weights it takes.
         """
+        if len(self._foms) != len(self.population):
+            raise EvooptError("this run ended with a version that did not keep what it needs to go on")
         members = [
             Parent(k, ind.genome, fom, litter)
             for k, (ind, fom, litter) in enumerate(
@@ -211,6 +213,7 @@ class HyperparameterGenerations:
             "next_id": self._next_id,
             "litters": self._litters,
             "population": [ind.to_json() for ind in self.population],
+            "foms": [None if math.isnan(fom) else fom for fom in self._foms],
             "best": None if self.best is None else self.best.to_json(),
             "ancestry": [[k, alpha, genome.to_json()] for k, (alpha, genome) in self._ancestry.items()],
         }
@@ -218,7 +221,9 @@ class HyperparameterGenerations:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `to_json` gave."""
         self.generation, self._next_id = state["generation"], state["next_id"]
-        self._litters, self._foms = list(state["litters"]), []
+        self._litters = list(state["litters"])
+        # Runs of earlier versions have kept none: one that a limit ended cannot go on.
+        self._foms = [math.nan if fom is None else float(fom) for fom in state.get("foms", [])]
         self.population = [
             Individual.from_json(row, Hyperparameters.from_json) for row in state["population"]
         ]

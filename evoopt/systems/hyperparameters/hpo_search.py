@@ -35,7 +35,7 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         trials = Trials(runner.run, section.seed, section.fom)
         budget = hpo_budget(section, run.generations)
         scheme = hpo_scheme(section, config.loci(), trials, budget=budget)
-        evolve(scheme, checkpoints, progress.stage_done)
+        evolve(scheme, checkpoints, progress.stage_done, budget)
     run.note_end(budget.why)
     run.store.save_winner(trials.winner(scheme.generations))
     run.write_result()

@@ -116,7 +116,7 @@ def evolve_rules(
     judge = RuleJudge(config, evaluator)
     budget = Budget(config.search, run.generations, quality=_unselected)
     scheme = ScoredScheme(rule_generations(config), config.search.generations, judge, budget.spent)
-    evolve(scheme, Checkpoints(run), on_stage)
+    evolve(scheme, Checkpoints(run), on_stage, budget)
     run.note_end(budget.why)
     winner = judge.winner()
     if config.search.funnel and winner["finalists"]:
