@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evoopt.api import open_run, resume, search, search_restarts
     from evoopt.systems.gadam.gadam import Gadam
     from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
+    from evoopt.systems.hyperparameters.optuna_sampler import ThreeParentSampler
     from evoopt.systems.hyperparameters.population_based_training import PopulationBasedTraining
     from evoopt.systems.hyperparameters.three_parent_ga import ThreeParentGA
     from evoopt.systems.hyperparameters.torch_scheduler import ScheduleLR
@@ -27,6 +28,7 @@ __all__ = [
     "PopulationBasedTraining",
     "ScheduleLR",
     "ThreeParentGA",
+    "ThreeParentSampler",
     "__version__",
     "open_run",
     "resume",
@@ -44,6 +46,7 @@ _MODULES = {
     "PopulationBasedTraining": "evoopt.systems.hyperparameters.population_based_training",
     "ScheduleLR": "evoopt.systems.hyperparameters.torch_scheduler",
     "ThreeParentGA": "evoopt.systems.hyperparameters.three_parent_ga",
+    "ThreeParentSampler": "evoopt.systems.hyperparameters.optuna_sampler",
 }
 
 

@@ -55,6 +55,10 @@ def export(
 def schedule(
     run: RunFolder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="Print a policy for Ray Tune's replay, a report a generation."),
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw it to this PNG, SVG or PDF file.")] = None,
 ) -> None:
     """Show the hyperparameters that the winner's weights went through."""
@@ -67,7 +71,10 @@ def schedule(
         from evoopt.report import save_plot
 
         save_plot(run, "schedule", plot)
-    typer.echo(json.dumps(winner.to_json(), indent=1) if as_json else _table(winner))
+    if ray:
+        typer.echo(winner.ray_policy(), nl=False)
+    else:
+        typer.echo(json.dumps(winner.to_json(), indent=1) if as_json else _table(winner))
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from evoopt.errors import EvooptError
@@ -83,6 +85,27 @@ class Schedule:
             "batch_size": self.batch_size,
             "values": [dict(one) for one in self.values],
         }
+
+    def ray_policy(self, iteration_steps: int | None = None) -> str:
+        """The text of a policy file for Ray Tune's `PopulationBasedTrainingReplay`.
+
+        Args:
+            iteration_steps: Optimizer steps between two reports to Ray; those of a generation by default.
+
+        Raises:
+            EvooptError: A generation that is no whole number of iterations.
+        """
+        iterations, rest = divmod(self.steps, iteration_steps or self.steps)
+        if rest:
+            raise EvooptError(f"{self.steps} steps of a generation are no multiple of {iteration_steps}")
+        pairs = enumerate(pairwise((self.values[0], *self.values)))
+        # Each row is a change: trial and donor, when by either's count, and the values before and after.
+        rows = [
+            ["0", "0", k * iterations, k * iterations, dict(old), dict(new)]
+            for k, (old, new) in pairs
+            if k == 0 or old != new
+        ]
+        return "".join(f"{json.dumps(row)}\n" for row in rows)
 
     @classmethod
     def from_json(cls, data: Any) -> Schedule:
