@@ -54,6 +54,7 @@ ARMS: dict[str, tuple[str, _Overrides]] = {
     "the published scheme literally": ("marfinetz2025", {}),
     "without rate axis": ("find", {"evaluation": {"rates": 1, "rate_reach": 0}}),
     "accuracy instead of gain": ("find", {"evaluation": {"fitness": "validation"}}),
+    "named by meta-validation": ("find", {"evaluation": {"meta_tasks": ["heavy_tail", "breast_cancer"]}}),
     "three rates and no further": ("find", {"evaluation": {"rate_reach": 0}}),
     "without short rungs": ("find", {"evaluation": {"rungs": []}}),
     "without Lamarck": ("find", {"evaluation": {"lamarckian": False}}),
@@ -106,7 +107,10 @@ class Judge:
 
 
 def points(run: Run) -> list[Point]:
-    """The best after every generation; of a search in a single one, after every `POPULATION` individuals."""
+    """The best after every generation; of a search in a single one, after every `POPULATION` individuals.
+
+    Of a search with meta-validation it is the best there of all generations so far.
+    """
     config = run.config
     assert isinstance(config, OptimizerConfig)
     cost = dict[int, float]()
@@ -124,8 +128,14 @@ def points(run: Run) -> list[Point]:
             best = max(people[:n], key=lambda ind: (ind.fitness, -ind.id))
             found.append(Point(spent + cost[0] * n / len(people), best.genome))
         return found
+    most = -math.inf
     for record in run.generations:
         spent += cost.get(record["generation"], 0.0)
+        if (meta := record.get("meta")) is not None:
+            if found and meta <= most:
+                found.append(Point(spent, found[-1].genome))
+                continue
+            most = meta
         if "best_genome" in record:
             genome = OptimizerGenome.from_json(record["best_genome"])
         else:
