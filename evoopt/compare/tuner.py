@@ -45,8 +45,9 @@ class Trial:
 class Tuner:
     """Spends a fixed number of trials.
 
-    First a grid of learning rates under every schedule, all else at its default. Where the best learning rate
-    lies on the edge of its grid, the grid grows by one point, again and again. What trials are left go to
+    First a grid of learning rates under every schedule, all else at its default. Where a schedule's best rate
+    lies on the edge of its grid, that grid grows by one point, again and again; of every schedule, because
+    far below the best rate a constant one leads, whichever leads there. What trials are left go to
     quasi-random points around the best: the learning rate within one grid step, all else over its whole
     range. The sum is the same for every contender.
 
@@ -79,8 +80,8 @@ class Tuner:
             self._asked = "grid", self._grid()
         elif left == 0:
             self._asked = "", []
-        elif self.trials[-1].stage != "refinement" and (beyond := self._beyond_the_edge()) is not None:
-            self._asked = "extension", [beyond]
+        elif self.trials[-1].stage != "refinement" and (beyond := self._beyond_the_edges()):
+            self._asked = "extension", beyond[:left]
         else:
             self._asked = "refinement", self._refinement(left)
         return self._asked[1]
@@ -103,20 +104,26 @@ class Tuner:
     @property
     def at_edge(self) -> bool:
         """Whether the best learning rate is still the outermost one tried under its schedule."""
-        return self._beyond_the_edge() is not None
+        return self._beyond_the_edge(self.best.setting.schedule) is not None
 
     def _grid(self) -> list[Setting]:
         half = self._points // 2
         rates = [self._contender.space.lr * GRID_FACTOR**k for k in range(-half, half + 1)]
         return [Setting(schedule, (("lr", lr),)) for schedule in self._schedules for lr in rates]
 
-    def _beyond_the_edge(self) -> Setting | None:
-        best = self.best.setting
-        rates = [t.setting.lr for t in self.trials if t.setting.schedule == best.schedule]
+    def _beyond_the_edges(self) -> list[Setting]:
+        """The next rate of each schedule whose best is its outermost; of the leading schedule first."""
+        ranked = sorted(self.trials, key=lambda trial: trial.rank)
+        schedules = dict.fromkeys(trial.setting.schedule for trial in ranked)
+        return [s for s in map(self._beyond_the_edge, schedules) if s is not None]
+
+    def _beyond_the_edge(self, schedule: str) -> Setting | None:
+        under = [trial for trial in self.trials if trial.setting.schedule == schedule]
+        best, rates = min(under, key=lambda trial: trial.rank).setting, [t.setting.lr for t in under]
         if best.lr <= min(rates):
-            return Setting(best.schedule, (("lr", best.lr / GRID_FACTOR),))
+            return Setting(schedule, (("lr", best.lr / GRID_FACTOR),))
         if best.lr >= max(rates):
-            return Setting(best.schedule, (("lr", best.lr * GRID_FACTOR),))
+            return Setting(schedule, (("lr", best.lr * GRID_FACTOR),))
         return None
 
     def _refinement(self, count: int) -> list[Setting]:

@@ -46,8 +46,24 @@ def test_a_best_rate_on_the_edge_extends_the_grid_until_it_is_inside(lr: float, 
     assert extensions
     assert tuner.best.setting.lr == pytest.approx(lr, rel=GRID_FACTOR)
     assert not tuner.at_edge
-    steps = [t.setting.lr for t in extensions]
-    assert all((b / a) ** direction > 1 for a, b in pairwise(steps))
+    for schedule in ("constant", "warmup_cosine"):
+        steps = [t.setting.lr for t in extensions if t.setting.schedule == schedule]
+        assert all((b / a) ** direction > 1 for a, b in pairwise(steps))
+
+
+def test_every_schedule_is_followed_to_its_best_rate() -> None:
+    """Half the rate on average, a decaying schedule trails a constant one far below the best rate."""
+
+    def metric(setting: Setting) -> float:
+        decays = setting.schedule == "warmup_cosine"
+        return (0.9 if decays else 0.7) - 0.2 * abs(math.log10(setting.lr / (0.4 if decays else 0.02)))
+
+    tuner = tune(contender("adam"), metric)
+    grid = min((t for t in tuner.trials if t.stage == "grid"), key=lambda t: t.rank)
+    assert metric(Setting("constant", (("lr", 0.01),))) > metric(Setting("warmup_cosine", (("lr", 0.01),)))
+    assert grid.setting.schedule == "constant"
+    assert tuner.best.setting.schedule == "warmup_cosine"
+    assert tuner.best.setting.lr == pytest.approx(0.4, rel=GRID_FACTOR)
 
 
 def test_a_best_rate_inside_the_grid_is_refined_within_one_grid_step_and_the_declared_ranges() -> None:
