@@ -64,6 +64,11 @@ CATALOGUE: dict[str, Entry] = {
         "likelihood",
         "tinyshakespeare, next of 64 characters, transformer of 2 blocks",
     ),
+    "language": Entry(
+        "sequences",
+        "perplexity score",
+        "tinyshakespeare, next of 64 bytes, transformer with 470,528 parameters",
+    ),
     "heavy_tail": Entry(
         "long tails",
         "balanced accuracy",

@@ -21,10 +21,14 @@ CHARACTERS, CONTEXT = 65, 64
 _TEST_SHARE = 10
 
 
-def load_characters(options: DataOptions) -> TaskData:
+def load_characters(options: DataOptions, numbered: bool = True) -> TaskData:
     """Load the text as sequences: inputs ``[n, 64]`` are characters, targets those that follow each.
 
     Sequences lie behind one another; the last tenth of them is the test part.
+
+    Args:
+        options: How to load.
+        numbered: Whether characters are numbered from 0 in their order; else they are bytes.
 
     Raises:
         EvooptError: No such file, or another text.
@@ -39,8 +43,9 @@ def load_characters(options: DataOptions) -> TaskData:
         raise EvooptError(
             f"{path} has {len(known)} different characters instead of {CHARACTERS}; replace the file"
         )
-    codes = torch.zeros(256, dtype=torch.int64)
-    codes[known] = torch.arange(CHARACTERS)
+    codes = torch.arange(256)
+    if numbered:
+        codes[known] = torch.arange(CHARACTERS)
     stream = codes[torch.frombuffer(bytearray(text), dtype=torch.uint8).long()]
     count = (len(stream) - 1) // CONTEXT
     if count < 2 * _TEST_SHARE:

@@ -17,6 +17,16 @@ def likelihood(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.exp(-F.cross_entropy(outputs, targets))
 
 
+def perplexity_score(outputs: Tensor, targets: Tensor) -> Tensor:
+    """``max(0, 1 - perplexity / 100)`` (Marfinetz 2025, published notebook).
+
+    Args:
+        outputs: Logits ``[n, classes, ...]``.
+        targets: Classes ``[n, ...]``.
+    """
+    return (1 - torch.exp(F.cross_entropy(outputs, targets)) / 100).clamp(min=0)
+
+
 def quadratic_score(outputs: Tensor, targets: Tensor) -> Tensor:
     """One less half the Brier score: 1 - mean |probabilities - one-hot target|^2 / 2.
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evoopt.errors import EvooptError
-from evoopt.tasks import TASKS, DataOptions, TaskData
+from evoopt.tasks import TASKS, DataOptions, TaskData, get_task
 from evoopt.tasks.characters import CHARACTERS, load_characters
 from evoopt.tasks.stand_ins import STAND_INS
 from evoopt.tasks.synthetic import SYNTHETIC, counts_by_rank
@@ -97,6 +97,18 @@ def test_targets_are_the_characters_that_follow_and_the_last_tenth_is_the_test_p
         window = [known.index(character) for character in text[64 * k : 64 * k + 65]]
         assert part.x[row].tolist() == window[:-1]
         assert part.y[row].tolist() == window[1:]
+
+
+def test_the_published_language_task_reads_bytes_and_scores_perplexity(tmp_path: Path) -> None:
+    text, task = write_characters(tmp_path, sequences=40), get_task("language")
+    data = task.load(DataOptions(tmp_path, validation_fraction=0.0))
+    assert data.train.x[3].tolist() == list(text[192:256].encode())
+    model = task.make_model()
+    assert sum(p.numel() for p in model.parameters()) == 470_528
+    assert model(data.train.x[:2]).shape == (2, 256, 64)
+    logits = torch.zeros(3, 50, 7)
+    assert task.metric(logits, torch.zeros(3, 7, dtype=torch.int64)) == pytest.approx(0.5)
+    assert task.metric(torch.zeros(3, 200, 7), torch.zeros(3, 7, dtype=torch.int64)) == 0
 
 
 @pytest.mark.data

@@ -164,7 +164,7 @@ _BUILT_IN_OTHERS = {
     "iwslt_vi_en": sentences,
     "iwslt_vi_en_full": partial(sentences, length=iwslt.FULL_LENGTH),
     **dict.fromkeys(("p3b1", "p3b1_f1", "p3b1_stand_in"), labelled_once),
-    "characters": text,
+    **dict.fromkeys(("characters", "language"), text),
     "digits_autoencoder": numbers(64, 64),
     "mnist_autoencoder": numbers(784, 784),
     "teacher_student": numbers(32, 4),

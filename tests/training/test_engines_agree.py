@@ -50,7 +50,7 @@ ALIKE = ("breast_cancer", "wine", "heavy_tail", "letter_mlp128")
 # Millions of weights in layers that others have too: minutes for nothing new.
 LEFT_OUT = (
     "orl5", "orl7", "orl9", "p3b1", "iwslt_vi_en_full", "genetic_mnist_136", "genetic_cifar10_rgb",
-    "p3b1_f1", "p3b1_stand_in", "rpv_stand_in",
+    "p3b1_f1", "p3b1_stand_in", "rpv_stand_in", "language",
 )  # fmt: skip
 
 

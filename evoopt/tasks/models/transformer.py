@@ -9,19 +9,20 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Self-attention of several heads (Vaswani et al. 2017), without biases.
+    """Self-attention of several heads (Vaswani et al. 2017).
 
     Args:
         width: Size of inputs and outputs, a multiple of ``heads``.
         heads: Number of heads.
         causal: Whether a place sees only itself and the places before it.
+        bias: Whether its two layers have biases.
     """
 
-    def __init__(self, width: int, heads: int, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, causal: bool, bias: bool = False) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
-        self.mixed = nn.Linear(width, 3 * width, bias=False)
-        self.joined = nn.Linear(width, width, bias=False)
+        self.mixed = nn.Linear(width, 3 * width, bias)
+        self.joined = nn.Linear(width, width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, places, width]`` to the same shape."""
@@ -36,9 +37,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and two linear layers with GELU, each behind a layer norm and beside a shortcut."""
 
-    def __init__(self, width: int, heads: int, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, causal: bool, bias: bool = False) -> None:
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads, causal))
+        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads, causal, bias))
         self.layers = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
@@ -61,6 +62,8 @@ class Transformer(nn.Module):
         width: Size of the embeddings, a multiple of ``heads``.
         heads: Heads of each block.
         blocks: Number of blocks.
+        bias: Whether attention has biases.
+        norm: Whether a layer norm follows the blocks.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Transformer(nn.Module):
         width: int = 64,
         heads: int = 4,
         blocks: int = 2,
+        bias: bool = False,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.embedding, self.causal = embedding, causal
         self.position_embedding = nn.Parameter(0.02 * torch.randn(places, width))
-        self.blocks = nn.Sequential(*(Block(width, heads, causal) for _ in range(blocks)))
-        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.Sequential(*(Block(width, heads, causal, bias) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
