@@ -55,6 +55,7 @@ ARMS: dict[str, tuple[str, _Overrides]] = {
     "without rate axis": ("find", {"evaluation": {"rates": 1, "rate_reach": 0}}),
     "accuracy instead of gain": ("find", {"evaluation": {"fitness": "validation"}}),
     "named by meta-validation": ("find", {"evaluation": {"meta_tasks": ["heavy_tail", "breast_cancer"]}}),
+    "error's ratio instead of spreads": ("find", {"evaluation": {"target": "error"}}),
     "three rates and no further": ("find", {"evaluation": {"rate_reach": 0}}),
     "without short rungs": ("find", {"evaluation": {"rungs": []}}),
     "without Lamarck": ("find", {"evaluation": {"lamarckian": False}}),

@@ -48,6 +48,10 @@ def check_judging(search: SearchSection, evaluation: EvaluationSection, source: 
             f'{source}: evaluation.target = "{evaluation.target}" is what a gain compares: it needs '
             'evaluation.fitness = "gain" or evaluation.meta_tasks'
         )
+    if evaluation.racing and evaluation.target == "error":
+        raise EvooptError(
+            f'{source}: evaluation.racing needs gains in standard deviations, not evaluation.target = "error"'
+        )
     if evaluation.judged_by_gain and evaluation.fitness == "paper":
         raise EvooptError(f"{source}: the published fitness knows no evaluation.meta_tasks")
     if shared := set(evaluation.tasks) & set(evaluation.meta_tasks):

@@ -22,10 +22,10 @@ class EvaluationSection(Section):
         description="validation: mean metric; gain: paired difference from the tuned baseline in standard "
         "deviations over its seeds; paper: the published test-set fitness; noise: a control",
     )
-    target: Literal["score", "steps", "area"] = Field(
+    target: Literal["score", "error", "steps", "area"] = Field(
         "score",
-        description="what a gain compares: the metric at the end; how soon the training loss is where the "
-        "baseline's ends (steps); or the mean of the training loss (area)",
+        description="what a gain compares: the metric at the end; the logarithm of one less it (error); how "
+        "soon the training loss is where the baseline's ends (steps); or that loss's mean (area)",
     )
     baseline: str = Field("adamw", description="preset that a gain is relative to, tuned when a run starts")
     baseline_trials: int = Field(16, ge=6, description="tuning trials of the baseline per task")

@@ -24,6 +24,7 @@ _MEANING: dict[FitnessName, str] = {
 }
 _COMPARED: dict[Target, str] = {
     "score": "",
+    "error": "",
     "steps": ", of steps until the training loss is where the baseline's ends",
     "area": ", of the mean training loss",
 }
@@ -31,11 +32,13 @@ _COMPARED: dict[Target, str] = {
 
 def meaning(fitness: FitnessName, target: Target) -> str:
     """What a fitness is, for people."""
+    if fitness == "gain" and target == "error":
+        return "mean over tasks of the logarithm of the tuned baseline's error by one's own"
     return _MEANING[fitness] + (_COMPARED[target] if fitness == "gain" else "")
 
 
 class Gains:
-    """Paired differences from a tuned baseline, in standard deviations over the baseline's seeds.
+    """Paired differences from a tuned baseline, in standard deviations over its seeds unless of errors.
 
     What is compared is the metric, or what `evoopt.systems.optimizer.gain_target` makes of the training loss.
 
@@ -53,7 +56,10 @@ class Gains:
             self._values[row.task, row.replicate, row.repeat] = value = self._value(row)
             samples.setdefault((row.task, row.repeat), []).append(value)
         self._mean = {key: _mean(values) for key, values in samples.items()}
-        self._spread = {key: max(LEAST_SPREAD[target], _spread(values)) for key, values in samples.items()}
+        least = LEAST_SPREAD.get(target)
+        self._spread = {
+            key: 1.0 if least is None else max(least, _spread(values)) for key, values in samples.items()
+        }
 
     def __call__(self, run: Evaluation) -> float:
         """The gain of one training that ended well; over the mean where the baseline diverged on its seed.

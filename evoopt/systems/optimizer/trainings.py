@@ -160,7 +160,7 @@ class Trainings:
             max_loss=evaluation.max_loss,
             halve_at=evaluation.halve_at,
         )
-        curves = evaluation.target != "score"
+        curves = evaluation.target in ("steps", "area")
         chunk = Chunk(task, tuple(rules), plan, evaluation.engine, evaluation.descent_filter, curves)
         return replace(chunk, engine=self._engine(chunk)) if chunk.engine == "auto" else chunk
 

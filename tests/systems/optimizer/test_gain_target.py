@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from evoopt.api import search
 from evoopt.config import load_space
-from evoopt.jobs.records import FINAL_REPLICATE, Evaluation
+from evoopt.jobs.records import Evaluation
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.gain_target import part_until
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
@@ -51,6 +53,16 @@ def test_a_miss_is_worse_than_any_hit(
     assert all((part > 1) == missed or part == pytest.approx(1) for part, missed in parts)
 
 
+def test_a_gain_of_errors_is_the_logarithm_of_their_ratio() -> None:
+    def scored(metric: float, replicate: int) -> Evaluation:
+        return replace(row((1.0,), replicate), result=replace(row((1.0,)).result, metric=metric))
+
+    gains = Gains([scored(0.5, 0), scored(0.9, 1)], "error")
+    assert gains(scored(0.75, 0)) == pytest.approx(math.log(2))
+    assert gains(scored(0.8, 1)) == pytest.approx(-math.log(2))
+    assert gains(scored(1.0, 1)) == pytest.approx(math.log(100)), "a tenth of a point is the least error"
+
+
 def test_who_comes_down_sooner_gains_by_either_target() -> None:
     baseline = [row((4.0, 3.0, 2.0 + k / 10), k) for k in range(3)]
     for target in ("steps", "area"):
@@ -59,7 +71,7 @@ def test_who_comes_down_sooner_gains_by_either_target() -> None:
         assert gains(row((3.0, 2.0, 1.0), 1)) > 0 > gains(row((4.0, 4.0, 3.0), 1))
 
 
-@pytest.mark.parametrize("target", ["steps", "area"])
+@pytest.mark.parametrize("target", ["error", "steps", "area"])
 def test_a_search_judges_by_its_target_and_keeps_the_curves(target: str, tmp_path: Path) -> None:
     settings = load_space("quick").override(
         {
@@ -74,7 +86,8 @@ def test_a_search_judges_by_its_target_and_keeps_the_curves(target: str, tmp_pat
     search(settings, out=tmp_path / "run")
     with Run(tmp_path / "run") as run:
         rows = [row for row in run.store.evaluations() if row.result.outcome == "ok"]
-        assert all(len(row.result.curve) == min(CURVE_PARTS, row.result.steps) for row in rows)
+        parts = 0 if target == "error" else CURVE_PARTS
+        assert all(len(row.result.curve) == min(parts, row.result.steps) for row in rows)
         baseline = [row for row in rows if row.generation == -1 and row.task == "digits"]
         gains = Gains(baseline, target)  # type: ignore[arg-type]
         assert all(gains(row) == 0.0 for row in baseline)
@@ -82,5 +95,5 @@ def test_a_search_judges_by_its_target_and_keeps_the_curves(target: str, tmp_pat
         assert winner is not None
         key = OptimizerGenome.from_json(winner["genome"]).key
         own = [row for row in rows if row.key == key and (row.task, row.repeat) == ("digits", 0)]
-        own = [gains(row) for row in own if row.replicate < FINAL_REPLICATE]
+        own = [gains(row) for row in own if row.replicate < winner["search_replicates"]]
         assert winner["search_fitness"] == pytest.approx(sum(own) / len(own))

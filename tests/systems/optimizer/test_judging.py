@@ -157,6 +157,7 @@ def test_who_starts_far_from_its_best_rate_gets_there_in_its_first_generation(
         ({"rungs": [0.5], "fitness": "paper"}, "evaluation.rungs need"),
         ({"fitness": "gain", "baseline": "adamm"}, "adam"),
         ({"meta_tasks": ["digits"]}, "nothing is selected"),
+        ({"target": "error", "fitness": "gain", "racing": True}, "racing needs gains in standard deviations"),
         ({"target": "area"}, 'evaluation.target = "area" is what a gain compares'),
         ({"meta_tasks": ["letter"], "fitness": "paper"}, "meta_tasks"),
     ],
