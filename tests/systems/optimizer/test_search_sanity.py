@@ -44,7 +44,7 @@ def test_chance_alone_is_called_better_no_more_often_than_the_level_allows(tmp_p
             "evaluation": {"tasks": ["digits"], "meta_tasks": [], "steps": 60},
         }
         run = search(space.override(settings), out=tmp_path / f"{seed}")
-        protocol = Protocol(("digits",), steps=60, trials=12, seeds=8, seed=seed)
+        protocol = Protocol(("digits",), steps=60, trials=24, seeds=8, seed=seed)
         report = compare([run.folder], baselines=["adamw"], protocol=protocol, place=Place(executor="serial"))
         findings.append(report.analysis.rows[0].finding)
     # Counts that true rates of 2.5% and 5% exceed once in a thousand times.
