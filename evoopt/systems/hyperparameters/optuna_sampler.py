@@ -10,9 +10,9 @@ import numpy as np
 
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.breeding import SCHEMES, Parent
-from evoopt.systems.hyperparameters.config import HpoConfig
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.loci import CategoricalLocus, Locus, NumberLocus
+from evoopt.systems.hyperparameters.three_parent_ga import recombination_of
 from evoopt.training.plan import derive_seed
 
 try:
@@ -25,7 +25,6 @@ except ImportError:
     raise EvooptError("ThreeParentSampler needs the package optuna: pip install optuna") from None
 
 _BREEDING, _LITTERS = 431, 4
-_ANY_SPACE = {"x": {"choices": [0], "default": 0}}
 
 
 class ThreeParentSampler(BaseSampler):  # type: ignore[misc]
@@ -49,14 +48,7 @@ class ThreeParentSampler(BaseSampler):  # type: ignore[misc]
     """
 
     def __init__(self, population: int = 20, seed: int | None = None, **settings: Any) -> None:
-        self._section = HpoConfig.validated(
-            {
-                "recombination": {"population": population, **settings},
-                "training": {"steps": 1},
-                "space": _ANY_SPACE,
-            },
-            "ThreeParentSampler",
-        ).recombination
+        self._section = recombination_of({"population": population, **settings}, "ThreeParentSampler")
         if self._section.scheme != "three_parent":
             raise EvooptError("ThreeParentSampler has its own scheme: leave out 'scheme'")
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed

@@ -10,7 +10,7 @@ from typing import Any
 
 from evoopt.errors import EvooptError, NoScoreError, one_line
 from evoopt.evolution.stages import evolve
-from evoopt.systems.hyperparameters.config import HpoConfig
+from evoopt.systems.hyperparameters.config import HpoConfig, HpoSection
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.trial import Trial
@@ -74,10 +74,7 @@ class ThreeParentGA:
     ) -> None:
         self._space = space if isinstance(space, HyperparameterSpace) else HyperparameterSpace.parse(space)
         section = {"population": population, "generations": generations, **settings}
-        self._section = HpoConfig.validated(
-            {"recombination": section, "training": {"steps": 1}, "space": _ANY_SPACE},
-            "ThreeParentGA",
-        ).recombination
+        self._section = recombination_of(section, "ThreeParentGA")
         self._objective, self._map = objective, map
 
     def run(self) -> GAResult:
@@ -113,6 +110,16 @@ class ThreeParentGA:
         return GAResult(
             winner["hyperparameters"], winner["fom"], winner["evaluations"], history, tuple(failures)
         )
+
+
+def recombination_of(settings: Mapping[str, Any], source: str) -> HpoSection:
+    """Settings of recombination that train no network; ``source`` is for messages.
+
+    Raises:
+        EvooptError: A setting that there is not, or a value that does not fit.
+    """
+    sections = {"recombination": dict(settings), "training": {"steps": 1}, "space": _ANY_SPACE}
+    return HpoConfig.validated(sections, source).recombination
 
 
 @dataclass(frozen=True)
