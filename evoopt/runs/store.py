@@ -141,7 +141,7 @@ class RunStore:
         return self._evaluations(wanted, json.dumps(list(keys)))
 
     def _evaluations(self, rest: str, *parameters: Any) -> Iterator[Evaluation]:
-        curves = self._has("curves")
+        curves = self._any("curves")  # asked once, not for each of a large run's rows
         for row in self._db.rows("evaluations", rest, parameters):
             train_loss, eval_loss, metric = (math.nan if x is None else x for x in row[12:15])
             curve = self._curve(row[:3]) if curves else ()
@@ -198,10 +198,12 @@ class RunStore:
     @property
     def has_chunks(self) -> bool:
         """Whether any chunk of the generation in progress is finished."""
-        return self._has("chunks") and bool(self._db.execute("SELECT 1 FROM chunks LIMIT 1"))
+        return self._any("chunks")
 
-    def _has(self, table: str) -> bool:
-        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
+    def _any(self, table: str) -> bool:
+        # Runs begun by an earlier version do not have every table.
+        known = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
+        return bool(known and self._db.execute(f"SELECT 1 FROM {table} LIMIT 1"))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint, None before the first."""
