@@ -24,7 +24,7 @@ from evoopt.evolution.individual import Individual, RankedIndividual
 from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.optim import preset
 from evoopt.runs.run import CONFIG_FILE, Run
-from evoopt.systems.optimizer.baseline import tuned_baseline
+from evoopt.systems.optimizer.baseline import tuned_baseline, tuning_trainings
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
@@ -119,7 +119,7 @@ def points(run: Run) -> list[Point]:
         cost[row.generation] = cost.get(row.generation, 0.0) + config.whole_trainings(
             row.generation, row.repeat
         )
-    spent, found = float(config.tuning_trainings), list[Point]()
+    spent, found = float(tuning_trainings(config)), list[Point]()
     if config.search.generations == 1:
         state = run.store.checkpoint()
         assert state is not None, "the run is finished"
@@ -182,11 +182,11 @@ def finished(way: str, seed: int, budget: float, out: Path) -> Run:
     whole = config.evaluation.model_copy(update={"train_size": None})  # the published one exceeds these tasks
     config = config.model_copy(update={"evaluation": whole})
     if way == "random search":
-        config = config.random_search(budget - config.tuning_trainings)
+        config = config.random_search(budget - tuning_trainings(config))
     else:
         per_generation = config.trainings_per_individual * (POPULATION - config.search.elites)
         reach = 1.35 if config.evaluation.rate_reach else 1.0  # about what the rates further out cost
-        generations = math.ceil((budget - config.tuning_trainings) / per_generation / reach)
+        generations = math.ceil((budget - tuning_trainings(config)) / per_generation / reach)
         config = config.override({"search": {"generations": generations}})
     return search(config, out=folder)
 

@@ -50,6 +50,13 @@ def compare(
         list[str] | None,
         typer.Option(help="ablation, random_search, tuned_start, noise or best_of_n; repeatable."),
     ] = None,
+    tune_each_seed: Annotated[
+        bool,
+        typer.Option(
+            "--tune-each-seed",
+            help="Tune anew for every final seed: luck in tuning counts, at --seeds its cost.",
+        ),
+    ] = False,
     allow_seen_test: Annotated[
         bool,
         typer.Option("--allow-seen-test", help="Compare on test data that decided a search, and say so."),
@@ -69,7 +76,7 @@ def compare(
 
     protocol = room.Protocol(
         names(tasks), budget, trials, seeds=seeds, seed=seed, train_size=train_size,
-        max_loss=max_loss, allow_seen_test=allow_seen_test,
+        max_loss=max_loss, tune_each_seed=tune_each_seed, allow_seen_test=allow_seen_test,
     )  # fmt: skip
     with new_folder("compare", out) as folder:
         try:

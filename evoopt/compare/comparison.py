@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from evoopt.tasks.source_files import source_digests
 from evoopt.training.plan import TrainingResult
 
 LOCAL = Place()
+
+EACH_TUNED = "every final seed has a tuning of its own; the settings shown are those of the first"
 
 
 def run_comparison(
@@ -63,7 +66,7 @@ def run_comparison(
         )
     notes = refuse_seen_tests(everyone, protocol)
     data = protocol.data_options(place.data_dir)
-    per_task = len(everyone) * (protocol.trials * protocol.tuning_seeds + protocol.seeds)
+    per_task = len(everyone) * (protocol.tuning_trainings + protocol.seeds)
     bar = tqdm(
         total=per_task * len(protocol.tasks), unit="training", desc="tuning", disable=True if quiet else None,
         file=sys.stderr, dynamic_ncols=True, smoothing=0.05,
@@ -90,7 +93,12 @@ def run_comparison(
         tuning={t: {c.name: _tuned(tuners[t, c.name]) for c in everyone} for t in protocol.tasks},
         scores=scores,
         facts=facts,
-        notes=(*(c.note for c in everyone if c.note), *notes, *_edge_notes(everyone, tuners, protocol)),
+        notes=(
+            *(c.note for c in everyone if c.note),
+            *notes,
+            *_edge_notes(everyone, tuners, protocol),
+            *([EACH_TUNED] if protocol.tune_each_seed else []),
+        ),
     )
 
 
@@ -100,10 +108,10 @@ def _refuse_no_score(
     """A contender that diverges is a finding; one that is broken is not, nor is a lack of the reference."""
     for task in protocol.tasks:
         for one in everyone:
-            tuner = tuners[task, one.name]
-            broken = {result.outcome for result in tuner.unsuccessful} == {"failed"}
-            if math.isnan(tuner.best.metric) and (broken or one is reference):
-                raise no_score(task, tuner.unsuccessful, protocol.max_loss, "max_loss", of=one.name)
+            for tuner in tuners[task, one.name]:
+                broken = {result.outcome for result in tuner.unsuccessful} == {"failed"}
+                if math.isnan(tuner.best.metric) and (broken or one is reference):
+                    raise no_score(task, tuner.unsuccessful, protocol.max_loss, "max_loss", of=one.name)
 
 
 def _final(
@@ -112,13 +120,17 @@ def _final(
     scores: dict[str, dict[str, Scores]] = {}
     facts: dict[str, TaskFacts] = {}
     for task in protocol.tasks:
-        members = [c.member(tuners[task, c.name].best.setting, protocol.steps) for c in everyone]
-        seeds = protocol.seeds_of(task, "test")
+        seeds = protocol.final_seeds_of(task)
+        by_tuning = [
+            [c.member(tuner.best.setting, protocol.steps) for tuner in tuners[task, c.name]] for c in everyone
+        ]
         wanted = [
-            Training(task, m, protocol.plan(seed, "test"), curves=True) for m in members for seed in seeds
+            Training(task, member, protocol.plan(seed, "test"), curves=True)
+            for members in by_tuning
+            for member, seed in zip(cycle(members), seeds, strict=False)  # one for all or one for each
         ]
         results = queue.train(wanted)
-        costs = queue.costs(task, members)
+        costs = queue.costs(task, [members[0] for members in by_tuning])
         scores[task] = {
             c.name: _scores(results[k * len(seeds) : (k + 1) * len(seeds)], costs[k])
             for k, c in enumerate(everyone)
@@ -140,7 +152,8 @@ def _scores(results: Sequence[TrainingResult], cost: Cost) -> Scores:
     )
 
 
-def _tuned(tuner: Tuner) -> Tuned:
+def _tuned(tuners: Sequence[Tuner]) -> Tuned:
+    tuner = tuners[0]
     best = tuner.best
     return Tuned(
         setting=best.setting.describe(),
@@ -148,7 +161,7 @@ def _tuned(tuner: Tuner) -> Tuned:
         metric=best.metric,
         trials=len(tuner.trials),
         extensions=sum(trial.stage == "extension" for trial in tuner.trials),
-        at_edge=tuner.at_edge,
+        at_edge=any(each.at_edge for each in tuners),
     )
 
 
@@ -162,7 +175,7 @@ def _edge_notes(everyone: Sequence[Contender], tuners: Tuners, protocol: Protoco
         f"{c.name}'s best learning rate on {task} is still the outermost tried: give it more --trials"
         for task in protocol.tasks
         for c in everyone
-        if tuners[task, c.name].at_edge
+        if any(tuner.at_edge for tuner in tuners[task, c.name])
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from evoopt.compare.optimizer_classes import ClassMember, has_modes, signature_defaults
-from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, rule_space
+from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, own_values, rule_space
 from evoopt.optim.rule import UpdateRule
 
 Member = UpdateRule | ClassMember
@@ -135,7 +135,9 @@ def rule_contender(
     name: str, rule: UpdateRule, declared: dict[str, tuple[float, float]] | None = None, **about: Any
 ) -> Contender:
     """A rule as a contender; without a declared tuning space, with the default one and a note on it."""
-    space = rule_space(rule) if declared is None else TuningSpace(rule.lr, declared)
+    space = (
+        rule_space(rule) if declared is None else TuningSpace(rule.lr, declared, own_values(rule, declared))
+    )
     note = "" if declared is not None else _default_note(name, space)
     return Contender(name, RuleSubject(rule), space, **{"note": note, **about})
 
@@ -154,10 +156,14 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
     lr = float(lr) if isinstance(lr, (int, float)) else 1e-3
     declared = getattr(cls, "tuning_space", None)
     if declared is None:
-        space = TuningSpace(lr, {n: RANGES[n] for n in RANGES if n in known and _tunable(n, defaults)})
+        ranges = {n: RANGES[n] for n in RANGES if n in known and _tunable(n, defaults)}
+        space = TuningSpace(lr, ranges)
         about.setdefault("note", _default_note(name, space))
     else:
         space = declared_space(name, declared, lr, known | set(defaults))
+    own = {**defaults, **dict(zip(("beta1", "beta2"), betas or (), strict=False))}
+    numbers = {n: float(own[n]) for n in space.ranges if isinstance(own.get(n), (int, float))}
+    space = replace(space, own=numbers)
     scheduled = "schedule" in defaults and "total_steps" in defaults
     required = defaults.get("total_steps") is inspect.Parameter.empty and not scheduled
     subject = ClassSubject(

@@ -16,6 +16,12 @@ from evoopt.training.plan import TrainingPlan, derive_seed
 
 _TUNING, _FINAL = 301, 302
 
+FINALISTS = 4
+"""Settings of a contender that are looked at again before one is chosen."""
+
+SECOND_LOOK = 2
+"""Further seeds of each of them, in units of the seeds per trial."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -25,7 +31,7 @@ class Protocol:
         tasks: Tasks to compare on.
         steps: Optimizer steps per training.
         trials: Tuning trials per contender and task.
-        tuning_seeds: Trainings per trial.
+        tuning_seeds: Trainings per trial; the best few trials get further ones.
         seeds: Fresh seeds of the final scores, at least 2.
         seed: Root of all randomness.
         train_size: Examples kept per task, all by default.
@@ -33,6 +39,10 @@ class Protocol:
         chunk_size: Rules trained together as one unit of work.
         engine: How rules are trained.
         max_loss: A batch loss above this counts as divergence.
+        tune_each_seed: Whether every final seed is trained with settings of a tuning of its own, so that what
+            tuning happens to hit is part of the spread, and of the level of every test (Bouthillier et al.
+            2021, "Accounting for variance in machine learning benchmarks"). Tuning costs ``seeds`` times as
+            much.
         allow_seen_test: Whether a contender may be compared on a test part that decided its search; the
             result then says so.
 
@@ -51,6 +61,7 @@ class Protocol:
     chunk_size: int = 16
     engine: EngineName = "auto"
     max_loss: float = 50.0
+    tune_each_seed: bool = False
     allow_seen_test: bool = False
 
     def __post_init__(self) -> None:
@@ -68,29 +79,54 @@ class Protocol:
                 raise EvooptError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.max_loss > 0:
             raise EvooptError(f"max_loss must be above 0, not {self.max_loss:g}")
-        tuning = {s for task in self.tasks for s in self.seeds_of(task, "validation")}
-        final = {s for task in self.tasks for s in self.seeds_of(task, "test")}
+        tuning = {
+            seed
+            for task in self.tasks
+            for k in range(self.tunings)
+            for again in (False, True)
+            for seed in self.tuning_seeds_of(task, k, again)
+        }
+        final = {s for task in self.tasks for s in self.final_seeds_of(task)}
         if tuning & final:
             raise EvooptError("tuning and final seeds overlap; choose another root seed")
 
-    def seeds_of(self, task: str, split: Literal["validation", "test"]) -> list[int]:
-        """Seeds of the tuning trials (``"validation"``) or of the final scores (``"test"``) on a task.
+    def final_seeds_of(self, task: str) -> list[int]:
+        """Seeds of the final scores on a task; of the root seed and the task's name alone."""
+        return self._derived(_FINAL, task, range(self.seeds))
 
-        They depend on the root seed, the task's name and the stage alone, and never coincide.
+    def tuning_seeds_of(self, task: str, tuning: int = 0, again: bool = False) -> list[int]:
+        """Seeds of the trials of a tuning on a task, or those of the second look at the best trials.
+
+        No seed is ever both, or of two tunings, or a final one.
         """
+        first, all_seeds = self.tuning_seeds, self.tuning_seeds * (1 + SECOND_LOOK)
+        numbers = range(first, all_seeds) if again else range(first)
+        return self._derived(_TUNING, task, (tuning * all_seeds + k for k in numbers))
+
+    @property
+    def tunings(self) -> int:
+        """How often a contender is tuned on a task."""
+        return self.seeds if self.tune_each_seed else 1
+
+    @property
+    def tuning_trainings(self) -> int:
+        """Trainings on a task that tune one contender."""
+        return self.tunings * self.tuning_seeds * (self.trials + SECOND_LOOK * min(FINALISTS, self.trials))
+
+    def _derived(self, stage: int, task: str, numbers: Iterable[int]) -> list[int]:
         name = int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")
-        stage, count = (_TUNING, self.tuning_seeds) if split == "validation" else (_FINAL, self.seeds)
-        return [derive_seed(self.seed, stage, name, k) for k in range(count)]
+        return [derive_seed(self.seed, stage, name, k) for k in numbers]
 
     def plan(self, seed: int, split: Literal["validation", "test"]) -> TrainingPlan:
         """The plan of one training."""
         return TrainingPlan(self.steps, seed, self.batch_size or 0, split=split, max_loss=self.max_loss)
 
     def to_json(self) -> dict[str, Any]:
-        """Settings by name; the usual limit of the loss is not among them, nor was it in earlier files."""
+        """Settings by name; of two only what is unusual, as in files from before they were."""
         body = {**asdict(self), "tasks": list(self.tasks)}
-        if self.max_loss == Protocol.max_loss:
-            del body["max_loss"]
+        for name in ("max_loss", "tune_each_seed"):
+            if body[name] == getattr(Protocol, name):
+                del body[name]
         return body
 
     def data_options(self, data_dir: Path | None = None) -> DataOptions:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.pipeline import is_decay
 from evoopt.optim.rule import UpdateRule
 
 GRID_FACTOR = math.sqrt(10)
-"""Ratio of neighbouring learning rates in the grid."""
+"""How far from the best rate of the grid, which are powers of ten, a learning rate is tuned."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (1e-4, 0.3),
@@ -45,6 +45,7 @@ class TuningSpace:
     Attributes:
         lr: Centre of the grid, > 0.
         ranges: Lowest and highest value by name, both inside the scale (> 0; decays < 1).
+        own: The contender's own values of these, where it has any.
 
     Raises:
         EvooptError: A range upside down or outside its scale.
@@ -52,6 +53,7 @@ class TuningSpace:
 
     lr: float
     ranges: Mapping[str, tuple[float, float]]
+    own: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.ranges.items():
@@ -66,6 +68,16 @@ class TuningSpace:
     def point(self, unit: Mapping[str, float]) -> dict[str, float]:
         """Values at positions in [0, 1] along the ranges."""
         return {name: _between(name, *self.ranges[name], position) for name, position in unit.items()}
+
+    def position(self, name: str, values: Mapping[str, float]) -> float:
+        """Where along its range one of these values lies, or else the contender's own, or the middle."""
+        low, high = self.ranges[name]
+        value = values.get(name, self.own.get(name))
+        if value is None or low == high:
+            return 0.5
+        if is_decay(name):
+            low, high, value = 1 - low, 1 - high, 1 - value
+        return min(1.0, max(0.0, math.log(value / low) / math.log(high / low))) if value > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,12 @@ def rule_space(rule: UpdateRule) -> TuningSpace:
         low, high = RANGES[name]
         value = getattr(rule, name)
         ranges[name] = (min(low, value), max(high, value)) if value > 0 else (low, high)
-    return TuningSpace(rule.lr, ranges)
+    return TuningSpace(rule.lr, ranges, own_values(rule, ranges))
+
+
+def own_values(rule: UpdateRule, names: Iterable[str]) -> dict[str, float]:
+    """What a rule has for names of a tuning space."""
+    return {name: float(getattr(rule, name)) for name in names}
 
 
 def declared_space(

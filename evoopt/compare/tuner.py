@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import qmc
 
 from evoopt.compare.contender import Contender
-from evoopt.compare.protocol import Protocol, check_trials
+from evoopt.compare.protocol import FINALISTS, Protocol, check_trials
 from evoopt.compare.space import GRID_FACTOR, Setting
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.training.plan import TrainingResult
+
+ROUNDS = 3
+"""Rounds of quasi-random points, each around the best of all before."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,28 @@ class Trial:
 
     Attributes:
         setting: What was tried.
-        stage: ``"grid"``, ``"extension"`` or ``"refinement"``.
-        failures: Tuning seeds on which training did not end well.
-        metric: Mean validation metric over the others; NaN if there are none.
-        loss: Mean validation loss over the others; NaN if there are none.
+        stage: ``"grid"``, ``"extension"``, ``"between"`` or ``"refinement"``.
+        results: Its trainings, one per tuning seed.
     """
 
     setting: Setting
     stage: str
-    failures: int
-    metric: float
-    loss: float
+    results: tuple[TrainingResult, ...]
+
+    @property
+    def failures(self) -> int:
+        """Tuning seeds on which training did not end well."""
+        return sum(result.outcome != "ok" for result in self.results)
+
+    @property
+    def metric(self) -> float:
+        """Mean validation metric over the others; NaN if there are none."""
+        return self._mean([result.metric for result in self.results if result.outcome == "ok"])
+
+    @property
+    def loss(self) -> float:
+        """Mean validation loss over the others; NaN if there are none."""
+        return self._mean([result.eval_loss for result in self.results if result.outcome == "ok"])
 
     @property
     def rank(self) -> tuple[float, float, float, float]:
@@ -41,37 +55,53 @@ class Trial:
             return self.failures, math.inf, math.inf, self.setting.lr
         return self.failures, -self.metric, self.loss, self.setting.lr
 
+    @staticmethod
+    def _mean(values: Sequence[float]) -> float:
+        return math.fsum(values) / len(values) if values else math.nan
+
 
 class Tuner:
     """Spends a fixed number of trials.
 
-    First a grid of learning rates under every schedule, all else at its default. Where a schedule's best rate
-    lies on the edge of its grid, that grid grows by one point, again and again; of every schedule, because
-    far below the best rate a constant one leads, whichever leads there. What trials are left go to
-    quasi-random points around the best: the learning rate within one grid step, all else over its whole
-    range. The sum is the same for every contender.
+    First a grid of learning rates, powers of ten around the contender's own, under every schedule, all else
+    at its default. Where a schedule's best rate lies on the edge of its grid, that grid grows by one point,
+    again and again; of every schedule, because far below the best rate a constant one leads, whichever leads
+    there. Then one rate between each schedule's best and the better of its neighbours. What trials are left
+    go to quasi-random points around the best, in three rounds: the learning rate within half a power of ten,
+    all else over its whole range; then both within half of that around the best so far, then a quarter.
+    Rates of all contenders lie on one grid and the points are the same, so that what tuning happens to hit
+    tells equal rules apart as little as it can. In the end the best few are trained from further seeds,
+    because the best of many that were looked at briefly is often the luckiest. The sum is the same for every
+    contender.
 
     Attributes:
-        trials: What was tried so far.
-        unsuccessful: Trainings that did not end well.
+        trials: What was tried so far, as first seen.
 
     Args:
         contender: Who is tuned.
         trials: How often it may be tried.
         points: Learning rates in the grid, odd.
         steps: Steps per training.
-        seed: Decides the quasi-random points.
+        seed: Decides the quasi-random points; any number of integers.
     """
 
-    def __init__(self, contender: Contender, trials: int, points: int, steps: int, seed: int) -> None:
+    def __init__(
+        self, contender: Contender, trials: int, points: int, steps: int, seed: Sequence[int]
+    ) -> None:
         self.trials: list[Trial] = []
-        self.unsuccessful: list[TrainingResult] = []
         self._contender = contender
         self._schedules = contender.schedules_for(steps)
         self._count = trials
         self._points = points
         self._seed = seed
         self._asked: tuple[str, list[Setting]] = ("", [])
+        self._finalists: list[Trial] = []
+        self._round = 0
+
+    @property
+    def unsuccessful(self) -> list[TrainingResult]:
+        """Trainings that did not end well."""
+        return [result for trial in self.trials for result in trial.results if result.outcome != "ok"]
 
     def ask(self) -> list[Setting]:
         """The next settings to try; none when the trials are spent."""
@@ -80,8 +110,10 @@ class Tuner:
             self._asked = "grid", self._grid()
         elif left == 0:
             self._asked = "", []
-        elif self.trials[-1].stage != "refinement" and (beyond := self._beyond_the_edges()):
-            self._asked = "extension", beyond[:left]
+        elif self.trials[-1].stage in ("grid", "extension"):
+            beyond = self._beyond_the_edges()
+            stage, settings = ("extension", beyond) if beyond else ("between", self._between())
+            self._asked = stage, settings[:left]
         else:
             self._asked = "refinement", self._refinement(left)
         return self._asked[1]
@@ -90,16 +122,24 @@ class Tuner:
         """Take the results of the settings asked for: one sequence over tuning seeds each, in order."""
         stage, settings = self._asked
         for setting, runs in zip(settings, results, strict=True):
-            good = [run for run in runs if run.outcome == "ok"]
-            self.unsuccessful += [run for run in runs if run.outcome != "ok"]
-            metric = math.fsum(run.metric for run in good) / len(good) if good else math.nan
-            loss = math.fsum(run.eval_loss for run in good) / len(good) if good else math.nan
-            self.trials.append(Trial(setting, stage, len(runs) - len(good), metric, loss))
+            self.trials.append(Trial(setting, stage, tuple(runs)))
+
+    def ask_again(self) -> list[Setting]:
+        """Of the trials that were spent, the best: to be trained from further seeds."""
+        self._finalists = sorted(self.trials, key=lambda trial: trial.rank)[:FINALISTS]
+        return [trial.setting for trial in self._finalists]
+
+    def tell_again(self, results: Sequence[Sequence[TrainingResult]]) -> None:
+        """Take the results from the further seeds; only who has them may be the best from here on."""
+        self._finalists = [
+            replace(trial, results=(*trial.results, *runs))
+            for trial, runs in zip(self._finalists, results, strict=True)
+        ]
 
     @property
     def best(self) -> Trial:
         """The best trial so far."""
-        return min(self.trials, key=lambda trial: trial.rank)
+        return min(self._finalists or self.trials, key=lambda trial: trial.rank)
 
     @property
     def at_edge(self) -> bool:
@@ -108,42 +148,64 @@ class Tuner:
 
     def _grid(self) -> list[Setting]:
         half = self._points // 2
-        rates = [self._contender.space.lr * GRID_FACTOR**k for k in range(-half, half + 1)]
+        rates = [_power_of_ten(self._contender.space.lr, k) for k in range(-half, half + 1)]
         return [Setting(schedule, (("lr", lr),)) for schedule in self._schedules for lr in rates]
 
     def _beyond_the_edges(self) -> list[Setting]:
         """The next rate of each schedule whose best is its outermost; of the leading schedule first."""
-        ranked = sorted(self.trials, key=lambda trial: trial.rank)
-        schedules = dict.fromkeys(trial.setting.schedule for trial in ranked)
-        return [s for s in map(self._beyond_the_edge, schedules) if s is not None]
+        return [s for s in map(self._beyond_the_edge, self._ranked_schedules()) if s is not None]
 
     def _beyond_the_edge(self, schedule: str) -> Setting | None:
-        under = [trial for trial in self.trials if trial.setting.schedule == schedule]
-        best, rates = min(under, key=lambda trial: trial.rank).setting, [t.setting.lr for t in under]
-        if best.lr <= min(rates):
-            return Setting(schedule, (("lr", best.lr / GRID_FACTOR),))
-        if best.lr >= max(rates):
-            return Setting(schedule, (("lr", best.lr * GRID_FACTOR),))
+        ladder, best = self._ladder(schedule)
+        if best == 0:
+            return Setting(schedule, (("lr", _power_of_ten(ladder[best].setting.lr, -1)),))
+        if best == len(ladder) - 1:
+            return Setting(schedule, (("lr", _power_of_ten(ladder[best].setting.lr, 1)),))
         return None
 
-    def _refinement(self, count: int) -> list[Setting]:
-        best, names = self.best.setting, list(self._contender.space.ranges)
-        sampler = qmc.Sobol(1 + len(names), seed=np.random.default_rng(self._seed))
-        points = sampler.random_base2(max(0, math.ceil(math.log2(count))))[:count]
-        return [
-            Setting(
-                best.schedule,
-                (
-                    ("lr", best.lr * GRID_FACTOR ** float(2 * row[0] - 1)),
-                    *self._contender.space.point(dict(zip(names, map(float, row[1:]), strict=True))).items(),
-                ),
-            )
-            for row in points
-        ]
+    def _between(self) -> list[Setting]:
+        """A rate beside each schedule's best, towards the better neighbour; of the leading schedule first."""
+        settings = []
+        for schedule in self._ranked_schedules():
+            ladder, best = self._ladder(schedule)
+            beside = min(ladder[best - 1], ladder[best + 1], key=lambda trial: trial.rank)
+            lr = math.sqrt(ladder[best].setting.lr * beside.setting.lr)
+            settings.append(Setting(schedule, (("lr", lr),)))
+        return settings
+
+    def _ladder(self, schedule: str) -> tuple[list[Trial], int]:
+        """Trials under a schedule by learning rate, and the place of the best."""
+        under = [trial for trial in self.trials if trial.setting.schedule == schedule]
+        ladder = sorted(under, key=lambda trial: trial.setting.lr)
+        return ladder, min(range(len(ladder)), key=lambda k: ladder[k].rank)
+
+    def _ranked_schedules(self) -> list[str]:
+        ranked = sorted(self.trials, key=lambda trial: trial.rank)
+        return list(dict.fromkeys(trial.setting.schedule for trial in ranked))
+
+    def _refinement(self, left: int) -> list[Setting]:
+        """Points around the best, in a box that is half as wide in every round."""
+        count = math.ceil(left / (ROUNDS - self._round))
+        side, self._round = 0.5**self._round, self._round + 1
+        best, space, names = self.best.setting, self._contender.space, list(self._contender.space.ranges)
+        at = [space.position(name, dict(best.values)) for name in names]
+        lows = [min(max(position - side / 2, 0.0), 1 - side) for position in at]
+        sampler = qmc.Sobol(1 + len(names), seed=np.random.default_rng([*self._seed, self._round]))
+        settings = []
+        for row in sampler.random_base2(max(0, math.ceil(math.log2(count))))[:count]:
+            lr = best.lr * GRID_FACTOR ** (side * float(2 * row[0] - 1))
+            unit = {n: low + side * float(x) for n, low, x in zip(names, lows, row[1:], strict=True)}
+            settings.append(Setting(best.schedule, (("lr", lr), *space.point(unit).items())))
+        return settings
 
 
-Tuners = dict[tuple[str, str], Tuner]
-"""By task and contender's name."""
+def _power_of_ten(lr: float, further: int) -> float:
+    """The power of ten nearest to a rate, or one so many powers further: the same float for everybody."""
+    return float(10.0 ** (round(math.log10(lr)) + further))
+
+
+Tuners = dict[tuple[str, str], list[Tuner]]
+"""By task and contender's name: one, or one for each final seed."""
 
 
 def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQueue) -> Tuners:
@@ -155,18 +217,35 @@ def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQue
     points = check_trials(contenders, protocol)
     by_name = {contender.name: contender for contender in contenders}
     tuners = {
-        (task, name): Tuner(contender, protocol.trials, points, protocol.steps, protocol.seed)
+        (task, name, k): Tuner(contender, protocol.trials, points, protocol.steps, (protocol.seed, k))
         for task in protocol.tasks
         for name, contender in by_name.items()
+        for k in range(protocol.tunings)
     }
-    while asked := {key: settings for key, tuner in tuners.items() if (settings := tuner.ask())}:
+
+    def train(asked: Mapping[_Key, Sequence[Setting]], again: bool) -> Iterator[list[list[TrainingResult]]]:
+        seeds = {(task, k): protocol.tuning_seeds_of(task, k, again) for task, _, k in asked}
         wanted = [
             Training(task, by_name[name].member(setting, protocol.steps), protocol.plan(seed, "validation"))
-            for (task, name), settings in asked.items()
+            for (task, name, k), settings in asked.items()
             for setting in settings
-            for seed in protocol.seeds_of(task, "validation")
+            for seed in seeds[task, k]
         ]
         results = iter(queue.train(wanted))
-        for key, settings in asked.items():
-            tuners[key].tell([[next(results) for _ in range(protocol.tuning_seeds)] for _ in settings])
-    return tuners
+        for (task, _, k), settings in asked.items():
+            yield [[next(results) for _ in seeds[task, k]] for _ in settings]
+
+    while asked := {key: settings for key, tuner in tuners.items() if (settings := tuner.ask())}:
+        for key, results in zip(asked, train(asked, again=False), strict=True):
+            tuners[key].tell(results)
+    finalists = {key: tuner.ask_again() for key, tuner in tuners.items()}
+    for key, results in zip(finalists, train(finalists, again=True), strict=True):
+        tuners[key].tell_again(results)
+    return {
+        (task, name): [tuners[task, name, k] for k in range(protocol.tunings)]
+        for task in protocol.tasks
+        for name in by_name
+    }
+
+
+_Key = tuple[str, str, int]

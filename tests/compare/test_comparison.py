@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from evoopt.compare import Place, Protocol, compare, load_comparison
+from evoopt.compare.comparison import EACH_TUNED
 from evoopt.compare.contender import OWN, Contender
 from evoopt.compare.contender_jobs import ContenderChunk, CostProbe
 from evoopt.compare.plots import PICTURES
@@ -44,13 +45,27 @@ def test_everyone_gets_the_same_trials_seeds_and_schedules(formula: FormulaExecu
     tuned = report.comparison.tuning["digits"]
     assert {t.trials for t in tuned.values()} == {20}
     trainings = Counter((job.plan.split, job.plan.seed) for job in formula.jobs for _ in job.members)
-    validation = {n for (split, _), n in trainings.items() if split == "validation"}
-    test = {n for (split, _), n in trainings.items() if split == "test"}
-    assert validation == {4 * 20}
-    assert test == {4}
+    first, again = protocol.tuning_seeds_of("digits"), protocol.tuning_seeds_of("digits", again=True)
+    assert len(again) == 2 * len(first)
+    expected = {("validation", seed): 4 * 20 for seed in first} | {("validation", s): 4 * 4 for s in again}
+    assert trainings == expected | {("test", seed): 4 for seed in protocol.final_seeds_of("digits")}
     seeds = {split: {s for own, s in trainings if own == split} for split in ("validation", "test")}
     assert not seeds["validation"] & seeds["test"]
     assert len(seeds["test"]) == 3
+
+
+def test_every_final_seed_may_have_a_tuning_of_its_own(formula: FormulaExecutor) -> None:
+    protocol = replace(TINY, trials=20, tune_each_seed=True)
+    report = compare(["lion"], baselines=["adamw"], protocol=protocol, place=SERIAL)
+    final = [(job.plan.seed, m) for job in formula.jobs if job.plan.split == "test" for m in job.members]
+    assert len(final) == 2 * protocol.seeds
+    assert len({member.lr for _, member in final if "lion" not in dict(member.terms)}) > 1
+    validation = Counter(
+        job.plan.seed for job in formula.jobs if job.plan.split == "validation" for _ in job.members
+    )
+    assert sum(validation.values()) == 2 * protocol.tuning_trainings == 2 * 3 * (20 * 2 + 4 * 4)
+    assert not {seed for seed, _ in final} & set(validation)
+    assert EACH_TUNED in report.comparison.notes
 
 
 def test_rules_are_trained_together_and_classes_alone(formula: FormulaExecutor) -> None:

@@ -19,21 +19,26 @@ DIGITS = Protocol(("digits",))
 
 @given(st.integers(0, 2**40), st.integers(1, 30), st.integers(2, 60))
 def test_tuning_and_final_seeds_are_disjoint_over_all_tasks(root: int, tuning: int, final: int) -> None:
-    protocol = Protocol(("digits", "digits_cnn", "mnist"), seed=root, tuning_seeds=tuning, seeds=final)
+    protocol = Protocol(
+        ("digits", "digits_cnn"), seed=root, tuning_seeds=tuning, seeds=final, tune_each_seed=True
+    )
     seeds = [
         seed
         for task in protocol.tasks
-        for split in ("validation", "test")
-        for seed in protocol.seeds_of(task, split)  # type: ignore[arg-type]
+        for of_stage in (
+            *(protocol.tuning_seeds_of(task, k, again) for k in range(final) for again in (False, True)),
+            protocol.final_seeds_of(task),
+        )
+        for seed in of_stage
     ]
-    assert len(set(seeds)) == len(seeds) == 3 * (tuning + final)
+    assert len(set(seeds)) == len(seeds) == 2 * final * (3 * tuning + 1)
 
 
 def test_seeds_depend_on_root_and_task_name_alone() -> None:
     more = Protocol(("digits_cnn", "digits"), seeds=30, trials=9)
-    assert more.seeds_of("digits", "test")[:12] == DIGITS.seeds_of("digits", "test")
-    assert replace(DIGITS, seed=1).seeds_of("digits", "test") != DIGITS.seeds_of("digits", "test")
-    assert DIGITS.seeds_of("a/my.py:task", "test") == DIGITS.seeds_of("b/my.py:task", "test")
+    assert more.final_seeds_of("digits")[:12] == DIGITS.final_seeds_of("digits")
+    assert replace(DIGITS, seed=1).final_seeds_of("digits") != DIGITS.final_seeds_of("digits")
+    assert DIGITS.final_seeds_of("a/my.py:task") == DIGITS.final_seeds_of("b/my.py:task")
 
 
 @pytest.mark.parametrize("seeds", [1, 0, -3])

@@ -50,7 +50,7 @@ class Bench:
         )
 
     def scores(self, member: Member) -> Sequence[float]:
-        seeds = self.protocol.seeds_of(self.task, "test")
+        seeds = self.protocol.final_seeds_of(self.task)
         wanted = [Training(self.task, member, self.protocol.plan(seed, "test")) for seed in seeds]
         return [result.metric for result in self._queue.train(wanted)]
 

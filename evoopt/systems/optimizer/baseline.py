@@ -17,12 +17,22 @@ from evoopt.jobs.no_score import no_score
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.best_rule import BASELINE
-from evoopt.systems.optimizer.config import BASELINE_SEEDS, OptimizerConfig
+from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.judging_settings import FunnelLevel
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.training.plan import derive_seed
 
+BASELINE_SEEDS = 2
+"""Seeds per tuning trial of a baseline."""
+
 _TUNING = 203
+
+
+def tuning_trainings(config: OptimizerConfig) -> int:
+    """How many trainings the tuning of a run's baseline takes, those for its funnel included."""
+    levels = [_whole_search(config)] if config.evaluation.judged_by_gain else []
+    protocols = [_protocol(config, level) for level in (*levels, *config.funnel_levels)]
+    return sum(len(protocol.tasks) * protocol.tuning_trainings for protocol in protocols)
 
 
 def tuned_baseline(
@@ -47,7 +57,7 @@ def tuned_baseline(
         NoScoreError: No trial on some task gave a score.
     """
     name = BASELINE if level is None else f"{BASELINE}-{level.name}"
-    level = level or FunnelLevel("", tuple(dict.fromkeys(config.judged_tasks)), config.evaluation.steps, 0)
+    level = level or _whole_search(config)
     if (known := run.store.meta(name)) is None:
         known = _tune(run, config, executor, on_done, level, run.folder / f"{name}.jsonl")
         run.store.set_meta(name, known)
@@ -65,15 +75,7 @@ def _tune(
     trials: Path,
 ) -> dict[str, dict[str, Any]]:
     evaluation = config.evaluation
-    protocol = Protocol(
-        tasks=level.tasks,
-        steps=level.steps,
-        trials=evaluation.baseline_trials,
-        tuning_seeds=BASELINE_SEEDS,
-        seed=derive_seed(config.search.seed, _TUNING),
-        batch_size=evaluation.batch_size,
-        max_loss=evaluation.max_loss,
-    )
+    protocol = _protocol(config, level)
     place = config.execution.place(evaluation.threads_per_worker)
     queue = TrainingQueue(
         executor,
@@ -89,7 +91,7 @@ def _tune(
     run.store.save_engines({**queue.engines(), **run.store.engines()})
     known = {}
     for task in protocol.tasks:
-        tuner = tuners[task, one.name]
+        (tuner,) = tuners[task, one.name]
         best = tuner.best
         if best.failures == protocol.tuning_seeds:
             raise no_score(task, tuner.unsuccessful, evaluation.max_loss, "evaluation.max_loss")
@@ -102,3 +104,20 @@ def _tune(
             "metric": best.metric,
         }
     return known
+
+
+def _whole_search(config: OptimizerConfig) -> FunnelLevel:
+    return FunnelLevel("", tuple(dict.fromkeys(config.judged_tasks)), config.evaluation.steps, 0)
+
+
+def _protocol(config: OptimizerConfig, level: FunnelLevel) -> Protocol:
+    evaluation = config.evaluation
+    return Protocol(
+        tasks=level.tasks,
+        steps=level.steps,
+        trials=evaluation.baseline_trials,
+        tuning_seeds=BASELINE_SEEDS,
+        seed=derive_seed(config.search.seed, _TUNING),
+        batch_size=evaluation.batch_size,
+        max_loss=evaluation.max_loss,
+    )

@@ -20,9 +20,6 @@ from evoopt.systems.optimizer.judging_settings import EvaluationSection, FunnelL
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
 from evoopt.systems.optimizer.stage_genes import StageGenes
 
-BASELINE_SEEDS = 2
-"""Seeds per tuning trial of a baseline."""
-
 
 class SearchSection(LimitsSection):
     """How generations follow each other."""
@@ -160,14 +157,6 @@ class OptimizerConfig(RunConfig):
     def trainings_per_generation(self) -> int:
         """How many trainings, short ones too, a generation of new individuals takes."""
         return round(self.search.population * sum(count for count, _ in self._trainings()))
-
-    @property
-    def tuning_trainings(self) -> int:
-        """How many trainings the tuning of the baseline takes."""
-        evaluation = self.evaluation
-        tasks = set(self.judged_tasks) if evaluation.judged_by_gain else ()
-        count = len(tasks) + sum(len(level.tasks) for level in self.funnel_levels)
-        return count * evaluation.baseline_trials * BASELINE_SEEDS
 
     def _trainings(self) -> Iterator[tuple[float, float]]:
         """On each rung, the number of trainings per new individual and their part of the steps."""

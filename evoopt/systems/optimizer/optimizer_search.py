@@ -44,7 +44,11 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
 
 def _evolve(run: Run, config: OptimizerConfig, quiet: bool) -> None:
     search, checkpoints, per_generation = config.search, Checkpoints(run), config.trainings_per_generation
-    total = per_generation * search.generations + config.tuning_trainings
+    total = per_generation * search.generations
+    if config.evaluation.judged_by_gain:
+        from evoopt.systems.optimizer.baseline import tuning_trainings
+
+        total += tuning_trainings(config)
     total += search.finalists * search.final_replicates * len(config.evaluation.tasks)
     total += (
         search.finalists * search.final_replicates * sum(len(level.tasks) for level in config.funnel_levels)

@@ -16,7 +16,7 @@ from evoopt.jobs.records import FINAL_REPLICATE, FUNNEL_REPEAT, FUNNEL_REPLICATE
 from evoopt.optim import UpdateRule, preset
 from evoopt.report.writing import make_page
 from evoopt.runs import Run
-from evoopt.systems.optimizer.baseline import tuned_baseline
+from evoopt.systems.optimizer.baseline import tuned_baseline, tuning_trainings
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.judging_settings import FunnelLevel
@@ -161,7 +161,7 @@ def test_the_baseline_is_tuned_anew_for_every_level_and_kept(tmp_path: Path) -> 
         assert len(executor.chunks) == count
         assert list(run.store.meta("baseline-longer")) == ["wine"]
         assert run.store.meta("baseline") is None
-    assert settings.tuning_trainings == (3 + 1 + 1) * 6 * 2
+    assert tuning_trainings(settings) == (3 + 1 + 1) * (6 + 4 * 2) * 2
 
 
 @pytest.mark.parametrize(
