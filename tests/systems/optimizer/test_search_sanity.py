@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from evoopt import search
 from evoopt.compare import Protocol, compare
 from evoopt.config import load_space
 from evoopt.execution import Place
-from evoopt.optim import preset
 
 pytestmark = pytest.mark.slow
 
@@ -37,15 +34,13 @@ def test_a_planted_rule_that_is_best_survives(tmp_path: Path) -> None:
     assert all(planted in run.store.ancestors(record["best_id"]) for record in run.generations[1:])
 
 
-def test_chance_alone_is_rarely_called_better(tmp_path: Path) -> None:
+def test_chance_alone_is_called_different_at_the_nominal_rate(tmp_path: Path) -> None:
     """Searches by noise among AdamW's constants: their winners are AdamW, tuned as much as AdamW is.
 
-    The level of 5% is that of fresh seeds. Two equal rules that tuning leaves at different settings do differ
-    a little, which 7 of 40 such comparisons found, 4 for the one and 3 for the other.
+    Every seed has a tuning of its own. With one for all, two equal rules that it leaves at different settings
+    do differ a little: 7 of 40, instead of 2.
     """
     searches, findings = 20, list[str | None]()
-    baseline = tmp_path / "adamw.json"
-    baseline.write_text(json.dumps(replace(preset("adamw"), lr=0.03).to_json()))
     space = load_space("find").tuned_start().noise().override(SERIAL)
     for seed in range(searches):
         settings = {
@@ -53,11 +48,9 @@ def test_chance_alone_is_rarely_called_better(tmp_path: Path) -> None:
             "evaluation": {"tasks": ["digits"], "meta_tasks": [], "steps": 60},
         }
         run = search(space.override(settings), out=tmp_path / f"{seed}")
-        protocol = Protocol(("digits",), steps=60, trials=24, seeds=8, seed=seed)
-        report = compare(
-            [run.folder], baselines=[baseline], protocol=protocol, place=Place(executor="serial")
-        )
+        protocol = Protocol(("digits",), steps=60, trials=24, seeds=8, seed=seed, tune_each_seed=True)
+        report = compare([run.folder], baselines=["adamw"], protocol=protocol, place=Place(executor="serial"))
         findings.append(report.analysis.rows[0].finding)
-    # Counts that true rates of 10% and 20% exceed once in a thousand times.
-    assert findings.count("better") <= stats.binom.ppf(0.999, searches, 0.1)
-    assert findings.count("worse") + findings.count("better") <= stats.binom.ppf(0.999, searches, 0.2)
+    # Counts that true rates of 2.5% and 5% exceed once in a thousand times.
+    assert findings.count("better") <= stats.binom.ppf(0.999, searches, 0.025)
+    assert findings.count("worse") + findings.count("better") <= stats.binom.ppf(0.999, searches, 0.05)
