@@ -1,12 +1,19 @@
-"""Is it really better? Tuned baselines, paired statistics, controls."""
+"""Is it really better? Tuned baselines, paired statistics, controls.
+
+Names are imported when first used: who reads a finished comparison needs no training.
+"""
 
 from __future__ import annotations
 
-from evoopt.compare.command import Report, compare
-from evoopt.compare.discrimination import Discrimination, describe_discriminations, discriminate
-from evoopt.compare.protocol import Protocol
-from evoopt.compare.result import Comparison, load_comparison
-from evoopt.execution import Place
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evoopt.compare.command import Report, compare
+    from evoopt.compare.discrimination import Discrimination, describe_discriminations, discriminate
+    from evoopt.compare.protocol import Protocol
+    from evoopt.compare.result import Comparison, load_comparison
+    from evoopt.execution import Place
 
 __all__ = [
     "Comparison",
@@ -19,3 +26,21 @@ __all__ = [
     "discriminate",
     "load_comparison",
 ]
+
+_MODULES = {
+    "Comparison": "evoopt.compare.result",
+    "Discrimination": "evoopt.compare.discrimination",
+    "Place": "evoopt.execution",
+    "Protocol": "evoopt.compare.protocol",
+    "Report": "evoopt.compare.command",
+    "compare": "evoopt.compare.command",
+    "describe_discriminations": "evoopt.compare.discrimination",
+    "discriminate": "evoopt.compare.discrimination",
+    "load_comparison": "evoopt.compare.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'evoopt.compare' has no attribute {name!r}")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 ALPHA, POWER = 0.05, 0.8
 RESAMPLES = 9999
@@ -83,6 +82,8 @@ def mean_interval(values: Floats, confidence: float = 1 - ALPHA, seed: int = 0) 
     Returns:
         Lower and upper end; NaN with fewer than two values.
     """
+    from scipy import stats  # by those alone who compute, as below: its import takes a second
+
     n = len(values)
     if n < 2:
         return math.nan, math.nan
@@ -104,6 +105,8 @@ def signed_rank_test(differences: Floats) -> tuple[float, int]:
     exact, ties included, which accuracies on a few hundred test examples are full of, and which make
     ``scipy.stats.wilcoxon`` approximate or slow.
     """
+    from scipy import stats
+
     moved = differences[differences != 0]
     if len(moved) == 0:
         return 1.0, 0
@@ -153,6 +156,8 @@ def minimum_detectable_effect(spread: float, pairs: int, alpha: float = ALPHA, p
         The effect in the unit of ``spread``; infinite if the signed-rank test cannot reach ``alpha`` with so
         few pairs, NaN if the spread is not known.
     """
+    from scipy import optimize, stats
+
     if not math.isfinite(spread) or pairs < 2:
         return math.nan
     if smallest_p_value(pairs) > alpha:

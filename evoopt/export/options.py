@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from evoopt.optim.evolved import beta_names, default_betas
+from evoopt.optim.betas import beta_names, default_betas
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.terms import TERM_BY_NAME
 

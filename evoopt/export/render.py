@@ -30,7 +30,7 @@ from evoopt.export.term_code import (
     kernel_lines,
     loop_lines,
 )
-from evoopt.optim.evolved import beta_names
+from evoopt.optim.betas import beta_names
 from evoopt.optim.groups import matrix_roles
 from evoopt.optim.rule import UpdateRule
 from evoopt.version import __version__

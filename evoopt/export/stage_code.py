@@ -10,7 +10,7 @@ from evoopt.export.kernel_code import kernel_lines
 from evoopt.export.list_code import foreach_lines
 from evoopt.export.options import Option
 from evoopt.export.term_code import corrects_m, corrects_v, nesterov_beta
-from evoopt.optim.evolved import beta_names
+from evoopt.optim.betas import beta_names
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.annealing import DECAY_SHAPE_BY_NAME
 from evoopt.optim.stages.readout import READOUT_BY_NAME

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT, _get_scalar_dtype
 
 from evoopt.optim.averaging import AveragingOptimizer
+from evoopt.optim.betas import beta_names, default_betas
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.readout import READOUT_BY_NAME, Readout
 from evoopt.optim.step import apply_rule_ as apply_rule_
@@ -244,21 +245,3 @@ def _whole(total_steps: int | None) -> int | None:
     if not total_steps >= 1 or total_steps % 1 != 0:
         raise ValueError(f"Invalid total_steps value: {total_steps}")
     return int(total_steps)
-
-
-def beta_names(rule: UpdateRule) -> tuple[str | None, str | None]:
-    """Which constants of a rule its optimizers take as ``betas``, so that schedulers can cycle them.
-
-    The decays of the first and of the second moment, None for one that the rule does not read; for a rule
-    like Lion, without a second moment, the pair of its publication.
-    """
-    rule = rule.canonical()
-    if rule.uses("m_prev") and not rule.use_v:
-        return "beta3", "beta1"
-    return "beta1" if rule.reads_beta1 else None, "beta2" if rule.reads_beta2 else None
-
-
-def default_betas(rule: UpdateRule) -> tuple[float, float]:
-    """The values of ``betas`` that a rule says; Adam's where it says none."""
-    first, second = beta_names(rule)
-    return getattr(rule, first or "", UpdateRule.beta1), getattr(rule, second or "", UpdateRule.beta2)

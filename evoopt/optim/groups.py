@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
-
-from torch import nn
-from torch.nn.parameter import is_lazy
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Any, Literal
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.rule import UpdateRule
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
 
 Role = Literal["matrix", "output", "embedding", "vector"]
 
@@ -29,6 +29,9 @@ def parameter_roles(model: nn.Module, output: str | Collection[str] | None = Non
     Raises:
         EvooptError: A module that the model does not have, or parameters that have no shape yet.
     """
+    from torch import nn  # by those alone who have a model
+    from torch.nn.parameter import is_lazy
+
     if any(map(is_lazy, model.parameters())):
         raise EvooptError("the model has lazy parameters without a shape: run it once on an example first")
     modules = dict(model.named_modules())

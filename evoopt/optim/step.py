@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages import Stage, StageInputs
 from evoopt.optim.stages.stage import State, as_matrix
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def keeps(rule: UpdateRule) -> tuple[State, ...]:

@@ -51,6 +51,10 @@ def test_a_press_of_tab_is_answered_without_torch() -> None:
     assert "cifar10" in pressed("evoopt search --task ")
 
 
+def test_figures_of_a_run_of_any_type_are_completed_without_torch(any_run: Path) -> None:
+    assert "fitness" in pressed(f"evoopt plot {any_run} ").split()
+
+
 def test_the_catalogue_says_what_the_tasks_say() -> None:
     found = write_catalogue.PATH.read_text(encoding="utf-8")
     assert "".join(found.split()) == "".join(write_catalogue.text().split()), "write it anew"

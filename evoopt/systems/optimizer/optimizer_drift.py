@@ -14,11 +14,12 @@ from evoopt.report.noise_runs import Drift, Measures, drift, sizes
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import CONSTANTS, FLAGS, OptimizerGenome
-from evoopt.systems.optimizer.scheme import rule_generations
 
 
 def optimizer_drift(config: OptimizerConfig, generations: int) -> Drift:
     """Noise runs of an optimizer search, measured like `optimizer_measures`."""
+    from evoopt.systems.optimizer.scheme import rule_generations  # by those alone who breed: it needs torch
+
     search = config.search
     # Equal steps of another form are too rare to move a band, and would take most of the time.
     evaluation = config.evaluation.model_copy(update={"equivalence": "form"})
