@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def run_comparison(
         protocol=protocol.to_json(),
         reference=baselines[0].name,
         participants=tuple(_participant(c, roles.get(c.name, "baseline"), protocol) for c in everyone),
-        tuning={t: {c.name: _tuned(tuners[t, c.name]) for c in everyone} for t in protocol.tasks},
+        tuning={t: {c.name: _tuned(tuners[t, c.name][0]) for c in everyone} for t in protocol.tasks},
         scores=scores,
         facts=facts,
         notes=(
@@ -127,7 +126,7 @@ def _final(
         wanted = [
             Training(task, member, protocol.plan(seed, "test"), curves=True)
             for members in by_tuning
-            for member, seed in zip(cycle(members), seeds, strict=False)  # one for all or one for each
+            for member, seed in zip(members * (len(seeds) // len(members)), seeds, strict=True)
         ]
         results = queue.train(wanted)
         costs = queue.costs(task, [members[0] for members in by_tuning])
@@ -152,8 +151,7 @@ def _scores(results: Sequence[TrainingResult], cost: Cost) -> Scores:
     )
 
 
-def _tuned(tuners: Sequence[Tuner]) -> Tuned:
-    tuner = tuners[0]
+def _tuned(tuner: Tuner) -> Tuned:
     best = tuner.best
     return Tuned(
         setting=best.setting.describe(),
@@ -161,7 +159,7 @@ def _tuned(tuners: Sequence[Tuner]) -> Tuned:
         metric=best.metric,
         trials=len(tuner.trials),
         extensions=sum(trial.stage == "extension" for trial in tuner.trials),
-        at_edge=any(each.at_edge for each in tuners),
+        at_edge=tuner.at_edge,
     )
 
 

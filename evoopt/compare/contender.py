@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from evoopt.compare.optimizer_classes import ClassMember, has_modes, signature_defaults
-from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, own_values, rule_space
+from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, rule_space
 from evoopt.optim.rule import UpdateRule
 
 Member = UpdateRule | ClassMember
@@ -78,6 +78,10 @@ class RuleSubject:
             schedule_parts(name, steps) for name in (CONSTANT, WARMUP_COSINE)
         }
 
+    def value(self, name: str) -> float | None:
+        """Its own value of what may be tuned, if it has any."""
+        return getattr(self.rule, name, None)
+
     def formula(self) -> str:
         """What it does, in one line."""
         return self.rule.canonical().formula()
@@ -90,6 +94,7 @@ class ClassSubject:
     Attributes:
         source: Where to import it from.
         betas: Its own betas, if it takes a pair.
+        own: Its own values of what may be tuned, by name.
         scheduled: Whether it has a schedule of its own that can be switched off, as exported classes do.
         needs_steps: Whether it must be told the length of the training whatever the schedule.
         warms_up: Whether its own schedule is a warmup of as many steps as it is told, as in Schedule-Free.
@@ -97,6 +102,7 @@ class ClassSubject:
 
     source: str
     betas: tuple[float, float] | None = None
+    own: tuple[tuple[str, float], ...] = ()
     scheduled: bool = False
     needs_steps: bool = False
     warms_up: bool = False
@@ -120,6 +126,10 @@ class ClassSubject:
         """Whether it has a schedule."""
         return self.scheduled or self.warms_up
 
+    def value(self, name: str) -> float | None:
+        """See `RuleSubject`."""
+        return dict(self.own).get(name)
+
     def formula(self) -> str:
         """Where it comes from."""
         return self.source
@@ -135,9 +145,7 @@ def rule_contender(
     name: str, rule: UpdateRule, declared: dict[str, tuple[float, float]] | None = None, **about: Any
 ) -> Contender:
     """A rule as a contender; without a declared tuning space, with the default one and a note on it."""
-    space = (
-        rule_space(rule) if declared is None else TuningSpace(rule.lr, declared, own_values(rule, declared))
-    )
+    space = rule_space(rule) if declared is None else TuningSpace(rule.lr, declared)
     note = "" if declared is not None else _default_note(name, space)
     return Contender(name, RuleSubject(rule), space, **{"note": note, **about})
 
@@ -162,13 +170,12 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
     else:
         space = declared_space(name, declared, lr, known | set(defaults))
     own = {**defaults, **dict(zip(("beta1", "beta2"), betas or (), strict=False))}
-    numbers = {n: float(own[n]) for n in space.ranges if isinstance(own.get(n), (int, float))}
-    space = replace(space, own=numbers)
     scheduled = "schedule" in defaults and "total_steps" in defaults
     required = defaults.get("total_steps") is inspect.Parameter.empty and not scheduled
     subject = ClassSubject(
         source or f"{cls.__module__}:{cls.__qualname__}",
         betas,
+        own=tuple((n, float(own[n])) for n in space.ranges if isinstance(own.get(n), (int, float))),
         scheduled=scheduled,
         # An average may be of a last part of the training.
         needs_steps=required or ("total_steps" in defaults and hasattr(cls, "averaged")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from evoopt.compare.contender import Contender
 from evoopt.errors import EvooptError
 from evoopt.jobs.rule_worker import EngineName
 from evoopt.tasks import DataOptions, get_task
-from evoopt.training.plan import TrainingPlan, derive_seed
+from evoopt.training.plan import TrainingPlan, derive_seed, task_number
 
 _TUNING, _FINAL = 301, 302
 
@@ -114,16 +113,16 @@ class Protocol:
         return self.tunings * self.tuning_seeds * (self.trials + SECOND_LOOK * min(FINALISTS, self.trials))
 
     def _derived(self, stage: int, task: str, numbers: Iterable[int]) -> list[int]:
-        name = int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")
-        return [derive_seed(self.seed, stage, name, k) for k in numbers]
+        return [derive_seed(self.seed, stage, task_number(task), k) for k in numbers]
 
     def plan(self, seed: int, split: Literal["validation", "test"]) -> TrainingPlan:
         """The plan of one training."""
         return TrainingPlan(self.steps, seed, self.batch_size or 0, split=split, max_loss=self.max_loss)
 
     def to_json(self) -> dict[str, Any]:
-        """Settings by name; of two only what is unusual, as in files from before they were."""
-        body = {**asdict(self), "tasks": list(self.tasks)}
+        """Settings by name, and the second look; of two only what is unusual."""
+        second_look = {"settings": FINALISTS, "seeds": SECOND_LOOK * self.tuning_seeds}
+        body = {**asdict(self), "tasks": list(self.tasks), "second_look": second_look}
         for name in ("max_loss", "tune_each_seed"):
             if body[name] == getattr(Protocol, name):
                 del body[name]
@@ -163,17 +162,15 @@ def _shares_test(task: str, seen: Iterable[str]) -> bool:
     return any(task == other or get_task(task).load is get_task(other).load for other in seen)
 
 
-def check_trials(contenders: Sequence[Contender], protocol: Protocol) -> int:
-    """Points of the learning-rate grid that the number of trials affords, the same for all contenders.
+def check_trials(contenders: Sequence[Contender], protocol: Protocol) -> None:
+    """Refuse a number of trials that is too small for some contender's schedules.
 
     Raises:
-        EvooptError: Too few trials.
+        EvooptError: Such a number.
     """
     most = max(len(contender.schedules_for(protocol.steps)) for contender in contenders)
-    for points in (5, 3):
-        if most * points * 4 <= protocol.trials * 3 or (points == 3 and most * points <= protocol.trials):
-            return points
-    raise EvooptError(
-        f"{protocol.trials} tuning trials are too few: {most} schedules on a grid of 3 learning rates take "
-        f"{most * 3}"
-    )
+    if protocol.trials < 3 * most:
+        raise EvooptError(
+            f"{protocol.trials} tuning trials are too few: {most} schedules on a grid of 3 learning rates "
+            f"take {most * 3}"
+        )

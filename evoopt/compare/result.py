@@ -41,7 +41,7 @@ class Tuned:
     Attributes:
         setting: The best setting in words.
         values: Its values by name, with ``"schedule"``.
-        metric: Its mean validation metric.
+        metric: Its mean validation metric, second look included.
         trials: Number of trials spent.
         extensions: How many of them extended the learning-rate grid.
         at_edge: Whether the best learning rate is still the outermost tried.

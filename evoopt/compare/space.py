@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.pipeline import is_decay
 from evoopt.optim.rule import UpdateRule
 
-GRID_FACTOR = math.sqrt(10)
-"""How far from the best rate of the grid, which are powers of ten, a learning rate is tuned."""
+LR_REACH = math.sqrt(10)
+"""How far, as a factor, a learning rate is tuned from the best of the grid, whose rates are powers of ten."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (1e-4, 0.3),
@@ -40,12 +40,11 @@ DECLARED: dict[str, dict[str, tuple[float, float]]] = {
 
 @dataclass(frozen=True)
 class TuningSpace:
-    """A contender's own learning rate, which the grid is laid around, and the ranges of all else.
+    """A contender's own learning rate, where the grid begins, and the ranges of all else.
 
     Attributes:
-        lr: Centre of the grid, > 0.
+        lr: The grid begins at the power of ten nearest to it, > 0.
         ranges: Lowest and highest value by name, both inside the scale (> 0; decays < 1).
-        own: The contender's own values of these, where it has any.
 
     Raises:
         EvooptError: A range upside down or outside its scale.
@@ -53,7 +52,6 @@ class TuningSpace:
 
     lr: float
     ranges: Mapping[str, tuple[float, float]]
-    own: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.ranges.items():
@@ -69,15 +67,15 @@ class TuningSpace:
         """Values at positions in [0, 1] along the ranges."""
         return {name: _between(name, *self.ranges[name], position) for name, position in unit.items()}
 
-    def position(self, name: str, values: Mapping[str, float]) -> float:
-        """Where along its range one of these values lies, or else the contender's own, or the middle."""
+    def position(self, name: str, value: float | None) -> float:
+        """Where along its range a value lies, at an end if it is outside; the middle for None."""
         low, high = self.ranges[name]
-        value = values.get(name, self.own.get(name))
         if value is None or low == high:
             return 0.5
         if is_decay(name):
-            low, high, value = 1 - low, 1 - high, 1 - value
-        return min(1.0, max(0.0, math.log(value / low) / math.log(high / low))) if value > 0 else 0.0
+            low, high, value = 1 - low, 1 - high, max(1 - value, 0.0)
+        along = math.log(max(value, 1e-300) / low) / math.log(high / low)
+        return min(1.0, max(0.0, along))
 
 
 @dataclass(frozen=True)
@@ -121,12 +119,7 @@ def rule_space(rule: UpdateRule) -> TuningSpace:
         low, high = RANGES[name]
         value = getattr(rule, name)
         ranges[name] = (min(low, value), max(high, value)) if value > 0 else (low, high)
-    return TuningSpace(rule.lr, ranges, own_values(rule, ranges))
-
-
-def own_values(rule: UpdateRule, names: Iterable[str]) -> dict[str, float]:
-    """What a rule has for names of a tuning space."""
-    return {name: float(getattr(rule, name)) for name in names}
+    return TuningSpace(rule.lr, ranges)
 
 
 def declared_space(
@@ -136,8 +129,8 @@ def declared_space(
 
     Args:
         what: Whose it is, for messages.
-        declared: Ranges by name; ``lr`` may be among them, and then its geometric mean is the grid's centre.
-        lr: Centre of the grid otherwise.
+        declared: Ranges by name; ``lr`` may be among them, and then the grid begins at its geometric mean.
+        lr: Where it begins otherwise.
         known: Names that may be tuned.
 
     Raises:

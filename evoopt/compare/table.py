@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from evoopt.compare.analysis import Analysis, Row
 from evoopt.compare.result import Comparison
@@ -19,13 +20,20 @@ _HEADER = (
 )  # fmt: skip
 
 
+def trials_in_words(protocol: Mapping[str, Any]) -> str:
+    """How everybody was tuned; results from before there was a second look do not speak of one."""
+    words = f"{protocol['trials']} tuning trials of {protocol['tuning_seeds']} seeds"
+    if look := protocol.get("second_look"):
+        words += f" (the best {look['settings']}: {look['seeds']} more)"
+    return words + (" for every fresh seed" if protocol.get("tune_each_seed") else "")
+
+
 def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
     """Everything ``evoopt compare`` prints."""
     protocol = comparison.protocol
     lines = [
-        f"budget   {protocol['trials']} tuning trials of {protocol['tuning_seeds']} seeds per contender and "
-        f"task on validation data, {protocol['seeds']} fresh seeds on test data, "
-        f"{protocol['steps']} steps each"
+        f"budget   {trials_in_words(protocol)} per contender and task on validation data, "
+        f"{protocol['seeds']} fresh seeds on test data, {protocol['steps']} steps each"
     ]
     for task in comparison.tasks:
         lines += ["", f"{task} (test metric in points; {comparison.facts[task].test_size} test examples)"]

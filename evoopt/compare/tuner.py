@@ -11,12 +11,18 @@ from scipy.stats import qmc
 
 from evoopt.compare.contender import Contender
 from evoopt.compare.protocol import FINALISTS, Protocol, check_trials
-from evoopt.compare.space import GRID_FACTOR, Setting
+from evoopt.compare.space import LR_REACH, RANGES, Setting
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.training.plan import TrainingResult
 
 ROUNDS = 3
 """Rounds of quasi-random points, each around the best of all before."""
+
+LOWEST, HIGHEST = 1e-10, 1e4
+"""Learning rates that the grid does not grow beyond."""
+
+MOST_TUNED = 16
+"""Dimensions of the quasi-random points; more than any rule has that is tuned."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Trial:
     Attributes:
         setting: What was tried.
         stage: ``"grid"``, ``"extension"``, ``"between"`` or ``"refinement"``.
-        results: Its trainings, one per tuning seed.
+        results: Its trainings, one per seed; of the best few also those of the second look.
     """
 
     setting: Setting
@@ -39,6 +45,11 @@ class Trial:
         return sum(result.outcome != "ok" for result in self.results)
 
     @property
+    def diverged(self) -> bool:
+        """Whether all of them diverged, which a smaller rate may mend."""
+        return all(result.outcome == "diverged" for result in self.results)
+
+    @property
     def metric(self) -> float:
         """Mean validation metric over the others; NaN if there are none."""
         return self._mean([result.metric for result in self.results if result.outcome == "ok"])
@@ -49,11 +60,15 @@ class Trial:
         return self._mean([result.eval_loss for result in self.results if result.outcome == "ok"])
 
     @property
-    def rank(self) -> tuple[float, float, float, float]:
-        """Sorts the best trial first: fewer failures, higher metric, lower loss, then the smaller rate."""
-        if math.isnan(self.metric):
-            return self.failures, math.inf, math.inf, self.setting.lr
-        return self.failures, -self.metric, self.loss, self.setting.lr
+    def score(self) -> tuple[float, float, float]:
+        """Smaller is better: fewer failures, higher metric, lower loss."""
+        metric, loss = self.metric, self.loss
+        return (self.failures, math.inf, math.inf) if math.isnan(metric) else (self.failures, -metric, loss)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Sorts the best trial first; of equal ones that with the smaller rate."""
+        return (*self.score, self.setting.lr)
 
     @staticmethod
     def _mean(values: Sequence[float]) -> float:
@@ -63,39 +78,35 @@ class Trial:
 class Tuner:
     """Spends a fixed number of trials.
 
-    First a grid of learning rates, powers of ten around the contender's own, under every schedule, all else
-    at its default. Where a schedule's best rate lies on the edge of its grid, that grid grows by one point,
-    again and again; of every schedule, because far below the best rate a constant one leads, whichever leads
-    there. Then one rate between each schedule's best and the better of its neighbours. What trials are left
-    go to quasi-random points around the best, in three rounds: the learning rate within half a power of ten,
-    all else over its whole range; then both within half of that around the best so far, then a quarter.
-    Rates of all contenders lie on one grid and the points are the same, so that what tuning happens to hit
+    First three learning rates, powers of ten around the contender's own, under every schedule, all else at
+    its default. Where a schedule's best rate is the outermost, the next power of ten follows, again and again
+    while that helps; under every schedule, because far below the best rate a constant one leads, whichever
+    leads there. Then one rate between each schedule's best and the better of its neighbours. What trials are
+    left go to quasi-random points around the best, in three rounds: the learning rate within half a power of
+    ten, all else over its whole range; then both within half of that around the best so far, then a quarter.
+    Rates are on one grid, and points of one sequence, for all contenders, so that what tuning happens to hit
     tells equal rules apart as little as it can. In the end the best few are trained from further seeds,
     because the best of many that were looked at briefly is often the luckiest. The sum is the same for every
     contender.
 
     Attributes:
-        trials: What was tried so far, as first seen.
+        trials: What was tried so far.
 
     Args:
         contender: Who is tuned.
-        trials: How often it may be tried.
-        points: Learning rates in the grid, odd.
+        trials: How often it may be tried, at least three times as often as it has schedules.
         steps: Steps per training.
         seed: Decides the quasi-random points; any number of integers.
     """
 
-    def __init__(
-        self, contender: Contender, trials: int, points: int, steps: int, seed: Sequence[int]
-    ) -> None:
+    def __init__(self, contender: Contender, trials: int, steps: int, seed: Sequence[int]) -> None:
         self.trials: list[Trial] = []
         self._contender = contender
         self._schedules = contender.schedules_for(steps)
         self._count = trials
-        self._points = points
         self._seed = seed
         self._asked: tuple[str, list[Setting]] = ("", [])
-        self._finalists: list[Trial] = []
+        self._finalists: list[int] = []
         self._round = 0
 
     @property
@@ -126,52 +137,62 @@ class Tuner:
 
     def ask_again(self) -> list[Setting]:
         """Of the trials that were spent, the best: to be trained from further seeds."""
-        self._finalists = sorted(self.trials, key=lambda trial: trial.rank)[:FINALISTS]
-        return [trial.setting for trial in self._finalists]
+        places = range(len(self.trials))
+        self._finalists = sorted(places, key=lambda place: self.trials[place].rank)[:FINALISTS]
+        return [self.trials[place].setting for place in self._finalists]
 
     def tell_again(self, results: Sequence[Sequence[TrainingResult]]) -> None:
-        """Take the results from the further seeds; only who has them may be the best from here on."""
-        self._finalists = [
-            replace(trial, results=(*trial.results, *runs))
-            for trial, runs in zip(self._finalists, results, strict=True)
-        ]
+        """Take the results from the further seeds; from here on one of these is the best."""
+        for place, runs in zip(self._finalists, results, strict=True):
+            trial = self.trials[place]
+            self.trials[place] = replace(trial, results=(*trial.results, *runs))
 
     @property
     def best(self) -> Trial:
         """The best trial so far."""
-        return min(self._finalists or self.trials, key=lambda trial: trial.rank)
+        trials = [self.trials[place] for place in self._finalists] or self.trials
+        return min(trials, key=lambda trial: trial.rank)
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best learning rate is still the outermost one tried under its schedule."""
-        return self._beyond_the_edge(self.best.setting.schedule) is not None
+        """Whether the best learning rate is the outermost one tried under its schedule."""
+        best = self.best.setting
+        rates = [t.setting.lr for t in self.trials if t.setting.schedule == best.schedule]
+        return best.lr in (min(rates), max(rates))
 
     def _grid(self) -> list[Setting]:
-        half = self._points // 2
-        rates = [_power_of_ten(self._contender.space.lr, k) for k in range(-half, half + 1)]
+        rates = [_power_of_ten(self._contender.space.lr, k) for k in (-1, 0, 1)]
         return [Setting(schedule, (("lr", lr),)) for schedule in self._schedules for lr in rates]
 
     def _beyond_the_edges(self) -> list[Setting]:
         """The next rate of each schedule whose best is its outermost; of the leading schedule first."""
-        return [s for s in map(self._beyond_the_edge, self._ranked_schedules()) if s is not None]
+        return [s for s in map(self._beyond_the_edge, self._worth_following()) if s is not None]
 
     def _beyond_the_edge(self, schedule: str) -> Setting | None:
         ladder, best = self._ladder(schedule)
-        if best == 0:
-            return Setting(schedule, (("lr", _power_of_ten(ladder[best].setting.lr, -1)),))
-        if best == len(ladder) - 1:
-            return Setting(schedule, (("lr", _power_of_ten(ladder[best].setting.lr, 1)),))
-        return None
+        if 0 < best < len(ladder) - 1:
+            return None
+        outwards = -1 if best == 0 else 1
+        if ladder[best].score == ladder[best - outwards].score and not ladder[best].diverged:
+            return None  # further ones will tell nothing either
+        rate = _power_of_ten(ladder[best].setting.lr, outwards)
+        return Setting(schedule, (("lr", rate),)) if LOWEST <= rate <= HIGHEST else None
 
     def _between(self) -> list[Setting]:
         """A rate beside each schedule's best, towards the better neighbour; of the leading schedule first."""
         settings = []
-        for schedule in self._ranked_schedules():
+        for schedule in self._worth_following():
             ladder, best = self._ladder(schedule)
-            beside = min(ladder[best - 1], ladder[best + 1], key=lambda trial: trial.rank)
+            beside = min(ladder[max(0, best - 1) : best] + ladder[best + 1 : best + 2], key=lambda t: t.rank)
             lr = math.sqrt(ladder[best].setting.lr * beside.setting.lr)
             settings.append(Setting(schedule, (("lr", lr),)))
         return settings
+
+    def _worth_following(self) -> list[str]:
+        """Schedules, the leading one first; those that never ended well only if none did."""
+        ranked = sorted(self.trials, key=lambda trial: trial.rank)
+        well = [trial for trial in ranked if not math.isnan(trial.metric)]
+        return list(dict.fromkeys(trial.setting.schedule for trial in well or ranked))
 
     def _ladder(self, schedule: str) -> tuple[list[Trial], int]:
         """Trials under a schedule by learning rate, and the place of the best."""
@@ -179,30 +200,40 @@ class Tuner:
         ladder = sorted(under, key=lambda trial: trial.setting.lr)
         return ladder, min(range(len(ladder)), key=lambda k: ladder[k].rank)
 
-    def _ranked_schedules(self) -> list[str]:
-        ranked = sorted(self.trials, key=lambda trial: trial.rank)
-        return list(dict.fromkeys(trial.setting.schedule for trial in ranked))
-
     def _refinement(self, left: int) -> list[Setting]:
         """Points around the best, in a box that is half as wide in every round."""
         count = math.ceil(left / (ROUNDS - self._round))
         side, self._round = 0.5**self._round, self._round + 1
-        best, space, names = self.best.setting, self._contender.space, list(self._contender.space.ranges)
-        at = [space.position(name, dict(best.values)) for name in names]
-        lows = [min(max(position - side / 2, 0.0), 1 - side) for position in at]
-        sampler = qmc.Sobol(1 + len(names), seed=np.random.default_rng([*self._seed, self._round]))
+        best, space = self.best.setting, self._contender.space
+        values = {name: self._contender.subject.value(name) for name in space.ranges} | dict(best.values)
+        lows = {
+            name: min(max(space.position(name, values[name]) - side / 2, 0.0), 1 - side)
+            for name in space.ranges
+        }
         settings = []
-        for row in sampler.random_base2(max(0, math.ceil(math.log2(count))))[:count]:
-            lr = best.lr * GRID_FACTOR ** (side * float(2 * row[0] - 1))
-            unit = {n: low + side * float(x) for n, low, x in zip(names, lows, row[1:], strict=True)}
+        for point in _points(sorted(space.ranges), (*self._seed, self._round), count):
+            lr = best.lr * LR_REACH ** (side * (2 * point["lr"] - 1))
+            unit = {name: low + side * point[name] for name, low in lows.items()}
             settings.append(Setting(best.schedule, (("lr", lr), *space.point(unit).items())))
         return settings
+
+
+def _points(names: Sequence[str], seed: Sequence[int], count: int) -> list[dict[str, float]]:
+    """Points of a Sobol sequence, of one and the same whatever else is tuned and however many are wanted."""
+    known = ("lr", *sorted(RANGES))
+    columns = (*known, *(name for name in names if name not in known))
+    sampler = qmc.Sobol(max(MOST_TUNED, len(columns)), seed=np.random.default_rng(seed))
+    rows = sampler.random_base2(max(0, math.ceil(math.log2(count))))[:count]
+    return [dict(zip(columns, map(float, row), strict=False)) for row in rows]
 
 
 def _power_of_ten(lr: float, further: int) -> float:
     """The power of ten nearest to a rate, or one so many powers further: the same float for everybody."""
     return float(10.0 ** (round(math.log10(lr)) + further))
 
+
+_Key = tuple[str, str, int]
+"""A task, a contender's name, and the number of a tuning."""
 
 Tuners = dict[tuple[str, str], list[Tuner]]
 """By task and contender's name: one, or one for each final seed."""
@@ -214,10 +245,10 @@ def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQue
     Raises:
         EvooptError: Too few trials for the schedules there are, or a task that cannot be trained.
     """
-    points = check_trials(contenders, protocol)
+    check_trials(contenders, protocol)
     by_name = {contender.name: contender for contender in contenders}
     tuners = {
-        (task, name, k): Tuner(contender, protocol.trials, points, protocol.steps, (protocol.seed, k))
+        (task, name, k): Tuner(contender, protocol.trials, protocol.steps, (protocol.seed, k))
         for task in protocol.tasks
         for name, contender in by_name.items()
         for k in range(protocol.tunings)
@@ -246,6 +277,3 @@ def tune(contenders: Sequence[Contender], protocol: Protocol, queue: TrainingQue
         for task in protocol.tasks
         for name in by_name
     }
-
-
-_Key = tuple[str, str, int]

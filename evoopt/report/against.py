@@ -10,6 +10,7 @@ import numpy as np
 from evoopt.compare.analysis import Analysis, Row, analyse
 from evoopt.compare.result import Comparison
 from evoopt.compare.speed import stride
+from evoopt.compare.table import trials_in_words
 from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
 from evoopt.export.source import read_json
@@ -87,8 +88,8 @@ def against(run: Run) -> list[Section]:
     protocol = comparison.protocol
     blocks: list[Block] = [
         Text(
-            f"Every contender had {protocol['trials']} tuning trials per task on validation data, each on "
-            f"{protocol['tuning_seeds']} seeds, then {protocol['seeds']} fresh seeds of "
+            f"Every contender had {trials_in_words(protocol)} per task on validation data, then "
+            f"{protocol['seeds']} fresh seeds of "
             f"{protocol['steps']:,} steps on test data that neither search nor tuning had seen; same initial "
             "weights and minibatches for all. Significance is that of Wilcoxon's signed-rank test, with "
             f"Holm's correction over {analysis.tests} test{'s' if analysis.tests > 1 else ''}."

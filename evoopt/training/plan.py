@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -134,3 +136,11 @@ def derive_seed(*path: int) -> int:
     """Derive an independent 63-bit seed from a path of integers, the same on every machine."""
     state = np.random.SeedSequence(list(path)).generate_state(1, np.uint64)[0]
     return int(state) >> 1
+
+
+def task_number(task: str) -> int:
+    """What stands for a task in a path of `derive_seed`: of its name alone.
+
+    Of a task file that is the name without the folder, so that it gives the same run on another machine.
+    """
+    return int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -93,7 +94,7 @@ def _tune(
     for task in protocol.tasks:
         (tuner,) = tuners[task, one.name]
         best = tuner.best
-        if best.failures == protocol.tuning_seeds:
+        if math.isnan(best.metric):
             raise no_score(task, tuner.unsuccessful, evaluation.max_loss, "evaluation.max_loss")
         rule = one.member(best.setting, level.steps)
         assert isinstance(rule, UpdateRule), "presets are rules"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 from evoopt.execution import Executor
@@ -17,7 +15,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.runs.store import RunStore
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.training.plan import TrainingPlan, TrainingResult, derive_seed
+from evoopt.training.plan import TrainingPlan, TrainingResult, derive_seed, task_number
 
 _SEEDS = 201
 _STAGE = 1_000_000
@@ -122,9 +120,7 @@ class Trainings:
         """Seed of a training, from run seed, task and replicate only: never from worker, order or time."""
         if self._config.evaluation.seeds == "literal":
             return replicate
-        # Only the file's name, not its folder: the same task file gives the same run on another machine.
-        name = int.from_bytes(hashlib.sha256(Path(task).name.encode()).digest()[:4], "big")
-        return derive_seed(self._config.search.seed, _SEEDS, name, replicate)
+        return derive_seed(self._config.search.seed, _SEEDS, task_number(task), replicate)
 
     def _layout(
         self, wanted: Sequence[tuple[OptimizerGenome, RunKey]], generation: int, stage: int
