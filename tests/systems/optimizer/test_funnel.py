@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from evoopt import api
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, NoScoreError
 from evoopt.export import load_rule
 from evoopt.jobs.records import FINAL_REPLICATE, FUNNEL_REPEAT, FUNNEL_REPLICATE
 from evoopt.optim import UpdateRule, preset
 from evoopt.report.writing import make_page
 from evoopt.runs import Run
-from evoopt.systems.optimizer.baseline import tuned_baseline, tuning_trainings
+from evoopt.systems.optimizer.baseline import BASELINE_SEEDS, tuned_baseline, tuning_trainings
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.judging_settings import FunnelLevel
@@ -162,6 +162,29 @@ def test_the_baseline_is_tuned_anew_for_every_level_and_kept(tmp_path: Path) -> 
         assert list(run.store.meta("baseline-longer")) == ["wine"]
         assert run.store.meta("baseline") is None
     assert tuning_trainings(settings) == (3 + 1 + 1) * (6 + 4 * 2) * 2
+
+
+@pytest.mark.parametrize("look", ["second", "either"])
+def test_a_baseline_may_lose_seeds_but_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """Whoever diverges throughout the second look still has the scores of the first."""
+    first = set[int]()
+
+    def result(rule: UpdateRule, seed: int) -> TrainingResult:
+        if look == "second" and len(first | {seed}) <= BASELINE_SEEDS * len(FUNNEL.judged_tasks):
+            first.add(seed)
+            return stub_result(rule, seed)
+        return TrainingResult.unsuccessful("diverged", "loss is nan")
+
+    monkeypatch.setattr(stubs, "stub_result", result)
+    with Run.create(tmp_path / "run", FUNNEL) as run:
+        if look == "either":
+            with pytest.raises(NoScoreError, match="diverged"):
+                tuned_baseline(run, FUNNEL, StubExecutor())
+        else:
+            assert set(tuned_baseline(run, FUNNEL, StubExecutor())) == set(FUNNEL.judged_tasks)
+            assert all(0 < entry["metric"] < 1 for entry in run.store.meta("baseline").values())
 
 
 @pytest.mark.parametrize(
