@@ -78,16 +78,16 @@ class Trial:
 class Tuner:
     """Spends a fixed number of trials.
 
-    First three learning rates, powers of ten around the contender's own, under every schedule, all else at
-    its default. Where a schedule's best rate is the outermost, the next power of ten follows, again and again
-    while that helps; under every schedule, because far below the best rate a constant one leads, whichever
-    leads there. Then one rate between each schedule's best and the better of its neighbours. What trials are
-    left go to quasi-random points around the best, in three rounds: the learning rate within half a power of
-    ten, all else over its whole range; then both within half of that around the best so far, then a quarter.
-    Rates are on one grid, and points of one sequence, for all contenders, so that what tuning happens to hit
-    tells equal rules apart as little as it can. In the end the best few are trained from further seeds,
-    because the best of many that were looked at briefly is often the luckiest. The sum is the same for every
-    contender.
+    First three learning rates, powers of ten around the contender's own, under every schedule, all else
+    at its default. Where a schedule's best rate is the outermost, the next power of ten follows, again
+    and again while that helps; under every schedule, because far below the best rate a constant one
+    leads, whichever leads there. Then the rates between each schedule's best and its two neighbours. What
+    trials are left go to quasi-random points around the best, in three rounds: the learning rate within
+    half a power of ten, all else over its whole range; then both within half of that around the best so
+    far, then a quarter. Rates are on one grid, and points of one sequence, for all contenders, so that
+    what tuning happens to hit tells equal rules apart as little as it can. In the end the best few are
+    trained from further seeds, because the best of many that were looked at briefly is often the
+    luckiest. The sum is the same for every contender.
 
     Attributes:
         trials: What was tried so far.
@@ -179,13 +179,13 @@ class Tuner:
         return Setting(schedule, (("lr", rate),)) if LOWEST <= rate <= HIGHEST else None
 
     def _between(self) -> list[Setting]:
-        """A rate beside each schedule's best, towards the better neighbour; of the leading schedule first."""
+        """The rates between each schedule's best and its neighbours; of the leading schedule first."""
         settings = []
         for schedule in self._worth_following():
             ladder, best = self._ladder(schedule)
-            beside = min(ladder[max(0, best - 1) : best] + ladder[best + 1 : best + 2], key=lambda t: t.rank)
-            lr = math.sqrt(ladder[best].setting.lr * beside.setting.lr)
-            settings.append(Setting(schedule, (("lr", lr),)))
+            for beside in ladder[max(0, best - 1) : best] + ladder[best + 1 : best + 2]:
+                lr = math.sqrt(ladder[best].setting.lr * beside.setting.lr)
+                settings.append(Setting(schedule, (("lr", lr),)))
         return settings
 
     def _worth_following(self) -> list[str]:

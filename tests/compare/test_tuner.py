@@ -72,14 +72,14 @@ def test_every_schedule_is_followed_to_its_best_rate() -> None:
 def test_a_best_rate_inside_the_grid_is_refined_around_it_and_within_the_declared_ranges() -> None:
     who = contender("adamw")
     tuner = tune(who, peak(2e-3))
-    assert [t.stage for t in tuner.trials if t.stage != "refinement"] == ["grid"] * 6 + ["between"] * 2
+    assert [t.stage for t in tuner.trials if t.stage != "refinement"] == ["grid"] * 6 + ["between"] * 4
     refined = [t.setting for t in tuner.trials if t.stage == "refinement"]
     for setting in refined:
         values = dict(setting.values)
         assert 1e-3 / LR_REACH <= values.pop("lr") <= 1e-2 * LR_REACH
         assert set(values) == set(who.space.ranges)
         assert all(low <= values[name] <= high for name, (low, high) in who.space.ranges.items())
-    assert len({s.values for s in refined}) == len(refined) == 16
+    assert len({s.values for s in refined}) == len(refined) == 14
 
 
 @pytest.mark.parametrize("own", [1e-4, 2e-4, 3e-3, 0.4])
@@ -136,7 +136,7 @@ def test_rounds_start_from_a_contenders_own_values_where_none_has_done_better(wh
         )
 
     refined = [t for t in tune(contender(who), metric).trials if t.stage == "refinement"]
-    last = [dict(t.setting.values)["beta2"] for t in refined[-5:]]
+    last = [dict(t.setting.values)["beta2"] for t in refined[-4:]]
     assert min(last) > 0.998  # a quarter of the range from 0.9 to 0.9995, around Adam's 0.999
 
 
@@ -161,7 +161,7 @@ def test_the_luckiest_of_the_first_look_is_not_chosen() -> None:
 
 def test_a_schedule_that_tells_nothing_apart_does_not_use_up_the_trials() -> None:
     flat = tune(contender("adam"), lambda s: 0.1 if s.schedule == "constant" else peak(1e-3)(s))
-    assert [t.setting.schedule for t in flat.trials].count("constant") == 4
+    assert [t.setting.schedule for t in flat.trials].count("constant") == 4  # three, and one between
     assert flat.best.setting.schedule == "warmup_cosine"
     everywhere = tune(contender("adam"), lambda setting: 0.1)
     assert min(t.setting.lr for t in everywhere.trials) > 1e-5
@@ -173,6 +173,19 @@ def test_trials_where_everything_diverges_move_to_smaller_rates_and_never_win() 
     mostly = tune(contender("adam"), lambda setting: math.nan if setting.lr > 4e-6 else 0.1)
     assert mostly.best.metric == pytest.approx(0.1)
     assert mostly.best.setting.lr < 4e-6
+
+
+def test_a_best_rate_beside_a_cliff_is_found() -> None:
+    """As of LAMB on letters: 0.1 is far worse than 0.001, and a constant rate leads at 0.01."""
+
+    def metric(setting: Setting) -> float:
+        if setting.schedule == "constant":
+            return 0.9 - 0.3 * abs(math.log10(setting.lr / 0.01)) if setting.lr < 0.02 else 0.0
+        return 0.95 - 0.09 * abs(math.log10(setting.lr / 0.035)) if setting.lr < 0.05 else 0.0
+
+    best = tune(contender("adam"), metric).best.setting
+    assert best.schedule == "warmup_cosine"
+    assert best.lr == pytest.approx(0.035, rel=0.3)
 
 
 def test_trials_that_fail_are_not_followed() -> None:
