@@ -95,7 +95,7 @@ def run_comparison(
         notes=(
             *(c.note for c in everyone if c.note),
             *notes,
-            *_edge_notes(everyone, tuners, protocol),
+            *_short_of_trials(everyone, tuners, protocol),
             *([EACH_TUNED] if protocol.tune_each_seed else []),
         ),
     )
@@ -168,12 +168,12 @@ def _participant(contender: Contender, role: str, protocol: Protocol) -> Partici
     return Participant(contender.name, role, contender.subject.formula(), contender.note, searched)
 
 
-def _edge_notes(everyone: Sequence[Contender], tuners: Tuners, protocol: Protocol) -> list[str]:
+def _short_of_trials(everyone: Sequence[Contender], tuners: Tuners, protocol: Protocol) -> list[str]:
     return [
-        f"{c.name}'s best learning rate on {task} is still the outermost tried: give it more --trials"
+        f"{c.name} on {task}: {lack}; give it more --trials"
         for task in protocol.tasks
         for c in everyone
-        if any(tuner.at_edge for tuner in tuners[task, c.name])
+        if (lack := next(filter(None, (tuner.lack for tuner in tuners[task, c.name])), ""))
     ]
 
 

@@ -160,6 +160,15 @@ class Tuner:
         rates = [t.setting.lr for t in self.trials if t.setting.schedule == best.schedule]
         return best.lr in (min(rates), max(rates))
 
+    @property
+    def lack(self) -> str:
+        """What more trials would have been for, in words; nothing if there were enough."""
+        last = self.trials[-1].stage
+        if self.at_edge and last in ("grid", "extension"):
+            return "the best learning rate is still the outermost tried"
+        tuned = last == "refinement" or not self._contender.space.ranges
+        return "" if tuned else "nothing but the learning rate was tuned"
+
     def _grid(self) -> list[Setting]:
         rates = [_power_of_ten(self._contender.space.lr, k) for k in (-1, 0, 1)]
         return [Setting(schedule, (("lr", lr),)) for schedule in self._schedules for lr in rates]

@@ -167,6 +167,16 @@ def test_a_schedule_that_tells_nothing_apart_does_not_use_up_the_trials() -> Non
     assert min(t.setting.lr for t in everywhere.trials) > 1e-5
 
 
+@pytest.mark.parametrize(
+    ("trials", "lr", "lack"),
+    [(6, 1.0, "still the outermost"), (8, 1e-3, "nothing but the learning rate"), (12, 1e-3, "")],
+)
+def test_what_more_trials_would_have_been_for_is_told(trials: int, lr: float, lack: str) -> None:
+    told = tune(contender("adam"), peak(lr), trials).lack
+    assert lack in told
+    assert bool(lack) == bool(told)
+
+
 def test_trials_where_everything_diverges_move_to_smaller_rates_and_never_win() -> None:
     always = tune(contender("adam"), lambda setting: math.nan, trials=100)
     assert min(t.setting.lr for t in always.trials if t.stage != "refinement") == 1e-10
