@@ -31,4 +31,4 @@ def normal(values: Sequence[float], deviation: float) -> bool:
     """Whether numbers have mean 0 and this standard deviation, and are normal."""
     n, squares = len(values), float(np.square(values).sum()) / deviation**2
     spread = 2 * min(stats.chi2.cdf(squares, n), stats.chi2.sf(squares, n))
-    return spread > LEAST and stats.kstest(values, "norm", (0, deviation)).pvalue > LEAST
+    return spread > LEAST and stats.kstest(np.asarray(values) / deviation, "norm").pvalue > LEAST
