@@ -37,7 +37,7 @@ class Bench:
         self.adam = self.scores(self.tuned("adam"))
 
     def tuned(self, name: str) -> Member:
-        best = self._tuners[self.task, name].best.setting
+        best = self._tuners[self.task, name][0].best.setting
         return contender(name).member(best, self.protocol.steps)
 
     def faulty_adam(self, fault: str) -> ClassMember:
