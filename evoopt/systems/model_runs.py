@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from evoopt.config import RunConfig, TrainingSection, WorkSection
+from evoopt.execution.process_setup import torch_threads
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseChunk, PhaseResult, PhaseSetup, make_phase_worker
 from evoopt.runs.finished_chunks import FinishedChunks, states_folder
@@ -89,7 +90,8 @@ def scores(model: nn.Module, task: Task, data: TaskData) -> dict[str, dict[str, 
     """Loss and metric of a model on validation and test data, as JSON."""
     by_part = {}
     for name, split in (("validation", data.validation), ("test", data.test.unsealed().open())):
-        pair = evaluate(task, model, split) if len(split) else (math.nan, math.nan)
+        with torch_threads(1):  # sums of floats depend on their number, which is the machine's
+            pair = evaluate(task, model, split) if len(split) else (math.nan, math.nan)
         loss, metric = map(if_finite, pair)
         by_part[name] = {"loss": loss, "metric": metric, "examples": len(split)}
     return by_part

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -21,13 +23,26 @@ def refused(*arguments: str | Path) -> str:
     return str(result.exception)
 
 
+def stop_between_writes(pid: int, database: Path) -> None:
+    """Stop a process, but not while it holds a lock of its database, which nobody else could read then."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with contextlib.closing(sqlite3.connect(database, timeout=0.1)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+
+
 def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(tmp_path: Path) -> None:
     space = write_space(tmp_path, "quick")
     first = start("search", space, "--out", tmp_path / "run")
     while not (tmp_path / "run" / "run.owner").exists():
         time.sleep(0.01)
         assert first.poll() is None
-    os.kill(first.pid, signal.SIGSTOP)  # it may not be done before the others have tried
+    stop_between_writes(first.pid, tmp_path / "run" / "run.sqlite")
     said = refused("resume", tmp_path / "run")
     assert f"in use by process {first.pid} on" in said
     assert "\n" not in said

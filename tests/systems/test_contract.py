@@ -24,7 +24,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "training": {"task": "digits", "steps": 5, "chunk_size": 2},
     },
     "genetic-digits": {
-        "genetic": {"population": 8, "generations": 5, "head_start": 10},
+        "genetic": {"population": 8, "generations": 20, "head_start": 10},
         "scoring": {"examples": 100, "chunk_size": 3},
     },
     "pbt-digits": {

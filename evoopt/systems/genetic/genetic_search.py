@@ -14,6 +14,7 @@ from evoopt.config import RunConfig
 from evoopt.errors import EvooptError
 from evoopt.evolution.budget import Budget
 from evoopt.evolution.stages import evolve
+from evoopt.execution.process_setup import torch_threads
 from evoopt.jobs.phase_worker import Examples
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on, task_examples
 from evoopt.runs.checkpoints import Checkpoints
@@ -70,7 +71,8 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
     if section.head_start:
         before = scores(best, task, data)
         seed = derive_seed(section.seed, _HEAD_START)
-        best = train_on(best, data.train, section.head_start, seed, loss=task.loss, device=setup.device)
+        with torch_threads(scoring.threads_per_worker):  # what floats sum to depends on their number
+            best = train_on(best, data.train, section.head_start, seed, loss=task.loss, device=setup.device)
         about["head_start"] = {"steps": section.head_start, "before": before}
     name_winner(run, best, about, task, data)
 
