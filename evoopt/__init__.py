@@ -6,10 +6,10 @@ models. They are imported when first used, so that ``import evoopt`` stays quick
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evoopt.errors import EvooptError
+from evoopt.first_use import at_first_use
 from evoopt.version import __version__
 
 if TYPE_CHECKING:
@@ -49,8 +49,4 @@ _MODULES = {
     "ThreeParentSampler": "evoopt.systems.hyperparameters.optuna_sampler",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'evoopt' has no attribute {name!r}")
+__getattr__ = at_first_use(__name__, _MODULES)

@@ -13,8 +13,9 @@ import evoopt
 PACKAGE = Path(evoopt.__file__).parent
 
 ROOMS = (
-    "errors", "version", "individuals", "optim", "execution", "tasks", "training", "config", "jobs",
-    "evolution", "runs", "export", "integrations", "callbacks", "compare", "report", "systems", "api", "cli",
+    "errors", "version", "first_use", "individuals", "optim", "execution", "tasks", "training", "config",
+    "jobs", "evolution", "runs", "export", "integrations", "callbacks", "compare", "report",
+    "systems", "api", "cli",
 )  # fmt: skip
 """From the bottom to the top. `evoopt` itself, which hands out the API, stands above all."""
 

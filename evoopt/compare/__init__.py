@@ -5,8 +5,9 @@ Names are imported when first used: who reads a finished comparison needs no tra
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from evoopt.first_use import at_first_use
 
 if TYPE_CHECKING:
     from evoopt.compare.command import Report, compare
@@ -39,8 +40,4 @@ _MODULES = {
     "load_comparison": "evoopt.compare.result",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'evoopt.compare' has no attribute {name!r}")
+__getattr__ = at_first_use(__name__, _MODULES)
