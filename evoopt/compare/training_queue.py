@@ -23,7 +23,7 @@ from evoopt.training.plan import TrainingPlan, TrainingResult
 _ENGINE = "engine:"
 
 _Group = tuple[str, TrainingPlan, bool, Member | None]
-_Job = TrainingJob[ContenderChunk, str]
+_Job = TrainingJob[ContenderChunk, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class TrainingQueue:
         executor: Where jobs run.
         engine: How rules are trained; ``"auto"`` has a worker measure it once per task.
         chunk_size: Rules per job.
-        memory: File that keeps results, so that an interrupted comparison goes on where it stopped; None
-            keeps none. A training is found again only if everything that decides its result is the same.
+        memory: File that keeps results, so that an interrupted comparison goes on where it stopped, and one
+            with further contenders trains only those; None keeps none. A training is found again if all that
+            decides its result is the same, but for rounding, which its companions in a chunk decide too.
         context: What decides results besides the jobs (data options, device, threads).
         engines: Training engine per task where ``"auto"`` has been decided already.
         on_done: Called with the number of trainings finished whenever that changes.
@@ -79,19 +80,20 @@ class TrainingQueue:
         Raises:
             EvooptError: All trainings on a task failed, for a reason other than divergence.
         """
-        chunks = in_chunks(((one.group, one.member) for one in trainings), self._chunk_size)
-        results = run_trainings(
+        self._choose_engines(trainings)
+        keys = [self._key(one) for one in trainings]
+        wanted = dict(zip(keys, trainings, strict=True))
+        # Chunks go by the chunk, so that those of the others are what they were before an interruption.
+        chunks = in_chunks(
+            (((key in self._finished.known, one.group), key) for key, one in wanted.items()), self._chunk_size
+        )
+        run_trainings(
             self._executor,
-            [self._job(group, members) for group, members in chunks],
+            [self._job([wanted[key] for key in chunk], chunk) for _, chunk in chunks],
             self._finished,
             progress=lambda done, left: self._on_done(done),
         )
-        by_training = {
-            (group, member): result
-            for (group, members), of_chunk in zip(chunks, results, strict=True)
-            for member, result in zip(members, of_chunk, strict=True)
-        }
-        return [by_training[one.group, one.member] for one in trainings]
+        return [self._finished.result(key) for key in keys]
 
     def engines(self) -> dict[str, str]:
         """Training engine of each task so far."""
@@ -108,23 +110,35 @@ class TrainingQueue:
         probe = [CostProbe(task, tuple(members))]
         return cast(list[Cost], run_jobs(self._executor, probe, failure=failure)[0])
 
-    def _job(self, group: _Group, members: tuple[Member, ...]) -> _Job:
-        task, plan, curves, alone = group
-        rules = tuple(member for member in members if isinstance(member, UpdateRule))
-        engine = self._engine_for(Chunk(task, rules, plan, self._engine)) if alone is None else "sequential"
-        chunk = ContenderChunk(task, members, plan, engine, curves)
-        plain = [m.to_json() if isinstance(m, UpdateRule) else asdict(m) for m in members]
-        body = [task, plain, asdict(plan), engine, curves, self._context]
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
-        return TrainingJob(chunk, digest[:32])
+    def _choose_engines(self, trainings: Sequence[Training]) -> None:
+        if self._engine != "auto":
+            return
+        rules = ((one.group, one.member) for one in trainings if isinstance(one.member, UpdateRule))
+        for (task, plan, *_), members in in_chunks(rules, self._chunk_size):
+            key = f"{_ENGINE}{task}"
+            if key not in self._finished.known:
+                chunk = Chunk(task, members, plan, "auto")
+                self._finished.remember({key: faster_engine(self._executor, chunk)[0]})
 
-    def _engine_for(self, chunk: Chunk) -> EngineName:
-        key = f"{_ENGINE}{chunk.task}"
-        if chunk.engine != "auto":
-            return chunk.engine
-        if key not in self._finished.known:
-            self._finished.remember(key, faster_engine(self._executor, chunk)[0])
-        return cast(EngineName, self._finished.known[key])
+    def _engine_of(self, training: Training) -> EngineName:
+        if not isinstance(training.member, UpdateRule):
+            return "sequential"
+        known = self._finished.known.get(f"{_ENGINE}{training.task}")
+        return cast(EngineName, known) if self._engine == "auto" else self._engine
+
+    def _key(self, training: Training) -> str:
+        member = training.member
+        plain = member.to_json() if isinstance(member, UpdateRule) else asdict(member)
+        engine = self._engine_of(training)
+        body = [training.task, plain, asdict(training.plan), engine, training.curves, self._context]
+        return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+    def _job(self, together: Sequence[Training], keys: tuple[str, ...]) -> _Job:
+        one = together[0]
+        members = tuple(training.member for training in together)
+        return TrainingJob(
+            ContenderChunk(one.task, members, one.plan, self._engine_of(one), one.curves), keys
+        )
 
 
 class _Finished:
@@ -137,27 +151,31 @@ class _Finished:
 
     def __init__(self, path: Path | None, known: dict[str, Any]) -> None:
         self._lines = None if path is None else JsonLines(path)
-        self.known = known | {record["key"]: record["value"] for record in self._lines or ()}
+        self.known = known.copy()
+        for record in self._lines or ():
+            self.known.update(record)
 
     def __contains__(self, job: _Job) -> bool:
-        return job.name in self.known
+        return all(key in self.known for key in job.name)
 
     def __getitem__(self, job: _Job) -> list[TrainingResult]:
-        return [_result(fields) for fields in self.known[job.name]]
+        return [self.result(key) for key in job.name]
+
+    def result(self, key: str) -> TrainingResult:
+        """What came of a training, in the same form now as after an interruption."""
+        fields = self.known[key]
+        numbers = with_nan(fields, "train_loss", "eval_loss", "metric")
+        return TrainingResult(**{**numbers, "losses": tuple(fields["losses"])})
 
     def keep(self, job: _Job, results: Sequence[TrainingResult]) -> None:
         """Keep the results of a job."""
+        values = {key: without_nan(asdict(result)) for key, result in zip(job.name, results, strict=True)}
+        self.known.update(values)
         # A failure may be the machine's, so that the next attempt tries it again.
-        lasting = all(result.outcome != "failed" for result in results)
-        self.remember(job.name, [without_nan(asdict(result)) for result in results], lasting)
+        self.remember({key: value for key, value in values.items() if value["outcome"] != "failed"})
 
-    def remember(self, key: str, value: Any, lasting: bool = True) -> None:
-        """Know a value from now on, and in later attempts if it is lasting."""
-        self.known[key] = value
-        if self._lines is not None and lasting:
-            self._lines.append({"key": key, "value": value})
-
-
-def _result(fields: dict[str, Any]) -> TrainingResult:
-    numbers = with_nan(fields, "train_loss", "eval_loss", "metric")
-    return TrainingResult(**{**numbers, "losses": tuple(fields["losses"])})
+    def remember(self, values: dict[str, Any]) -> None:
+        """Know values from now on, and in later attempts."""
+        self.known.update(values)
+        if self._lines is not None and values:
+            self._lines.append(values)

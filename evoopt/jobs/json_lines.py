@@ -32,6 +32,7 @@ class JsonLines:
     def append(self, record: Mapping[str, Any]) -> None:
         """Add an object."""
         line = json.dumps(record) + "\n"
-        torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + line if torn else line)
+        with self._path.open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            torn = file.read() not in (b"", b"\n")
+            file.write(("\n" + line if torn else line).encode())

@@ -17,6 +17,7 @@ from evoopt.compare.comparison import EACH_TUNED
 from evoopt.compare.contender import OWN, Contender
 from evoopt.compare.contender_jobs import ContenderChunk, CostProbe
 from evoopt.compare.plots import PICTURES
+from evoopt.compare.result import Comparison
 from evoopt.compare.sources import contender
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.compare.tuner import tune
@@ -256,6 +257,24 @@ def test_a_training_is_not_remembered_for_another_budget(tmp_path: Path, formula
     assert len(formula.jobs) == first
     compare(["lion"], baselines=["adam"], protocol=replace(TINY, steps=13), place=SERIAL, out=tmp_path)
     assert len(formula.jobs) == 2 * first
+
+
+def test_further_contenders_and_another_order_train_only_what_is_new(
+    formula: FormulaExecutor, tmp_path: Path
+) -> None:
+    def result(*names: str) -> Comparison:
+        return compare(names, baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path).comparison
+
+    first = result("lion", "sgd")
+    count = len(formula.jobs)
+    again = result("sgd", "lion")
+    assert len(formula.jobs) == count
+    assert again.scores["digits"] == first.scores["digits"]
+    more = result("sgd", "rmsprop", "lion")
+    new = {member for job in formula.jobs[count:] for member in job.members}
+    assert new
+    assert all("adam_term" not in dict(member.terms) for member in new)
+    assert {name: more.scores["digits"][name] for name in first.scores["digits"]} == first.scores["digits"]
 
 
 def test_one_member_that_crashes_its_job_fails_alone() -> None:
