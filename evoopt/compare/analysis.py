@@ -140,7 +140,7 @@ def analyse(comparison: Comparison) -> Analysis:
     pooled = {name: [t for task in comparison.tasks for t in times[task][name]] for name in comparison.names}
     areas = profile_score(pooled)
     overall = tuple(
-        Overall(name, *_overall_ratio(comparison, name), areas[name]) for name in comparison.names
+        Overall(name, *overall_ratio(comparison, name), areas[name]) for name in comparison.names
     )
     resolvable = smallest_p_value(seeds) * max(1, len(pairs)) < ALPHA
     return Analysis(tuple(rows.values()), overall, pooled, len(pairs), resolvable)
@@ -172,7 +172,7 @@ def _error(scores: Scores, test_size: int) -> float:
     return max(1 - sum(good) / len(good), 0.5 / test_size) if good else math.nan
 
 
-def _overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, float]:
+def overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, float]:
     """Geometric mean of error ratios with a bootstrap interval over seeds, which are drawn in pairs."""
     rng = np.random.default_rng(0)
     resampled = np.zeros(RESAMPLES)

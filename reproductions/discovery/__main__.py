@@ -1,0 +1,92 @@
+"""``python -m reproductions.discovery RULE FOLDER...``: what comparisons of single tasks say together."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from evoopt.compare.result import Comparison, load_comparison
+from evoopt.compare.table import trials_in_words
+from reproductions.discovery.together import Against, against, joined
+from reproductions.markdown import section, table
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Print the report."""
+    parser = argparse.ArgumentParser(prog="python -m reproductions.discovery", description=__doc__)
+    parser.add_argument("rule", help="the candidate's name in all comparisons")
+    parser.add_argument("folders", nargs="+", help="comparisons, each with its tasks")
+    asked = parser.parse_args(given)
+    comparisons = [load_comparison(folder) for folder in asked.folders]
+    whole = joined(comparisons)
+    held = [against(asked.rule, name, whole) for name in whole.names if name != asked.rule]
+    print("\n".join(report(asked.rule, comparisons, whole, held)))
+
+
+def report(
+    rule: str, comparisons: Sequence[Comparison], whole: Comparison, held: Sequence[Against]
+) -> list[str]:
+    """Lines of Markdown: budgets and scores by task, then the rule against each opponent."""
+    budgets = [
+        [task, f"{one.protocol['steps']:,}", trials_in_words(one.protocol), str(one.protocol["seeds"])]
+        for one in comparisons
+        for task in one.tasks
+    ]
+    return [
+        *section("Budgets", *table(["task", "steps", "tuning of each contender", "seeds"], budgets)),
+        *section("Test metric in percent, mean over seeds", *_scores(whole)),
+        *section(f"{rule} minus each opponent, points (95 % interval)", *_differences(whole, held)),
+        *section("Over all tasks", *_overall(held)),
+    ]
+
+
+def _scores(whole: Comparison) -> list[str]:
+    rows = []
+    for name in whole.names:
+        metrics = [
+            [100 * metric for metric in whole.scores[task][name].metric if metric == metric]
+            for task in whole.tasks
+        ]
+        rows.append([name, *(f"{sum(own) / len(own):.2f}" if own else "diverged" for own in metrics)])
+    return table(["", *whole.tasks], rows)
+
+
+def _differences(whole: Comparison, held: Sequence[Against]) -> list[str]:
+    sign = {"better": "**+**", "worse": "**-**"}
+    rows = []
+    for opponent in held:
+        cells = []
+        for one in opponent.tasks.values():
+            d, mark = one.difference, sign.get(one.finding, "")
+            cells.append(f"{100 * d.mean:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f}) {mark}".rstrip())
+        rows.append([opponent.opponent, *cells])
+    return [
+        *table(["", *whole.tasks], rows),
+        "",
+        "**+** and **-**: better and worse after Holm's correction over the tasks, opponent by opponent.",
+    ]
+
+
+def _overall(held: Sequence[Against]) -> list[str]:
+    rows = [
+        [
+            one.opponent, str(one.count("better")), str(one.count("worse")),
+            f"{one.gain:+.2f} ({one.gain_interval[0]:+.2f} to {one.gain_interval[1]:+.2f})",
+            f"{one.error_ratio:.3f} ({one.ratio_interval[0]:.3f} to {one.ratio_interval[1]:.3f})",
+            f"{one.cost:.2f}x",
+        ]
+        for one in held
+    ]  # fmt: skip
+    header = [
+        "opponent",
+        "better",
+        "worse",
+        "mean gain, its standard deviations",
+        "error by its",
+        "step's time",
+    ]
+    return table(header, rows)
+
+
+if __name__ == "__main__":
+    main()

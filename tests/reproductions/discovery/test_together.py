@@ -1,0 +1,68 @@
+"""What comparisons of single tasks say together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evoopt.compare.analysis import analyse
+from evoopt.compare.command import Report, write_report
+from evoopt.errors import EvooptError
+from reproductions.discovery.__main__ import main
+from reproductions.discovery.together import against, joined
+from tests.compare.stubs import comparison_of
+
+SEEDS = 12
+RIVAL = tuple(0.8 + 0.01 * (-1) ** k for k in range(SEEDS))
+SPREAD = float(np.std(RIVAL, ddof=1))
+
+
+def test_gains_are_in_the_opponents_spread_and_levels_are_those_of_all_tasks() -> None:
+    easy = comparison_of({"a": {"new": [v + 0.02 for v in RIVAL], "adam": RIVAL}})
+    lost = comparison_of({"b": {"new": [v - 0.01 for v in RIVAL], "adam": RIVAL}})
+    same = comparison_of({"c": {"new": list(RIVAL), "adam": RIVAL}})
+    flat = comparison_of({"d": {"new": [0.9001] * SEEDS, "adam": [0.9] * SEEDS}})
+    found = against("new", "adam", joined([easy, lost, same, flat]))
+
+    gains = {task: one.gain for task, one in found.tasks.items()}
+    assert gains == pytest.approx({"a": 0.02 / SPREAD, "b": -0.01 / SPREAD, "c": 0.0, "d": 0.1})
+    assert found.gain == pytest.approx(sum(gains.values()) / 4)
+    assert found.gain_interval == pytest.approx((found.gain, found.gain))  # all seeds differ alike
+    findings = [one.finding for one in found.tasks.values()]
+    assert findings == ["better", "worse", "no detectable difference", "better"]
+    assert (found.count("better"), found.count("worse")) == (2, 1)
+    least = 2 / 2**SEEDS  # of the signed-rank test
+    assert found.tasks["a"].p_adjusted == pytest.approx(4 * least)
+    assert found.error_ratio == pytest.approx((0.18 / 0.2 * 0.21 / 0.2 * 0.0999 / 0.1) ** 0.25)
+
+
+def test_the_reference_of_a_comparison_is_no_matter() -> None:
+    one = comparison_of({"a": {"new": [v + 0.02 for v in RIVAL], "lion": RIVAL, "adam": [0.5] * SEEDS}})
+    assert against("new", "lion", one) == against("new", "lion", replace(one, reference="lion"))
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "message"),
+    [
+        ([], "found: none"),
+        ([{"a": {"new": RIVAL, "adam": RIVAL}}] * 2, "found: a, a"),
+        ([{"a": {"new": RIVAL, "adam": RIVAL}}, {"b": {"old": RIVAL, "adam": RIVAL}}], "same contenders"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(comparisons: list[dict], message: str) -> None:
+    with pytest.raises(EvooptError, match=message):
+        joined([comparison_of(scores) for scores in comparisons])
+
+
+def test_the_command_reads_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for task, gain in (("a", 0.02), ("b", 0.0)):
+        comparison = comparison_of({task: {"new": [v + gain for v in RIVAL], "adam": RIVAL}})
+        (tmp_path / task).mkdir()
+        write_report(Report(comparison, analyse(comparison)), tmp_path / task)
+    main(["new", str(tmp_path / "a"), str(tmp_path / "b")])
+    said = capsys.readouterr().out
+    assert "| adam | +2.00 (+2.00 to +2.00) **+** | +0.00 (+0.00 to +0.00) |" in said
+    assert "| adam | 1 | 0 |" in said
