@@ -139,9 +139,7 @@ def analyse(comparison: Comparison) -> Analysis:
         )
     pooled = {name: [t for task in comparison.tasks for t in times[task][name]] for name in comparison.names}
     areas = profile_score(pooled)
-    overall = tuple(
-        Overall(name, *overall_ratio(comparison, name), areas[name]) for name in comparison.names
-    )
+    overall = tuple(Overall(name, *overall_ratio(comparison, name), areas[name]) for name in comparison.names)
     resolvable = smallest_p_value(seeds) * max(1, len(pairs)) < ALPHA
     return Analysis(tuple(rows.values()), overall, pooled, len(pairs), resolvable)
 

@@ -3,7 +3,7 @@ alone, a search without information, the luckiest of n runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from evoopt.compare.contender import CONSTANT, OWN, Contender, RuleSubject
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.result import Comparison
 from evoopt.compare.sources import run_contender
-from evoopt.compare.space import Setting, TuningSpace
+from evoopt.compare.space import RANGES, Setting, TuningSpace, rule_space
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.config import RunConfig
 from evoopt.errors import EvooptError, unknown_name
@@ -21,6 +21,7 @@ from evoopt.execution import Place
 from evoopt.individuals import individual_type
 from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
+from evoopt.optim.pipeline import SWITCHES
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.experiment import refuse_changes
@@ -32,6 +33,8 @@ NOISE, BEST_OF_N = "noise", "best_of_n"
 CONTROLS = (ABLATION, RANDOM_SEARCH, TUNED_START, NOISE, BEST_OF_N)
 
 _LUCK = 303
+
+_SCHEDULE = ("warmup_fraction", "decay_shape")
 
 
 def check_controls(
@@ -92,8 +95,9 @@ def ablations(contender: Contender) -> list[Contender]:
     """Contenders that differ from a rule in one part each, and Adam with the rule's schedule.
 
     Each is tuned like any contender, its learning rate first: what is left out must not also cost the rule
-    the learning rate that suits it. Left out in turn are every term, the schedule, the weight decay and the
-    clipping, as far as the rule has them.
+    the learning rate that suits it. Left out in turn are every term, stage and moment, the bias correction,
+    the Nesterov term's look ahead, the schedule, the weight decay and the clipping, as far as the rule has
+    them.
 
     Raises:
         EvooptError: The contender is no rule.
@@ -101,26 +105,40 @@ def ablations(contender: Contender) -> list[Contender]:
     if not isinstance(contender.subject, RuleSubject):
         raise EvooptError(f"only rules can be taken apart, and {contender.name} is a class")
     name, rule, ranges = contender.name, contender.subject.rule.canonical(), contender.space.ranges
-    variants = []
-    if len(rule.terms) > 1:
-        for term, _ in rule.terms:
-            kept = replace(rule, terms=tuple(pair for pair in rule.terms if pair[0] != term))
-            variants.append(_variant(contender, f"{name} without {term}", kept, ranges))
+    variants: dict[str, Contender] = {}
+    for part, kept in _parts_left_out(rule):
+        if kept.key != rule.key and part not in ranges:  # what is tuned varies anyway
+            variants.setdefault(kept.key, _variant(contender, f"{name} without {part}", kept, ranges))
+    found = list(variants.values())
     if rule.cosine or rule.warmup_steps:
         bare = replace(rule, cosine=False, warmup_steps=0)
         constant = _variant(contender, f"{name} without schedule", bare, ranges)
-        variants.append(replace(constant, schedules=(CONSTANT,)))
-        variants.append(adam_with_schedule_of(contender))
+        found.append(replace(constant, schedules=(CONSTANT,)))
+        found.append(adam_with_schedule_of(contender))
     if rule.weight_decay:
         kept_ranges = {key: value for key, value in ranges.items() if key != "weight_decay"}
-        variants.append(
+        found.append(
             _variant(contender, f"{name} without decay", replace(rule, weight_decay=0.0), kept_ranges)
         )
-    if rule.clip_value is not None:
-        variants.append(
-            _variant(contender, f"{name} without clipping", replace(rule, clip_value=None), ranges)
-        )
-    return variants
+    return found
+
+
+def _parts_left_out(rule: UpdateRule) -> Iterator[tuple[str, UpdateRule]]:
+    """Parts that a rule may have, but for schedule and decay, and the rule without each."""
+    if len(rule.terms) > 1:
+        for term, _ in rule.terms:
+            yield term, replace(rule, terms=tuple(pair for pair in rule.terms if pair[0] != term))
+    if any(term == "nesterov" for term, _ in rule.terms):
+        behind = tuple(("momentum" if term == "nesterov" else term, weight) for term, weight in rule.terms)
+        yield "look-ahead", replace(rule, terms=behind)
+    yield "first moment", replace(rule, use_m=False)
+    yield "second moment", replace(rule, use_v=False)
+    yield "bias correction", replace(rule, bias_correction=False)
+    for stage in SWITCHES:
+        if stage not in _SCHEDULE:
+            identity: Any = getattr(UpdateRule, stage)
+            yield stage, replace(rule, **{stage: identity})
+    yield "clipping", replace(rule, clip_value=None)
 
 
 def adam_with_schedule_of(contender: Contender) -> Contender:
@@ -215,10 +233,10 @@ def _luck(pairs: list[tuple[float, float]], n: int) -> dict[str, Any]:
 def _variant(
     contender: Contender, name: str, rule: UpdateRule, ranges: Mapping[str, tuple[float, float]]
 ) -> Contender:
-    # A decay of a moment that no term reads any more would waste trials.
+    # A constant that nothing reads any more would waste trials.
     canonical = rule.canonical()
-    used = {"beta1": canonical.use_m, "beta2": canonical.use_v, "beta3": canonical.uses("m_prev")}
-    kept = {key: value for key, value in ranges.items() if used.get(key, True)}
+    read = rule_space(canonical).ranges
+    kept = {key: value for key, value in ranges.items() if key in read or key not in RANGES}
     return replace(
         contender, name=name, subject=RuleSubject(canonical), space=TuningSpace(canonical.lr, kept), note=""
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 
 import evoopt
 from evoopt.compare import Place, Protocol, compare, load_comparison
-from evoopt.compare.contender import OWN, RuleSubject
+from evoopt.compare.contender import OWN, RuleSubject, rule_contender
 from evoopt.compare.contender_jobs import ContenderChunk
 from evoopt.compare.controls import ablations, adam_with_schedule_of, random_search_config
 from evoopt.compare.sources import contender
 from evoopt.compare.statistics import paired_difference
 from evoopt.errors import EvooptError
 from evoopt.execution import place
-from evoopt.optim import PRESETS
+from evoopt.optim import PRESETS, preset
 from evoopt.runs.run import Run
 from evoopt.systems.optimizer.closing_comparison import short_comparison, short_protocol
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -50,8 +51,8 @@ def test_ablations_of_the_published_genome_miss_one_part_each() -> None:
     whole = PRESETS["marfinetz2025"].canonical()
     found = {c.name.removeprefix("marfinetz2025 "): c for c in ablations(contender("marfinetz2025"))}
     assert set(found) == {
-        "without sign_grad", "without adam", "without schedule", "without decay",
-        "adam with schedule of marfinetz2025",
+        "without sign_grad", "without adam", "without first moment", "without second moment",
+        "without schedule", "without decay", "adam with schedule of marfinetz2025",
     }  # fmt: skip
     rules = {name: c.subject.rule for name, c in found.items() if isinstance(c.subject, RuleSubject)}
     assert dict(rules["without sign_grad"].terms) == {"adam": dict(whole.terms)["adam"]}
@@ -62,6 +63,27 @@ def test_ablations_of_the_published_genome_miss_one_part_each() -> None:
     assert all(
         c.saw_test == contender("marfinetz2025").saw_test for c in ablations(contender("marfinetz2025"))[:3]
     )
+
+
+def test_ablations_of_a_rule_with_stages_miss_one_stage_each() -> None:
+    rule = replace(preset("muon"), normalize_first=True, use_v=True, mask="cautious", clip_norm=1.0)
+    found = {c.name.removeprefix("x without "): c for c in ablations(rule_contender("x", rule))}
+    rules = {name: c.subject.rule for name, c in found.items() if isinstance(c.subject, RuleSubject)}
+    changes = {
+        "look-ahead": {"terms": (("momentum", 1.0),)},
+        "first moment": {"use_m": False},
+        "second moment": {"use_v": False},
+        "clip_norm": {"clip_norm": None},
+        "normalize_first": {"normalize_first": False},
+        "mask": {"mask": "none"},
+        "shape": {"shape": "none"},
+        "scale": {"scale": "none"},
+        "others": {"others": "rule"},
+    }
+    for part, change in changes.items():
+        assert rules[part] == replace(rule, **change).canonical(), part
+    assert set(found) - changes.keys() <= {"schedule", "decay", "adam with schedule of x"}
+    assert "beta2" not in found["normalize_first"].space.ranges  # no second moment is left to tune
 
 
 def test_adam_is_given_exactly_the_schedule_of_the_rule() -> None:
