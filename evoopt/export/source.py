@@ -61,6 +61,7 @@ PUBLISHED: dict[str, Provenance] = {
         for name, paper in {
             "muon": "K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024, with "
             "the scale and decay of J. Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982",
+            "polaris": "found by evolution: docs/discovery.md of evoopt",
             "normuon": "Z. Li et al., NorMuon: Making Muon more efficient and scalable, arXiv 2510.05491",
             "ademamix": "M. Pagliardini et al., The AdEMAMix Optimizer: Better, Faster, Older, "
             "arXiv 2409.03137, without its schedulers",

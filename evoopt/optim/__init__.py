@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MARSAdamW,
         Muon,
         NorMuon,
+        Polaris,
         RMSprop,
     )
     from evoopt.optim.groups import matrix_groups
@@ -55,6 +56,7 @@ __all__ = [
     "Marfinetz2025",
     "Muon",
     "NorMuon",
+    "Polaris",
     "RMSprop",
     "Stage",
     "Term",

@@ -58,6 +58,19 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
     "normuon": replace(
         _MUON, terms=(("momentum", 1.0),), nesterov_beta=None, beta2=0.95, shape="orthogonal_rows"
     ),
+    "polaris": UpdateRule(
+        (("nesterov", 1.0),),
+        lr=0.09,
+        beta1=0.77,
+        beta2=0.9994,
+        eps=3e-6,
+        nesterov_beta=0.05,
+        weight_decay=0.06,
+        bias_correction=False,
+        normalize_first=True,
+        shape="orthogonal",
+        others="adam",
+    ),
     "ademamix": UpdateRule((("adam", 1.0), ("slow_adam", 2.0)), lr=1e-3, slow_beta=0.9999),
     "cautious_adamw": UpdateRule((("adam", 1.0),), lr=1e-3, eps=1e-6, weight_decay=1e-2, mask="cautious"),
     "mars_adamw": UpdateRule(
@@ -74,7 +87,8 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
 2024) with the scale and decay of Liu et al. (2025) and Adam for what is no hidden matrix, NorMuon (Li et al.
 2025), AdEMAMix (Pagliardini et al. 2024) without its schedulers, cautious AdamW (Liang et al. 2024),
 MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et al. 2020), LAMB (You et al. 2019), AdamW with the second
-moment of Adafactor (Shazeer and Stern 2018) and AdamW that ends with an average of its weights."""
+moment of Adafactor (Shazeer and Stern 2018) and AdamW that ends with an average of its weights. Polaris was
+found by evolution: ``reproductions/discovery``."""
 
 
 def preset(name: str) -> UpdateRule:

@@ -13,6 +13,7 @@ from evoopt.optim.generated.marfinetz2025 import Marfinetz2025
 from evoopt.optim.generated.marsadamw import MARSAdamW
 from evoopt.optim.generated.muon import Muon
 from evoopt.optim.generated.normuon import NorMuon
+from evoopt.optim.generated.polaris import Polaris
 from evoopt.optim.generated.rmsprop import RMSprop
 from evoopt.optim.generated.sgd import SGD
 
@@ -31,5 +32,6 @@ __all__ = [
     "Marfinetz2025",
     "Muon",
     "NorMuon",
+    "Polaris",
     "RMSprop",
 ]
