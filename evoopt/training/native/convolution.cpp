@@ -9,17 +9,19 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace {
 
 #if defined(__AVX512F__)
-constexpr long kBytes = 64, kFilters = 8, kChannels = 4;
+constexpr int kBytes = 64, kFilters = 8, kTall = 8;  // of a vector; and of tiles, for outputs and for kernels
 #elif defined(__AVX__)
-constexpr long kBytes = 32, kFilters = 6, kChannels = 2;
+constexpr int kBytes = 32, kFilters = 6, kTall = 4;
 #else
-constexpr long kBytes = 16, kFilters = 8, kChannels = 2;
+constexpr int kBytes = 16, kFilters = 8, kTall = 4;
 #endif
+constexpr int kWide = 2;               // channels
 constexpr long kTileBytes = 24 << 10;  // parts of planes that stay in the first-level cache
 
 template <class T> constexpr long kLanes = kBytes / sizeof(T);
@@ -283,9 +285,24 @@ struct Part {
   long top, bottom, left, right;
 };
 
+// Some planes, as many at a time as a tile has on this side.
+template <int MOST, class Visit> void in_tiles(long count, Visit visit) {
+  long k = 0;
+  for (; k + MOST <= count; k += MOST) visit(k, std::integral_constant<int, MOST>{});
+  if constexpr (MOST > 1) in_tiles<MOST / 2>(count - k, [&](long more, auto side) { visit(k + more, side); });
+}
+
+// Apart from what calls it, which has no registers left for it.
+template <class T, int FILTERS, int CHANNELS>
+__attribute__((noinline)) void weights_tail(const T *g, long plane, const T *x, long in_plane, long count, T *tails) {
+  for (long e = 0; e < count; ++e)
+    for (int f = 0; f < FILTERS; ++f)
+      for (int c = 0; c < CHANNELS; ++c) tails[f * CHANNELS + c] += g[f * plane + e] * x[c * in_plane + e];
+}
+
 // Adds, for one place in the kernel and a part of the output, the products of FILTERS x CHANNELS planes.
 template <class T, int FILTERS, int CHANNELS>
-inline void weights_tile(const Shape &s, const T *x, const T *g, long i, long j, const Part &part,
+__attribute__((noinline)) void weights_tile(const Shape &s, const T *x, const T *g, long i, long j, const Part &part,
                          typename Wide<T>::type *sums, T *tails) {
   typedef typename Wide<T>::type V;
   const long plane = s.out_height * s.out_width * s.examples, in_plane = s.height * s.width * s.examples;
@@ -293,31 +310,31 @@ inline void weights_tile(const Shape &s, const T *x, const T *g, long i, long j,
   const long w0 = std::max(part.left, s.right - j), w1 = std::min(part.right, s.width + s.right - j);
   const long run = w1 > w0 ? (w1 - w0) * s.examples : 0, whole = run / kLanes<T> * kLanes<T>;
   V sum[FILTERS][CHANNELS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < CHANNELS; ++c) sum[f][c] = sums[f * CHANNELS + c];
   for (long h = h0; h < h1; ++h) {
     const T *gr = g + (h * s.out_width + w0) * s.examples;
     const T *xr = x + ((h + i - s.down) * s.width + w0 + j - s.right) * s.examples;
+#pragma GCC unroll 1
     for (long e = 0; e < whole; e += kLanes<T>) {
       V gv[FILTERS], xv[CHANNELS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int f = 0; f < FILTERS; ++f) gv[f] = *reinterpret_cast<const V *>(gr + f * plane + e);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int c = 0; c < CHANNELS; ++c) xv[c] = *reinterpret_cast<const V *>(xr + c * in_plane + e);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int f = 0; f < FILTERS; ++f)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < CHANNELS; ++c) sum[f][c] += gv[f] * xv[c];
     }
-    for (long e = whole; e < run; ++e)
-      for (int f = 0; f < FILTERS; ++f)
-        for (int c = 0; c < CHANNELS; ++c) tails[f * CHANNELS + c] += gr[f * plane + e] * xr[c * in_plane + e];
+    if (whole < run)
+      weights_tail<T, FILTERS, CHANNELS>(gr + whole, plane, xr + whole, in_plane, run - whole, tails);
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < CHANNELS; ++c) sums[f * CHANNELS + c] = sum[f][c];
 }
 
@@ -345,32 +362,19 @@ void weights_block(const Shape &s, const T *x, const T *g, T *dw, std::vector<ty
             total<T>(sums[k * pairs + f * CHANNELS + c]) + tails[k * pairs + f * CHANNELS + c];
 }
 
-template <class T, int FILTERS>
-void weights_row(const Shape &s, const T *x, const T *g, T *dw, std::vector<typename Wide<T>::type> &sums,
-                 std::vector<T> &tails) {
-  const long in_plane = s.height * s.width * s.examples, area = s.kh * s.kw;
-  long c = 0;
-  for (; c + kChannels <= s.channels; c += kChannels)
-    weights_block<T, FILTERS, kChannels>(s, x + c * in_plane, g, dw + c * area, sums, tails);
-  for (; c + 2 <= s.channels; c += 2)
-    weights_block<T, FILTERS, 2>(s, x + c * in_plane, g, dw + c * area, sums, tails);
-  for (; c < s.channels; ++c)
-    weights_block<T, FILTERS, 1>(s, x + c * in_plane, g, dw + c * area, sums, tails);
-}
-
 template <class T>
 void weights(long start, long stop, const Shape &s, const T *x, const T *g, T *dw, long dw_stride) {
   std::vector<typename Wide<T>::type> sums;
   std::vector<T> tails;
-  const long in_size = s.channels * s.height * s.width * s.examples;
-  const long plane = s.out_height * s.out_width * s.examples, size = s.channels * s.kh * s.kw;
+  const long in_plane = s.height * s.width * s.examples, plane = s.out_height * s.out_width * s.examples;
   for (long m = start; m < stop; ++m) {
-    const T *in = x + (s.shared ? 0 : m * in_size), *gm = g + m * s.filters * plane;
-    T *to = dw + m * dw_stride;
-    long f = 0;
-    for (; f + 4 <= s.filters; f += 4) weights_row<T, 4>(s, in, gm + f * plane, to + f * size, sums, tails);
-    for (; f + 2 <= s.filters; f += 2) weights_row<T, 2>(s, in, gm + f * plane, to + f * size, sums, tails);
-    for (; f < s.filters; ++f) weights_row<T, 1>(s, in, gm + f * plane, to + f * size, sums, tails);
+    const T *in = x + (s.shared ? 0 : m * s.channels) * in_plane, *gm = g + m * s.filters * plane;
+    in_tiles<kTall>(s.filters, [&](long f, auto filters) {
+      in_tiles<kWide>(s.channels, [&](long c, auto channels) {
+        weights_block<T, filters, channels>(s, in + c * in_plane, gm + f * plane,
+                                            dw + m * dw_stride + (f * s.channels + c) * s.kh * s.kw, sums, tails);
+      });
+    });
   }
 }
 
