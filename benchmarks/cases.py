@@ -92,7 +92,7 @@ def against_notebook() -> Outcome:
                 {
                     "B": (lambda: notebook(steps), steps),
                     "ours": (
-                        lambda: pool.train("cnn28", adam_rules(cores), steps, "sequential"), cores * steps
+                        lambda: pool.train("cnn28", adam_rules(cores), steps, "batched"), cores * steps
                     ),
                 }
             )  # fmt: skip
@@ -122,8 +122,7 @@ def update_share() -> Outcome:
 def _update_share(problem: Problem, rules: Sequence[UpdateRule]) -> float:
     data = data_of(problem)
     x, y = data.train.x[: problem.batch_size], data.train.y[: problem.batch_size]
-    way = "loop" if problem.name == "cnn28" else "auto"
-    population = ModelPopulation.from_models([problem.make_model() for _ in rules], way)  # type: ignore[arg-type]
+    population = ModelPopulation.from_models([problem.make_model() for _ in rules])
     update = BatchedUpdate(rules, 10**6, population.weights, "always")
     uniform = {f"{name}.uniform": torch.rand(problem.batch_size, 256) for name in population.rates}
     gradients, loss = torch.empty_like(population.weights), task_of(problem, data).loss
@@ -275,8 +274,9 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "mlp": lambda: against_pool("mlp", 50, 4, 400, "batched", ">= 10x"),
     "mlp100": lambda: against_pool("mlp", 100, 4, 400, "batched", ">= 10x"),
     "cnn8": lambda: against_pool("cnn8", 48, 4, 200, "batched", ">= 5x"),
-    "cnn28": lambda: against_pool("cnn28", 2, 2, 24, "sequential", ">= 1.5x"),
+    "cnn28": lambda: against_pool("cnn28", 2, 2, 24, "batched", ">= 1.5x"),
     "notebook": against_notebook,
+    "shares": lambda: importlib.import_module("benchmarks.shares").shares(),
     "update": update_share,
     "population": population_sizes,
     "model": model_sizes,
