@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import rates, ratio, sgemm_flops, side_by_side
+from benchmarks.measure import product_flops, rates, ratio, side_by_side
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import thread_limits_for_children, torch_threads, usable_cores
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
@@ -94,7 +94,7 @@ def scoring(
         finally:
             eager.close()
     with torch_threads(1):
-        limit = forward_flops(network) * count / sgemm_flops() / cores
+        limit = forward_flops(network) * count / product_flops() / cores
     share = limit / sorted(times["ours"])[len(times["ours"]) // 2]
     title, found = NETWORKS[network][2], {b: ratio(times, f"eager {b}", "ours") for b in batches}
     rows = [
@@ -106,8 +106,8 @@ def scoring(
         )
         for b in batches
     ]
-    rows.append(Row(f"{title}: scoring, share of the sgemm limit", f"{share:.0%}"))
-    return Outcome(rows, {"rates": rates(times), "ratios": found, "sgemm_share": share})
+    rows.append(Row(f"{title}: scoring, share of the limit of products", f"{share:.0%}"))
+    return Outcome(rows, {"rates": rates(times), "ratios": found, "limit_share": share})
 
 
 def generation_of_pygad(count: int, members: int) -> float:
@@ -172,14 +172,14 @@ def whole_generation(count: int = 500, members: int = 100, rounds: int = 5) -> O
             other.close()
     found = ratio(times, "pygad", "ours")
     with torch_threads(1):
-        limit = children * forward_flops("mnist") * count / sgemm_flops() / cores
+        limit = children * forward_flops("mnist") * count / product_flops() / cores
     share = limit / sorted(times["ours"])[len(times["ours"]) // 2]
     what = f"a generation of {members} MNIST networks on {count:,} images"
     rows = [
         Row(f"{what} / pygad.torchga, {cores} threads", _x(found), ">= 4x"),
-        Row(f"{what}: share of the sgemm limit", f"{share:.0%}"),
+        Row(f"{what}: share of the limit of products", f"{share:.0%}"),
     ]
-    return Outcome(rows, {"rates": rates(times), "ratio": found, "sgemm_share": share})
+    return Outcome(rows, {"rates": rates(times), "ratio": found, "limit_share": share})
 
 
 def forward_flops(network: str) -> int:

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 
 from benchmarks.cases import Outcome, Row
-from benchmarks.measure import rates, ratio, sgemm_flops, side_by_side
+from benchmarks.measure import product_flops, rates, ratio, side_by_side
 from benchmarks.problems import PROBLEMS, Problem, adam_rules, data_of, task_of
 from evoopt.execution.process_setup import keep_freed_memory, torch_threads
 from evoopt.optim import UpdateRule, preset
@@ -43,7 +43,7 @@ def stages() -> Outcome:
             },
             ROUNDS,
         )
-        limit = newton_schulz_flops(problem, muon[0]) / sgemm_flops()
+        limit = newton_schulz_flops(problem, muon[0]) / product_flops()
     more = [a - b for a, b in zip(times["muon"], times["plain"], strict=True)]
     share = limit / statistics.median(more)
     found = {name: ratio(times, name, "before") for name in ("plain", "mixed", "masked", "muon")}
@@ -55,7 +55,7 @@ def stages() -> Outcome:
             Row(f"{title}: cautious mask and rms shape / Adam", _x(found["masked"]), "<= 1.15x"),
             Row(f"{title}: Muon / Adam", _x(found["muon"])),
             Row(
-                f"{title}: what Newton and Schulz add, and the sgemm limit's share",
+                f"{title}: what Newton and Schulz add, and their share of the limit of products",
                 f"{statistics.median(more) * 1e6:,.0f} us per member, {share:.0%}",
                 ">= 40%",
             ),

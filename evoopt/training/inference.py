@@ -1,27 +1,29 @@
-"""Outputs of many networks on the same inputs on a CPU, network by network; fast for small convolutions.
+"""Outputs of many networks on the same inputs on a CPU, network by network.
 
 Small convolutional networks are bound by memory traffic, not by arithmetic. So inputs come in batches whose
-activations stay in the cache, layers work channels-last, pooling comes before ReLU, and the first convolution
-with its pooling becomes four matrix products on columns that are laid out once for all networks.
+activations stay in the cache, and each network goes through a batch by the kernels that train populations.
+Networks that these do not know run as the modules they are, channels last.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
+from evoopt.training.dropout import with_given_dropout
 from evoopt.training.flat import FlatLayout
-from evoopt.training.layers import plain_sequential, prepare_layers
-from evoopt.training.native.pooling import pair
+from evoopt.training.layers import prepare_layers
+from evoopt.training.native import convolution, linear
+from evoopt.training.stacked import stackable, stacked_forward, stacked_layers
 
 # Activations of a batch in its largest layer; measured, with a flat optimum.
 _CACHE_BYTES = 8 * 2**20
 _LARGEST_BATCH = 1024
-_MOST_COLUMNS = 32  # wider kernels gain nothing from columns
+_WHOLE_VECTORS = 32  # examples that kernels take at once
 
 
 class Inference:
@@ -40,17 +42,10 @@ class Inference:
         model = copy.deepcopy(model).cpu().requires_grad_(False).eval()
         if x.is_floating_point():
             model = model.to(x.dtype)
-        self._layout = layout
-        self._parameters = dict(model.named_parameters())
-        self._dtype = next(iter(self._parameters.values())).dtype
-        self._model, self._columns = _prepared(model, x)
-        size = batch_size(model, x)
-        self._batches = [_channels_last(batch) for batch in torch.split(x.clone(), size)]
-        example = x[:1].clone() if self._columns is None else self._columns(x[:1])
-        with torch.no_grad():
-            version = example._version
-            self._model(example)
-            self._in_place = example._version != version
+        self._layout, self._dtype = layout, next(model.parameters()).dtype
+        batches = torch.split(x.clone(), batch_size(model, x))
+        self._network = _ByKernels(model, layout) if _known(model, x) else _ByModules(model, x)
+        self._batches = [self._network.laid_out(batch) for batch in batches]
 
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> Tensor:
@@ -59,21 +54,77 @@ class Inference:
         Raises:
             EvooptError: The model changes its inputs in place.
         """
-        members = [
-            {name: _channels_last(view[0]) for name, view in self._layout.views(row.unsqueeze(0)).items()}
-            for row in rows.to("cpu", self._dtype)
-        ]
-        results: list[list[Tensor]] = [[] for _ in members]
+        parts = torch.split(rows.to("cpu", self._dtype), self._network.at_once())
+        networks = [self._layout.views(part) for part in parts]
+        results: list[list[Tensor]] = [[] for _ in networks]
         for batch in self._batches:
-            inputs = batch if self._columns is None else self._columns(batch)
-            version = inputs._version
-            for weights, outputs in zip(members, results, strict=True):
-                for name, weight in weights.items():
-                    self._parameters[name].data = weight
-                outputs.append(self._model(inputs.clone() if self._in_place else inputs))
-            if inputs._version != version:
-                raise EvooptError("the model sometimes changes its inputs in place; have it work on a copy")
-        return torch.stack([torch.cat(outputs) for outputs in results])
+            for weights, outputs in zip(networks, results, strict=True):
+                outputs.append(self._network(weights, batch))
+        return torch.cat([torch.cat(outputs, dim=1) for outputs in results])
+
+
+class _ByKernels:
+    """Networks as a population, layer by layer."""
+
+    def __init__(self, model: nn.Module, layout: FlatLayout) -> None:
+        self._layers = stacked_layers(prepare_layers(with_given_dropout(model)).eval())
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        self._shared = {name: t for name, t in tensors.items() if name not in layout.shapes}
+
+    @staticmethod
+    def at_once() -> int:
+        """How many networks: one for each thread."""
+        return torch.get_num_threads()
+
+    @staticmethod
+    def laid_out(x: Tensor) -> Tensor:
+        """The examples innermost in memory."""
+        return x.movedim(0, -1).contiguous().movedim(-1, 0)
+
+    def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        size = len(next(iter(weights.values())))
+        shared = {name: t.expand(size, *t.shape).contiguous() for name, t in self._shared.items()}
+        return stacked_forward(self._layers, {**shared, **weights}, x)
+
+
+class _ByModules:
+    """A network as the module it is."""
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        self._model = prepare_layers(model)
+        self._parameters = dict(model.named_parameters())
+        example = x[:1].clone()
+        version = example._version
+        with torch.no_grad():
+            self._model(example)
+        self._in_place = example._version != version
+
+    @staticmethod
+    def at_once() -> int:
+        """How many networks."""
+        return 1
+
+    @staticmethod
+    def laid_out(x: Tensor) -> Tensor:
+        """Images with their channels innermost in memory."""
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+    def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        for name, weight in weights.items():
+            self._parameters[name].data = self.laid_out(weight[0])
+        version = x._version
+        outputs: Tensor = self._model(x.clone() if self._in_place else x)
+        if x._version != version:
+            raise EvooptError("the model sometimes changes its inputs in place; have it work on a copy")
+        return outputs.unsqueeze(0)
+
+
+def _known(model: nn.Module, x: Tensor) -> bool:
+    """Whether kernels run all products of a model on these inputs: other ways may round by batch."""
+    products = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return stackable(with_given_dropout(copy.deepcopy(model))) and all(
+        convolution.suits(m, x) if isinstance(m, nn.Conv2d) else linear.suits(x, m.weight) for m in products
+    )
 
 
 def batch_size(model: nn.Module, x: Tensor) -> int:
@@ -92,94 +143,5 @@ def batch_size(model: nn.Module, x: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return min(_LARGEST_BATCH, max(1, _CACHE_BYTES // largest))
-
-
-class PooledColumns:
-    """Lays inputs out for `PooledConvolution`: what a kernel meets at each place of a 2x2 pooling window."""
-
-    def __init__(self, convolution: nn.Conv2d, padding: list[int]) -> None:
-        self._padding = padding
-        self._kernel, self._stride = convolution.kernel_size, convolution.stride
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Columns ``[4, C * kh * kw, n, h, w]``, where ``h`` and ``w`` are the sizes after pooling."""
-        windows = F.pad(x, self._padding)
-        for axis in (2, 3):
-            windows = windows.unfold(axis, self._kernel[axis - 2], self._stride[axis - 2])
-        height, width = (size // 2 * 2 for size in windows.shape[2:4])
-        corners = [windows[:, :, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
-        return torch.stack([corner.permute(1, 4, 5, 0, 2, 3) for corner in corners]).flatten(1, 3)
-
-
-class PooledConvolution(nn.Module):
-    """A convolution and 2x2 max pooling on `PooledColumns`."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.convolution = convolution
-
-    def forward(self, columns: Tensor) -> Tensor:
-        """Map columns ``[4, C * kh * kw, n, h, w]`` to ``[n, C_out, h, w]``, channels last."""
-        kernel = self.convolution.weight.flatten(1).t()
-        first, *others = columns.flatten(2).transpose(1, 2)
-        out = first @ kernel
-        product = torch.empty_like(out)
-        for corner in others:
-            torch.maximum(out, torch.mm(corner, kernel, out=product), out=out)
-        if self.convolution.bias is not None:
-            out += self.convolution.bias
-        images: Tensor = out.view(*columns.shape[2:], -1)
-        return images.permute(0, 3, 1, 2)
-
-
-class HalvingMaxPool(nn.Module):
-    """`nn.MaxPool2d(2)` for channels-last inputs: torch's own also finds the indices, which takes longer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, C, H, W]`` to ``[n, C, H // 2, W // 2]``."""
-        height, width = (size // 2 * 2 for size in x.shape[2:])
-        rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
-        return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
-
-
-def _prepared(model: nn.Module, x: Tensor) -> tuple[nn.Module, PooledColumns | None]:
-    """Rewrite a model for speed; the second is to be applied to its inputs, where it is given."""
-    layers = _leaves(prepare_layers(model))
-    if layers is None or x.dim() != 4:
-        return model, None
-    layers = [HalvingMaxPool() if _halves(layer) else layer for layer in layers]
-    padding, rest = [0] * 4, layers
-    if isinstance(layers[0], nn.ZeroPad2d):
-        padding, rest = list(layers[0].padding), layers[1:]
-    if len(rest) < 2 or not _narrow(rest[0]) or not isinstance(rest[1], HalvingMaxPool):
-        return nn.Sequential(*layers), None
-    convolution = rest[0]
-    assert isinstance(convolution, nn.Conv2d)
-    total = [a + b for a, b in zip(padding, convolution._reversed_padding_repeated_twice, strict=True)]
-    return nn.Sequential(PooledConvolution(convolution), *rest[2:]), PooledColumns(convolution, total)
-
-
-def _leaves(model: nn.Module) -> list[nn.Module] | None:
-    """The layers of nested `nn.Sequential`s in order; None for any other model."""
-    if not plain_sequential(model):
-        return None
-    children = [child for child in model._modules.values() if child is not None]  # repeated ones too
-    return [leaf for child in children for leaf in (_leaves(child) or [child])]
-
-
-def _halves(layer: nn.Module) -> bool:
-    if type(layer) is not nn.MaxPool2d or layer.return_indices or layer.ceil_mode:
-        return False
-    settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    return [pair(value) for value in settings] == [(2, 2), (2, 2), (0, 0), (1, 1)]
-
-
-def _narrow(layer: nn.Module) -> bool:
-    if type(layer) is not nn.Conv2d or layer.groups > 1 or layer.dilation != (1, 1):
-        return False
-    return layer.padding_mode == "zeros" and layer.weight[0].numel() <= _MOST_COLUMNS
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+    size = min(_LARGEST_BATCH, max(1, _CACHE_BYTES // largest))
+    return size // _WHOLE_VECTORS * _WHOLE_VECTORS or size

@@ -10,6 +10,7 @@ autograd; they may overwrite their input only if the layer was marked as in-plac
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,7 +51,13 @@ def rule_for(layer: nn.Module) -> Rule | None:
 
 def followed_by(rule: Rule, layer: nn.Module) -> Rule | None:
     """The rule that runs a layer of the given rule and the next layer in one, if there is one."""
-    return _linear_relu if rule is _linear and type(layer) is nn.ReLU else None
+    first: Any
+    first, more = (rule.func, rule.keywords) if isinstance(rule, partial) else (rule, {})
+    if type(layer) is nn.ReLU and first in (_linear, _convolution) and "relu" not in more:
+        return partial(first, **more, relu=True)
+    if type(layer) is nn.MaxPool2d and first is _convolution and not more and convolution.pools(layer):
+        return partial(_convolution, pool=layer)
+    return None
 
 
 def _linear(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool = False) -> tuple[Tensor, Back]:
@@ -69,10 +76,6 @@ def _linear(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool = False) -
         ), gradients
 
     return out, back
-
-
-def _linear_relu(layer: nn.Linear, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    return _linear(layer, tensors, a, relu=True)
 
 
 def _linear_on_sequences(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool) -> tuple[Tensor, Back]:
@@ -211,22 +214,38 @@ def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) 
     return out.detach(), back
 
 
-def _convolution(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _convolution(
+    layer: nn.Conv2d, tensors: Tensors, a: Tensor, pool: nn.MaxPool2d | None = None, relu: bool = False
+) -> tuple[Tensor, Back]:
     if not convolution.suits(layer, a):
-        return _convolution_by_columns(layer, tensors, a)
+        return _convolution_by_columns(layer, tensors, a, pool, relu)
     weight, padding = tensors["weight"], _symmetric_padding(layer)
+    window = pooling.pair(pool.kernel_size) if pool else (1, 1)
+    out, winners = convolution.convolve(a, weight, tensors.get("bias"), padding, window, relu)
+    down, across = (a.shape[k + 2] + 2 * padding[k] - weight.shape[k + 3] + 1 for k in (0, 1))
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        gradients = {"weight": convolution.kernel_gradient(a, grad, weight, padding)}
-        if "bias" in tensors:
-            gradients["bias"] = grad.flatten(2).sum(dim=-1)
+        gradients = {"bias": _memory_for(tensors, "bias")} if "bias" in tensors else {}
+        passed = out if relu else None
+        grad = convolution.output_gradient(
+            grad, passed, winners, (down, across), window, gradients.get("bias")
+        )
+        gradients["weight"] = convolution.kernel_gradient(a, grad, weight, padding)
         return convolution.input_gradient(grad, weight, padding) if wanted else None, gradients
 
-    return convolution.convolve(a, weight, tensors.get("bias"), padding), back
+    return out, back
 
 
-def _convolution_by_columns(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
+def _convolution_by_columns(
+    layer: nn.Conv2d, tensors: Tensors, a: Tensor, pool: nn.MaxPool2d | None, relu: bool
+) -> tuple[Tensor, Back]:
     """The same as one matrix product per member, on copies of what every kernel element meets."""
+    if relu:
+        out, undo = _convolution_by_columns(layer, tensors, a, pool, False)
+        return _then(undo, _relu(nn.ReLU(inplace=True), {}, out))
+    if pool:
+        out, undo = _convolution_by_columns(layer, tensors, a, None, False)
+        return _then(undo, _pooling(pool, {}, out))
     weight, stride, shape = tensors["weight"], layer.stride, a.shape
     down, right = _symmetric_padding(layer)
     members, out_channels, channels, kh, kw = weight.shape
@@ -255,6 +274,18 @@ def _convolution_by_columns(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tu
         return padded[:, :, down : down + height, right : right + width], gradients
 
     return out.view(members, out_channels, *windows.shape[4:]), back
+
+
+def _then(undo: Back, second: tuple[Tensor, Back]) -> tuple[Tensor, Back]:
+    """A layer that ``undo`` undoes, and the second one behind it, which has no parameters."""
+    out, undo_second = second
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        flowing, _ = undo_second(grad, True)
+        assert flowing is not None, "it is wanted"
+        return undo(flowing, wanted)
+
+    return out, back
 
 
 def _symmetric_padding(layer: nn.Conv2d) -> tuple[int, int]:

@@ -56,6 +56,7 @@ def calls() -> dict[str, Call]:
     images, kernels = torch.randn(P, CHANNELS, H, W, B), torch.randn(P, FILTERS, CHANNELS, KH, KW)
     flows, filter_bias = torch.randn(P, FILTERS, H - KH + 1, W - KW + 1, B), torch.randn(P, FILTERS)
     pooled = torch.randn(P, CHANNELS, H // 2, W // 2, B)
+    less = torch.randn(P, FILTERS, (H - KH + 1) // 2, (W - KW + 1) // 2, B)
     w, g, m, v = torch.rand(4, P, 17)
     terms = [term.name for term in TERMS if term.cpp is not None]
     return {
@@ -73,6 +74,17 @@ def calls() -> dict[str, Call]:
             partial(convolution.convolve, padding=(0, 0)),
             {"a": images, "kernels": kernels, "bias": filter_bias},
             frozenset({("a", 2), ("a", 3), ("a", 4), ("kernels", 3), ("kernels", 4)}), ("a",), ("bias",),
+        ),
+        "convolve and pool": Call(
+            partial(convolution.convolve, padding=(0, 0), window=(2, 2), relu=True),
+            {"a": images, "kernels": kernels, "bias": filter_bias},
+            frozenset({("a", 2), ("a", 3), ("a", 4), ("kernels", 3), ("kernels", 4)}), ("a",), ("bias",),
+        ),
+        "output_gradient": Call(
+            partial(convolution.output_gradient, size=(H - KH + 1, W - KW + 1), window=(2, 2)),
+            {"grad": less, "out": less.clone(), "winners": less.to(torch.uint8),
+             "d_bias": filter_bias.clone()},
+            optional=("out", "d_bias"), written=("d_bias",),
         ),
         "input_gradient": Call(
             partial(convolution.input_gradient, padding=(0, 0)), {"grad": flows, "kernels": kernels},
@@ -175,6 +187,20 @@ def wrong_settings() -> Iterator[tuple[str, Callable[[], object]]]:
         yield (
             f"convolve, images {shape}",
             partial(convolution.convolve, torch.empty(shape), kernels, None, (0, 0)),
+        )
+    for window in ((0, 1), (1, -1), (2**64, 1), (1.5, 2), (17, 1), (5, 4), (KH + H, 1)):
+        yield (
+            f"convolve, window {window}",
+            partial(convolution.convolve, images, kernels, None, (0, 0), window),
+        )
+        yield (
+            f"output_gradient, window {window}",
+            partial(convolution.output_gradient, images, None, images.to(torch.uint8), (H, W), window),
+        )
+    for size in ((H - 1, W), (H, W + 1), (0, W), (H, 2**63)):
+        yield (
+            f"output_gradient, size {size}",
+            partial(convolution.output_gradient, images, images, None, size),
         )
     for sides in ((0, 1), (1, 0)):
         empty = torch.empty(P, FILTERS, CHANNELS, *sides)

@@ -106,11 +106,32 @@ def _convolution(rng: random.Random, dtype: torch.dtype) -> Pairs:
         torch.autograd.grad(expected, (x, w), grad) if parts else (torch.zeros_like(x), torch.zeros_like(w))
     )
     given = [_laid_out(rng, t) for t in (a, weight, grad)]
+    window = rng.randint(1, min(4, planes[0])), rng.randint(1, min(4, planes[1]))
+    pooled, winners = convolution.convolve(given[0], given[1], bias, padding, window, relu=True)
+    flows = _laid_out(rng, torch.ones_like(pooled))
+    d_bias = torch.empty(members, filters, dtype=dtype)
+    through = convolution.output_gradient(flows, pooled, winners, (planes[0], planes[1]), window, d_bias)
+    positive = (pooled > 0).to(dtype)
     return {
-        "out": (convolution.convolve(given[0], given[1], bias, padding), expected),
+        "out": (convolution.convolve(given[0], given[1], bias, padding)[0], expected),
+        "pooled": (pooled, _largest(expected.detach(), window).relu()),
+        "of windows": (_largest(through, window), positive),
+        "of all": (through.sum(dim=(2, 3)), positive.sum(dim=(2, 3))),
+        "bias": (d_bias, positive.sum(dim=(2, 3, 4))),
         "inputs": (convolution.input_gradient(given[2], given[1], padding), wanted[0]),
         "kernels": (convolution.kernel_gradient(given[0], given[2], given[1], padding), wanted[1]),
     }
+
+
+def _largest(x: Tensor, window: tuple[int, int]) -> Tensor:
+    """Max pooling of ``[P, C, H, W, b]``."""
+    for dim, side in zip((2, 3), window, strict=True):
+        x = (
+            x.unfold(dim, side, side).amax(dim=-1)
+            if x.numel()
+            else x[(slice(None),) * dim + (slice(x.shape[dim] // side),)]
+        )
+    return x
 
 
 def _pooling(rng: random.Random, dtype: torch.dtype) -> Pairs:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
+from evoopt.execution.process_setup import torch_threads
 from evoopt.tasks.genetic_models import GeneticDigitsNet, GeneticLeNet, GeneticMNISTNet
 from evoopt.tasks.models import MLP, SmallCNN
 from evoopt.training import inference
 from evoopt.training.forward import outputs
-from evoopt.training.inference import Inference, PooledConvolution
+from evoopt.training.inference import Inference
+from evoopt.training.native import build
 from evoopt.training.population import ModelPopulation
 
 
@@ -47,6 +49,14 @@ def odd_sizes() -> nn.Module:
     )  # fmt: skip
 
 
+def normed() -> nn.Module:
+    """Buffers and a frozen parameter, which all networks share; dropout."""
+    convolution, norm = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
+    nn.init.constant_(convolution.bias.requires_grad_(False), 0.3)
+    norm.running_mean = torch.tensor([-0.2, 0.1, 0.4])
+    return nn.Sequential(convolution, norm, nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(108, 2))
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mnist": (GeneticMNISTNet, (1, 28, 28)),
     "mnist 136": (lambda: GeneticMNISTNet("136"), (1, 28, 28)),
@@ -54,6 +64,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "digits": (GeneticDigitsNet, (1, 8, 8)),
     "small cnn": (SmallCNN, (1, 28, 28)),
     "mlp": (lambda: MLP(12, 7, 3), (12,)),
+    "normed": (normed, (1, 8, 8)),
     "residual": (Residual, (1, 8, 8)),
     "repeated": (repeated, (1, 8, 8)),
     "odd sizes": (odd_sizes, (2, 9, 15)),
@@ -80,26 +91,27 @@ def test_outputs_are_those_of_each_network_alone_in_float64(
     assert torch.allclose(actual, outputs(models, x), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["mnist", "lenet", "mlp"])
-def test_outputs_do_not_depend_on_who_else_is_run_to_the_last_bit(name: str) -> None:
+@pytest.mark.parametrize("name", ["mnist", "lenet", "mlp", "normed"])
+def test_outputs_do_not_depend_on_company_and_threads_to_the_last_bit(name: str) -> None:
     make, shape = CASES[name]
     models = population(make, 4)
     run = Inference(models.architecture.model, models.architecture.layout, torch.randn(70, *shape))
-    together = run(models.weights)
-    assert torch.equal(together[2:3], run(models.weights[2:3]))
-    assert torch.equal(together, run(models.weights.flip(0)).flip(0))
+    with torch_threads(1):
+        together = run(models.weights)
+        assert torch.equal(together[2:3], run(models.weights[2:3]))
+        assert torch.equal(together, run(models.weights.flip(0)).flip(0))
+    with torch_threads(3):
+        assert torch.equal(together, run(models.weights))
 
 
-def test_the_first_convolution_becomes_matrix_products_where_pooling_follows() -> None:
-    def kinds(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> list[type]:
-        models = population(make, 1)
-        run = Inference(models.architecture.model, models.architecture.layout, torch.zeros(2, *shape))
-        return [type(layer) for layer in run._model]  # type: ignore[union-attr]
-
-    assert kinds(*CASES["mnist"])[0] is PooledConvolution
-    assert kinds(*CASES["odd sizes"])[0] is PooledConvolution
-    assert nn.MaxPool2d not in kinds(*CASES["odd sizes"])
-    assert PooledConvolution not in kinds(*CASES["lenet"])
+def test_networks_of_layers_that_populations_know_run_by_their_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"mnist", "mnist 136", "lenet", "digits", "small cnn", "mlp", "normed"}
+    if build.library("linear") is None:
+        known = set()
+    for name, (make, shape) in CASES.items():
+        assert inference._known(make(), torch.zeros(2, *shape)) == (name in known), name
 
 
 @pytest.mark.parametrize(
@@ -146,5 +158,5 @@ def test_a_model_that_changes_its_inputs_gets_copies_of_them(sometimes: bool) ->
 
 def test_batches_are_sized_by_the_largest_activation() -> None:
     assert inference.batch_size(nn.Linear(10, 2), torch.zeros(5, 10)) == 1024
-    assert inference.batch_size(GeneticMNISTNet(), torch.zeros(2, 1, 28, 28)) == 66
+    assert inference.batch_size(GeneticMNISTNet(), torch.zeros(2, 1, 28, 28)) == 64
     assert inference.batch_size(nn.Linear(4, 3 * 10**6), torch.zeros(2, 4)) == 1

@@ -45,7 +45,7 @@ def test_convolutions_and_their_gradients_are_those_of_torch(
     kernels = torch.randn(members, filters, channels, *kernel, dtype=torch.float64)
     bias = torch.randn(members, filters, dtype=torch.float64)
     a = stacked(images)
-    out = convolution.convolve(a, kernels, bias, padding)
+    out, _ = convolution.convolve(a, kernels, bias, padding)
     grad = torch.randn_like(out)
     dx = convolution.input_gradient(grad, kernels, padding)
     dw = convolution.kernel_gradient(a, grad, kernels, padding)
@@ -58,6 +58,46 @@ def test_convolutions_and_their_gradients_are_those_of_torch(
         torch.testing.assert_close(out[k].permute(3, 0, 1, 2), expected.detach(), **close)
         torch.testing.assert_close(dx[k].permute(3, 0, 1, 2), wanted[0], **close)
         torch.testing.assert_close(dw[k], wanted[1], **close)
+
+
+@settings(max_examples=80)
+@given(
+    members=small, shared=st.booleans(), channels=st.integers(1, 3), filters=st.integers(1, 17),
+    window=st.tuples(small, small), extra=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    examples=st.sampled_from([0, 1, 7, 16, 37, 50]), relu=st.booleans(), biased=st.booleans(),
+    odd=st.booleans(), dtype=st.sampled_from([torch.float32, torch.float64]), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_pooling_and_relu_behind_a_convolution_are_those_of_torch_ties_and_nan_included(
+    members: int, shared: bool, channels: int, filters: int, window: tuple[int, int],
+    extra: tuple[int, int], examples: int, relu: bool, biased: bool, odd: bool, dtype: torch.dtype, seed: int,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    size = (window[0] + extra[0], window[1] + extra[1])
+    # Small whole numbers, so that sums are exact and many of a window are equal.
+    images = torch.randint(-1, 2, (1 if shared else members, examples, channels, *size)).to(dtype)
+    kernels = torch.randint(-1, 2, (members, filters, channels, 3, 3)).to(dtype)
+    bias = torch.randint(-1, 2, (members, filters)).to(dtype) if biased else None
+    if odd and examples:
+        images[0, 0, 0, 0, 0] = torch.nan
+    out, winners = convolution.convolve(stacked(images), kernels, bias, (1, 1), window, relu)
+    assert (winners is None) == (window == (1, 1))
+    grad = torch.randint(-3, 4, out.shape).to(dtype)
+    d_bias = torch.empty(members, filters, dtype=dtype) if biased else None
+    actual = convolution.output_gradient(
+        grad, out if relu else None, winners, size, window, d_bias
+    )  # fmt: skip
+    exact = {"rtol": 0, "atol": 0, "equal_nan": True}
+    for k in range(members):
+        full = F.conv2d(images[0 if shared else k], kernels[k], None if bias is None else bias[k], padding=1)
+        full.requires_grad_()
+        expected = F.max_pool2d(full, window) if examples else full[:, :, :: window[0], :: window[1]]
+        expected = expected[:, :, : out.shape[2], : out.shape[3]]
+        expected = expected.relu() if relu else expected
+        (wanted,) = torch.autograd.grad(expected, full, grad[k].permute(3, 0, 1, 2))
+        torch.testing.assert_close(out[k].permute(3, 0, 1, 2), expected.detach(), **exact)
+        torch.testing.assert_close(actual[k].permute(3, 0, 1, 2), wanted, **exact)
+        if d_bias is not None:
+            torch.testing.assert_close(d_bias[k], wanted.sum(dim=(0, 2, 3)), **exact)
 
 
 @settings(max_examples=60)

@@ -1,74 +1,190 @@
-// Convolutions of a population: every member has its own kernels, examples lie innermost in memory.
+// Convolutions of a population, with max pooling and ReLU behind them: every member has its own kernels,
+// examples lie innermost in memory.
 //
 // x [members or 1, channels, height, width, examples], out [members, filters, height', width', examples],
 // stride 1. A tile of filters x examples stays in registers while all of its inputs pass by, so nothing is
-// copied, and the order of additions depends on neither the number of members nor on threads.
-// The compiler turns vectors of 16 numbers into whatever the processor has.
+// copied, and the order of additions depends on neither the number of members nor on threads. Of pooled
+// outputs only the largest of a window is ever written.
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace {
 
+#if defined(__AVX512F__)
+constexpr int kBytes = 64, kFilters = 8, kTall = 8;  // of a vector; and of tiles, for outputs and for kernels
+#elif defined(__AVX__)
+constexpr int kBytes = 32, kFilters = 6, kTall = 4;
+#else
+constexpr int kBytes = 16, kFilters = 8, kTall = 4;
+#endif
+constexpr int kWide = 2;               // channels
 constexpr long kTileBytes = 24 << 10;  // parts of planes that stay in the first-level cache
 
-template <class T> struct Wide {
-  typedef T type __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+template <class T> constexpr long kLanes = kBytes / sizeof(T);
+
+template <class T, int LANES = kLanes<T>> struct Wide {
+  typedef T type __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef uint8_t Places __attribute__((vector_size(LANES), aligned(1), may_alias));
 };
 
 struct Shape {
   long shared, channels, height, width, filters, kh, kw, down, right, out_height, out_width, examples;
+  long window_height, window_width;  // of max pooling, whose windows lie side by side; 1 and 1 for none
+  long window() const { return window_height * window_width; }
+  long pooled_height() const { return out_height / window_height; }
+  long pooled_width() const { return out_width / window_width; }
 };
 
+struct Tap {
+  long in, w;  // where its input lies, from that of the first one on, and which of the kernel's numbers it is
+};
+
+// What of a kernel meets the image at a place, in the order of the kernel; the same nearly everywhere.
+struct Taps {
+  long i0, i1, j0, j1;
+  std::vector<Tap> list;
+};
+
+template <class T> struct Forward {
+  const Shape &s;
+  const T *x, *packed, *bias;
+  bool relu;
+  T *out;
+  uint8_t *place;  // of the largest of a window
+  T *sums;         // of a window's tiles
+  std::vector<Taps> &known;
+
+  const std::vector<Tap> &taps(long top, long left) const {
+    const long i0 = top < 0 ? -top : 0, i1 = top + s.kh > s.height ? s.height - top : s.kh;
+    const long j0 = left < 0 ? -left : 0, j1 = left + s.kw > s.width ? s.width - left : s.kw;
+    for (const Taps &t : known)
+      if (t.i0 == i0 && t.i1 == i1 && t.j0 == j0 && t.j1 == j1) return t.list;
+    Taps t{i0, i1, j0, j1, {}};
+    for (long c = 0; c < s.channels; ++c)
+      for (long i = i0; i < i1; ++i)
+        for (long j = j0; j < j1; ++j)
+          t.list.push_back({((c * s.height + i) * s.width + j) * s.examples, (c * s.kh + i) * s.kw + j});
+    known.push_back(t);
+    return known.back().list;
+  }
+};
+
+// Apart from what calls it, where the compiler would not keep the sums in registers.
 template <class T, class V, int VECTORS, int FILTERS>
-inline void tile(const Shape &s, const T *x, const T *packed, const T *bias, T *out, long row, long column, long e) {
+__attribute__((noinline)) void tile(const std::vector<Tap> &taps, const T *x, const T *packed, const T *bias,
+                                    bool relu, T *to, long plane) {
   V sum[FILTERS][VECTORS];
-  const long plane = s.out_height * s.out_width * s.examples;
 #pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
 #pragma GCC unroll 2
     for (int v = 0; v < VECTORS; ++v) sum[f][v] = V{} + (bias ? bias[f] : T(0));
-  const long top = row - s.down, left = column - s.right;
-  const long i0 = top < 0 ? -top : 0, i1 = top + s.kh > s.height ? s.height - top : s.kh;
-  const long j0 = left < 0 ? -left : 0, j1 = left + s.kw > s.width ? s.width - left : s.kw;
-  for (long c = 0; c < s.channels; ++c)
-    for (long i = i0; i < i1; ++i) {
-      const T *in = x + ((c * s.height + top + i) * s.width + left) * s.examples + e;
-      const T *w = packed + (c * s.kh + i) * s.kw * FILTERS;
-      for (long j = j0; j < j1; ++j) {
-        V seen[VECTORS];
+#pragma GCC unroll 1
+  for (const Tap *t = taps.data(), *end = t + taps.size(); t < end; ++t) {
+    const T *in = x + t->in, *w = packed + t->w * FILTERS;
+    V seen[VECTORS];
 #pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; ++v) seen[v] = reinterpret_cast<const V *>(in + j * s.examples)[v];
+    for (int v = 0; v < VECTORS; ++v) seen[v] = reinterpret_cast<const V *>(in)[v];
 #pragma GCC unroll 8
-        for (int f = 0; f < FILTERS; ++f)
+    for (int f = 0; f < FILTERS; ++f)
 #pragma GCC unroll 2
-          for (int v = 0; v < VECTORS; ++v) sum[f][v] += w[j * FILTERS + f] * seen[v];
-      }
-    }
-  T *to = out + (row * s.out_width + column) * s.examples + e;
+      for (int v = 0; v < VECTORS; ++v) sum[f][v] += w[f] * seen[v];
+  }
 #pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
 #pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; ++v) reinterpret_cast<V *>(to + f * plane)[v] = sum[f][v];
+    for (int v = 0; v < VECTORS; ++v)
+      reinterpret_cast<V *>(to + f * plane)[v] = relu ? (sum[f][v] < 0 ? V{} : sum[f][v]) : sum[f][v];
 }
 
+// As in torch, the first of equal numbers wins and NaN is larger than any number.
 template <class T, class V, int VECTORS, int FILTERS>
-void strip(const Shape &s, const T *x, const T *packed, const T *bias, T *out, long e) {
-  for (long row = 0; row < s.out_height; ++row)
-    for (long column = 0; column < s.out_width; ++column)
-      tile<T, V, VECTORS, FILTERS>(s, x, packed, bias, out, row, column, e);
+__attribute__((noinline)) void largest(const T *sums, int window, bool relu, T *out, uint8_t *place, long plane) {
+  typedef decltype((V{} < V{}) + 0) M;
+  typedef typename Wide<T>::Places Places;
+  constexpr long lanes = sizeof(V) / sizeof(T);
+  constexpr int some = FILTERS < 4 ? FILTERS : 4;  // filters at a time, the last ones again where they overlap
+  for (int at = 0; at < FILTERS; at += some) {
+    const int first = at + some > FILTERS ? FILTERS - some : at;
+    const T *from = sums + first * VECTORS * lanes;
+    V best[some][VECTORS];
+    M which[some][VECTORS] = {};
+#pragma GCC unroll 4
+    for (int f = 0; f < some; ++f)
+#pragma GCC unroll 2
+      for (int v = 0; v < VECTORS; ++v) best[f][v] = reinterpret_cast<const V *>(from)[f * VECTORS + v];
+#pragma GCC unroll 1
+    for (int k = 1; k < window; ++k) {
+      from += FILTERS * VECTORS * lanes;
+#pragma GCC unroll 4
+      for (int f = 0; f < some; ++f)
+#pragma GCC unroll 2
+        for (int v = 0; v < VECTORS; ++v) {
+          const V seen = reinterpret_cast<const V *>(from)[f * VECTORS + v];
+          const M larger = (seen > best[f][v]) | (seen != seen);
+          best[f][v] = larger ? seen : best[f][v];
+          which[f][v] = larger ? M{} + k : which[f][v];
+        }
+    }
+#pragma GCC unroll 4
+    for (int f = 0; f < some; ++f)
+#pragma GCC unroll 2
+      for (int v = 0; v < VECTORS; ++v) {
+        const V top = best[f][v];
+        reinterpret_cast<V *>(out + (first + f) * plane)[v] = relu ? (top < 0 ? V{} : top) : top;
+        if (!place) continue;
+        uint8_t *to = place + (first + f) * plane + v * lanes;
+        if constexpr (lanes == 1) *to = uint8_t(which[f][v]);
+        else *reinterpret_cast<Places *>(to) = __builtin_convertvector(which[f][v], Places);
+      }
+  }
 }
 
-template <class T, int FILTERS>
-void block(const Shape &s, const T *x, const T *packed, const T *bias, T *out) {
-  typedef typename Wide<T>::type V;
-  long e = 0;
-  for (; e + 32 <= s.examples; e += 32) strip<T, V, 2, FILTERS>(s, x, packed, bias, out, e);
-  for (; e + 16 <= s.examples; e += 16) strip<T, V, 1, FILTERS>(s, x, packed, bias, out, e);
-  for (; e < s.examples; ++e) strip<T, T, 1, FILTERS>(s, x, packed, bias, out, e);
+template <class T, class V, int VECTORS, int FILTERS> void outputs(const Forward<T> &p, long first, long row, long e) {
+  const Shape &s = p.s;
+  const T *packed = p.packed + first * s.channels * s.kh * s.kw, *bias = p.bias ? p.bias + first : nullptr;
+  constexpr long run = VECTORS * sizeof(V) / sizeof(T);
+  const long width = s.pooled_width(), plane = s.pooled_height() * width * s.examples, window = s.window();
+  long at = first * plane + row * width * s.examples + e;
+  for (long column = 0; column < width; ++column, at += s.examples) {
+    T *to = window == 1 ? p.out + at : p.sums;
+    for (long h = 0; h < s.window_height; ++h)
+      for (long w = 0; w < s.window_width; ++w, to += FILTERS * run) {
+        const long top = row * s.window_height + h - s.down, left = column * s.window_width + w - s.right;
+        tile<T, V, VECTORS, FILTERS>(p.taps(top, left), p.x + (top * s.width + left) * s.examples + e, packed, bias,
+                                     p.relu && window == 1, to, window == 1 ? plane : run);
+      }
+    if (window > 1)
+      largest<T, V, VECTORS, FILTERS>(p.sums, window, p.relu, p.out + at, p.place ? p.place + at : nullptr, plane);
+  }
 }
 
-// Kernels of FILTERS filters side by side: [channels, kh, kw, FILTERS]. Flipped and transposed for gradients.
+// How many filters to begin with, so that tiles are about equally large.
+inline long block(long filters) {
+  const long blocks = (filters + kFilters - 1) / kFilters;
+  return (filters + blocks - 1) / blocks;
+}
+
+// Row by row, so that what the next filters read of the images is still in the cache.
+template <class T, class V, int VECTORS> void strip(const Forward<T> &p, long e) {
+  for (long row = 0; row < p.s.pooled_height(); ++row)
+    for (long first = 0, count; first < p.s.filters; first += count) {
+      count = block(p.s.filters - first);
+      if (count == kFilters) outputs<T, V, VECTORS, kFilters>(p, first, row, e);
+      else if (count == 7) outputs<T, V, VECTORS, 7>(p, first, row, e);
+      else if (count == 6) outputs<T, V, VECTORS, 6>(p, first, row, e);
+      else if (count == 5) outputs<T, V, VECTORS, 5>(p, first, row, e);
+      else if (count == 4) outputs<T, V, VECTORS, 4>(p, first, row, e);
+      else if (count == 3) outputs<T, V, VECTORS, 3>(p, first, row, e);
+      else if (count == 2) outputs<T, V, VECTORS, 2>(p, first, row, e);
+      else outputs<T, V, VECTORS, 1>(p, first, row, e);
+    }
+}
+
+// Kernels of some filters side by side: [channels, kh, kw, count]. Flipped and transposed for gradients.
 template <class T>
 void pack(const Shape &s, const T *w, long first, long count, bool flipped, T *packed) {
   const long area = s.kh * s.kw;
@@ -81,77 +197,144 @@ void pack(const Shape &s, const T *w, long first, long count, bool flipped, T *p
 
 template <class T>
 void forward(long start, long stop, const Shape &s, const T *x, const T *w, long w_stride, const T *bias,
-             long b_stride, T *out, bool flipped) {
-  std::vector<T> packed(s.channels * s.kh * s.kw * 8);
-  const long in_size = s.channels * s.height * s.width * s.examples;
-  const long plane = s.out_height * s.out_width * s.examples;
+             long b_stride, T *out, uint8_t *place, bool relu, bool flipped) {
+  typedef typename Wide<T>::type V;
+  constexpr long lanes = kLanes<T>;
+  const long taps = s.channels * s.kh * s.kw, in_size = s.channels * s.height * s.width * s.examples;
+  const long out_size = s.filters * s.pooled_height() * s.pooled_width() * s.examples;
+  std::vector<T> packed(taps * s.filters), sums(s.window() * kFilters * 2 * lanes);
+  std::vector<Taps> known;
   for (long m = start; m < stop; ++m) {
-    const T *in = x + (s.shared ? 0 : m * in_size);
-    for (long first = 0; first < s.filters;) {
-      const long left = s.filters - first, count = left >= 8 ? 8 : left >= 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-      pack(s, w + m * w_stride, first, count, flipped, packed.data());
-      const T *b = bias ? bias + m * b_stride + first : nullptr;
-      T *to = out + (m * s.filters + first) * plane;
-      if (count == 8) block<T, 8>(s, in, packed.data(), b, to);
-      else if (count == 6) block<T, 6>(s, in, packed.data(), b, to);
-      else if (count == 4) block<T, 4>(s, in, packed.data(), b, to);
-      else if (count == 2) block<T, 2>(s, in, packed.data(), b, to);
-      else block<T, 1>(s, in, packed.data(), b, to);
-      first += count;
+    for (long first = 0, count; first < s.filters; first += count) {
+      count = block(s.filters - first);
+      pack(s, w + m * w_stride, first, count, flipped, packed.data() + first * taps);
     }
+    const Forward<T> p{s, x + (s.shared ? 0 : m * in_size), packed.data(), bias ? bias + m * b_stride : nullptr,
+                       relu, out + m * out_size, place ? place + m * out_size : nullptr, sums.data(),
+                       known};
+    long e = 0;
+    for (; e + 2 * lanes <= s.examples; e += 2 * lanes) strip<T, V, 2>(p, e);
+    for (; e + lanes <= s.examples; e += lanes) strip<T, V, 1>(p, e);
+    // What is left once more with examples before it, which get the same numbers again.
+    if (e < s.examples && s.examples > lanes) strip<T, V, 1>(p, s.examples - lanes);
+    else for (; e < s.examples; ++e) strip<T, T, 1>(p, e);
   }
 }
 
+template <class T, int LANES = kLanes<T>> inline T total(const typename Wide<T, LANES>::type &v) {
+  if constexpr (LANES == 1) return v[0];
+  else {
+    const auto *half = reinterpret_cast<const typename Wide<T, LANES / 2>::type *>(&v);
+    return total<T, LANES / 2>(half[0] + half[1]);
+  }
+}
+
+// The gradient of a convolution's outputs from that of what ReLU and pooling made of them, and its sums.
 template <class T>
-T total(const typename Wide<T>::type &v) {
-  typedef T Eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
-  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-  const Eight *h = reinterpret_cast<const Eight *>(&v);
-  const Eight eight = h[0] + h[1];
-  const Four *q = reinterpret_cast<const Four *>(&eight);
-  const Four four = q[0] + q[1];
-  return (four[0] + four[2]) + (four[1] + four[3]);
+void through(long start, long stop, const Shape &s, const T *g, const T *out, const uint8_t *place, T *to, T *sums,
+             long sums_stride) {
+  typedef typename Wide<T>::type V;
+  typedef typename Wide<T>::Places Places;
+  typedef decltype((V{} < V{}) + 0) M;
+  constexpr long lanes = kLanes<T>;
+  const long height = s.pooled_height(), width = s.pooled_width(), row_size = s.out_width * s.examples;
+  for (long m = start; m < stop; ++m)
+    for (long f = 0; f < s.filters; ++f) {
+      V sum = {};
+      T tail = 0;
+      if (to) {  // what no window covers
+        T *plane = to + (m * s.filters + f) * s.out_height * row_size;
+        const long covered = width * s.window_width * s.examples;
+        for (long h = 0; h < s.out_height; ++h) {
+          const long from = h < height * s.window_height ? covered : 0;
+          std::memset(plane + h * row_size + from, 0, (row_size - from) * sizeof(T));
+        }
+      }
+      for (long row = 0; row < height; ++row)
+        for (long column = 0; column < width; ++column) {
+          const long at = (((m * s.filters + f) * height + row) * width + column) * s.examples;
+          T *corner = to ? to + (((m * s.filters + f) * s.out_height + row * s.window_height) * s.out_width +
+                                 column * s.window_width) * s.examples : nullptr;
+          long e = 0;
+          for (; e + lanes <= s.examples; e += lanes) {
+            V flows = *reinterpret_cast<const V *>(g + at + e);
+            if (out) flows = *reinterpret_cast<const V *>(out + at + e) <= 0 ? V{} : flows;
+            sum += flows;
+            if (!to) continue;
+            const M which = place ? __builtin_convertvector(*reinterpret_cast<const Places *>(place + at + e), M) : M{};
+            int k = 0;
+            for (long h = 0; h < s.window_height; ++h)
+              for (long w = 0; w < s.window_width; ++w, ++k)
+                *reinterpret_cast<V *>(corner + h * row_size + w * s.examples + e) = which == k ? flows : V{};
+          }
+          for (; e < s.examples; ++e) {
+            const T flows = out && out[at + e] <= 0 ? T(0) : g[at + e];
+            tail += flows;
+            if (!to) continue;
+            int k = 0;
+            for (long h = 0; h < s.window_height; ++h)
+              for (long w = 0; w < s.window_width; ++w, ++k)
+                corner[h * row_size + w * s.examples + e] = k == (place ? place[at + e] : 0) ? flows : T(0);
+          }
+        }
+      if (sums) sums[m * sums_stride + f] = total<T>(sum) + tail;
+    }
 }
 
 struct Part {
   long top, bottom, left, right;
 };
 
+// Some planes, as many at a time as a tile has on this side.
+template <int MOST, class Visit> void in_tiles(long count, Visit visit) {
+  long k = 0;
+  for (; k + MOST <= count; k += MOST) visit(k, std::integral_constant<int, MOST>{});
+  if constexpr (MOST > 1) in_tiles<MOST / 2>(count - k, [&](long more, auto side) { visit(k + more, side); });
+}
+
+// Apart from what calls it, which has no registers left for it.
+template <class T, int FILTERS, int CHANNELS>
+__attribute__((noinline)) void weights_tail(const T *g, long plane, const T *x, long in_plane, long count, T *tails) {
+  for (long e = 0; e < count; ++e)
+    for (int f = 0; f < FILTERS; ++f)
+      for (int c = 0; c < CHANNELS; ++c) tails[f * CHANNELS + c] += g[f * plane + e] * x[c * in_plane + e];
+}
+
 // Adds, for one place in the kernel and a part of the output, the products of FILTERS x CHANNELS planes.
 template <class T, int FILTERS, int CHANNELS>
-inline void weights_tile(const Shape &s, const T *x, const T *g, long i, long j, const Part &part,
+__attribute__((noinline)) void weights_tile(const Shape &s, const T *x, const T *g, long i, long j, const Part &part,
                          typename Wide<T>::type *sums, T *tails) {
   typedef typename Wide<T>::type V;
   const long plane = s.out_height * s.out_width * s.examples, in_plane = s.height * s.width * s.examples;
   const long h0 = std::max(part.top, s.down - i), h1 = std::min(part.bottom, s.height + s.down - i);
   const long w0 = std::max(part.left, s.right - j), w1 = std::min(part.right, s.width + s.right - j);
-  const long run = w1 > w0 ? (w1 - w0) * s.examples : 0, whole = run / 16 * 16;
+  const long run = w1 > w0 ? (w1 - w0) * s.examples : 0, whole = run / kLanes<T> * kLanes<T>;
   V sum[FILTERS][CHANNELS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < CHANNELS; ++c) sum[f][c] = sums[f * CHANNELS + c];
   for (long h = h0; h < h1; ++h) {
     const T *gr = g + (h * s.out_width + w0) * s.examples;
     const T *xr = x + ((h + i - s.down) * s.width + w0 + j - s.right) * s.examples;
-    for (long e = 0; e < whole; e += 16) {
+#pragma GCC unroll 1
+    for (long e = 0; e < whole; e += kLanes<T>) {
       V gv[FILTERS], xv[CHANNELS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int f = 0; f < FILTERS; ++f) gv[f] = *reinterpret_cast<const V *>(gr + f * plane + e);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int c = 0; c < CHANNELS; ++c) xv[c] = *reinterpret_cast<const V *>(xr + c * in_plane + e);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int f = 0; f < FILTERS; ++f)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int c = 0; c < CHANNELS; ++c) sum[f][c] += gv[f] * xv[c];
     }
-    for (long e = whole; e < run; ++e)
-      for (int f = 0; f < FILTERS; ++f)
-        for (int c = 0; c < CHANNELS; ++c) tails[f * CHANNELS + c] += gr[f * plane + e] * xr[c * in_plane + e];
+    if (whole < run)
+      weights_tail<T, FILTERS, CHANNELS>(gr + whole, plane, xr + whole, in_plane, run - whole, tails);
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < CHANNELS; ++c) sums[f * CHANNELS + c] = sum[f][c];
 }
 
@@ -179,32 +362,19 @@ void weights_block(const Shape &s, const T *x, const T *g, T *dw, std::vector<ty
             total<T>(sums[k * pairs + f * CHANNELS + c]) + tails[k * pairs + f * CHANNELS + c];
 }
 
-template <class T, int FILTERS>
-void weights_row(const Shape &s, const T *x, const T *g, T *dw, std::vector<typename Wide<T>::type> &sums,
-                 std::vector<T> &tails) {
-  const long in_plane = s.height * s.width * s.examples, area = s.kh * s.kw;
-  long c = 0;
-  for (; c + 4 <= s.channels; c += 4)
-    weights_block<T, FILTERS, 4>(s, x + c * in_plane, g, dw + c * area, sums, tails);
-  for (; c + 2 <= s.channels; c += 2)
-    weights_block<T, FILTERS, 2>(s, x + c * in_plane, g, dw + c * area, sums, tails);
-  for (; c < s.channels; ++c)
-    weights_block<T, FILTERS, 1>(s, x + c * in_plane, g, dw + c * area, sums, tails);
-}
-
 template <class T>
 void weights(long start, long stop, const Shape &s, const T *x, const T *g, T *dw, long dw_stride) {
   std::vector<typename Wide<T>::type> sums;
   std::vector<T> tails;
-  const long in_size = s.channels * s.height * s.width * s.examples;
-  const long plane = s.out_height * s.out_width * s.examples, size = s.channels * s.kh * s.kw;
+  const long in_plane = s.height * s.width * s.examples, plane = s.out_height * s.out_width * s.examples;
   for (long m = start; m < stop; ++m) {
-    const T *in = x + (s.shared ? 0 : m * in_size), *gm = g + m * s.filters * plane;
-    T *to = dw + m * dw_stride;
-    long f = 0;
-    for (; f + 4 <= s.filters; f += 4) weights_row<T, 4>(s, in, gm + f * plane, to + f * size, sums, tails);
-    for (; f + 2 <= s.filters; f += 2) weights_row<T, 2>(s, in, gm + f * plane, to + f * size, sums, tails);
-    for (; f < s.filters; ++f) weights_row<T, 1>(s, in, gm + f * plane, to + f * size, sums, tails);
+    const T *in = x + (s.shared ? 0 : m * s.channels) * in_plane, *gm = g + m * s.filters * plane;
+    in_tiles<kTall>(s.filters, [&](long f, auto filters) {
+      in_tiles<kWide>(s.channels, [&](long c, auto channels) {
+        weights_block<T, filters, channels>(s, in + c * in_plane, gm + f * plane,
+                                            dw + m * dw_stride + (f * s.channels + c) * s.kh * s.kw, sums, tails);
+      });
+    });
   }
 }
 
@@ -214,10 +384,14 @@ void weights(long start, long stop, const Shape &s, const T *x, const T *g, T *d
 extern "C" {
 #define EVOOPT_CONVOLUTION(T)                                                                                  \
   int forward_##T(long start, long stop, const Shape *s, const T *x, const T *w, long w_stride, const T *bias, \
-                  long b_stride, T *out, int flipped) try {                                                    \
-    forward(start, stop, *s, x, w, w_stride, bias, b_stride, out, flipped != 0);                               \
+                  long b_stride, T *out, uint8_t *place, int relu, int flipped) try {                          \
+    forward(start, stop, *s, x, w, w_stride, bias, b_stride, out, place, relu != 0, flipped != 0);             \
     return 1;                                                                                                  \
   } catch (...) { return -1; }                                                                                 \
+  int through_##T(long start, long stop, const Shape *s, const T *g, const T *out, const uint8_t *place, T *to, \
+                  T *sums, long sums_stride) {                                                                 \
+    return through(start, stop, *s, g, out, place, to, sums, sums_stride), 1;                                  \
+  }                                                                                                            \
   int weights_##T(long start, long stop, const Shape *s, const T *x, const T *g, T *dw, long dw_stride) try {  \
     weights(start, stop, *s, x, g, dw, dw_stride);                                                             \
     return 1;                                                                                                  \
