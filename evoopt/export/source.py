@@ -56,12 +56,16 @@ PUBLISHED: dict[str, Provenance] = {
         data="Fashion-MNIST, CIFAR-10 and MNIST, 15,000 training images of each",
         budget="50 generations of 50 genomes, scored on 500 steps and 2 seeds per data set",
     ),
+    "polaris": Provenance(
+        "preset 'polaris', found by evoopt, docs/discovery.md",
+        data="digits_autoencoder, teacher_student, deep_narrow, breast_cancer; heavy_tail and letter_mlp128",
+        budget="5 searches of 15,000 trainings of 300 steps or fewer",
+    ),
     **{
         name: Provenance(f"preset {name!r}, {paper}")
         for name, paper in {
             "muon": "K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024, with "
             "the scale and decay of J. Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982",
-            "polaris": "found by evolution: docs/discovery.md of evoopt",
             "normuon": "Z. Li et al., NorMuon: Making Muon more efficient and scalable, arXiv 2510.05491",
             "ademamix": "M. Pagliardini et al., The AdEMAMix Optimizer: Better, Faster, Older, "
             "arXiv 2409.03137, without its schedulers",
@@ -79,7 +83,7 @@ PUBLISHED: dict[str, Provenance] = {
         }.items()
     },
 }
-"""Origin of the presets that were published as such."""
+"""Origin of the presets: where they were published, or how they were found."""
 
 
 def load_rule(

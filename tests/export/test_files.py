@@ -345,7 +345,7 @@ def test_the_docstring_of_a_preset_tells_its_stages_and_its_paper(name: str) -> 
         for part in stage.formula.split("; "):
             assert "".join(part.split()).removeprefix("decay=") in flat, stage.name
     assert "Exported from: preset" in text
-    assert re.search(r"arXiv \d{4}\.\d{4,5}", " ".join(text.split()))
+    assert re.search(r"arXiv \d{4}\.\d{4,5}|found by evoopt, docs/discovery.md", " ".join(text.split()))
     assert ("update_bn" in text) == (rule.readout != "last")
     assert ("matrix_groups" in text) == rule.tells_matrices_apart
 

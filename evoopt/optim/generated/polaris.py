@@ -103,7 +103,10 @@ class Polaris(Optimizer):
             average (default: False)
 
     Origin:
-        Exported from: preset 'polaris', found by evolution: docs/discovery.md of evoopt
+        Exported from: preset 'polaris', found by evoopt, docs/discovery.md
+        Data: digits_autoencoder, teacher_student, deep_narrow, breast_cancer;
+            heavy_tail and letter_mlp128
+        Budget: 5 searches of 15,000 trainings of 300 steps or fewer
         Hash of the rule: c8b830024b74e672
         Rule as JSON::
 
