@@ -137,7 +137,11 @@ def gacnn(
 def three_parent(
     ctx: typer.Context,
     parts: Annotated[
-        str | None, typer.Option(help="Comma-separated: digits, lenet, nmt, resnet20, capsnet.")
+        str | None,
+        typer.Option(
+            help="Comma-separated: digits, lenet, lenet_seconds, p3b1_stand_in, rpv_stand_in, nmt, resnet20, "
+            "capsnet."
+        ),
     ] = None,
     methods: Methods = None,
     paper: Paper = False,
