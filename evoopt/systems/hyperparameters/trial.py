@@ -151,8 +151,9 @@ def run_trials(
     by_class = ClassPhases(values[0]) if torch_class(values[0]) else None
     population = ModelPopulation.from_models(models, manner)
     members = Members.fresh(population, [update_rule({}, plan.optimizer)] * len(models))
-    by_rules = [{n: v for n, v in own.items() if n != "optimizer"} for own in values] if by_class else values
-    set_hyperparameters(members, by_rules, plan.optimizer)
+    if by_class:  # which moves the weights; dropout and buffers are set as ever
+        values = [{**own, "optimizer": plan.optimizer} for own in values]
+    set_hyperparameters(members, values, plan.optimizer)
     train_on: Train = by_class or train_phase
     if plan.target is not None and plan.fom in ("steps", "seconds"):
         return _to_target(task, train, validation, members, plan, seed, plan.target, train_on)
