@@ -36,6 +36,7 @@ app = typer.Typer(
 
 Out = Annotated[Path | None, typer.Option(help=OUT_HELP, show_default="runs/NAME")]
 Paper = Annotated[bool, typer.Option("--paper", help="The published scale: days on a CPU.")]
+Methods = Annotated[str | None, typer.Option(help="Comma-separated: some of what is done in each part.")]
 Generations = Annotated[int | None, typer.Option(help="Generations.")]
 Seeds = Annotated[int | None, typer.Option(help="Repetitions.")]
 
@@ -81,6 +82,7 @@ def gadam(
         str | None,
         typer.Option(help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures."),
     ] = None,
+    methods: Methods = None,
     paper: Paper = False,
     scale: Annotated[float, typer.Option(help="Factor of the steps of all training phases.")] = 1.0,
     population: Annotated[int | None, typer.Option(help="Unit models.")] = None,
@@ -108,6 +110,7 @@ def gacnn(
     tasks: Annotated[
         str | None, typer.Option(help="Comma-separated: genetic_digits, genetic_mnist, genetic_cifar10.")
     ] = None,
+    methods: Methods = None,
     paper: Paper = False,
     population: Annotated[int | None, typer.Option(help="Networks.")] = None,
     generations: Generations = None,
@@ -134,8 +137,13 @@ def gacnn(
 def three_parent(
     ctx: typer.Context,
     parts: Annotated[
-        str | None, typer.Option(help="Comma-separated: digits, lenet, nmt, resnet20, capsnet.")
+        str | None,
+        typer.Option(
+            help="Comma-separated: digits, lenet, lenet_seconds, p3b1_stand_in, rpv_stand_in, nmt, resnet20, "
+            "capsnet."
+        ),
     ] = None,
+    methods: Methods = None,
     paper: Paper = False,
     scale: Annotated[float, typer.Option(help="Factor of the steps of all trainings.")] = 1.0,
     population: Annotated[int | None, typer.Option(help="Members per generation.")] = None,
@@ -163,8 +171,10 @@ def _repeat(publication: Publication[Any], ctx: typer.Context) -> None:
     from reproductions.publication import reproduce
 
     own = {name: value for name, value in ctx.params.items() if name not in (*_WHERE, "out", "quiet")}
-    chosen = own.pop(publication.parts_option)
-    _run(partial(reproduce, publication, parts=names(chosen) if chosen else None, **own), ctx)
+    for option, name in ((publication.parts_option, "parts"), ("methods", "methods")):
+        chosen = own.pop(option)
+        own[name] = names(chosen) if chosen else None
+    _run(partial(reproduce, publication, **own), ctx)
 
 
 def _run(repeat: Callable[..., Any], ctx: typer.Context) -> None:

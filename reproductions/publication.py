@@ -122,8 +122,8 @@ def reproduce(
     place, out = place or Place(), out or Path("runs") / publication.name
     given = {name: value for name, value in numbers.items() if value is not None}
     wanted = tuple(dict.fromkeys(parts or (publication.paper_parts if paper else publication.small_parts)))
-    methods = methods or publication.methods
-    _check(publication, wanted, methods, given, scale)
+    chosen = methods or publication.methods
+    _check(publication, wanted, chosen, given, scale)
     setup = Setup(out, place.data_dir, place.device, place.threads_per_worker)
     budgets, notes = {}, []
     for name in wanted:
@@ -136,7 +136,7 @@ def reproduce(
             notes.append(str(error))
         else:
             budgets[name] = replace(budget, steps=max(1, round(scale * budget.steps)))
-    units = {name: publication.units(name, budget, methods) for name, budget in budgets.items()}
+    units = {name: publication.units(name, budget, chosen) for name, budget in budgets.items()}
     out.mkdir(parents=True, exist_ok=True)
     file = UnitFile(out / UNITS_FILE)
     everything = list({unit.key: unit for own in units.values() for unit in own}.values())
@@ -149,7 +149,7 @@ def reproduce(
         except EvooptError as error:
             notes.append(str(error))
     command = command_line(
-        publication.name, **{publication.parts_option: parts}, paper=paper,
+        publication.name, **{publication.parts_option: parts}, methods=methods, paper=paper,
         scale=None if scale == 1 else scale, **given,
     )  # fmt: skip
     results = [

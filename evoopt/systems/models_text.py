@@ -69,6 +69,8 @@ def _winner_lines(run: Run, criterion: str) -> list[str]:
         lines += [f"evolved  {line}" for line in _scores(head["before"], metric)]
         lines += [f"adam     then {head['steps']:,} minibatches"]
     lines += [f"score    {line}" for line in _scores(winner, metric)]
+    of_mean = _scores(winner.get("average", {}), metric)
+    lines += [f"average  {line}, of the mean of all models' weights" for line in of_mean]
     return [*lines, f"budget   {_budget(winner)}"]
 
 

@@ -57,7 +57,9 @@ def reports(rng: np.random.RandomState) -> tuple[Table, Table]:
             of_head[:, head] = np.arange(total) % classes
             x.append(rng.standard_normal((total, FEATURES)) + 0.2 * directions[head][of_head[:, head]])
             y.append(of_head)
-        return np.concatenate(x).astype(np.float32), np.concatenate(y)
+        # Heads take turns, so that any first examples are of all of them.
+        table, targets = (np.stack(parts, axis=1) for parts in (x, y))
+        return table.reshape(-1, FEATURES).astype(np.float32), targets.reshape(-1, len(P3B1_CLASSES))
 
     return part(_REPORTS[0]), part(_REPORTS[1])
 

@@ -23,6 +23,7 @@ CLAIMS = (
     Claim("better than {rival}", _TABLES, SUBJECTS, ("random_forest", "svm", "knn")),
     Claim("better than {rival}", "not examined in the paper", SUBJECTS, EQUAL_COMPUTE),
     Claim("better than {rival}", "implied by figure 2", SUBJECTS, ("gadam_reinitialised",)),
+    *(Claim("better than {rival}", "not in the paper", (f"{own}_average",), (own,)) for own in SUBJECTS),
 )
 
 _HOW = f"""\
@@ -38,7 +39,8 @@ as often. The test part is opened once for each result, after all choices.
 *As published*: a mutated scalar is drawn from U(0, 1), the batches that select come from the training
 examples, and parents survive only as trained. *Robust*: mutated scalars from N(0, std of their tensor),
 selection on held-out examples, and parents may survive as they were. *Children fresh at random*: robust, but
-each child gets new initial weights, a control for what inheritance is worth. Classical methods learn from
+each child gets new initial weights, a control for what inheritance is worth. *Mean of the weights*: of the
+last generation's models, in the place of the best of them. Classical methods learn from
 training and validation examples, normalised as for the networks."""
 
 

@@ -28,6 +28,8 @@ ROWS = {
     "adam_tuned": "Adam, tuned, equal compute",
     "adam_best": "Adam, best of g restarts",
     "adam_ensemble": "Adam, ensemble of g restarts",
+    "gadam_paper_average": "GADAM as published, mean of the weights",
+    "gadam_average": "GADAM, robust, mean of the weights",
     "gadam_reinitialised": "GADAM, children fresh at random",
     "random_forest": "random forest",
     "svm": "SVM, rbf kernel",

@@ -18,7 +18,7 @@ from evoopt.tasks import DataOptions, get_task, load_task_data
 from evoopt.tasks.task import Task, TaskData
 from evoopt.training.members import Members
 from reproductions.gadam.baselines import OPTIMIZERS, Bench, classical, longer, plain, restarts, tuned
-from reproductions.gadam.budget import PARTS, Budget, Part
+from reproductions.gadam.budget import PARTS, SUBJECTS, Budget, Part
 from reproductions.gadam.lineage import LineageTrainer, thinned
 from reproductions.units import Setup, Unit
 from reproductions.units import units_of as listed
@@ -119,8 +119,11 @@ def evolve(bench: Bench, variant: str) -> dict[str, Any]:
     history = stages.evolve(scheme)
     winner = scheme.winner()
     lineage = trainer.lineage(scheme.members.population.weights[0])
+    rows = {variant: bench.row(scheme.best_model(), winner["steps"])}
+    if variant in SUBJECTS:
+        rows[f"{variant}_average"] = bench.row(scheme.average_model(), winner["steps"])
     return {
-        "rows": {variant: bench.row(scheme.best_model(), winner["steps"])},
+        "rows": rows,
         "history": [{name: record[name] for name in _REMEMBERED} for record in history],
         "losses": lineage.losses,
         "crossovers": list(lineage.crossovers),

@@ -10,6 +10,8 @@ from statistics import fmean
 from evoopt.compare.command import Report, checked_contenders, compare
 from evoopt.compare.protocol import Protocol
 from evoopt.execution import Place
+from reproductions.figures import save_figures
+from reproductions.marfinetz2025.plots import draw_comparison
 from reproductions.marfinetz2025.published import (
     CLAIMS,
     EVOLVED,
@@ -107,6 +109,7 @@ def reproduce_marfinetz2025(
         "published": {"readme": README, "notebook": NOTEBOOK},
         "verdict": report.verdict.splitlines() if report else [],
     }
+    save_figures(lambda: draw_comparison(literal), out)
     write_files(out, NAME, command, body, found.text)
     return found
 
@@ -124,12 +127,19 @@ def _report(found: Comparisons) -> list[str]:
     lines = [*head(title, intro, found.command), *section("The published protocol, literally", protocol)]
     for task, scores in found.literal.items():
         lines += section(task, *_literal_table(task, scores), level=3)
+    lines += picture("comparison", _BARS)
     lines += [*_overall_table(found.literal), f"For comparison, {CLAIMS}.", ""]
     if found.honest is not None:
         sentences = (f"- {sentence}" for sentence in found.honest.verdict.splitlines())
         lines += section("The honest comparison", *sentences, "", "```text", found.honest.text, "```")
         lines += [*picture("differences"), *picture("curves")]
     return lines
+
+
+_BARS = (
+    "The published bars: mean fitness with its 95 % interval over seeds (Student's t); dashed: the evolved "
+    "optimizer's mean; dots: the published numbers, where there are any for the task."
+)
 
 
 def _literal_table(task: str, scores: Mapping[str, LiteralScore]) -> list[str]:

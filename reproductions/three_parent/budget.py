@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evoopt.config import load_space
-from evoopt.systems.hyperparameters.config import RecombinationConfig
+from evoopt.systems.hyperparameters.config import PbtConfig, RecombinationConfig
 
 Measure = Literal["error", "perplexity", "steps", "seconds"]
 
@@ -25,7 +25,7 @@ class Budget:
         train_size: Training and validation examples, None for all.
         target: Accuracy to reach (LeNet).
         every: Steps between two looks at the accuracy (LeNet).
-        narrower: What the widths of the network's layers, and their bounds, are divided by (LeNet).
+        narrower: What the widths of the network's layers, and their bounds, are divided by.
     """
 
     population: int
@@ -51,6 +51,7 @@ class Part:
         paper: The published one, as far as it is given.
         widths: Hyperparameters that are widths of layers.
         limit: Most seconds of a training, where seconds are the figure of merit.
+        task: Another task than the space's: one of made-up data.
     """
 
     space: str
@@ -60,6 +61,7 @@ class Part:
     paper: Budget
     widths: tuple[str, ...] = ()
     limit: float | None = None
+    task: str | None = None
 
     @property
     def config(self) -> RecombinationConfig:
@@ -67,6 +69,11 @@ class Part:
         config = load_space(self.space)
         assert isinstance(config, RecombinationConfig)
         return config
+
+    @property
+    def schedules(self) -> bool:
+        """Whether what evolves are schedules (PBT), not hyperparameters of trainings."""
+        return isinstance(self.config, PbtConfig)
 
 
 PARTS: Mapping[str, Part] = {
@@ -86,6 +93,18 @@ PARTS: Mapping[str, Part] = {
         Budget(6, 3, 1200, seeds=5, train_size=4000, target=0.85, every=25, narrower=16),
         Budget(100, 250, 2000, replays=10, target=0.986),
         ("filters.0", "filters.1", "dense"), limit=600.0,
+    ),
+    "p3b1_stand_in": Part(
+        "hpo-p3b1", "P3B1's network on made-up reports: six hyperparameters, steps to 60 % of each F1",
+        "steps",
+        Budget(6, 3, 600, seeds=5, target=0.6, every=25, narrower=16),
+        Budget(100, 250, 2000, replays=10, target=0.6),
+        ("shared", "heads.0", "heads.1", "heads.2"), task="p3b1_stand_in",
+    ),
+    "rpv_stand_in": Part(
+        "hpo-rpv", "RPV's network on made-up images: ten hyperparameters, the optimizer among them", "error",
+        Budget(6, 3, 60, seeds=5, narrower=4), Budget(100, 250, 8000, replays=3),
+        ("filters.0", "filters.1", "filters.2", "dense"), task="rpv_stand_in",
     ),
     "nmt": Part(
         "pbt-nmt", "Vietnamese to English, GRUs with attention: PBT of lr and dropout", "perplexity",

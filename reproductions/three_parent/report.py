@@ -152,12 +152,10 @@ def _told(number: Number) -> list[str]:
 def _budget(parts: Sequence[SearchResult]) -> list[str]:
     rows = []
     for part in parts:
-        b, members = part.budget, PARTS[part.name].paper.population
-        told = f"{members} members" if part.name in PUBLISHED else "-"
+        b, paper = part.budget, PARTS[part.name].paper
+        told = f"{paper.population} members, {paper.replays} trainings" if part.name in PUBLISHED else "-"
         steps = (
-            f"at most {b.steps} a training"
-            if part.measure in ("steps", "seconds")
-            else f"{b.steps} a generation"
+            f"at most {b.steps} a training" if not PARTS[part.name].schedules else f"{b.steps} a generation"
         )
         counts = [b.population, b.generations, steps, b.train_size or "all", b.seeds, f"{b.replays} a search"]
         rows.append([part.name, *map(str, counts), told])
@@ -167,7 +165,7 @@ def _budget(parts: Sequence[SearchResult]) -> list[str]:
 
 def _part(part: SearchResult) -> list[str]:
     remark = [REMARKS[part.name], ""] if part.name in REMARKS else []
-    if part.measure in ("steps", "seconds"):
+    if not PARTS[part.name].schedules:
         return section(PARTS[part.name].title, *remark, *trials_table(part))
     lines = section(PARTS[part.name].title, *remark, *schedules_table(part))
     drawn = any(part.schedules(method) for method in SUBJECTS)

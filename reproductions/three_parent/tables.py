@@ -9,7 +9,7 @@ from statistics import fmean, median
 from reproductions.markdown import spread_of, table
 from reproductions.results import numbers
 from reproductions.three_parent.budget import PARTS
-from reproductions.three_parent.published import LENET_OPTIMUM, LENET_PARAMETERS
+from reproductions.three_parent.published import LENET_OPTIMUM, LENET_PARAMETERS, OPTIMA
 from reproductions.three_parent.results import NAMES, SearchResult
 
 _TRIALS = """\
@@ -17,7 +17,7 @@ Here each genome trains afresh, so there are no weights to inherit: truncation e
 hyperparameters alone, and members that just go on are not trained again. The cost of a search is its
 trainings and their steps, which end at the target; equal hyperparameters are trained once. A training that
 misses the target counts as the most steps, or seconds, times (2 - its best accuracy). On fresh seeds
-accuracy is that on the first test images, as many as there are validation images."""
+scores are those on the first test examples, as many as there are validation examples."""
 
 _LEGEND = "Mean ± standard deviation over searches; differences with 95 % intervals, * where one is detected."
 _LOWER = "lower than default by"
@@ -57,30 +57,33 @@ def trials_table(part: SearchResult) -> list[str]:
             NAMES[method],
             f"{fmean(result['trainings'] for result in results):.1f}",
             f"{fmean(result['steps'] for result in results):,.0f}",
-            spread_of(numbers(result["fom"] for result in results), digits=0),
+            spread_of(numbers(result["fom"] for result in results), *scale(part.measure)),
             spread_of(part.means(method).values(), *scale(part.measure)),
-            f"{sum(reached)} of {len(reached)}",
+            f"{sum(reached)} of {len(reached)}" if b.target else "-",
             _lower(part, method, part.measure),
             spread_of(part.means(method, "seconds").values(), digits=1),
             f"{median(result['parameters'] for result in results):,.0f}",
         ])  # fmt: skip
     header = [
-        "method", "trainings of a search", "their steps", f"best validation {part.measure}",
-        f"fresh seeds, test {part.measure}",
+        "method", "trainings of a search", "their steps", f"best validation {measure_of(part)}",
+        f"fresh seeds, test {measure_of(part)}",
         "reached", _LOWER, "seconds", "parameters",
     ]  # fmt: skip
-    parameters = "{:,} and, of the optimum, {:,}".format(*LENET_PARAMETERS)
+    parameters = "Published parameters: {:,} and, of the optimum, {:,}.".format(*LENET_PARAMETERS)
+    lenet, told = OPTIMA[part.name] is LENET_OPTIMUM, ""
+    if b.target:
+        score = "an accuracy" if lenet else "a score"
+        told = f"Target: {score} of {b.target:.1%} in two successive looks, one every {b.every} minibatches"
+        told += " (published: 98.6 % and 100). " if lenet else ". "
     return [
-        f"Target: an accuracy of {b.target:.1%} in two successive looks, one every {b.every} minibatches "
-        "(published: 98.6 % and 100). The published widths of layers, and their bounds, are divided by "
-        f"{b.narrower}.",
+        f"{told}The published widths of layers, and their bounds, are divided by {b.narrower}.",
         "",
         _TRIALS,
         "",
         *table(header, rows),
         "",
         f"{_LEGEND} Seconds of a training with its looks on this machine; median of parameters.",
-        f"Published parameters: {parameters}.",
+        *([parameters] if lenet else []),
         "",
         *_optima(part),
     ]
@@ -90,11 +93,13 @@ def _optima(part: SearchResult) -> list[str]:
     rows = [
         [name, f"{value:g}"]
         + [f"{median(r['hyperparameters'][name] for r in own.values()):.3g}" for own in part.rows.values()]
-        for name, value in LENET_OPTIMUM.items()
+        for name, value in OPTIMA[part.name].items()
     ]
     header = ["hyperparameter", "published optimum", *(NAMES[method] for method in part.rows)]
-    note = "Medians over searches; the published dropout of .83 is taken as a rate of keeping."
-    return [*table(header, rows), "", note]
+    note = "Medians over searches"
+    if OPTIMA[part.name] is LENET_OPTIMUM:
+        note += "; the published dropout of .83 is taken as a rate of keeping"
+    return [*table(header, rows), "", f"{note}."]
 
 
 def _network(scores: Mapping[str, float | None], part: SearchResult) -> float:

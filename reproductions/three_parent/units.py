@@ -42,10 +42,12 @@ def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
                 "generations": budget.generations,
                 "seed": unit.seed,
                 **({"target": budget.target, "every": budget.every} if isinstance(config, HpoConfig) else {}),
-                **({"fom": "seconds", "limit": part.limit} if part.limit is not None else {}),
+                **({"fom": part.measure} if part.measure in ("steps", "seconds") else {}),
+                **({"limit": part.limit} if part.limit is not None else {}),
                 **SEARCHES.get(unit.method, {}),
             },
             "training": {
+                **({} if part.task is None else {"task": part.task}),
                 "steps": budget.steps,
                 "train_size": budget.train_size,
                 # One after another suits large networks on a CPU only.
@@ -73,8 +75,8 @@ def fresh_seeds(seed: int, count: int) -> range:
 
 def units_of_part(part: str, budget: Budget, methods: Sequence[str]) -> list[Unit]:
     """A unit for each seed and method that the part has."""
-    schedules = isinstance(PARTS[part].config, PbtConfig)
-    return units_of(part, budget, [name for name in methods if schedules or name != "stepwise"])
+    named = [name for name in methods if PARTS[part].schedules or name != "stepwise"]
+    return units_of(part, budget, named)
 
 
 def make_unit_worker(setup: Setup) -> Worker:

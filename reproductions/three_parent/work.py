@@ -99,10 +99,10 @@ def _stopped_in_time(constant: Schedule, fom: str, trained: Replay) -> dict[str,
 
 
 def find_hyperparameters(config: HpoConfig, folder: Path | None, seeds: Sequence[int]) -> dict[str, Any]:
-    """Search for hyperparameters: the winner's, and trainings to the target with them on fresh seeds.
+    """Search for hyperparameters: the winner's, and trainings with them on fresh seeds, to a target if any.
 
-    Those are judged on the first test images, as many as there are validation images. Arguments are those of
-    `find_schedule`.
+    Those are judged on the first test examples, as many as there are validation examples. Arguments are those
+    of `find_schedule`.
     """
     setup = phase_setup(config, config.training)
     task, data = setup.load()
@@ -132,6 +132,8 @@ def find_hyperparameters(config: HpoConfig, folder: Path | None, seeds: Sequence
         "seeds": list(seeds), "reached": [bool(trial.reached) for trial in repeated],
         "steps": [trial.steps for trial in repeated],
         "seconds": seconds, plan.fom: [trial.fom for trial in repeated],
+        "test_losses": [trial.loss for trial in repeated],
+        "test_metrics": [trial.metric for trial in repeated],
     }  # fmt: skip
     network = make_network(task, None, values, config.seed)
     parameters = sum(p.numel() for p in network.parameters())

@@ -31,7 +31,7 @@ EXPECTED = {
         "Finalists",
         "µs per step",
     ],
-    "gadam": ["Adoption rate", "blindly", "Not compared with tuned Adam"],
+    "gadam": ["Adoption rate", "mean of the weights", "blindly", "Not compared with tuned Adam"],
     "genetic": ["Chromosome of the winner", "Founders by generation", "no update rule"],
     "pbt": ["Schedule of the winner", "against drift", "the way of the winner's weights"],
     "hpo": ["against drift", "of different genomes", "The winner as JSON"],

@@ -61,7 +61,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.M
 RESULTS = Path(__file__).parents[2] / "runs" / "results"
 
 
-@pytest.mark.parametrize("name", ["gadam", "gacnn", "recombination", "marfinetz2025"])
+@pytest.mark.parametrize("name", [path.parent.name for path in sorted(RESULTS.glob("*/reproduction.json"))])
 def test_the_command_in_a_result_file_asks_for_the_budget_beside_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

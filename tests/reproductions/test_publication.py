@@ -140,6 +140,12 @@ def test_a_failing_method_is_a_note_and_leaves_the_others(tmp_path: Path) -> Non
     assert "- first, bad, seed 0 failed: ValueError: no luck" in done.text
 
 
+def test_some_of_the_methods_are_done_and_named_in_the_command(tmp_path: Path) -> None:
+    done = do(tmp_path, replace(TOY, methods=("bad", "good")), parts=("first",), methods=("good",))
+    assert {method for _, method, _ in DONE} == {"good"}
+    assert done.found.command == "python -m reproductions toy --parts first --methods good"
+
+
 def test_what_cannot_be_measured_is_a_note(tmp_path: Path) -> None:
     def measure(*_: Any) -> None:
         raise EvooptError("no clock")

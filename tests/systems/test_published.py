@@ -76,7 +76,7 @@ LOCI: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
         **dict.fromkeys(("shared", "heads.0", "heads.1", "heads.2"), (32, 8192, 1200)),
         "lr": (1e-8, 1, 1e-2), "dropout": (0.001, 0.9, 0.1),
     },
-    "hpo-rpv": {  # without the choice of optimizer: no rule is NAdam or Adadelta
+    "hpo-rpv": {
         **dict.fromkeys(("kernels.0", "kernels.1", "kernels.2"), (2, 9, 3)), "filters.0": (2, 32, 8),
         "filters.1": (4, 64, 16), "filters.2": (8, 128, 32), "dense": (16, 256, 64), "lr": (1e-5, 0.1, 1e-3),
         "dropout": (1e-3, 0.9, 0.5),
@@ -100,6 +100,8 @@ def test_a_space_has_the_settings_of_its_publication(name: str) -> None:
 @pytest.mark.parametrize("name", LOCI)
 def test_hyperparameters_have_the_published_bounds_and_defaults(name: str) -> None:
     tables = load_space(name).loci().tables()
+    choices = [tables.pop("optimizer")] if name == "hpo-rpv" else []
+    assert all(set(table["choices"]) == {"adam", "nadam", "adadelta"} for table in choices)
     assert {k: (t["min"], t["max"], t["default"]) for k, t in tables.items()} == LOCI[name]
     integers = {k for k, table in tables.items() if table["type"] == "integer"}
     assert integers == set(LOCI[name]) - {"lr", "dropout"}

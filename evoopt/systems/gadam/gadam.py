@@ -29,6 +29,7 @@ class Gadam:
     Attributes:
         history_: Statistics per generation, after `fit`: losses and metrics of parents and children on the
             validation batch, the share of children among the survivors, gradient steps so far.
+        average_: The mean of the last generation's models, in evaluation mode, after `fit`; not in the paper.
 
     Args:
         model_fn: Makes a fresh model; what it draws in training are torch's random numbers.
@@ -78,6 +79,7 @@ class Gadam:
         self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
         self._device = check_device(device)
         self.history_: list[dict[str, Any]] = []
+        self.average_: nn.Module | None = None
 
     def fit(self, train: OwnData, validation: OwnData | None = None) -> nn.Module:
         """Evolve and return the best model, in evaluation mode.
@@ -102,4 +104,5 @@ class Gadam:
         sizes = Sizes.of(task, data)
         scheme = GadamScheme(task, sizes, gadam, training.steps, trainer)
         self.history_ = evolve(scheme, budget=gadam_budget(gadam))
+        self.average_ = scheme.average_model().eval()
         return scheme.best_model().eval()

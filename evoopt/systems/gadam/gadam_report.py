@@ -139,6 +139,9 @@ def _result(run: Run) -> list[Block]:
     ]
     if run.finished:
         facts += score_facts(run)
+        if "average" in run.winner:
+            of_mean = score_facts(run, run.winner["average"])
+            facts += [(f"{name}, mean of the weights", value, note) for name, value, note in of_mean]
     facts.append(("gradient steps", f"{last['steps']:,}", f"of all {section.population} models together"))
     rule = UpdateRule(
         (("adam", 1.0),), lr=section.lr, beta1=section.beta1, beta2=section.beta2, eps=section.eps

@@ -10,7 +10,7 @@ from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.run import Run
 from evoopt.systems.gadam.config import GadamConfig
 from evoopt.systems.gadam.scheme import GadamScheme, gadam_budget
-from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, training_phases
+from evoopt.systems.model_runs import Sizes, name_winner, phase_setup, scores, training_phases
 from evoopt.systems.progress import Progress
 
 
@@ -31,4 +31,5 @@ def search(run: Run, config: RunConfig, quiet: bool) -> None:
         budget = gadam_budget(config.gadam, run.generations)
         evolve(scheme, checkpoints, progress.stage_done, budget)
     run.note_end(budget.why)
-    name_winner(run, scheme.best_model(), scheme.winner(), task, data)
+    about = {**scheme.winner(), "average": scores(scheme.average_model(), task, data)}
+    name_winner(run, scheme.best_model(), about, task, data)

@@ -108,6 +108,11 @@ class GadamScheme:
         """The unit model with the lowest validation loss of the current generation."""
         return self.members.population.member(self._best())
 
+    def average_model(self) -> nn.Module:
+        """The mean of the current generation's models, but for those without a finite validation loss."""
+        sound = [k for k, loss in enumerate(self._losses) if math.isfinite(loss)]
+        return unit_model.average(self.members.population[sound]).member(0)
+
     def winner(self) -> dict[str, Any]:
         """Id, validation loss and work of `best_model`, as JSON."""
         best = self._best()

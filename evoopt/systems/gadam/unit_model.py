@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from evoopt.training.population import ModelPopulation
+
 MutationKind = Literal["uniform", "gaussian", "additive"]
 """What a mutated scalar becomes: ``uniform``: a number from U(0, 1), as published; ``gaussian``: one from
 N(0, s) with s the standard deviation of the weights of its tensor in the child; ``additive``: itself plus
@@ -137,3 +139,17 @@ def mutate(
     scales = [part.std(correction=0).expand(len(part)) for part in parts]
     noise = noise * torch.cat(scales)
     return torch.where(hit, child + noise if kind == "additive" else noise, child)
+
+
+def average(population: ModelPopulation) -> ModelPopulation:
+    """One model whose weights and running statistics are the means of all members'.
+
+    Ours, not the paper's, which keeps the best model alone; Wortsman et al. (2022), *Model soups*, call it a
+    uniform soup. What cannot be averaged, such as counters, is the first member's.
+    """
+    mean = population[[0]]
+    mean.weights.copy_(population.weights.mean(dim=0, keepdim=True))
+    for name, stack in population.state.items():
+        if stack.is_floating_point():
+            mean.state[name].copy_(stack.mean(dim=0, keepdim=True))
+    return mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +13,7 @@ from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.breeding import SCHEMES
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
 from evoopt.systems.hyperparameters.loci import Locus, NumberLocus
+from evoopt.systems.hyperparameters.torch_classes import TORCH_CLASSES, check_settings
 from evoopt.training.member_hyperparameters import check_value
 
 
@@ -143,7 +144,8 @@ class RecombinationConfig(RunConfig):
     def cross_check(self, source: str) -> None:
         """Check settings against each other, and the space."""
         for locus in HyperparameterSpace.parse(self.space, f"{source}, space").loci:
-            _check_range(locus, self.recombination.optimizer, f"{source}, space")
+            known = () if self.recombination.inherits else TORCH_CLASSES
+            _check_range(locus, self.recombination.optimizer, f"{source}, space", known)
         self.recombination.check(f"{source}, recombination")
         if self.training.validation_fraction == 0:
             raise EvooptError(f"{source}: training.validation_fraction must be above 0: it is what selects")
@@ -165,6 +167,9 @@ class HpoConfig(RecombinationConfig):
     def cross_check(self, source: str) -> None:
         """See `RecombinationConfig.cross_check`."""
         super().cross_check(source)
+        for choice in self.space.get("optimizer", {}).get("choices", ()):
+            if choice in TORCH_CLASSES:
+                check_settings(choice, self.space)
         if self.training.steps is None:
             raise EvooptError(f"{source}: type 'hpo' needs training.steps, the most steps of a training")
 
@@ -178,10 +183,12 @@ def renamed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "individual": section.get("mode", "pbt"), "recombination": rest}
 
 
-def _check_range(locus: Locus, optimizer: str, source: str) -> None:
+def _check_range(locus: Locus, optimizer: str, source: str, classes: Collection[str]) -> None:
     # Mutation multiplies, and so comes near a bound of 0 but never there.
     low = math.ulp(0.0)
     for value in (locus.low or low, locus.high) if isinstance(locus, NumberLocus) else locus.choices:
+        if locus.name == "optimizer" and value in classes:
+            continue
         try:
             if value is None:
                 raise EvooptError("None is nothing that a training can use")

@@ -14,6 +14,7 @@ from evoopt.report.formula import formulas
 from evoopt.report.models import Fact, not_compared, score_facts, task_name, winner_code
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters import hyperparameter_figures as draw
+from evoopt.systems.hyperparameters.torch_classes import TORCH_CLASSES, torch_class
 from evoopt.training.member_hyperparameters import update_rule
 
 _FIGURES: Mapping[str, Draw] = {
@@ -107,14 +108,12 @@ def _result(run: Run) -> list[Block]:
             "The winner",
         ),
     ]
-    rule = update_rule(best, section.optimizer)
-    blocks += [
-        Text(
-            "It was trained by this rule"
-            + (", with the values of its last generation:" if section.inherits else ":")
-        ),
-        formulas(rule),
-    ]
+    if (name := torch_class(best)) is not None:
+        blocks.append(Text(f"It was trained by torch.optim.{TORCH_CLASSES[name]}."))
+    else:
+        by = "It was trained by this rule"
+        by += ", with the values of its last generation:" if section.inherits else ":"
+        blocks += [Text(by), formulas(update_rule(best, section.optimizer))]
     if run.finished:
         blocks += _code(run)
     return blocks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from evoopt.systems.hyperparameters.generations import DIVERGED, Failure
 from evoopt.systems.hyperparameters.schedules import data_seed
+from evoopt.systems.hyperparameters.torch_classes import ClassPhases, torch_class
 from evoopt.tasks.task import Split, Task
 from evoopt.training.forward import evaluate_population
 from evoopt.training.member_hyperparameters import Value, set_hyperparameters, update_rule
@@ -22,6 +23,8 @@ from evoopt.training.population import ModelPopulation
 from evoopt.training.trial_run import find_manner
 
 Merit = Literal["error", "loss", "perplexity", "steps", "seconds"]
+Train = Callable[[Task, Split, Members, PhasePlan, PhaseEngine], object]
+"""Makes a phase's steps: `train_phase`, or by a class of `torch.optim`."""
 OF_METRIC: Collection[Merit] = ("error", "steps", "seconds")
 """Those that follow from the metric, which must lie in [0, 1] for them."""
 
@@ -142,13 +145,20 @@ def run_trials(
         EvooptError: A value that does not fit.
     """
     manner = find_manner(task, train, models[:2], plan.batch_size)
+    if any(map(torch_class, values)) and len(models) > 1:  # a class has one network at a time
+        pairs = zip(models, values, strict=True)
+        return [run_trials(task, train, validation, [net], [own], plan, seed)[0] for net, own in pairs]
+    by_class = ClassPhases(values[0]) if torch_class(values[0]) else None
     population = ModelPopulation.from_models(models, manner)
     members = Members.fresh(population, [update_rule({}, plan.optimizer)] * len(models))
+    if by_class:  # which moves the weights; dropout and buffers are set as ever
+        values = [{**own, "optimizer": plan.optimizer} for own in values]
     set_hyperparameters(members, values, plan.optimizer)
+    train_on: Train = by_class or train_phase
     if plan.target is not None and plan.fom in ("steps", "seconds"):
-        return _to_target(task, train, validation, members, plan, seed, plan.target)
+        return _to_target(task, train, validation, members, plan, seed, plan.target, train_on)
     phase = PhasePlan(plan.steps, plan.batch_size, (data_seed(seed, 0),))
-    train_phase(task, train, members, phase, plan.engine)
+    train_on(task, train, members, phase, plan.engine)
     losses, metrics = (s.tolist() for s in evaluate_population(members.population, task, validation))
     return [
         Trial(figure_of_merit(plan.fom, loss, metric), loss, metric, plan.steps)
@@ -157,8 +167,9 @@ def run_trials(
 
 
 def _to_target(
-    task: Task, train: Split, validation: Split, members: Members, plan: TrialPlan, seed: int, target: float
-) -> list[Trial]:
+    task: Task, train: Split, validation: Split, members: Members, plan: TrialPlan, seed: int, target: float,
+    train_on: Train,
+) -> list[Trial]:  # fmt: skip
     """Train until the target is met twice in succession; whoever has met it, or has diverged, leaves.
 
     Seconds are those of training alone, without the first stretch, in which memory is laid out and programs
@@ -172,7 +183,7 @@ def _to_target(
         length = min(plan.every, plan.steps - steps)
         phase = PhasePlan(length, plan.batch_size, (data_seed(seed, steps // plan.every),))
         started = time.perf_counter()
-        train_phase(task, train, members, phase, plan.engine)
+        train_on(task, train, members, phase, plan.engine)
         seconds += (time.perf_counter() - started) if steps else 0.0
         steps += length
         losses, metrics = (s.tolist() for s in evaluate_population(members.population, task, validation))

@@ -14,6 +14,7 @@ from evoopt.execution import place
 from evoopt.training.plan import TrainingResult
 from reproductions.marfinetz2025 import published
 from reproductions.marfinetz2025.experiment import reproduce_marfinetz2025
+from reproductions.marfinetz2025.plots import draw_comparison
 from reproductions.marfinetz2025.published import NOTEBOOK, README, RULES, LiteralScore, relative_gain
 from tests.compare.stubs import FormulaExecutor
 
@@ -83,7 +84,24 @@ def test_a_small_reproduction_writes_both_comparisons_side_by_side(tmp_path: Pat
     data = json.loads((tmp_path / "reproduction.json").read_text())
     assert set(data["versions"]) == {"evoopt", "torch", "python"}
     assert len(data["literal"]["digits"]["Adam"]["fitness"]) == 2
-    assert (tmp_path / "differences.png").exists()
+    assert all((tmp_path / f"{name}.png").exists() for name in ("differences", "comparison"))
+
+
+def test_the_bars_are_means_with_students_interval_beside_the_published_numbers() -> None:
+    scores = {name: LiteralScore((0.8, 0.9, 1.0), ()) for name in RULES} | {
+        "RMSProp": LiteralScore((0.9, -1.0, 0.9), ())
+    }
+    figure = draw_comparison({"mnist": scores, "digits": scores})["comparison"]
+    assert figure is not None
+    mnist, digits = figure.axes
+    heights = [bar.get_height() for bar in mnist.patches]
+    assert heights == pytest.approx([0.9, 0.9, 0.9, 0.8 / 3, 0.9])  # in the order of RULES; -1 counts
+    low, high = mnist.collections[0].get_segments()[0][:, 1]
+    margin = 4.302653 * 0.1 / 3**0.5  # the 97.5 % quantile of t with 2 degrees of freedom
+    assert (low, high) == pytest.approx((0.9 - margin, 0.9 + margin))
+    shown = [line.get_label() for line in mnist.lines if "published" in str(line.get_label())]
+    assert shown == ["published, README", "published, notebook"]
+    assert not any("published" in str(line.get_label()) for line in digits.lines)
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

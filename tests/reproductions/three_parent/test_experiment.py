@@ -168,6 +168,26 @@ def test_trainings_to_a_target_are_judged_on_test_images(
     assert "| dense | 1024 | 64 |" in found.text
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", ["p3b1_stand_in", "rpv_stand_in"])
+def test_stand_ins_search_their_space_by_the_published_kind_of_measure(name: str, tmp_path: Path) -> None:
+    found = reproduce(
+        THREE_PARENT, parts=[name], methods=("default", "random"), population=2, generations=1, steps=2,
+        seeds=1, replays=1, place=SERIAL, out=tmp_path,
+    )  # fmt: skip
+    [part] = found.found.parts
+    assert set(part.rows["random"][0]["hyperparameters"]) == set(PARTS[name].config.space)
+    [result] = part.replays("default")[0]
+    if name == "rpv_stand_in":
+        [metric] = part.rows["default"][0]["replay"]["test_metrics"]
+        assert (part.measure, result) == ("error", 1 - metric)
+    else:
+        assert part.measure == "steps"
+        assert 2 < result <= 4  # of 2 steps that do not reach the target
+    assert "Made-up data" in found.text
+    assert "98.6 %" not in found.text.split("## Budget")[1]
+
+
 def test_missing_data_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVOOPT_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

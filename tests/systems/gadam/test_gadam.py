@@ -315,6 +315,17 @@ def test_a_diverged_model_is_worst_and_never_survives_better_ones() -> None:
     assert 2 not in one._ids
 
 
+def test_the_average_is_the_mean_of_weights_and_running_statistics_of_sound_models() -> None:
+    one = scheme(generations=1)
+    finish(one)
+    one._losses[1] = math.nan
+    models = [one.members.population.member(k).state_dict() for k in (0, 2, 3)]
+    for name, own in one.average_model().state_dict().items():
+        first, *rest = (model[name] for model in models)
+        wanted = sum(rest, first) / 3 if own.is_floating_point() else first
+        torch.testing.assert_close(own, wanted, msg=name)
+
+
 def test_history_is_empty_for_a_finished_scheme() -> None:
     one = scheme(generations=1)
     assert len(evolve(one)) == 1

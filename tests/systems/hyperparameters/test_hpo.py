@@ -20,6 +20,7 @@ from evoopt.evolution.scored import ScoredScheme
 from evoopt.evolution.stages import evolve
 from evoopt.execution import make_executor
 from evoopt.jobs.phase_worker import PhaseSetup
+from evoopt.systems.hyperparameters import torch_classes
 from evoopt.systems.hyperparameters.breeding import Parent
 from evoopt.systems.hyperparameters.config import HpoConfig, HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
@@ -45,6 +46,8 @@ from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, derive_seed
 from evoopt.training.population import ModelPopulation
+from evoopt.training.sequential import evaluate
+from evoopt.training.streams import minibatches
 
 LR = {"min": 1e-4, "max": 0.3, "default": 1e-2, "scale": "log"}
 SPACE = HyperparameterSpace.parse(
@@ -185,6 +188,44 @@ def test_steps_to_target_are_those_of_two_successive_looks() -> None:
     assert (reached.fom, reached.steps, reached.reached) == (5.0 * (ups[0] + 1), 5 * (ups[0] + 1), True)
     assert (missing.reached, missing.steps) == (False, 150)
     assert 150 < missing.fom <= 300
+
+
+@pytest.mark.parametrize("fom", ["error", "steps"])
+def test_a_class_of_torch_trains_as_the_rule_that_it_equals(
+    fom: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(torch_classes.TORCH_CLASSES, "nadam", "Adam")  # type: ignore[index]
+    runner = TrialRunner.here(setup(fom, engine="reference", target=0.8, every=5, steps=60))
+    by_class, by_rule, other = (values(lr=0.03, optimizer=name) for name in ("nadam", "adam", "adadelta"))
+    together = runner.run([by_class, by_rule, other], 5)
+    assert together[0] == together[1] == runner.run([by_class], 5)[0]
+    assert together[2].loss > together[0].loss
+
+
+def test_nadam_is_that_of_torch() -> None:
+    task, data = problem()
+    own = values(lr=0.02, l2=0.01, dropout=0.0, optimizer="nadam")
+    model = make_network(task, None, own, 5)
+    model[2].p = 0.0  # type: ignore[index]
+    optimizer = torch.optim.NAdam(model.parameters(), lr=0.02, weight_decay=0.01)
+    for index in minibatches(len(data.train), PhasePlan(40, 13, (0,)).single(data_seed(5, 0))):
+        optimizer.zero_grad()
+        task.loss(model(data.train.x[index]), data.train.y[index]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    loss, metric = evaluate(task, model, data.validation)
+    (trial,) = TrialRunner.here(setup()).run([own], 5)
+    assert (trial.loss, trial.metric) == pytest.approx((loss, metric), rel=1e-6)
+
+
+def test_what_a_class_does_not_take_is_refused() -> None:
+    space = {"optimizer": {"choices": ["adam", "nadam"], "default": "adam"}, "lr": LR}
+    base = load_space("hpo-lenet")
+    base.override({"space": space})
+    beta = {"beta1": {"min": 0.5, "max": 0.99, "default": 0.9}}
+    with pytest.raises(EvooptError, match="optimizer 'nadam' takes lr, eps, l2, and no 'beta1'"):
+        base.override({"space": {**space, **beta}})
+    with pytest.raises(EvooptError, match=r"'optimizer' may become 'nadam': unknown"):
+        load_space("pbt-digits").override({"space": {"optimizer": space["optimizer"]}})
 
 
 @pytest.mark.parametrize("fom", ["steps", "seconds"])
