@@ -170,12 +170,12 @@ class _Finished:
     def keep(self, job: _Job, results: Sequence[TrainingResult]) -> None:
         """Keep the results of a job."""
         values = {key: without_nan(asdict(result)) for key, result in zip(job.name, results, strict=True)}
-        self.known.update(values)
-        # A failure may be the machine's, so that the next attempt tries it again.
-        self.remember({key: value for key, value in values.items() if value["outcome"] != "failed"})
+        # A failure may be the machine's, so that the next attempt tries it again, in the same company.
+        lasting = all(result.outcome != "failed" for result in results)
+        self.remember(values, lasting)
 
-    def remember(self, values: dict[str, Any]) -> None:
-        """Know values from now on, and in later attempts."""
+    def remember(self, values: dict[str, Any], lasting: bool = True) -> None:
+        """Know values from now on, and in later attempts if they are lasting."""
         self.known.update(values)
-        if self._lines is not None and values:
+        if self._lines is not None and lasting:
             self._lines.append(values)

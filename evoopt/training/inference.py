@@ -19,6 +19,7 @@ from evoopt.training.flat import FlatLayout
 from evoopt.training.layers import prepare_layers
 from evoopt.training.native import convolution, linear
 from evoopt.training.stacked import stackable, stacked_forward, stacked_layers
+from evoopt.training.stacked_layers import ELEMENTWISE
 
 # Activations of a batch in its largest layer; measured, with a flat optimum.
 _CACHE_BYTES = 8 * 2**20
@@ -68,13 +69,14 @@ class _ByKernels:
 
     def __init__(self, model: nn.Module, layout: FlatLayout) -> None:
         self._layers = stacked_layers(prepare_layers(with_given_dropout(model)).eval())
+        # Torch rounds these functions by where in memory a number lies.
+        self._alone = any(isinstance(layer.module, ELEMENTWISE) for layer in self._layers)
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._shared = {name: t for name, t in tensors.items() if name not in layout.shapes}
 
-    @staticmethod
-    def at_once() -> int:
-        """How many networks: one for each thread."""
-        return torch.get_num_threads()
+    def at_once(self) -> int:
+        """How many networks: one for each thread, if none of them changes the numbers of another."""
+        return 1 if self._alone else torch.get_num_threads()
 
     @staticmethod
     def laid_out(x: Tensor) -> Tensor:

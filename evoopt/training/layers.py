@@ -18,7 +18,7 @@ def prepare_layers(model: nn.Module) -> nn.Module:
     backward pass works in place. Names of parameters do not change.
     """
     for part in model.modules():
-        if not plain_sequential(part):
+        if not plain_sequential(part) or does_more(part):
             continue
         names = list(part._modules)
         for first, second in pairwise(names):
@@ -35,6 +35,11 @@ def prepare_layers(model: nn.Module) -> nn.Module:
 def plain_sequential(model: nn.Module) -> bool:
     """Whether a module does nothing but run its children in order."""
     return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+
+
+def does_more(model: nn.Module) -> bool:
+    """Whether somewhere in a model more happens than the kinds of its modules say."""
+    return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
 
 
 class Reporting(nn.Module):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from evoopt.training.layers import plain_sequential
+from evoopt.training.layers import does_more, plain_sequential
 from evoopt.training.stacked_layers import Back, Rule, followed_by, rule_for
 
 
@@ -29,8 +29,8 @@ class Layer(NamedTuple):
 
 
 def stackable(model: nn.Module) -> bool:
-    """Whether every layer of a model is known here, and has tensors of its own."""
-    if not plain_sequential(model):
+    """Whether every layer of a model is known here, does nothing else, and has tensors of its own."""
+    if not plain_sequential(model) or does_more(model):
         return False
     unshared = all(
         len(list(named())) == len(list(named(remove_duplicate=False)))

@@ -24,7 +24,7 @@ Tensors = Mapping[str, Tensor]
 Back = Callable[[Tensor, bool], tuple[Tensor | None, dict[str, Tensor]]]
 Rule = Callable[[Any, Tensors, Tensor], tuple[Tensor, Back]]
 
-_ELEMENTWISE = (nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh)
+ELEMENTWISE = (nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh)
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
@@ -41,7 +41,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
         return _flatten if (layer.start_dim, layer.end_dim) == (1, -1) else None
     if type(layer) in _POOLING:
         return None if getattr(layer, "return_indices", False) else _pooling
-    if type(layer) in _ELEMENTWISE:
+    if type(layer) in ELEMENTWISE:
         return _elementwise
     others: dict[type[nn.Module], Rule] = {
         nn.Linear: _linear, nn.ReLU: _relu, nn.Identity: _identity, GivenDropout: _dropout

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from evoopt.cli.app import main
 from evoopt.compare.result import Comparison, load_comparison
 from evoopt.compare.table import trials_in_words
 from reproductions.discovery.together import Against, against, joined
 from reproductions.markdown import section, table
 
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Print the report."""
-    parser = argparse.ArgumentParser(prog="python -m reproductions.discovery", description=__doc__)
-    parser.add_argument("rule", help="the candidate's name in all comparisons")
-    parser.add_argument("folders", nargs="+", help="comparisons, each with its tasks")
-    asked = parser.parse_args(given)
-    comparisons = [load_comparison(folder) for folder in asked.folders]
+
+@app.command()
+def discovery(
+    rule: Annotated[str, typer.Argument(help="The candidate's name in all comparisons.")],
+    folders: Annotated[list[Path], typer.Argument(help="Comparisons, each with its tasks.")],
+) -> None:
+    """What comparisons of single tasks say together, as Markdown."""
+    comparisons = [load_comparison(folder) for folder in folders]
     whole = joined(comparisons)
-    held = [against(asked.rule, name, whole) for name in whole.names if name != asked.rule]
-    print("\n".join(report(asked.rule, comparisons, whole, held)))
+    held = [against(rule, name, whole) for name in whole.names if name != rule]
+    typer.echo("\n".join(report(rule, comparisons, whole, held)))
 
 
 def report(
@@ -89,4 +99,4 @@ def _overall(held: Sequence[Against]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(app)

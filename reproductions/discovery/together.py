@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evoopt.compare.analysis import overall_ratio
 from evoopt.compare.result import Comparison
 from evoopt.compare.statistics import ALPHA, RESAMPLES, PairedDifference, holm, paired_difference
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, unknown_name
 from evoopt.systems.optimizer.gain_target import LEAST_SPREAD
 
 
@@ -88,7 +88,14 @@ def joined(comparisons: Sequence[Comparison]) -> Comparison:
 
 
 def against(rule: str, opponent: str, comparison: Comparison) -> Against:
-    """Hold a contender of a comparison against another."""
+    """Hold a contender of a comparison against another.
+
+    Raises:
+        EvooptError: One that is not in it.
+    """
+    for name in (rule, opponent):
+        if name not in comparison.names:
+            raise unknown_name("contender", name, comparison.names)
     pairs = {task: (own[rule], own[opponent]) for task, own in comparison.scores.items()}
     differences = {task: paired_difference(a.metric, b.metric) for task, (a, b) in pairs.items()}
     adjusted = holm([difference.p_value for difference in differences.values()])
@@ -117,12 +124,12 @@ def _spread(metrics: NDArray[np.float64]) -> float:
 
 
 def _interval(by_task: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    """Of the mean over tasks of means over seeds."""
+    """Of the mean over tasks of means over seeds; NaN with fewer than two seeds on any."""
     rng = np.random.default_rng(0)
     means = []
     for gains in by_task:
         good = gains[np.isfinite(gains)]
-        if not len(good):
+        if len(good) < 2:
             return math.nan, math.nan
         means.append(good[rng.integers(len(good), size=(RESAMPLES, len(good)))].mean(axis=1))
     low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])

@@ -250,6 +250,26 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     assert len(rest.jobs) == len(whole.jobs) - stop_at
 
 
+def test_after_an_interruption_failures_are_tried_again_in_the_same_company(tmp_path: Path) -> None:
+    def fail_once(member: Any, job: ContenderChunk) -> TrainingResult:
+        failing = member.lr == 0.0025 and not (tmp_path / "mended").exists()
+        return TrainingResult.unsuccessful("failed", "no memory") if failing else formula_result(member, job)
+
+    rules = [replace(PRESETS["adam"], lr=0.0005 * k) for k in range(1, 11)]
+    wanted = [Training("digits", rule, TrainingPlan(5, 0, 32)) for rule in rules]
+
+    def attempt(**options: Any) -> list[tuple[UpdateRule, ...]]:
+        executor = FormulaExecutor(fail_once, **options)
+        with nullcontext() if not options else pytest.raises(KeyboardInterrupt):
+            TrainingQueue(executor, "sequential", 4, tmp_path / "trainings.jsonl").train(wanted)
+        return [job.members for job in executor.jobs]
+
+    assert attempt(stop_at=2) == [tuple(rules[8:]), tuple(rules[4:8])]
+    (tmp_path / "mended").touch()
+    assert attempt() == [tuple(rules[4:8]), tuple(rules[:4])]
+    assert attempt() == []
+
+
 def test_a_training_is_not_remembered_for_another_budget(tmp_path: Path, formula: FormulaExecutor) -> None:
     compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path)
     first = len(formula.jobs)

@@ -57,6 +57,12 @@ def normed() -> nn.Module:
     return nn.Sequential(convolution, norm, nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(108, 2))
 
 
+def smooth() -> nn.Module:
+    """Functions whose last bits are others at the end of memory; places there that are no whole vectors."""
+    parts = [nn.Sequential(nn.Linear(7, 7), kind()) for kind in (nn.ELU, nn.SiLU, nn.Sigmoid, nn.Softplus)]
+    return nn.Sequential(*parts, nn.Linear(7, 3))
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mnist": (GeneticMNISTNet, (1, 28, 28)),
     "mnist 136": (lambda: GeneticMNISTNet("136"), (1, 28, 28)),
@@ -65,6 +71,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "small cnn": (SmallCNN, (1, 28, 28)),
     "mlp": (lambda: MLP(12, 7, 3), (12,)),
     "normed": (normed, (1, 8, 8)),
+    "smooth": (smooth, (7,)),
     "residual": (Residual, (1, 8, 8)),
     "repeated": (repeated, (1, 8, 8)),
     "odd sizes": (odd_sizes, (2, 9, 15)),
@@ -91,7 +98,7 @@ def test_outputs_are_those_of_each_network_alone_in_float64(
     assert torch.allclose(actual, outputs(models, x), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["mnist", "lenet", "mlp", "normed"])
+@pytest.mark.parametrize("name", ["mnist", "lenet", "mlp", "normed", "smooth"])
 def test_outputs_do_not_depend_on_company_and_threads_to_the_last_bit(name: str) -> None:
     make, shape = CASES[name]
     models = population(make, 4)
@@ -102,16 +109,35 @@ def test_outputs_do_not_depend_on_company_and_threads_to_the_last_bit(name: str)
         assert torch.equal(together, run(models.weights.flip(0)).flip(0))
     with torch_threads(3):
         assert torch.equal(together, run(models.weights))
+        assert torch.equal(together[2:3], run(models.weights[2:3]))
 
 
-def test_networks_of_layers_that_populations_know_run_by_their_kernels(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    known = {"mnist", "mnist 136", "lenet", "digits", "small cnn", "mlp", "normed"}
+def test_networks_of_layers_that_populations_know_run_by_their_kernels() -> None:
+    known = {"mnist", "mnist 136", "lenet", "digits", "small cnn", "mlp", "normed", "smooth"}
     if build.library("linear") is None:
         known = set()
     for name, (make, shape) in CASES.items():
         assert inference._known(make(), torch.zeros(2, *shape)) == (name in known), name
+
+
+@pytest.mark.parametrize("of", [nn.Conv2d, nn.ReLU, nn.Sequential])
+def test_what_a_person_hung_on_a_layer_counts(of: type[nn.Module]) -> None:
+    def hung(act: Callable[[nn.Module], object]) -> None:
+        torch.manual_seed(0)
+        inner = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2))
+        model, x = nn.Sequential(inner, nn.Flatten(), nn.Linear(27, 2)), torch.randn(4, 1, 8, 8)
+        act(next(layer for layer in inner.modules() if type(layer) is of))
+        models = ModelPopulation.from_models([model], "loop")
+        actual = Inference(model, models.architecture.layout, x)(models.weights)
+        assert torch.allclose(actual[0], model(x), atol=1e-6)
+
+    def own_forward(layer: nn.Module) -> None:
+        forward = layer.forward
+        layer.forward = lambda x: forward(x).neg()  # type: ignore[method-assign]
+
+    hung(lambda layer: layer.register_forward_hook(lambda _, inputs, out: out.neg()))
+    hung(lambda layer: layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].neg(),)))
+    hung(own_forward)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -144,8 +144,7 @@ class RecombinationConfig(RunConfig):
     def cross_check(self, source: str) -> None:
         """Check settings against each other, and the space."""
         for locus in HyperparameterSpace.parse(self.space, f"{source}, space").loci:
-            known = () if self.recombination.inherits else TORCH_CLASSES
-            _check_range(locus, self.recombination.optimizer, f"{source}, space", known)
+            _check_range(locus, self.recombination, f"{source}, space")
         self.recombination.check(f"{source}, recombination")
         if self.training.validation_fraction == 0:
             raise EvooptError(f"{source}: training.validation_fraction must be above 0: it is what selects")
@@ -183,16 +182,18 @@ def renamed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "individual": section.get("mode", "pbt"), "recombination": rest}
 
 
-def _check_range(locus: Locus, optimizer: str, source: str, classes: Collection[str]) -> None:
+def _check_range(locus: Locus, section: RecombinationSection, source: str) -> None:
     # Mutation multiplies, and so comes near a bound of 0 but never there.
     low = math.ulp(0.0)
     for value in (locus.low or low, locus.high) if isinstance(locus, NumberLocus) else locus.choices:
-        if locus.name == "optimizer" and value in classes:
-            continue
         try:
+            if locus.name == "optimizer" and value in TORCH_CLASSES:
+                if section.inherits:
+                    raise EvooptError("only searches of type 'hpo' train by this class of torch")
+                continue
             if value is None:
                 raise EvooptError("None is nothing that a training can use")
-            check_value(locus.name, value, optimizer)
+            check_value(locus.name, value, section.optimizer)
         except EvooptError as error:
             raise EvooptError(
                 f"{source}: hyperparameter {locus.name!r} may become {value!r}: {error}"

@@ -144,11 +144,11 @@ def run_trials(
     Raises:
         EvooptError: A value that does not fit.
     """
-    manner = find_manner(task, train, models[:2], plan.batch_size)
     if any(map(torch_class, values)) and len(models) > 1:  # a class has one network at a time
         pairs = zip(models, values, strict=True)
         return [run_trials(task, train, validation, [net], [own], plan, seed)[0] for net, own in pairs]
     by_class = ClassPhases(values[0]) if torch_class(values[0]) else None
+    manner = find_manner(task, train, models[:2], plan.batch_size)
     population = ModelPopulation.from_models(models, manner)
     members = Members.fresh(population, [update_rule({}, plan.optimizer)] * len(models))
     if by_class:  # which moves the weights; dropout and buffers are set as ever

@@ -132,6 +132,8 @@ def output_gradient(
     if out is not None or window != _NO_WINDOW:
         to = grad.new_empty(members, filters, height, width, examples)
         written = to.data_ptr()
+    elif d_bias is None:
+        return to
     about = _shape(0, 0, 0, 0, filters, 0, 0, 0, 0, height, width, examples, *window)
     over_members(members, _through(dtype), about, g[1], passed[1], place[1], written, *sums[1:])
     return to

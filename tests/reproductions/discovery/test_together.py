@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from evoopt.cli.app import main
 from evoopt.compare.analysis import analyse
 from evoopt.compare.command import Report, write_report
 from evoopt.errors import EvooptError
-from reproductions.discovery.__main__ import main
+from reproductions.discovery.__main__ import app
 from reproductions.discovery.together import against, joined
 from tests.compare.stubs import comparison_of
 
@@ -57,12 +59,33 @@ def test_what_does_not_fit_together_is_refused(comparisons: list[dict], message:
         joined([comparison_of(scores) for scores in comparisons])
 
 
-def test_the_command_reads_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interval_needs_two_seeds() -> None:
+    found = against("new", "adam", comparison_of({"a": {"new": [0.9, np.nan], "adam": [0.8, 0.8]}}))
+    assert found.gain == pytest.approx(100)
+    assert np.isnan(found.gain_interval).all()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
     for task, gain in (("a", 0.02), ("b", 0.0)):
         comparison = comparison_of({task: {"new": [v + gain for v in RIVAL], "adam": RIVAL}})
         (tmp_path / task).mkdir()
         write_report(Report(comparison, analyse(comparison)), tmp_path / task)
-    main(["new", str(tmp_path / "a"), str(tmp_path / "b")])
-    said = capsys.readouterr().out
+    return [str(tmp_path / task) for task in "ab"]
+
+
+def test_the_command_reads_folders(folders: list[str]) -> None:
+    said = CliRunner().invoke(app, ["new", *folders]).output
     assert "| adam | +2.00 (+2.00 to +2.00) **+** | +0.00 (+0.00 to +0.00) |" in said
     assert "| adam | 1 | 0 |" in said
+
+
+def test_a_rule_that_is_not_there_gets_one_line(
+    folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["discovery", "knew", *folders])
+    with pytest.raises(SystemExit, match="2"):
+        main(app)
+    assert capsys.readouterr().err == (
+        "error: unknown contender 'knew'. Did you mean 'new'? Known: adam, new.\n"
+    )
