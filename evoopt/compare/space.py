@@ -108,8 +108,8 @@ def rule_space(rule: UpdateRule) -> TuningSpace:
     A range is widened where the rule's own value lies outside it.
     """
     names = ["weight_decay"]
-    names += ["beta1"] if rule.use_m else []
-    names += ["beta2"] if rule.use_v else []
+    names += ["beta1"] if rule.reads_beta1 else []
+    names += ["beta2"] if rule.reads_beta2 else []
     names += ["beta3"] if rule.uses("m_prev") else []
     names += ["slow_beta"] if rule.slow_beta is not None else []
     names += ["others_lr"] if rule.tells_matrices_apart else []

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from evoopt.compare.contender import OWN, Contender
 from evoopt.compare.sources import contender
-from evoopt.compare.space import LR_REACH, Setting, TuningSpace
+from evoopt.compare.space import LR_REACH, Setting, TuningSpace, rule_space
 from evoopt.compare.tuner import Tuner
 from evoopt.errors import EvooptError
+from evoopt.optim import preset
 from evoopt.training.plan import TrainingResult
 
 
@@ -237,3 +238,10 @@ def test_the_same_seed_asks_for_the_same_settings() -> None:
 def test_ranges_outside_their_scale_are_refused(bad: dict[str, tuple[float, float]]) -> None:
     with pytest.raises(EvooptError, match="tuning range"):
         TuningSpace(1e-3, bad)
+
+
+def test_every_decay_that_a_rule_reads_is_tuned() -> None:
+    assert {"beta1", "beta2", "others_lr"} < rule_space(preset("normuon")).ranges.keys()  # rows' moments
+    difference = replace(preset("sgd"), use_m=False, terms=(("grad", 1.0),), gradient_difference=0.025)
+    assert rule_space(difference.canonical()).ranges.keys() == {"weight_decay", "beta1"}
+    assert rule_space(preset("adam")).ranges.keys() == {"weight_decay", "beta1", "beta2"}
