@@ -218,7 +218,9 @@ def _convolution(
     layer: nn.Conv2d, tensors: Tensors, a: Tensor, pool: nn.MaxPool2d | None = None, relu: bool = False
 ) -> tuple[Tensor, Back]:
     if not convolution.suits(layer, a):
-        return _convolution_by_columns(layer, tensors, a, pool, relu)
+        done = _convolution_by_columns(layer, tensors, a)
+        done = _then(done[1], _pooling(pool, {}, done[0])) if pool else done
+        return _then(done[1], _relu(nn.ReLU(inplace=True), {}, done[0])) if relu else done
     weight, padding = tensors["weight"], _symmetric_padding(layer)
     window = pooling.pair(pool.kernel_size) if pool else (1, 1)
     out, winners = convolution.convolve(a, weight, tensors.get("bias"), padding, window, relu)
@@ -236,16 +238,8 @@ def _convolution(
     return out, back
 
 
-def _convolution_by_columns(
-    layer: nn.Conv2d, tensors: Tensors, a: Tensor, pool: nn.MaxPool2d | None, relu: bool
-) -> tuple[Tensor, Back]:
+def _convolution_by_columns(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     """The same as one matrix product per member, on copies of what every kernel element meets."""
-    if relu:
-        out, undo = _convolution_by_columns(layer, tensors, a, pool, False)
-        return _then(undo, _relu(nn.ReLU(inplace=True), {}, out))
-    if pool:
-        out, undo = _convolution_by_columns(layer, tensors, a, None, False)
-        return _then(undo, _pooling(pool, {}, out))
     weight, stride, shape = tensors["weight"], layer.stride, a.shape
     down, right = _symmetric_padding(layer)
     members, out_channels, channels, kh, kw = weight.shape
