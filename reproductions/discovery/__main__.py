@@ -12,7 +12,7 @@ from evoopt.cli.app import main
 from evoopt.compare.result import Comparison, load_comparison
 from evoopt.compare.table import trials_in_words
 from reproductions.discovery.together import Against, against, joined
-from reproductions.markdown import section, table
+from reproductions.markdown import section, spread_of, table
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -44,20 +44,17 @@ def report(
     ]
     return [
         *section("Budgets", *table(["task", "steps", "tuning of each contender", "seeds"], budgets)),
-        *section("Test metric in percent, mean over seeds", *_scores(whole)),
+        *section("Test metric in percent, mean ± standard deviation over seeds", *_scores(whole)),
         *section(f"{rule} minus each opponent, points (95 % interval)", *_differences(whole, held)),
         *section("Over all tasks", *_overall(held)),
     ]
 
 
 def _scores(whole: Comparison) -> list[str]:
-    rows = []
-    for name in whole.names:
-        metrics = [
-            [100 * metric for metric in whole.scores[task][name].metric if metric == metric]
-            for task in whole.tasks
-        ]
-        rows.append([name, *(f"{sum(own) / len(own):.2f}" if own else "diverged" for own in metrics)])
+    rows = [
+        [name, *(spread_of(whole.scores[task][name].metric, 100, 2) for task in whole.tasks)]
+        for name in whole.names
+    ]
     return table(["", *whole.tasks], rows)
 
 
