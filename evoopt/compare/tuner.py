@@ -81,7 +81,9 @@ class Tuner:
     First three learning rates, powers of ten around the contender's own, under every schedule, all else
     at its default. Where a schedule's best rate is the outermost, the next power of ten follows, again
     and again while that helps; under every schedule, because far below the best rate a constant one
-    leads, whichever leads there. Then the rates between each schedule's best and its two neighbours. What
+    leads, whichever leads there. While more than half of the trials are left, the leading schedule also
+    gets a second rate to either side of its best: a dip one power of ten wide may hide a higher peak. Then
+    the rates between each schedule's best and its two neighbours. What
     trials are left go to quasi-random points around the best, in three rounds: the learning rate within
     half a power of ten, all else over its whole range; then both within half of that around the best so
     far, then a quarter. Rates are on one grid, and points of one sequence, for all contenders, so that
@@ -122,7 +124,7 @@ class Tuner:
         elif left == 0:
             self._asked = "", []
         elif self.trials[-1].stage in ("grid", "extension"):
-            beyond = self._beyond_the_edges()
+            beyond = self._beyond_the_edges() or (self._beyond_a_dip() if 2 * left > self._count else [])
             stage, settings = ("extension", beyond) if beyond else ("between", self._between())
             self._asked = stage, settings[:left]
         else:
@@ -184,8 +186,24 @@ class Tuner:
         outwards = -1 if best == 0 else 1
         if ladder[best].score == ladder[best - outwards].score and not ladder[best].diverged:
             return None  # further ones will tell nothing either
-        rate = _power_of_ten(ladder[best].setting.lr, outwards)
-        return Setting(schedule, (("lr", rate),)) if LOWEST <= rate <= HIGHEST else None
+        return self._next_to(ladder[best], outwards)
+
+    def _beyond_a_dip(self) -> list[Setting]:
+        """What the leading schedule lacks of two rates to either side of its best, if they can tell anything."""
+        ladder, best = self._ladder(self._worth_following()[0])
+        settings = []
+        for outwards, tried, edge, inner in (
+            (-1, best, ladder[0], ladder[1]),
+            (1, len(ladder) - 1 - best, ladder[-1], ladder[-2]),
+        ):
+            if tried < 2 and not edge.diverged and edge.score != inner.score:
+                settings.append(self._next_to(edge, outwards))
+        return [setting for setting in settings if setting is not None]
+
+    @staticmethod
+    def _next_to(trial: Trial, outwards: int) -> Setting | None:
+        rate = _power_of_ten(trial.setting.lr, outwards)
+        return Setting(trial.setting.schedule, (("lr", rate),)) if LOWEST <= rate <= HIGHEST else None
 
     def _between(self) -> list[Setting]:
         """The rates between each schedule's best and its neighbours; of the leading schedule first."""
