@@ -166,6 +166,18 @@ def three_parent(
     _repeat(THREE_PARENT, ctx)
 
 
+@app.command()
+def discovery(
+    rule: Annotated[str, typer.Argument(help="The candidate's name in all comparisons.")],
+    folders: Annotated[list[Path], typer.Argument(help="Comparisons, each with its tasks.")],
+) -> None:
+    """What comparisons of single tasks say together: the discovery's last step."""
+    from evoopt.compare.result import load_comparison
+    from reproductions.discovery.report import report
+
+    typer.echo(report(rule, [load_comparison(folder) for folder in folders]))
+
+
 def _repeat(publication: Publication[Any], ctx: typer.Context) -> None:
     """Repeat a publication with the options of its command."""
     from reproductions.publication import reproduce

@@ -3,6 +3,7 @@ alone, a search without information, the luckiest of n runs."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,12 +160,14 @@ def random_search_config(run: Run) -> RunConfig:
     """The configuration of a random search that costs as many steps as a run did.
 
     It is the same search with all individuals in its first generation: the same space, seeds, tasks and
-    re-scoring of finalists, but no selection before the end.
+    re-scoring of finalists, but no selection before the end. Its individuals are taken to cost what those
+    of the run's first generation did, whose learning rates have no parent's to begin from either.
     """
-    rows = (row for row in run.store.evaluations() if row.replicate < FINAL_REPLICATE)
-    return run.config.random_search(
-        sum(run.config.whole_trainings(row.generation, row.repeat) for row in rows)
-    )
+    spent: defaultdict[int, float] = defaultdict(float)
+    for row in run.store.evaluations():
+        if row.replicate < FINAL_REPLICATE:
+            spent[row.generation] += run.config.whole_trainings(row.generation, row.repeat)
+    return run.config.random_search(sum(spent.values()), spent[0])
 
 
 def control_search(config: RunConfig, folder: Path) -> Run:

@@ -189,7 +189,7 @@ class Tuner:
         return self._next_to(ladder[best], outwards)
 
     def _beyond_a_dip(self) -> list[Setting]:
-        """What the leading schedule lacks of two rates to either side of its best, if they can tell anything."""
+        """What the leading schedule lacks of two rates to either side of its best, if it tells anything."""
         ladder, best = self._ladder(self._worth_following()[0])
         settings = []
         for outwards, tried, edge, inner in (

@@ -179,8 +179,13 @@ class RunConfig(Section):
         """What a training of `evoopt.jobs.records` cost a search, as a part of one of full length."""
         return 1.0
 
-    def random_search(self, trainings: float) -> Self:
+    def random_search(self, trainings: float, first_generation: float | None = None) -> Self:
         """The same search without selection, at the cost of so many whole trainings: a control.
+
+        Args:
+            trainings: In all, short ones by their part of a whole one.
+            first_generation: What that of the search took of them, whose individuals have no parents to
+                begin from either; by default what the settings lead to expect.
 
         Raises:
             EvooptError: This individual type has no such control.

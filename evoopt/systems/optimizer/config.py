@@ -170,9 +170,10 @@ class OptimizerConfig(RunConfig):
         """Nothing for the baseline's, which every search trains alike."""
         return self.evaluation.steps_at(repeat) / self.evaluation.steps if generation >= 0 else 0.0
 
-    def random_search(self, trainings: float) -> Self:
+    def random_search(self, trainings: float, first_generation: float | None = None) -> Self:
         """All individuals in one generation; the same space, seeds, tasks and re-scoring of finalists."""
-        individuals = max(2, round(trainings / self.trainings_per_individual))
+        of_first = first_generation or self.search.population * self.trainings_per_individual
+        individuals = max(2, round(self.search.population * trainings / of_first))
         search = {"population": individuals, "generations": 1, "elites": 0, "tournament": 1, "compare": False}
         return self.override({"search": search})
 

@@ -13,7 +13,7 @@ from evoopt.cli.app import main
 from evoopt.compare.analysis import analyse
 from evoopt.compare.command import Report, write_report
 from evoopt.errors import EvooptError
-from reproductions.discovery.__main__ import app
+from reproductions.__main__ import app
 from reproductions.discovery.together import against, joined
 from tests.compare.stubs import comparison_of
 
@@ -75,7 +75,7 @@ def folders(tmp_path: Path) -> list[str]:
 
 
 def test_the_command_reads_folders(folders: list[str]) -> None:
-    said = CliRunner().invoke(app, ["new", *folders]).output
+    said = CliRunner().invoke(app, ["discovery", "new", *folders]).output
     assert "| adam | +2.00 (+2.00 to +2.00) **+** | +0.00 (+0.00 to +0.00) |" in said
     assert "| adam | 1 | 0 |" in said
 
@@ -83,7 +83,7 @@ def test_the_command_reads_folders(folders: list[str]) -> None:
 def test_a_rule_that_is_not_there_gets_one_line(
     folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["discovery", "knew", *folders])
+    monkeypatch.setattr("sys.argv", ["reproductions", "discovery", "knew", *folders])
     with pytest.raises(SystemExit, match="2"):
         main(app)
     assert capsys.readouterr().err == (

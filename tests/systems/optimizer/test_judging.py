@@ -174,6 +174,8 @@ def test_a_random_search_of_equal_cost_counts_rates_and_rungs() -> None:
     # Of 100 steps: 3 rates of 30, half of them one rate of 60, a quarter the whole; 2 tasks, 2 seeds.
     assert JUDGED.trainings_per_individual == pytest.approx((3 * 0.3 + 0.5 * 0.6 + 0.25) * 2 * 2)
     assert JUDGED.random_search(58).search.population == 10
+    population = JUDGED.search.population
+    assert JUDGED.random_search(58, first_generation=29).search.population == 2 * population
     assert JUDGED.trainings_per_generation == 8 * (3 * 4 + 2 + 1)
 
 

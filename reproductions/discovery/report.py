@@ -1,53 +1,35 @@
-"""``python -m reproductions.discovery RULE FOLDER...``: what comparisons of single tasks say together."""
+"""What comparisons of single tasks say together, as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from evoopt.cli.app import main
-from evoopt.compare.result import Comparison, load_comparison
+from evoopt.compare.result import Comparison
 from evoopt.compare.table import trials_in_words
 from reproductions.discovery.together import Against, against, joined
 from reproductions.markdown import section, spread_of, table
 
-app = typer.Typer(
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
+def report(rule: str, comparisons: Sequence[Comparison]) -> str:
+    """Budgets and scores by task, then a contender of all comparisons against each of the others.
 
-@app.command()
-def discovery(
-    rule: Annotated[str, typer.Argument(help="The candidate's name in all comparisons.")],
-    folders: Annotated[list[Path], typer.Argument(help="Comparisons, each with its tasks.")],
-) -> None:
-    """What comparisons of single tasks say together, as Markdown."""
-    comparisons = [load_comparison(folder) for folder in folders]
+    Raises:
+        EvooptError: Comparisons that do not fit together, or without that contender.
+    """
     whole = joined(comparisons)
     held = [against(rule, name, whole) for name in whole.names if name != rule]
-    typer.echo("\n".join(report(rule, comparisons, whole, held)))
-
-
-def report(
-    rule: str, comparisons: Sequence[Comparison], whole: Comparison, held: Sequence[Against]
-) -> list[str]:
-    """Lines of Markdown: budgets and scores by task, then the rule against each opponent."""
     budgets = [
         [task, f"{one.protocol['steps']:,}", trials_in_words(one.protocol), str(one.protocol["seeds"])]
         for one in comparisons
         for task in one.tasks
     ]
-    return [
+    lines = [
         *section("Budgets", *table(["task", "steps", "tuning of each contender", "seeds"], budgets)),
         *section("Test metric in percent, mean ± standard deviation over seeds", *_scores(whole)),
         *section(f"{rule} minus each opponent, points (95 % interval)", *_differences(whole, held)),
         *section("Over all tasks", *_overall(held)),
     ]
+    return "\n".join(lines)
 
 
 def _scores(whole: Comparison) -> list[str]:
@@ -93,7 +75,3 @@ def _overall(held: Sequence[Against]) -> list[str]:
         "step's time",
     ]
     return table(header, rows)
-
-
-if __name__ == "__main__":
-    main(app)
