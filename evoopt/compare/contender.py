@@ -64,8 +64,7 @@ class RuleSubject:
         rule = self.rule
         if setting.schedule != OWN:
             warmup_steps, cosine = schedule_parts(setting.schedule, steps)
-            steps_alone = {"warmup_fraction": 0.0, "decay_shape": "none"}
-            rule = replace(rule, warmup_steps=warmup_steps, cosine=cosine, **steps_alone)  # type: ignore[arg-type]
+            rule = replace(rule.unscheduled, warmup_steps=warmup_steps, cosine=cosine)
         values: dict[str, Any] = dict(setting.values)
         if "beta1" in values and rule.nesterov_beta == 1 - rule.beta1:
             values["nesterov_beta"] = 1 - values["beta1"]  # of Muon, where one momentum says both

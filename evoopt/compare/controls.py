@@ -24,7 +24,7 @@ from evoopt.jobs.records import FINAL_REPLICATE
 from evoopt.jobs.rule_worker import WorkerSetup, make_worker
 from evoopt.optim.pipeline import SWITCHES
 from evoopt.optim.presets import PRESETS
-from evoopt.optim.rule import UpdateRule
+from evoopt.optim.rule import SCHEDULE, UpdateRule
 from evoopt.runs.experiment import refuse_changes
 from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.training.plan import derive_seed
@@ -34,8 +34,6 @@ NOISE, BEST_OF_N = "noise", "best_of_n"
 CONTROLS = (ABLATION, RANDOM_SEARCH, TUNED_START, NOISE, BEST_OF_N)
 
 _LUCK = 303
-
-_SCHEDULE = ("warmup_fraction", "decay_shape")
 
 
 def check_controls(
@@ -111,9 +109,8 @@ def ablations(contender: Contender) -> list[Contender]:
         if kept.key != rule.key and part not in ranges:  # what is tuned varies anyway
             variants.setdefault(kept.key, _variant(contender, f"{name} without {part}", kept, ranges))
     found = list(variants.values())
-    if rule.cosine or rule.warmup_steps:
-        bare = replace(rule, cosine=False, warmup_steps=0)
-        constant = _variant(contender, f"{name} without schedule", bare, ranges)
+    if rule.has_schedule:
+        constant = _variant(contender, f"{name} without schedule", rule.unscheduled, ranges)
         found.append(replace(constant, schedules=(CONSTANT,)))
         found.append(adam_with_schedule_of(contender))
     if rule.weight_decay:
@@ -136,7 +133,7 @@ def _parts_left_out(rule: UpdateRule) -> Iterator[tuple[str, UpdateRule]]:
     yield "second moment", replace(rule, use_v=False)
     yield "bias correction", replace(rule, bias_correction=False)
     for stage in SWITCHES:
-        if stage not in _SCHEDULE:
+        if stage not in SCHEDULE:
             identity: Any = getattr(UpdateRule, stage)
             yield stage, replace(rule, **{stage: identity})
     yield "clipping", replace(rule, clip_value=None)
@@ -150,8 +147,7 @@ def adam_with_schedule_of(contender: Contender) -> Contender:
     """
     if not isinstance(contender.subject, RuleSubject):
         raise EvooptError(f"{contender.name} is a class, so that its schedule is not known")
-    rule = contender.subject.rule
-    adam = replace(PRESETS["adam"], warmup_steps=rule.warmup_steps, cosine=rule.cosine)
+    adam = PRESETS["adam"].scheduled_like(contender.subject.rule)
     space = TuningSpace(adam.lr, {"beta1": (0.8, 0.98), "beta2": (0.9, 0.9995)})
     return Contender(f"adam with schedule of {contender.name}", RuleSubject(adam), space, (OWN,))
 

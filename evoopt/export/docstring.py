@@ -74,7 +74,7 @@ def class_docstring(
     class_name: str, rule: UpdateRule, provenance: Provenance, arguments: list[Option]
 ) -> str:
     """Docstring in quotes, indented as the body of a class, for a canonical rule."""
-    scheduled = bool(rule.warmup_steps or rule.needs_total_steps)
+    scheduled = rule.has_schedule
     entries = [
         _PARAMS,
         *(
@@ -105,7 +105,7 @@ def class_docstring(
 
 def _length(rule: UpdateRule) -> tuple[tuple[str, str], ...]:
     """What is said of the length of the training and of the schedule."""
-    schedule = _SCHEDULING[1:] if rule.warmup_steps or rule.needs_total_steps else ()
+    schedule = _SCHEDULING[1:] if rule.has_schedule else ()
     if rule.readout == "mean":
         return (_TOTAL_STEPS, "length of the training in steps; required"), *schedule
     if rule.needs_total_steps:
@@ -139,7 +139,7 @@ def _others(rule: UpdateRule) -> list[list[str]]:
 
 def _count(rule: UpdateRule) -> str:
     corrects = any(corrects_m(of) or corrects_v(of) for of in (rule, rule.others_rule))
-    uses_t = corrects or rule.warmup_steps or rule.needs_total_steps or rule.readout == "ema"
+    uses_t = corrects or rule.has_schedule or rule.readout == "ema"
     return " (``t`` counts from 1)" if uses_t else ""
 
 

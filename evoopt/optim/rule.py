@@ -24,6 +24,10 @@ from evoopt.optim.written import written
 
 RULE_VERSION = 2
 
+SCHEDULE_IN_FRACTIONS = ("warmup_fraction", "decay_shape", "decay_start", "decay_floor", "decay_power")
+SCHEDULE = ("warmup_steps", "cosine", *SCHEDULE_IN_FRACTIONS)
+"""Fields of the schedule of a learning rate."""
+
 Terms = tuple[tuple[str, float], ...]
 
 
@@ -110,14 +114,28 @@ class UpdateRule(Pipeline):
         """Whether the schedule depends on the length of the training."""
         return self.cosine or self.has_fractions
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the learning rate changes in a training."""
+        return self.warmup_steps > 0 or self.needs_total_steps
+
+    @property
+    def unscheduled(self) -> UpdateRule:
+        """The same at a constant learning rate."""
+        return replace(self, **{name: getattr(UpdateRule, name) for name in SCHEDULE})
+
+    def scheduled_like(self, other: UpdateRule) -> UpdateRule:
+        """The same under another's schedule."""
+        return replace(self, **{name: getattr(other, name) for name in SCHEDULE})
+
     def factor(self, step: int, total_steps: int | None) -> float:
         """Factor of the schedule on the learning rate at a 0-based step of a training of some length."""
         if not self.has_fractions:
             return schedule_factor(step, total_steps, self.warmup_steps, self.cosine)
         if total_steps is None:
             raise ValueError("a schedule in fractions needs total_steps, the length of the training in steps")
-        names = ("warmup_fraction", "decay_shape", "decay_start", "decay_floor", "decay_power")
-        return fraction_factor(step, total_steps, **{name: getattr(self, name) for name in names})
+        fractions = {name: getattr(self, name) for name in SCHEDULE_IN_FRACTIONS}
+        return fraction_factor(step, total_steps, **fractions)
 
     def uses(self, quantity: str) -> bool:
         """Whether any term reads ``quantity``, one of those in `Term.uses`."""

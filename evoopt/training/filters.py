@@ -32,9 +32,7 @@ def reject_reason(rule: UpdateRule) -> str | None:
         The reason in a few words, or None.
     """
     canonical = rule.canonical()
-    bare = replace(
-        canonical, warmup_steps=0, cosine=False, warmup_fraction=0.0, decay_shape="none", weight_decay=0.0
-    )
+    bare = replace(canonical.unscheduled, weight_decay=0.0)
     parts = [bare, bare.others_rule] if bare.tells_matrices_apart else [bare]
     return next((reason for reason in map(_reason, parts) if reason), None)
 

@@ -94,6 +94,18 @@ def test_adam_is_given_exactly_the_schedule_of_the_rule() -> None:
     assert adam.subject.rule.terms == PRESETS["adam"].terms
 
 
+def test_a_schedule_in_fractions_is_taken_apart_too() -> None:
+    rule = replace(preset("sgd"), warmup_fraction=0.1, decay_shape="power", decay_start=0.5, decay_power=2.0)
+    found = {c.name: c for c in ablations(rule_contender("x", rule))}
+    bare, adam = found["x without schedule"], found["adam with schedule of x"]
+    assert isinstance(bare.subject, RuleSubject)
+    assert isinstance(adam.subject, RuleSubject)
+    assert bare.subject.rule == preset("sgd").canonical()
+    assert bare.schedules_for(500) == ("constant",)
+    for step in (0, 30, 60, 99):
+        assert adam.subject.rule.factor(step, 100) == rule.factor(step, 100)
+
+
 def test_a_random_search_costs_what_the_search_cost(run_folder: Path) -> None:
     with Run(run_folder) as run:
         config = random_search_config(run)
