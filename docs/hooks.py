@@ -118,7 +118,13 @@ def stages(part: str) -> str:
     """The stages of one part of a rule."""
     from evoopt.optim import STAGES
 
-    kept = {"parameter": "a tensor", "rows": "a number a row", "columns": "a number a column"}
+    kept = {
+        "parameter": "a tensor",
+        "rows": "a number a row",
+        "columns": "a number a column",
+        "gram": "a square of the smaller side",
+        "wide": "a tensor",
+    }
     rows = [
         (
             f"`{stage.name}`",

@@ -124,6 +124,7 @@ def _staged(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
         "averages_end": rule.readout == "mean",
         "shapes": {shape for move in found for shape in move.kept.values()},
         "newton_schulz": rule.shape.startswith("orthogonal"),
+        "eigenbasis": rule.shape == "soap",
         "whole": any(move.whole for move in found),
         "own": own,
         "pieces": wrapped("for piece in ", f"zip({', '.join(map(many, own))}, grads, strict=True)", ":"),

@@ -67,6 +67,8 @@ PUBLISHED: dict[str, Provenance] = {
             "muon": "K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024, with "
             "the scale and decay of J. Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982",
             "normuon": "Z. Li et al., NorMuon: Making Muon more efficient and scalable, arXiv 2510.05491",
+            "soap": "N. Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, arXiv 2409.11321, "
+            "with one side, a basis in every step and the scale of Muon",
             "ademamix": "M. Pagliardini et al., The AdEMAMix Optimizer: Better, Faster, Older, "
             "arXiv 2409.03137, without its schedulers",
             "cautious_adamw": "K. Liang et al., Cautious Optimizers: Improving Training with One Line of "

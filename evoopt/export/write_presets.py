@@ -10,7 +10,7 @@ from evoopt.export.source import load_rule
 
 PRESET_CLASSES: dict[str, str] = {
     **{name.lower(): name for name in ("Adam", "AdamW", "Lion", "Marfinetz2025", "RMSprop", "SGD")},
-    **{name.lower(): name for name in ("AdEMAMix", "LAMB", "LaProp", "Muon", "NorMuon", "Polaris")},
+    **{name.lower(): name for name in ("AdEMAMix", "LAMB", "LaProp", "Muon", "NorMuon", "Polaris", "SOAP")},
     "adafactor_moments": "AdamWFactored",
     "adamw_ema": "AdamWEMA",
     "cautious_adamw": "CautiousAdamW",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from evoopt.optim.generated import (
         LAMB,
         SGD,
+        SOAP,
         Adam,
         AdamW,
         AdamWEMA,
@@ -40,6 +41,7 @@ __all__ = [
     "MORE_TERMS",
     "PRESETS",
     "SGD",
+    "SOAP",
     "STAGED_PRESETS",
     "STAGES",
     "TERMS",

@@ -32,8 +32,8 @@ class Pipeline:
         slow_beta: Decay of the slow moment, in [0, 1); None for none, ``m2 := g``.
         power: Exponent in the power term, >= 0.
         mask: ``"none"`` or ``"cautious"``.
-        shape: What becomes of a matrix' direction: ``"none"``, ``"rms"``, ``"rows"``, ``"orthogonal"`` or
-            ``"orthogonal_rows"``.
+        shape: What becomes of a matrix' direction: ``"none"``, ``"rms"``, ``"rows"``, ``"orthogonal"``,
+            ``"orthogonal_rows"`` or ``"soap"``.
         iterations: Those of Newton and Schulz in orthogonal shapes, >= 1.
         shape_output: Whether the output layer counts as a matrix.
         scale: ``"none"``, ``"trust"`` (of every tensor; the decay is part of what is scaled) or
@@ -136,7 +136,7 @@ class Pipeline:
 CHOICES: dict[str, tuple[str, ...]] = {
     "second_moment": ("full", "rows", "factored"),
     "mask": ("none", "cautious"),
-    "shape": ("none", "rms", "rows", "orthogonal", "orthogonal_rows"),
+    "shape": ("none", "rms", "rows", "orthogonal", "orthogonal_rows", "soap"),
     "scale": ("none", "trust", "match_rms"),
     "others": ("rule", "adam"),
     "decay_shape": ("none", *DECAY_SHAPE_BY_NAME),

@@ -58,6 +58,15 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
     "normuon": replace(
         _MUON, terms=(("momentum", 1.0),), nesterov_beta=None, beta2=0.95, shape="orthogonal_rows"
     ),
+    "soap": replace(
+        _MUON,
+        terms=(("momentum", 1.0),),
+        nesterov_beta=None,
+        lr=3e-3,
+        beta2=0.95,
+        weight_decay=1e-2,
+        shape="soap",
+    ),
     "polaris": UpdateRule(
         (("nesterov", 1.0),),
         lr=0.09,
@@ -85,10 +94,10 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
 }
 """Published optimizers that need stages, with the constants that their publications recommend: Muon (Jordan
 2024) with the scale and decay of Liu et al. (2025) and Adam for what is no hidden matrix, NorMuon (Li et al.
-2025), AdEMAMix (Pagliardini et al. 2024) without its schedulers, cautious AdamW (Liang et al. 2024),
-MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et al. 2020), LAMB (You et al. 2019), AdamW with the second
-moment of Adafactor (Shazeer and Stern 2018) and AdamW that ends with an average of its weights. Polaris was
-found by evolution: ``reproductions/discovery``."""
+2025), SOAP (Vyas et al. 2024) with one side and Adam for the rest, AdEMAMix (Pagliardini et al. 2024)
+without its schedulers, cautious AdamW (Liang et al. 2024), MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et
+al. 2020), LAMB (You et al. 2019), AdamW with the second moment of Adafactor (Shazeer and Stern 2018) and
+AdamW ending with an average of its weights. Polaris was found by evolution: ``reproductions/discovery``."""
 
 
 def preset(name: str) -> UpdateRule:

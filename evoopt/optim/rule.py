@@ -172,7 +172,7 @@ class UpdateRule(Pipeline):
     @property
     def reads_beta2(self) -> bool:
         """Whether the decay of the second moment matters, likewise."""
-        return self.use_v or self.shape == "orthogonal_rows"
+        return self.use_v or self.shape in ("orthogonal_rows", "soap")
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -143,7 +143,8 @@ def test_rules_that_mean_the_same_share_a_key(rule: UpdateRule, change: dict[str
 CHANGES: list[dict[str, Any]] = [
     {"clip_norm": 1.0}, {"gradient_difference": 0.1}, {"normalize_first": True}, {"second_moment": "rows"},
     {"second_moment": "factored"}, {"mask": "cautious"}, {"shape": "rms"}, {"shape": "rows"},
-    {"shape": "orthogonal"}, {"shape": "orthogonal_rows"}, {"scale": "trust"}, {"scale": "match_rms"},
+    {"shape": "orthogonal"}, {"shape": "orthogonal_rows"}, {"shape": "soap"}, {"scale": "trust"},
+    {"scale": "match_rms"},
     {"weight_decay": 0.1, "cautious_decay": True}, {"others": "adam"}, {"others_lr": 0.5},
     {"warmup_fraction": 0.1}, {"decay_shape": "linear"}, {"readout": "ema"}, {"readout": "mean"},
 ]  # fmt: skip

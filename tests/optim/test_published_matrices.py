@@ -17,6 +17,7 @@ from tests.optim.published_matrices import (
     newton_schulz,
     normuon,
     rms,
+    soap,
     with_adamw,
 )
 from tests.optim.test_published import SHAPES, STEPS, Algorithm, draw, moves, path, problem, torch_path
@@ -77,14 +78,14 @@ def test_muon_turns_with_its_matrix_and_forgets_the_size_of_gradients() -> None:
     assert_same_path(turned, left @ path(muon, weight, grads, weight_decay=0.1) @ right)
 
 
-@pytest.mark.parametrize("algorithm", [muon, normuon])
+@pytest.mark.parametrize("algorithm", [muon, normuon, soap])
 def test_a_kernel_is_a_matrix_with_one_row_a_channel(algorithm: Algorithm) -> None:
     weight, grads = problem(6, 2, 3, 3)
     flat = path(algorithm, weight.flatten(1), grads.flatten(2), weight_decay=0.1)
     assert_same_path(path(algorithm, weight, grads, weight_decay=0.1), flat.view_as(grads))
 
 
-@pytest.mark.parametrize("algorithm", [muon, normuon, adam_factored, adafactor])
+@pytest.mark.parametrize("algorithm", [muon, normuon, soap, adam_factored, adafactor])
 def test_without_a_gradient_nothing_moves(algorithm: Algorithm) -> None:
     weight = draw(6, 4)
     moved = path(algorithm, weight, torch.zeros(3, 6, 4, dtype=torch.float64))
@@ -114,6 +115,24 @@ def test_updates_of_normuon_have_a_fixed_norm_and_at_first_equal_rows(shape: tup
     )
     rows = updates[0].norm(dim=1)
     torch.testing.assert_close(rows, rows[:1].expand_as(rows), rtol=1e-7, atol=0)
+
+
+def test_soap_turns_with_the_smaller_side_and_is_adam_where_gradients_have_no_other_basis() -> None:
+    for shape in ((8, 5), (5, 8)):
+        weight, grads = problem(*shape)
+        turn = torch.linalg.qr(draw(5, 5, seed=5))[0]
+        left, right = (torch.eye(8).double(), turn) if shape == (8, 5) else (turn, torch.eye(8).double())
+        turned = path(soap, left @ weight @ right, 7 * (left @ grads @ right), weight_decay=0.1)
+        assert_same_path(turned, left @ path(soap, weight, grads, weight_decay=0.1) @ right)
+    diagonal = torch.diag_embed(torch.rand(STEPS, 4, dtype=torch.float64) + torch.arange(1, 5))
+    weight = draw(4, 4)
+    updates = moves(weight, path(soap, weight, diagonal, lr=0.1, least=0.0))
+    of_adam = moves(
+        weight, path(adamw, weight, diagonal, beta1=0.95, beta2=0.95, eps=1e-15, weight_decay=0.0)
+    )
+    assert_same_path(
+        updates / updates.norm(dim=(1, 2), keepdim=True), of_adam / of_adam.norm(dim=(1, 2), keepdim=True)
+    )
 
 
 def test_normuon_that_keeps_the_norm_is_as_long_as_muon() -> None:

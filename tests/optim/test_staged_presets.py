@@ -86,6 +86,15 @@ def test_normuon_is_its_publication(shape: tuple[int, ...]) -> None:
     assert_close(rule_path(preset("normuon"), weight, grads), expected)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (6, 3, 2, 2)])
+def test_soap_is_its_publication_with_one_side(shape: tuple[int, ...]) -> None:
+    weight, grads = problem(*shape)
+    expected = path(published_matrices.soap, weight, grads, weight_decay=0.1)
+    torch.testing.assert_close(
+        rule_path(preset("soap"), weight, grads, weight_decay=0.1), expected, rtol=1e-7, atol=1e-9
+    )
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_adafactor_moments_are_adam_with_factors(shape: tuple[int, int]) -> None:
     weight, grads = problem(*shape)

@@ -16,10 +16,12 @@ from evoopt.optim.generated.normuon import NorMuon
 from evoopt.optim.generated.polaris import Polaris
 from evoopt.optim.generated.rmsprop import RMSprop
 from evoopt.optim.generated.sgd import SGD
+from evoopt.optim.generated.soap import SOAP
 
 __all__ = [
     "LAMB",
     "SGD",
+    "SOAP",
     "AdEMAMix",
     "Adam",
     "AdamW",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
+_LEAST_ROOT = 1e-4
+
 
 def newton_schulz(x: Tensor, iterations: int) -> Tensor:
     """Bring the singular values of matrices ``[P, rows, columns]`` near 1, to about [0.7, 1.2].
@@ -30,6 +32,33 @@ def newton_schulz(x: Tensor, iterations: int) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
+def in_eigenbasis(u: Tensor, g: Tensor, gram: Tensor, squares: Tensor, beta2: float | Tensor) -> Tensor:
+    """Divide as Adam does, in the eigenvectors of the second moment of the gradients' smaller side.
+
+    SOAP (Vyas et al. 2024, algorithm 3) with one side and a basis that is found anew in every step. Where
+    gradients have never had a component, noise would be divided by noise: the root is taken to be at least a
+    small part of its own root mean square.
+
+    Args:
+        u: Direction of matrices ``[P, rows, columns]``.
+        g: Their gradients ``[P, rows, columns]``.
+        gram: Average of ``g @ g.mT``, or of ``g.mT @ g`` where that is smaller, ``[P, n, n]``; moves.
+        squares: Average of the squares of rotated gradients, ``[P, n, larger]``; moves.
+        beta2: Decay of both; their bias is left in, a common factor of the result ``[P, rows, columns]``.
+    """
+    import torch  # by those alone who compute
+
+    tall = u.shape[1] > u.shape[2]
+    u, g = (x.transpose(1, 2) if tall else x for x in (u, g))
+    average_(gram, g @ g.transpose(1, 2), beta2)
+    scaled = gram / norm(gram).clamp(min=SMALLEST)
+    basis = torch.linalg.eigh(scaled.nan_to_num(0.0, 0.0, 0.0)).eigenvectors
+    root = average_(squares, (basis.transpose(1, 2) @ g).square(), beta2).sqrt()
+    least = norm(root) * (_LEAST_ROOT / math.sqrt(root[0].numel()))
+    u = basis @ (basis.transpose(1, 2) @ u / (root + least).clamp(min=SMALLEST))
+    return u.transpose(1, 2) if tall else u
+
+
 def _rms(u: Tensor, _: StageInputs) -> Tensor:
     return u / (norm(u) / math.sqrt(u[0].numel())).clamp(min=SMALLEST)
 
@@ -46,6 +75,11 @@ def _orthogonal_rows(u: Tensor, s: StageInputs) -> Tensor:
     u = newton_schulz(u, s.constants["iterations"])
     row = average_(s.state["update_sq_row"], u.square().mean(2, keepdim=True), s.constants["beta2"])
     u = u / row.sqrt().clamp(min=SMALLEST)
+    return u * (math.sqrt(min(u.shape[1:])) / norm(u).clamp(min=SMALLEST))
+
+
+def _soap(u: Tensor, s: StageInputs) -> Tensor:
+    u = in_eigenbasis(u, s.g, s.state["gram"], s.state["rotated_sq"], s.constants["beta2"])
     return u * (math.sqrt(min(u.shape[1:])) / norm(u).clamp(min=SMALLEST))
 
 
@@ -109,6 +143,25 @@ SHAPES = (
             "rows = _newton_schulz(update.flatten(1), iterations)",
             "update_sq_row.lerp_(rows.square().mean(1, keepdim=True), 1 - beta2)",
             f"rows = rows / update_sq_row.sqrt().clamp(min={SMALLEST})",
+            f"norm = torch.linalg.vector_norm(rows).clamp(min={SMALLEST})",
+            "update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)",
+        ),
+    ),
+    Stage(
+        name="soap",
+        part="shape",
+        source='Vyas et al. (2024), "SOAP: Improving and Stabilizing Shampoo using Adam", algorithm 3, '
+        "one-sided, with a norm as that of an orthogonal matrix",
+        formula="q = eigenvectors(ema(g@g.T,beta2)); u = q@((q.T@u)/sqrt(ema((q.T@g)**2,beta2))); "
+        "u = u*sqrt(min(rows,columns))/norm(u)",
+        latex=r"Q\frac{Q^\top u}{\sqrt{\operatorname{ema}_{\beta_2}(Q^\top g)^2}}\quad "
+        r"Q=\operatorname{eig}(\operatorname{ema}_{\beta_2}gg^\top)",
+        state=(State("gram", "gram"), State("rotated_sq", "wide")),
+        acts_on="matrix",
+        scale="free",
+        function=_soap,
+        code=(
+            "rows = _in_eigenbasis(update.flatten(1), grad.flatten(1), gram, rotated_sq, beta2)",
             f"norm = torch.linalg.vector_norm(rows).clamp(min={SMALLEST})",
             "update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)",
         ),

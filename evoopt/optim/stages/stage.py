@@ -44,11 +44,13 @@ class State:
 
     Attributes:
         name: Its name in the optimizer's state.
-        shape: That of the parameter, one number a row ``[rows, 1]`` or one a column ``[1, columns]``.
+        shape: That of the parameter, one number a row ``[rows, 1]`` or one a column ``[1, columns]``; with
+            ``n`` for the smaller of the two, ``[n, n]`` (``"gram"``), or the matrix itself lying down
+            (``"wide"``, ``[n, larger]``).
     """
 
     name: str
-    shape: Literal["parameter", "rows", "columns"] = "parameter"
+    shape: Literal["parameter", "rows", "columns", "gram", "wide"] = "parameter"
 
     def zeros(self, like: Tensor) -> Tensor:
         """A fresh state for one parameter."""
@@ -57,7 +59,14 @@ class State:
         if self.shape == "parameter":
             return torch.zeros_like(like, memory_format=torch.preserve_format)
         rows, columns = as_matrix(like).shape
-        return like.new_zeros((rows, 1) if self.shape == "rows" else (1, columns))
+        smaller, larger = sorted((rows, columns))
+        sizes = {
+            "rows": (rows, 1),
+            "columns": (1, columns),
+            "gram": (smaller,) * 2,
+            "wide": (smaller, larger),
+        }
+        return like.new_zeros(sizes[self.shape])
 
 
 @dataclass(frozen=True, kw_only=True)
