@@ -13,7 +13,7 @@ _SYMBOLS = {
 }  # fmt: skip
 _OPERATORS = {
     "leftarrow": "←", "cdot": "·", "times": "×", "le": "≤", "sim": "∼", "in": "∈", "odot": "⊙", "sum": "∑",
-    "infty": "∞", "dots": "…",
+    "infty": "∞", "dots": "…", "top": "⊤",
 }  # fmt: skip
 _SPACES = {",": "0.17em", "quad": "1em"}
 _OPENING = ("", "(", "[", ",", "\\,", "=")

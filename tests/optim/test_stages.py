@@ -139,6 +139,7 @@ def test_a_stage_says_where_it_comes_from_and_what_it_reads(stage: Stage) -> Non
         "r",
         "c",
         "o",
+        "q",
         "m2",
         "g_prev",
         "eps",
@@ -149,7 +150,7 @@ def test_a_stage_says_where_it_comes_from_and_what_it_reads(stage: Stage) -> Non
         "a",
     }
     words = {"norm", "is", "decay", "max", "min", "mean", "rms", "ema", "sqrt", "rows", "columns"}
-    functions = {"row_rms", "row_mean", "col_mean", "newton_schulz"}
+    functions = {"row_rms", "row_mean", "col_mean", "newton_schulz", "eigenvectors"}
     assert read <= fields | known | words | functions
 
 

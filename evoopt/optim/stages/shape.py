@@ -46,17 +46,24 @@ def in_eigenbasis(u: Tensor, g: Tensor, gram: Tensor, squares: Tensor, beta2: fl
         squares: Average of the squares of rotated gradients, ``[P, n, larger]``; moves.
         beta2: Decay of both; their bias is left in, a common factor of the result ``[P, rows, columns]``.
     """
-    import torch  # by those alone who compute
-
     tall = u.shape[1] > u.shape[2]
-    u, g = (x.transpose(1, 2) if tall else x for x in (u, g))
+    u, g = (x.transpose(1, 2).contiguous() if tall else x for x in (u, g))
     average_(gram, g @ g.transpose(1, 2), beta2)
     scaled = gram / norm(gram).clamp(min=SMALLEST)
-    basis = torch.linalg.eigh(scaled.nan_to_num(0.0, 0.0, 0.0)).eigenvectors
+    basis = eigenvectors(scaled.nan_to_num(0.0, 0.0, 0.0))
     root = average_(squares, (basis.transpose(1, 2) @ g).square(), beta2).sqrt()
-    least = norm(root) * (_LEAST_ROOT / math.sqrt(root[0].numel()))
+    least = norm(root) * (_LEAST_ROOT / math.sqrt(max(1, root[0].numel())))
     u = basis @ (basis.transpose(1, 2) @ u / (root + least).clamp(min=SMALLEST))
     return u.transpose(1, 2) if tall else u
+
+
+def eigenvectors(x: Tensor) -> Tensor:
+    """Orthonormal eigenvectors of symmetric matrices ``[P, n, n]`` in columns, by rising eigenvalues."""
+    import torch  # by those alone who compute
+
+    # LAPACK rounds by where in memory a matrix begins: in a stack it would depend on its neighbours.
+    alone = [torch.linalg.eigh(matrix) for matrix in (x if x.is_cpu else [x])]
+    return torch.stack([found.eigenvectors for found in alone]).view_as(x)
 
 
 def _rms(u: Tensor, _: StageInputs) -> Tensor:
