@@ -122,8 +122,8 @@ def stages(part: str) -> str:
         "parameter": "a tensor",
         "rows": "a number a row",
         "columns": "a number a column",
-        "gram": "a square of the smaller side",
-        "wide": "a tensor",
+        "square": "a square of the smaller side",
+        "lying": "a tensor",
     }
     rows = [
         (

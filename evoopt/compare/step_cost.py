@@ -16,8 +16,8 @@ from evoopt.compare.contender_jobs import as_taken_away, state_bytes, trainable
 from evoopt.optim.pipeline import SWITCHES
 from evoopt.optim.rule import UpdateRule
 
-_EIGENVECTORS = 10
-"""Products of two such matrices that take as long as their eigenvectors, from 32x32 to 256x256 on a CPU."""
+_EIGENVECTORS = 15
+"""Products of two such matrices that take as long as their eigenvectors: 10 to 20 on a CPU, up to 256x256."""
 
 PRODUCTS_PER_PASS = 16
 """Multiplications with addition, inside of products of matrices, that count as much as one number moved.

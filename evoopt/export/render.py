@@ -33,6 +33,7 @@ from evoopt.export.term_code import (
 from evoopt.optim.betas import beta_names
 from evoopt.optim.groups import matrix_roles
 from evoopt.optim.rule import UpdateRule
+from evoopt.optim.stages.shape import LEAST_ROOT
 from evoopt.version import __version__
 
 
@@ -56,7 +57,7 @@ def render(rule: UpdateRule, class_name: str, provenance: Provenance | None = No
     if not rule.terms:
         raise EvooptError("this rule has no terms, or they cancel out: there is nothing to export")
     arguments = options(rule)
-    schedule = rule.warmup_steps > 0 or rule.needs_total_steps
+    schedule = rule.has_schedule
     staged, fn = has_stages(rule), function_name(class_name)
     common: dict[str, Any] = {
         "staged": staged,
@@ -94,6 +95,7 @@ def _three_implementations(rule: UpdateRule, arguments: list[Option], fn: str) -
         "own": ["param", *buffers],
         "apart": False,
         "averages": (),
+        "wide": (),
         "loop_lines": loop_lines(rule),
         "foreach_lines": multi_lines,
         "kernel_lines": kernel,
@@ -124,7 +126,12 @@ def _staged(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
         "averages_end": rule.readout == "mean",
         "shapes": {shape for move in found for shape in move.kept.values()},
         "newton_schulz": rule.shape.startswith("orthogonal"),
-        "eigenbasis": rule.shape == "soap",
+        "eigenbasis": any(stage.decomposes for stage in rule.active),
+        "least_root": LEAST_ROOT,
+        "wide": [
+            *(name for move in found for name, shape in move.kept.items() if shape in ("square", "lying")),
+            *(["average"] if averages else ()),
+        ],
         "whole": any(move.whole for move in found),
         "own": own,
         "pieces": wrapped("for piece in ", f"zip({', '.join(map(many, own))}, grads, strict=True)", ":"),

@@ -68,7 +68,7 @@ PUBLISHED: dict[str, Provenance] = {
             "the scale and decay of J. Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982",
             "normuon": "Z. Li et al., NorMuon: Making Muon more efficient and scalable, arXiv 2510.05491",
             "soap": "N. Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, arXiv 2409.11321, "
-            "with one side, a basis in every step and the scale of Muon",
+            "with one side, a basis in every step, the scale of Muon, and Adam where Muon has it",
             "ademamix": "M. Pagliardini et al., The AdEMAMix Optimizer: Better, Faster, Older, "
             "arXiv 2409.03137, without its schedulers",
             "cautious_adamw": "K. Liang et al., Cautious Optimizers: Improving Training with One Line of "

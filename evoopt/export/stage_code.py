@@ -25,7 +25,7 @@ class Move:
 
     Attributes:
         name: Name of the function that moves them.
-        kept: What is kept for each, by name: ``"parameter"``, ``"rows"`` or ``"columns"``, its shape.
+        kept: What is kept for each, by name: its shape, one of `State`.
         lines: Statements that move one tensor, named ``param``, ``grad`` and as in ``kept``.
         foreach_lines: The same for lists of tensors.
         kernel_lines: The same for a compiler; none for matrices that are told apart.

@@ -94,7 +94,7 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
 }
 """Published optimizers that need stages, with the constants that their publications recommend: Muon (Jordan
 2024) with the scale and decay of Liu et al. (2025) and Adam for what is no hidden matrix, NorMuon (Li et al.
-2025), SOAP (Vyas et al. 2024) with one side and Adam for the rest, AdEMAMix (Pagliardini et al. 2024)
+2025), SOAP (Vyas et al. 2024) likewise and with one side, AdEMAMix (Pagliardini et al. 2024)
 without its schedulers, cautious AdamW (Liang et al. 2024), MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et
 al. 2020), LAMB (You et al. 2019), AdamW with the second moment of Adafactor (Shazeer and Stern 2018) and
 AdamW ending with an average of its weights. Polaris was found by evolution: ``reproductions/discovery``."""

@@ -134,7 +134,7 @@ class StagedGroup:
         own, index = found
         part = self._part(own)
         table = self._table.at(step, weights)[:, own]
-        if weights.is_cuda:
+        if weights.is_cuda and not any(stage.decomposes for stage in self._rule.active):
             at = cast(Tensor, part.done + (step + 1))
             # Rows that lie elsewhere are another program.
             where = (start, stop, weights.data_ptr(), gradients.data_ptr())
@@ -268,7 +268,7 @@ class StagedGroup:
         dimensions = 3 if stage.acts_on == "matrix" else 2
         made = torch.zeros_like(x, memory_format=torch.contiguous_format)
         of_x, of_made = self._layout.views(x), self._layout.views(made)
-        halved = x.is_cuda and x.dtype == torch.float32
+        halved = x.is_cuda and x.dtype == torch.float32 and not stage.decomposes
         with torch.autocast("cuda", torch.bfloat16) if halved else nullcontext():
             for stack, constants in part.stacks:
                 kept = {state.name: stack.kept[state.name].flatten(0, 1) for state in stage.state}

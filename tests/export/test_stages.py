@@ -34,7 +34,7 @@ from evoopt.optim import (
 from tests.export.subjects import STAGED, make, regression, weight_and_bias
 from tests.export.test_training_loops import assert_compiled_equals_eager
 from tests.optim import published, published_matrices
-from tests.optim.test_published import path, problem, torch_path
+from tests.optim.test_published import draw, path, problem, torch_path
 from tests.optim.test_staged_optimizer import EVERYTHING, Net
 from tests.optim.test_staged_presets import ELEMENTWISE
 
@@ -286,3 +286,25 @@ def test_only_what_a_rule_uses_is_written(cls: type[Any], absent: tuple[str, ...
 )
 def test_a_compiled_step_equals_an_eager_one(cls: type[Any], foreach: bool | None) -> None:
     assert_compiled_equals_eager(cls, foreach=foreach)
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_eigenvectors_are_taken_in_full_precision_whatever_the_parameters_and_autocast(foreach: bool) -> None:
+    def step(dtype: torch.dtype, autocast: bool) -> tuple[Tensor, torch.optim.Optimizer]:
+        p = nn.Parameter(draw(6, 4).to(dtype))
+        optimizer = generated.SOAP([p], foreach=foreach)
+        for k in range(3):
+            p.grad = draw(6, 4, seed=k).to(dtype)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                optimizer.step()
+        return p.detach(), optimizer
+
+    plain, cast = (step(torch.float32, autocast)[0] for autocast in (False, True))
+    assert torch.equal(plain, cast)
+    p, low = step(torch.bfloat16, autocast=False)
+    copy = generated.SOAP([nn.Parameter(p.clone())], foreach=foreach)
+    copy.load_state_dict(low.state_dict())
+    for optimizer in (low, copy):
+        (state,) = optimizer.state.values()
+        assert state["gram"].dtype == state["rotated_sq"].dtype == torch.float32
+        assert state["exp_avg"].dtype == torch.bfloat16

@@ -92,9 +92,9 @@ def soap(
 ) -> Iterator[Tensor]:  # fmt: skip
     """Vyas et al. (2024), "SOAP", algorithm 3, with one side and a basis that is found anew in every step.
 
-    Adam in the eigenvectors of the average of ``g @ g.T``, or of ``g.T @ g`` if that is smaller. Ours: the
-    update's norm is ``0.2 * sqrt(rows * columns)``, so that no bias need be corrected, and instead of eps
-    stands ``least`` of the root mean square of all roots.
+    Adam in the eigenvectors of the average of ``g @ g.T`` over earlier steps, or of ``g.T @ g`` if that is
+    smaller; in the first step without. Ours: the update's norm is ``0.2 * sqrt(rows * columns)``, so that no
+    bias need be corrected, and instead of eps stands ``least`` of the root mean square of all roots.
     """
     rows, columns = weight.flatten(1).shape
     turned = (lambda x: x.T) if rows > columns else (lambda x: x)
@@ -102,8 +102,8 @@ def soap(
     for rate, g in zip(rates(lr, len(grads)), grads):
         g = turned(g.flatten(1))
         m = beta1 * m + (1 - beta1) * g
+        q = torch.linalg.eigh(gram).eigenvectors if gram.dim() else torch.eye(len(g)).to(g)
         gram = beta2 * gram + (1 - beta2) * g @ g.T
-        q = torch.linalg.eigh(gram).eigenvectors
         squares = beta2 * squares + (1 - beta2) * (q.T @ g) ** 2
         u = q @ (q.T @ m / (squares.sqrt() + least * rms(squares.sqrt())).clamp(min=1e-15))
         u = 0.2 * math.sqrt(rows * columns) * u / u.norm().clamp(min=1e-15)

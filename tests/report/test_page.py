@@ -133,9 +133,7 @@ def test_no_run_and_no_place_to_write_are_told_in_a_line(optimizer_run: Path, tm
 @pytest.mark.parametrize(
     ("population", "generations"), [(25, 40), pytest.param(500, 100, marks=pytest.mark.slow)]
 )
-def test_many_evaluations_make_a_small_page(
-    population: int, generations: int, tmp_path: Path
-) -> None:
+def test_many_evaluations_make_a_small_page(population: int, generations: int, tmp_path: Path) -> None:
     count = big_run(tmp_path / "run", population, generations)
     assert count == 4 * population * generations
     html = page_of(tmp_path / "run", tmp_path)

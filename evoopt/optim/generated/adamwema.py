@@ -196,8 +196,9 @@ class AdamWEMA(Optimizer):
                         dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
-                if "average" in p_state:  # loading gave it the dtype of the parameter
-                    p_state["average"] = p_state["average"].to(_wide(p.dtype))
+                for name in ("average",):
+                    if name in p_state:  # loading gave it the dtype of the parameter
+                        p_state[name] = p_state[name].to(_wide(p.dtype))
 
     def _init_group(
         self,

@@ -26,8 +26,8 @@ _TOGETHER = 4  # tensors per call of it
 # What is kept for each matrix, and its shape
 _KEPT: dict[str, str] = {
     "exp_avg": "parameter",
-    "gram": "gram",
-    "rotated_sq": "wide",
+    "gram": "square",
+    "rotated_sq": "lying",
 }
 # What is kept for each other parameter, and its shape
 _KEPT_OF_OTHERS: dict[str, str] = {
@@ -39,7 +39,7 @@ _KEPT_OF_OTHERS: dict[str, str] = {
 class SOAP(Optimizer):
     """Implements the SOAP update rule::
 
-        u = 1*m; q = eigenvectors(ema(g@g.T,beta2)); u =
+        u = 1*m; q = eigenvectors(ema(g_prev@g_prev.T,beta2)); u =
             q@((q.T@u)/sqrt(ema((q.T@g)**2,beta2))); u =
             u*sqrt(min(rows,columns))/norm(u); u = 0.2*sqrt(max(rows,columns))*u; w -=
             lr * u; no matrix: adam
@@ -48,7 +48,7 @@ class SOAP(Optimizer):
 
         m = beta1 * m + (1 - beta1) * g
         u = momentum_weight * m
-        q = eigenvectors(ema(g@g.T,beta2))
+        q = eigenvectors(ema(g_prev@g_prev.T,beta2))
         u = q@((q.T@u) / sqrt(ema((q.T@g)**2,beta2)))
         u = u * sqrt(min(rows,columns)) / norm(u)
         w = w - lr * weight_decay * w
@@ -75,8 +75,8 @@ class SOAP(Optimizer):
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.003)
         betas (tuple[float, float], optional): decay of the moving average of the
-            gradient; decay of the moving average of squared updates (default: (0.95,
-            0.95))
+            gradient; decay of the moving averages of the gradient's second moment and
+            rotated squares (default: (0.95, 0.95))
         weight_decay (float, optional): decoupled weight decay coefficient (default:
             0.01)
         momentum_weight (float, optional): weight of the term m (default: 1.0)
@@ -90,8 +90,8 @@ class SOAP(Optimizer):
             it is where all parameters are on CUDA (default: None)
         maximize (bool, optional): maximize the objective, instead of minimizing
             (default: False)
-        capturable (bool, optional): whether this instance is safe to capture in a CUDA
-            graph; it slows one that is not captured (default: False)
+        capturable (bool, optional): keep step counts on the device; a CUDA graph cannot
+            hold eigenvectors (default: False)
         fused (bool, optional): whether one pass over memory makes the whole update of a
             tensor, compiled by torch.compile at the first step; the fastest on a CPU;
             matrices are moved as with foreach (default: None, that is not)
@@ -101,8 +101,8 @@ class SOAP(Optimizer):
 
     Origin:
         Exported from: preset 'soap', N. Vyas et al., SOAP: Improving and Stabilizing
-            Shampoo using Adam, arXiv 2409.11321, with one side, a basis in every step
-            and the scale of Muon
+            Shampoo using Adam, arXiv 2409.11321, with one side, a basis in every step,
+            the scale of Muon, and Adam where Muon has it
         Hash of the rule: d7c8522728964cd0
         Rule as JSON::
 
@@ -256,6 +256,9 @@ class SOAP(Optimizer):
                         dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
+                for name in ("gram", "rotated_sq"):
+                    if name in p_state:  # loading gave it the dtype of the parameter
+                        p_state[name] = p_state[name].to(_wide(p.dtype))
 
     def _init_group(
         self,
@@ -351,9 +354,10 @@ def _kept(p: Tensor, group: dict[str, Any]) -> dict[str, str]:
 
 
 def _zeros(p: Tensor, shape: str) -> Tensor:
-    if shape in ("gram", "wide"):
+    if shape in ("square", "lying"):
         smaller, larger = sorted(p.flatten(1).shape)
-        return p.new_zeros((smaller, smaller if shape == "gram" else larger))
+        size = (smaller, smaller if shape == "square" else larger)
+        return p.new_zeros(size, dtype=_wide(p.dtype))
     return torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
@@ -646,18 +650,30 @@ def _in_eigenbasis(
     rotated_sq: Tensor,
     beta2: float | Tensor,
 ) -> Tensor:
-    # Adam's division, in the eigenvectors of the gradients' second moment
-    exact, tall = update.dtype, update.shape[0] > update.shape[1]
-    update, grad = (update.mT, grad.mT) if tall else (update, grad)
-    gram.lerp_(grad @ grad.mT, 1 - beta2)
-    wide = gram.to(torch.promote_types(exact, torch.float32))
-    scaled = wide / torch.linalg.vector_norm(wide).clamp(min=1e-15)
-    basis = torch.linalg.eigh(scaled.nan_to_num(0.0, 0.0, 0.0)).eigenvectors.to(exact)
-    rotated_sq.lerp_((basis.mT @ grad).square(), 1 - beta2)
-    root = rotated_sq.sqrt()
-    least = 1e-4 * root.square().mean().sqrt()
-    update = basis @ (basis.mT @ update / (root + least).clamp(min=1e-15))
-    return update.mT if tall else update
+    # Adam's division, in the eigenvectors of the second moment of earlier gradients
+    kind = "cpu" if update.is_meta else update.device.type
+    with torch.autocast(kind, enabled=False):
+        tall = update.shape[0] > update.shape[1]
+        update, grad = (update.mT, grad.mT) if tall else (update, grad)
+        basis = _eigenvectors(gram)
+        gram.mul_(beta2).add_(grad @ grad.mT * (1 - beta2))
+        rotated_sq.mul_(beta2).add_((basis.mT @ grad).square() * (1 - beta2))
+        root = rotated_sq.sqrt()
+        least = 0.0001 * root.square().mean().sqrt()
+        update = basis @ (basis.mT @ update / (root + least).clamp(min=1e-15))
+        return update.mT if tall else update
+
+
+def _eigenvectors(gram: Tensor) -> Tensor:
+    scaled = gram / torch.linalg.vector_norm(gram).clamp(min=1e-15)
+    scaled = scaled.nan_to_num(0.0, 0.0, 0.0)
+    for dtype in (gram.dtype, torch.float64):
+        try:
+            basis: Tensor = torch.linalg.eigh(scaled.to(dtype)).eigenvectors
+            return basis.to(gram.dtype)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            continue  # it did not converge
+    return torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 @functools.cache

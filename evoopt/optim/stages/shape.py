@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
-_LEAST_ROOT = 1e-4
+LEAST_ROOT = 1e-4
+"""What is added to the roots of SOAP, as a part of their root mean square."""
 
 
 def newton_schulz(x: Tensor, iterations: int) -> Tensor:
@@ -35,9 +36,9 @@ def newton_schulz(x: Tensor, iterations: int) -> Tensor:
 def in_eigenbasis(u: Tensor, g: Tensor, gram: Tensor, squares: Tensor, beta2: float | Tensor) -> Tensor:
     """Divide as Adam does, in the eigenvectors of the second moment of the gradients' smaller side.
 
-    SOAP (Vyas et al. 2024, algorithm 3) with one side and a basis that is found anew in every step. Where
-    gradients have never had a component, noise would be divided by noise: the root is taken to be at least a
-    small part of its own root mean square.
+    SOAP (Vyas et al. 2024, algorithm 3) with one side: the basis is that of the gradients before this step,
+    and found anew in every one. Where gradients have never had a component, noise would be divided by noise:
+    instead of eps the root has a small part of its own root mean square added.
 
     Args:
         u: Direction of matrices ``[P, rows, columns]``.
@@ -48,11 +49,10 @@ def in_eigenbasis(u: Tensor, g: Tensor, gram: Tensor, squares: Tensor, beta2: fl
     """
     tall = u.shape[1] > u.shape[2]
     u, g = (x.transpose(1, 2).contiguous() if tall else x for x in (u, g))
+    basis = eigenvectors((gram / norm(gram).clamp(min=SMALLEST)).nan_to_num(0.0, 0.0, 0.0))
     average_(gram, g @ g.transpose(1, 2), beta2)
-    scaled = gram / norm(gram).clamp(min=SMALLEST)
-    basis = eigenvectors(scaled.nan_to_num(0.0, 0.0, 0.0))
     root = average_(squares, (basis.transpose(1, 2) @ g).square(), beta2).sqrt()
-    least = norm(root) * (_LEAST_ROOT / math.sqrt(max(1, root[0].numel())))
+    least = norm(root) * (LEAST_ROOT / math.sqrt(max(1, root[0].numel())))
     u = basis @ (basis.transpose(1, 2) @ u / (root + least).clamp(min=SMALLEST))
     return u.transpose(1, 2) if tall else u
 
@@ -62,8 +62,19 @@ def eigenvectors(x: Tensor) -> Tensor:
     import torch  # by those alone who compute
 
     # LAPACK rounds by where in memory a matrix begins: in a stack it would depend on its neighbours.
-    alone = [torch.linalg.eigh(matrix) for matrix in (x if x.is_cpu else [x])]
-    return torch.stack([found.eigenvectors for found in alone]).view_as(x)
+    return torch.stack([_eigenvectors(matrix) for matrix in (x if x.is_cpu else [x])]).view_as(x)
+
+
+def _eigenvectors(x: Tensor) -> Tensor:
+    import torch  # by those alone who compute
+
+    for dtype in (x.dtype, torch.float64):  # where one does not converge, the other mostly does
+        try:
+            basis: Tensor = torch.linalg.eigh(x.to(dtype)).eigenvectors
+            return basis.to(x.dtype)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            continue
+    return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand_as(x)
 
 
 def _rms(u: Tensor, _: StageInputs) -> Tensor:
@@ -158,14 +169,15 @@ SHAPES = (
         name="soap",
         part="shape",
         source='Vyas et al. (2024), "SOAP: Improving and Stabilizing Shampoo using Adam", algorithm 3, '
-        "one-sided, with a norm as that of an orthogonal matrix",
-        formula="q = eigenvectors(ema(g@g.T,beta2)); u = q@((q.T@u)/sqrt(ema((q.T@g)**2,beta2))); "
+        "with one side, a basis in every step, and a norm as that of an orthogonal matrix",
+        formula="q = eigenvectors(ema(g_prev@g_prev.T,beta2)); u = q@((q.T@u)/sqrt(ema((q.T@g)**2,beta2))); "
         "u = u*sqrt(min(rows,columns))/norm(u)",
-        latex=r"Q\frac{Q^\top u}{\sqrt{\operatorname{ema}_{\beta_2}(Q^\top g)^2}}\quad "
-        r"Q=\operatorname{eig}(\operatorname{ema}_{\beta_2}gg^\top)",
-        state=(State("gram", "gram"), State("rotated_sq", "wide")),
+        latex=r"Q\frac{Q^\top u}{\sqrt{\operatorname{ema}_{\beta_2}((Q^\top g)^2)}}\quad "
+        r"Q=\operatorname{eig}(\operatorname{ema}_{\beta_2}(gg^\top)_{t-1})",
+        state=(State("gram", "square"), State("rotated_sq", "lying")),
         acts_on="matrix",
         scale="free",
+        decomposes=True,
         function=_soap,
         code=(
             "rows = _in_eigenbasis(update.flatten(1), grad.flatten(1), gram, rotated_sq, beta2)",

@@ -45,12 +45,12 @@ class State:
     Attributes:
         name: Its name in the optimizer's state.
         shape: That of the parameter, one number a row ``[rows, 1]`` or one a column ``[1, columns]``; with
-            ``n`` for the smaller of the two, ``[n, n]`` (``"gram"``), or the matrix itself lying down
-            (``"wide"``, ``[n, larger]``).
+            ``n`` for the smaller of the two, ``[n, n]`` (``"square"``), or the matrix itself lying down
+            (``"lying"``, ``[n, larger]``), both in float32 at least.
     """
 
     name: str
-    shape: Literal["parameter", "rows", "columns", "gram", "wide"] = "parameter"
+    shape: Literal["parameter", "rows", "columns", "square", "lying"] = "parameter"
 
     def zeros(self, like: Tensor) -> Tensor:
         """A fresh state for one parameter."""
@@ -60,13 +60,10 @@ class State:
             return torch.zeros_like(like, memory_format=torch.preserve_format)
         rows, columns = as_matrix(like).shape
         smaller, larger = sorted((rows, columns))
-        sizes = {
-            "rows": (rows, 1),
-            "columns": (1, columns),
-            "gram": (smaller,) * 2,
-            "wide": (smaller, larger),
-        }
-        return like.new_zeros(sizes[self.shape])
+        if self.shape in ("rows", "columns"):
+            return like.new_zeros((rows, 1) if self.shape == "rows" else (1, columns))
+        wide = torch.promote_types(like.dtype, torch.float32)
+        return like.new_zeros((smaller, smaller if self.shape == "square" else larger), dtype=wide)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +81,7 @@ class Stage:
         scale: What becomes of the result when all tensors it reads but the weights are multiplied by
             ``c > 0``: it too (``"equal"``), nothing (``"free"``), by ``c**2`` (``"square"``), or something
             else (``"own"``).
+        decomposes: Whether it takes eigenvectors, which need full precision and no CUDA graph can hold.
         function: The formula on what it changes and `StageInputs`.
         code: The same for an exported class, in Python for one tensor: ``grad`` or ``update`` (of a second
             moment ``exp_avg_sq``, of a decay ``decayed``) is what it changes; it may read ``param``,
@@ -98,6 +96,7 @@ class Stage:
     state: tuple[State, ...] = ()
     acts_on: Literal["element", "tensor", "matrix"]
     scale: Literal["equal", "free", "square", "own"]
+    decomposes: bool = False
     function: Callable[[Tensor, StageInputs], Tensor]
     code: tuple[str, ...]
 
