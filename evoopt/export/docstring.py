@@ -116,7 +116,7 @@ def _length(rule: UpdateRule) -> tuple[tuple[str, str], ...]:
 def _flags(rule: UpdateRule) -> Iterator[tuple[str, str]]:
     for name, text in _FLAGS:
         of_matrices = rule.tells_matrices_apart and name.startswith("fused")
-        if name.startswith("capturable") and any(stage.decomposes for stage in rule.active):
+        if name.startswith("capturable") and rule.decomposes:
             text = "keep step counts on the device; a CUDA graph cannot hold eigenvectors (default: False)"
         yield name, text.replace(" (default", f"{_FUSED_MATRICES} (default") if of_matrices else text
 

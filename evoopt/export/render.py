@@ -34,6 +34,7 @@ from evoopt.optim.betas import beta_names
 from evoopt.optim.groups import matrix_roles
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.shape import LEAST_ROOT
+from evoopt.optim.stages.stage import WIDE
 from evoopt.version import __version__
 
 
@@ -126,10 +127,10 @@ def _staged(rule: UpdateRule, arguments: list[Option]) -> dict[str, Any]:
         "averages_end": rule.readout == "mean",
         "shapes": {shape for move in found for shape in move.kept.values()},
         "newton_schulz": rule.shape.startswith("orthogonal"),
-        "eigenbasis": any(stage.decomposes for stage in rule.active),
+        "eigenbasis": rule.decomposes,
         "least_root": LEAST_ROOT,
         "wide": [
-            *(name for move in found for name, shape in move.kept.items() if shape in ("square", "lying")),
+            *(name for move in found for name, shape in move.kept.items() if shape in WIDE),
             *(["average"] if averages else ()),
         ],
         "whole": any(move.whole for move in found),

@@ -122,6 +122,11 @@ class Pipeline:
         return any(stage.acts_on == "matrix" for stage in self.active)
 
     @property
+    def decomposes(self) -> bool:
+        """Whether any stage takes eigenvectors."""
+        return any(stage.decomposes for stage in self.active)
+
+    @property
     def tells_matrices_apart(self) -> bool:
         """Whether parameters that are no matrices move in another way than matrices."""
         return self.needs_matrices or self.others != "rule" or self.others_lr != 1

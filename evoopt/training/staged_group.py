@@ -134,7 +134,7 @@ class StagedGroup:
         own, index = found
         part = self._part(own)
         table = self._table.at(step, weights)[:, own]
-        if weights.is_cuda and not any(stage.decomposes for stage in self._rule.active):
+        if weights.is_cuda and not self._rule.decomposes:
             at = cast(Tensor, part.done + (step + 1))
             # Rows that lie elsewhere are another program.
             where = (start, stop, weights.data_ptr(), gradients.data_ptr())

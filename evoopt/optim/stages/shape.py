@@ -77,6 +77,10 @@ def _eigenvectors(x: Tensor) -> Tensor:
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand_as(x)
 
 
+def _as_long_as_orthogonal(u: Tensor) -> Tensor:
+    return u * (math.sqrt(min(u.shape[1:])) / norm(u).clamp(min=SMALLEST))
+
+
 def _rms(u: Tensor, _: StageInputs) -> Tensor:
     return u / (norm(u) / math.sqrt(u[0].numel())).clamp(min=SMALLEST)
 
@@ -93,13 +97,18 @@ def _orthogonal_rows(u: Tensor, s: StageInputs) -> Tensor:
     u = newton_schulz(u, s.constants["iterations"])
     row = average_(s.state["update_sq_row"], u.square().mean(2, keepdim=True), s.constants["beta2"])
     u = u / row.sqrt().clamp(min=SMALLEST)
-    return u * (math.sqrt(min(u.shape[1:])) / norm(u).clamp(min=SMALLEST))
+    return _as_long_as_orthogonal(u)
 
 
 def _soap(u: Tensor, s: StageInputs) -> Tensor:
     u = in_eigenbasis(u, s.g, s.state["gram"], s.state["rotated_sq"], s.constants["beta2"])
-    return u * (math.sqrt(min(u.shape[1:])) / norm(u).clamp(min=SMALLEST))
+    return _as_long_as_orthogonal(u)
 
+
+_AS_LONG_AS_ORTHOGONAL = (
+    f"norm = torch.linalg.vector_norm(rows).clamp(min={SMALLEST})",
+    "update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)",
+)
 
 SHAPES = (
     Stage(
@@ -161,8 +170,7 @@ SHAPES = (
             "rows = _newton_schulz(update.flatten(1), iterations)",
             "update_sq_row.lerp_(rows.square().mean(1, keepdim=True), 1 - beta2)",
             f"rows = rows / update_sq_row.sqrt().clamp(min={SMALLEST})",
-            f"norm = torch.linalg.vector_norm(rows).clamp(min={SMALLEST})",
-            "update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)",
+            *_AS_LONG_AS_ORTHOGONAL,
         ),
     ),
     Stage(
@@ -181,8 +189,7 @@ SHAPES = (
         function=_soap,
         code=(
             "rows = _in_eigenbasis(update.flatten(1), grad.flatten(1), gram, rotated_sq, beta2)",
-            f"norm = torch.linalg.vector_norm(rows).clamp(min={SMALLEST})",
-            "update = (rows * (math.sqrt(min(rows.shape)) / norm)).view_as(update)",
+            *_AS_LONG_AS_ORTHOGONAL,
         ),
     ),
 )

@@ -38,6 +38,10 @@ class StageInputs(NamedTuple):
     step: int | Tensor
 
 
+WIDE = ("square", "lying")
+"""Shapes of what a stage keeps in float32 at least."""
+
+
 @dataclass(frozen=True)
 class State:
     """A tensor that a stage keeps for each parameter, zeros at first.
@@ -59,9 +63,9 @@ class State:
         if self.shape == "parameter":
             return torch.zeros_like(like, memory_format=torch.preserve_format)
         rows, columns = as_matrix(like).shape
-        smaller, larger = sorted((rows, columns))
-        if self.shape in ("rows", "columns"):
+        if self.shape not in WIDE:
             return like.new_zeros((rows, 1) if self.shape == "rows" else (1, columns))
+        smaller, larger = sorted((rows, columns))
         wide = torch.promote_types(like.dtype, torch.float32)
         return like.new_zeros((smaller, smaller if self.shape == "square" else larger), dtype=wide)
 
