@@ -11,16 +11,8 @@ from evoopt.optim.terms import TERM_BY_NAME
 
 _BETAS = {
     "beta1": "decay of the moving average of the gradient",
-    "beta2": "decay of the moving average of the squared gradient",
     "beta3": "share of the previous moving average inside the sign of the Lion term",
 }
-_SQUARED_UPDATES = "decay of the moving average of squared updates"
-_ROTATED = "decay of the moving averages of the gradient's second moment and rotated squares"
-
-
-def _of_updates(rule: UpdateRule) -> str:
-    """What beta2 decays where it is not, or not only, Adam's."""
-    return _ROTATED if rule.shape == "soap" else _SQUARED_UPDATES
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,10 @@ class Option:
         return f"lr if isinstance(lr, Tensor) else {number}" if self.name == "lr" else number
 
 
+def _beta2(rule: UpdateRule) -> str:
+    return f"decay of the moving average of {rule.averaged_by_beta2}"
+
+
 def options(rule: UpdateRule) -> list[Option]:
     """Arguments for the constants of a canonical rule, in the order of the signature."""
     text = "learning rate; a tensor has one element"
@@ -74,7 +70,7 @@ def options(rule: UpdateRule) -> list[Option]:
     if rule.uses("beta3") and "beta3" not in beta_names(rule):
         args.append(_number("beta3", rule.beta3, _BETAS["beta3"], "0.0 <= beta3 <= 1.0"))
     if rule.reads_beta2 and "beta2" not in beta_names(rule):  # where betas are those of Lion
-        args.append(_number("beta2", rule.beta2, _of_updates(rule), "0.0 <= beta2 < 1.0"))
+        args.append(_number("beta2", rule.beta2, _beta2(rule), "0.0 <= beta2 < 1.0"))
     if rule.nesterov_beta is not None:
         text = "share of the gradient in the Nesterov term"
         args.append(_number("nesterov_beta", rule.nesterov_beta, text, "0.0 <= nesterov_beta <= 1.0"))
@@ -170,7 +166,7 @@ def _betas(rule: UpdateRule) -> Option:
         )
         for i, name in enumerate(names)
     )
-    texts = _BETAS if rule.use_v else {**_BETAS, "beta2": _of_updates(rule)}
+    texts = {**_BETAS, "beta2": _beta2(rule)}
     first, second = (texts.get(name or "", "not used by this rule") for name in names)
     return Option(
         "betas",

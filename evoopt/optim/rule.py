@@ -172,7 +172,13 @@ class UpdateRule(Pipeline):
     @property
     def reads_beta2(self) -> bool:
         """Whether the decay of the second moment matters, likewise."""
-        return self.use_v or self.shape in ("orthogonal_rows", "soap")
+        return bool(self.averaged_by_beta2)
+
+    @property
+    def averaged_by_beta2(self) -> str:
+        """What it keeps the moving average of at ``beta2``, in words."""
+        gradient = ["the squared gradient"] if self.use_v else []
+        return " and of ".join((*gradient, *(stage.beta2 for stage in self.active if stage.beta2)))
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -236,10 +242,7 @@ class UpdateRule(Pipeline):
 
 _STAGE_FIELDS = tuple(field.name for field in fields(Pipeline))
 _FIELDS = tuple(field.name for field in fields(UpdateRule) if field.name not in _STAGE_FIELDS)
-_AROUND = (
-    "warmup_steps", "cosine", "warmup_fraction", "decay_shape", "decay_start", "decay_floor", "decay_power",
-    "readout", "ema_decay", "mean_fraction",
-)  # fmt: skip
+_AROUND = (*SCHEDULE, "readout", "ema_decay", "mean_fraction")
 """Fields around a step: schedule and readout, which all parameters share."""
 
 

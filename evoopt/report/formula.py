@@ -138,10 +138,11 @@ def _term(name: str, rule: UpdateRule) -> str:
 
 
 def _constants(rule: UpdateRule) -> list[tuple[Markup, str, str]]:
+    of = rule.averaged_by_beta2
     rows: list[tuple[str, str, float | None]] = [
         (r"\eta", "learning rate", rule.lr),
         (r"\beta_1", "decay of the first moment", rule.beta1 if rule.reads_beta1 else None),
-        (r"\beta_2", "decay of the second moment", rule.beta2 if rule.reads_beta2 else None),
+        (r"\beta_2", f"decay of the average of {of}", rule.beta2 if of else None),
         (r"\beta_3", "weight of the previous moment", rule.beta3 if rule.uses("beta3") else None),
         (r"\epsilon", "numerical constant", rule.eps if rule.uses("eps") or rule.normalize_first else None),
         (r"\lambda", "weight decay", rule.weight_decay or None),

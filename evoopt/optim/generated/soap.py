@@ -75,7 +75,7 @@ class SOAP(Optimizer):
         lr (float | Tensor, optional): learning rate; a tensor has one element (default:
             0.003)
         betas (tuple[float, float], optional): decay of the moving average of the
-            gradient; decay of the moving averages of the gradient's second moment and
+            gradient; decay of the moving average of the gradient's second moment and of
             rotated squares (default: (0.95, 0.95))
         weight_decay (float, optional): decoupled weight decay coefficient (default:
             0.01)

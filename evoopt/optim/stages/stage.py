@@ -85,6 +85,7 @@ class Stage:
         scale: What becomes of the result when all tensors it reads but the weights are multiplied by
             ``c > 0``: it too (``"equal"``), nothing (``"free"``), by ``c**2`` (``"square"``), or something
             else (``"own"``).
+        beta2: What it keeps the moving average of at the rule's beta2, in words; empty for nothing.
         decomposes: Whether it takes eigenvectors, which need full precision and no CUDA graph can hold.
         function: The formula on what it changes and `StageInputs`.
         code: The same for an exported class, in Python for one tensor: ``grad`` or ``update`` (of a second
@@ -100,6 +101,7 @@ class Stage:
     state: tuple[State, ...] = ()
     acts_on: Literal["element", "tensor", "matrix"]
     scale: Literal["equal", "free", "square", "own"]
+    beta2: str = ""
     decomposes: bool = False
     function: Callable[[Tensor, StageInputs], Tensor]
     code: tuple[str, ...]
