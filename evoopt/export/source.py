@@ -61,6 +61,12 @@ PUBLISHED: dict[str, Provenance] = {
         data="digits_autoencoder, teacher_student, deep_narrow, breast_cancer; heavy_tail and letter_mlp128",
         budget="5 searches of 15,000 trainings of 300 steps or fewer",
     ),
+    "muon_sgd": Provenance(
+        "preset 'muon_sgd', Muon without looking ahead, SGD with momentum where Muon has Adam; found by "
+        "evoopt, docs/discovery.md",
+        data="digits_autoencoder, teacher_student, deep_narrow, breast_cancer; heavy_tail and letter_mlp128",
+        budget="2 searches of 16,500 trainings of 300 steps or fewer",
+    ),
     **{
         name: Provenance(f"preset {name!r}, {paper}")
         for name, paper in {

@@ -15,6 +15,7 @@ PRESET_CLASSES: dict[str, str] = {
     "adamw_ema": "AdamWEMA",
     "cautious_adamw": "CautiousAdamW",
     "mars_adamw": "MARSAdamW",
+    "muon_sgd": "MuonSGD",
 }
 """Class name of each preset."""
 

@@ -80,6 +80,15 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
         shape="orthogonal",
         others="adam",
     ),
+    "muon_sgd": UpdateRule(
+        (("momentum", 10.0),),  # what is orthogonalised has no size: the factor is that of everything else
+        lr=0.1,
+        beta1=0.94,
+        use_v=False,
+        bias_correction=False,
+        shape="orthogonal",
+        others_lr=1.5,
+    ),
     "ademamix": UpdateRule((("adam", 1.0), ("slow_adam", 2.0)), lr=1e-3, slow_beta=0.9999),
     "cautious_adamw": UpdateRule((("adam", 1.0),), lr=1e-3, eps=1e-6, weight_decay=1e-2, mask="cautious"),
     "mars_adamw": UpdateRule(
@@ -97,7 +106,8 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
 2025), SOAP (Vyas et al. 2024) likewise and with one side, AdEMAMix (Pagliardini et al. 2024)
 without its schedulers, cautious AdamW (Liang et al. 2024), MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et
 al. 2020), LAMB (You et al. 2019), AdamW with the second moment of Adafactor (Shazeer and Stern 2018) and
-AdamW ending with an average of its weights. Polaris was found by evolution: ``reproductions/discovery``."""
+AdamW ending with an average of its weights. Polaris and Muon with SGD, which has one number for each weight,
+were found by evolution: ``reproductions/discovery``."""
 
 
 def preset(name: str) -> UpdateRule:

@@ -80,6 +80,17 @@ def test_muon_is_that_of_torch_up_to_its_bfloat16(shape: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (6, 3, 2, 2)])
+def test_muon_sgd_is_orthogonal_momentum_and_sgd_of_torch(shape: tuple[int, ...]) -> None:
+    weight, grads = problem(*shape)
+    momenta = published_matrices.orthogonal_momenta(list(grads), 0.94, False, None)
+    expected = weight - 0.1 * torch.stack([o.view_as(weight) for o in momenta]).cumsum(0)
+    assert_close(rule_path(preset("muon_sgd"), weight, grads), expected)
+    bias, grads = problem(7)
+    torchs = torch_path(lambda p: torch.optim.SGD(p, lr=0.1 * 15 * (1 - 0.94), momentum=0.94), bias, grads)
+    assert_close(rule_path(preset("muon_sgd"), bias, grads), torchs)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (6, 3, 2, 2)])
 def test_normuon_is_its_publication(shape: tuple[int, ...]) -> None:
     weight, grads = problem(*shape)
     expected = path(published_matrices.normuon, weight, grads, lr=1e-3, weight_decay=0.1)

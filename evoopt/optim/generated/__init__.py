@@ -12,6 +12,7 @@ from evoopt.optim.generated.lion import Lion
 from evoopt.optim.generated.marfinetz2025 import Marfinetz2025
 from evoopt.optim.generated.marsadamw import MARSAdamW
 from evoopt.optim.generated.muon import Muon
+from evoopt.optim.generated.muonsgd import MuonSGD
 from evoopt.optim.generated.normuon import NorMuon
 from evoopt.optim.generated.polaris import Polaris
 from evoopt.optim.generated.rmsprop import RMSprop
@@ -33,6 +34,7 @@ __all__ = [
     "MARSAdamW",
     "Marfinetz2025",
     "Muon",
+    "MuonSGD",
     "NorMuon",
     "Polaris",
     "RMSprop",
