@@ -47,6 +47,8 @@ class Provenance:
     tuned: str | None = None
 
 
+_SEARCHED_ON = "digits_autoencoder, teacher_student, deep_narrow, breast_cancer; heavy_tail and letter_mlp128"
+
 PUBLISHED: dict[str, Provenance] = {
     "lion": Provenance(
         "preset 'lion', X. Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv 2302.06675"
@@ -58,13 +60,13 @@ PUBLISHED: dict[str, Provenance] = {
     ),
     "polaris": Provenance(
         "preset 'polaris', found by evoopt, docs/discovery.md",
-        data="digits_autoencoder, teacher_student, deep_narrow, breast_cancer; heavy_tail and letter_mlp128",
+        data=_SEARCHED_ON,
         budget="5 searches of 15,000 trainings of 300 steps or fewer",
     ),
     "muon_sgd": Provenance(
         "preset 'muon_sgd', Muon without looking ahead, SGD with momentum where Muon has Adam; found by "
         "evoopt, docs/discovery.md",
-        data="digits_autoencoder, teacher_student, deep_narrow, breast_cancer; heavy_tail and letter_mlp128",
+        data=_SEARCHED_ON,
         budget="2 searches of 16,500 trainings of 300 steps or fewer",
     ),
     **{
