@@ -17,10 +17,15 @@ from pathlib import Path
 from evoopt.errors import one_line
 
 _FLAGS = (
-    "-O3", "-march=native", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-std=c++17",
-    "-shared", "-fPIC", "-w",
+    "-O3", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC", "-w",
 )  # fmt: skip
-_WIDE = ("-mprefer-vector-width=512",)  # of use on x86 only, an error elsewhere
+_PROCESSORS = (
+    ("-march=native", "-mprefer-vector-width=512"),  # the second is of use on x86 only, an error elsewhere
+    ("-march=native",),
+    ("-mcpu=native",),  # where clang does not know the other, on Arm
+    (),
+)
+_HEADER = "vectors.h"
 _SECONDS = 120
 
 
@@ -32,7 +37,7 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     ``-fsanitize=address``, follow the usual ones. The result is kept in the user's cache
     (``$XDG_CACHE_HOME``), under a name that depends on source, compiler, flags and processor.
     """
-    source = before + Path(__file__).with_name(f"{name}.cpp").read_text(encoding="utf-8")
+    source = before + _text(f"{name}.cpp")
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
     try:
         if compiler is None:
@@ -51,7 +56,8 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
         [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
     ).stdout
     more = tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
-    facts = (source.encode(), version, _processor(), " ".join((*_FLAGS, *_WIDE, *more)).encode())
+    header, flags = _text(_HEADER), repr((_FLAGS, _PROCESSORS, more))
+    facts = (source.encode(), header.encode(), version, _processor(), flags.encode())
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
     path = folder / f"{name}-{digest}.so"
@@ -66,8 +72,9 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
     part, file = Path(scratch) / path.name, Path(scratch) / f"{name}.cpp"
     try:
         file.write_text(source, encoding="utf-8")
-        for flags in ((*_FLAGS, *_WIDE), _FLAGS):
-            command = [compiler, *flags, *more, "-o", str(part), str(file)]
+        file.with_name(_HEADER).write_text(header, encoding="utf-8")
+        for processor in _PROCESSORS:
+            command = [compiler, *_FLAGS, *processor, *more, "-o", str(part), str(file)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
             if done.returncode == 0:
                 # Whole or not at all: several workers may be compiling at the same time.
@@ -76,6 +83,10 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
         raise OSError(done.stderr.strip().splitlines()[0] if done.stderr.strip() else "the compiler failed")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _text(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _processor() -> bytes:

@@ -12,24 +12,16 @@
 #include <type_traits>
 #include <vector>
 
+#include "vectors.h"
+
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kBytes = 64, kFilters = 8, kTall = 8;  // of a vector; and of tiles, for outputs and for kernels
-#elif defined(__AVX__)
-constexpr int kBytes = 32, kFilters = 6, kTall = 4;
-#else
-constexpr int kBytes = 16, kFilters = 8, kTall = 4;
-#endif
+constexpr int kFilters = kBytes == 32 ? 6 : 8, kTall = kBytes == 64 ? 8 : 4;  // of tiles, for outputs and for kernels
 constexpr int kWide = 2;               // channels
 constexpr long kTileBytes = 24 << 10;  // parts of planes that stay in the first-level cache
 
-template <class T> constexpr long kLanes = kBytes / sizeof(T);
-
-template <class T, int LANES = kLanes<T>> struct Wide {
-  typedef T type __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
-  typedef uint8_t Places __attribute__((vector_size(LANES), aligned(1), may_alias));
-};
+// A number for each of a vector's.
+template <class T> using Places = typename Wide<uint8_t, kLanes<T>>::type;
 
 struct Shape {
   long shared, channels, height, width, filters, kh, kw, down, right, out_height, out_width, examples;
@@ -77,6 +69,7 @@ template <class T> struct Forward {
 template <class T, class V, int VECTORS, int FILTERS>
 __attribute__((noinline)) void tile(const std::vector<Tap> &taps, const T *x, const T *packed, const T *bias,
                                     bool relu, T *to, long plane) {
+  constexpr long lanes = sizeof(V) / sizeof(T);
   V sum[FILTERS][VECTORS];
 #pragma GCC unroll 8
   for (int f = 0; f < FILTERS; ++f)
@@ -87,7 +80,7 @@ __attribute__((noinline)) void tile(const std::vector<Tap> &taps, const T *x, co
     const T *in = x + t->in, *w = packed + t->w * FILTERS;
     V seen[VECTORS];
 #pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; ++v) seen[v] = reinterpret_cast<const V *>(in)[v];
+    for (int v = 0; v < VECTORS; ++v) seen[v] = load<V>(in + v * lanes);
 #pragma GCC unroll 8
     for (int f = 0; f < FILTERS; ++f)
 #pragma GCC unroll 2
@@ -97,14 +90,13 @@ __attribute__((noinline)) void tile(const std::vector<Tap> &taps, const T *x, co
   for (int f = 0; f < FILTERS; ++f)
 #pragma GCC unroll 2
     for (int v = 0; v < VECTORS; ++v)
-      reinterpret_cast<V *>(to + f * plane)[v] = relu ? (sum[f][v] < 0 ? V{} : sum[f][v]) : sum[f][v];
+      store(to + f * plane + v * lanes, relu ? (sum[f][v] < 0 ? V{} : sum[f][v]) : sum[f][v]);
 }
 
 // As in torch, the first of equal numbers wins and NaN is larger than any number.
 template <class T, class V, int VECTORS, int FILTERS>
 __attribute__((noinline)) void largest(const T *sums, int window, bool relu, T *out, uint8_t *place, long plane) {
   typedef decltype((V{} < V{}) + 0) M;
-  typedef typename Wide<T>::Places Places;
   constexpr long lanes = sizeof(V) / sizeof(T);
   constexpr int some = FILTERS < 4 ? FILTERS : 4;  // filters at a time, the last ones again where they overlap
   for (int at = 0; at < FILTERS; at += some) {
@@ -115,7 +107,7 @@ __attribute__((noinline)) void largest(const T *sums, int window, bool relu, T *
 #pragma GCC unroll 4
     for (int f = 0; f < some; ++f)
 #pragma GCC unroll 2
-      for (int v = 0; v < VECTORS; ++v) best[f][v] = reinterpret_cast<const V *>(from)[f * VECTORS + v];
+      for (int v = 0; v < VECTORS; ++v) best[f][v] = load<V>(from + (f * VECTORS + v) * lanes);
 #pragma GCC unroll 1
     for (int k = 1; k < window; ++k) {
       from += FILTERS * VECTORS * lanes;
@@ -123,7 +115,7 @@ __attribute__((noinline)) void largest(const T *sums, int window, bool relu, T *
       for (int f = 0; f < some; ++f)
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; ++v) {
-          const V seen = reinterpret_cast<const V *>(from)[f * VECTORS + v];
+          const V seen = load<V>(from + (f * VECTORS + v) * lanes);
           const M larger = (seen > best[f][v]) | (seen != seen);
           best[f][v] = larger ? seen : best[f][v];
           which[f][v] = larger ? M{} + k : which[f][v];
@@ -134,11 +126,11 @@ __attribute__((noinline)) void largest(const T *sums, int window, bool relu, T *
 #pragma GCC unroll 2
       for (int v = 0; v < VECTORS; ++v) {
         const V top = best[f][v];
-        reinterpret_cast<V *>(out + (first + f) * plane)[v] = relu ? (top < 0 ? V{} : top) : top;
+        store(out + (first + f) * plane + v * lanes, relu ? (top < 0 ? V{} : top) : top);
         if (!place) continue;
         uint8_t *to = place + (first + f) * plane + v * lanes;
         if constexpr (lanes == 1) *to = uint8_t(which[f][v]);
-        else *reinterpret_cast<Places *>(to) = __builtin_convertvector(which[f][v], Places);
+        else store(to, __builtin_convertvector(which[f][v], Places<T>));
       }
   }
 }
@@ -221,20 +213,11 @@ void forward(long start, long stop, const Shape &s, const T *x, const T *w, long
   }
 }
 
-template <class T, int LANES = kLanes<T>> inline T total(const typename Wide<T, LANES>::type &v) {
-  if constexpr (LANES == 1) return v[0];
-  else {
-    const auto *half = reinterpret_cast<const typename Wide<T, LANES / 2>::type *>(&v);
-    return total<T, LANES / 2>(half[0] + half[1]);
-  }
-}
-
 // The gradient of a convolution's outputs from that of what ReLU and pooling made of them, and its sums.
 template <class T>
 void through(long start, long stop, const Shape &s, const T *g, const T *out, const uint8_t *place, T *to, T *sums,
              long sums_stride) {
   typedef typename Wide<T>::type V;
-  typedef typename Wide<T>::Places Places;
   typedef decltype((V{} < V{}) + 0) M;
   constexpr long lanes = kLanes<T>;
   const long height = s.pooled_height(), width = s.pooled_width(), row_size = s.out_width * s.examples;
@@ -257,15 +240,15 @@ void through(long start, long stop, const Shape &s, const T *g, const T *out, co
                                  column * s.window_width) * s.examples : nullptr;
           long e = 0;
           for (; e + lanes <= s.examples; e += lanes) {
-            V flows = *reinterpret_cast<const V *>(g + at + e);
-            if (out) flows = *reinterpret_cast<const V *>(out + at + e) <= 0 ? V{} : flows;
+            V flows = load<V>(g + at + e);
+            if (out) flows = load<V>(out + at + e) <= 0 ? V{} : flows;
             sum += flows;
             if (!to) continue;
-            const M which = place ? __builtin_convertvector(*reinterpret_cast<const Places *>(place + at + e), M) : M{};
+            const M which = place ? __builtin_convertvector(load<Places<T>>(place + at + e), M) : M{};
             int k = 0;
             for (long h = 0; h < s.window_height; ++h)
               for (long w = 0; w < s.window_width; ++w, ++k)
-                *reinterpret_cast<V *>(corner + h * row_size + w * s.examples + e) = which == k ? flows : V{};
+                store(corner + h * row_size + w * s.examples + e, which == k ? flows : V{});
           }
           for (; e < s.examples; ++e) {
             const T flows = out && out[at + e] <= 0 ? T(0) : g[at + e];
@@ -321,9 +304,9 @@ __attribute__((noinline)) void weights_tile(const Shape &s, const T *x, const T 
     for (long e = 0; e < whole; e += kLanes<T>) {
       V gv[FILTERS], xv[CHANNELS];
 #pragma GCC unroll 8
-      for (int f = 0; f < FILTERS; ++f) gv[f] = *reinterpret_cast<const V *>(gr + f * plane + e);
+      for (int f = 0; f < FILTERS; ++f) gv[f] = load<V>(gr + f * plane + e);
 #pragma GCC unroll 8
-      for (int c = 0; c < CHANNELS; ++c) xv[c] = *reinterpret_cast<const V *>(xr + c * in_plane + e);
+      for (int c = 0; c < CHANNELS; ++c) xv[c] = load<V>(xr + c * in_plane + e);
 #pragma GCC unroll 8
       for (int f = 0; f < FILTERS; ++f)
 #pragma GCC unroll 8

@@ -5,22 +5,13 @@
 // in tiles of rows x columns that stay in registers. Every number is one sum in the order of k, so it depends
 // on neither the number of members nor on threads.
 
-#include <cstring>
 #include <vector>
+
+#include "vectors.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kBytes = 64, kRows = 8;
-#elif defined(__AVX__)
-constexpr int kBytes = 32, kRows = 6;
-#else
-constexpr int kBytes = 16, kRows = 8;
-#endif
-
-template <class T, int LANES> struct Wide {
-  typedef T type __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
+constexpr int kRows = kBytes == 32 ? 6 : 8;  // of a tile
 
 struct Shape {
   long inputs, outputs, examples;
@@ -41,14 +32,13 @@ template <class T> struct Product {
 // out[k, c] = b[c, k] for 4 x 4 numbers.
 template <class T> inline void transpose4(const T *b, long from, T *out, long to) {
   typedef typename Wide<T, 4>::type V;
-  const V p = *reinterpret_cast<const V *>(b), q = *reinterpret_cast<const V *>(b + from);
-  const V r = *reinterpret_cast<const V *>(b + 2 * from), s = *reinterpret_cast<const V *>(b + 3 * from);
+  const V p = load<V>(b), q = load<V>(b + from), r = load<V>(b + 2 * from), s = load<V>(b + 3 * from);
   const V pq = {p[0], q[0], p[1], q[1]}, pq2 = {p[2], q[2], p[3], q[3]};
   const V rs = {r[0], s[0], r[1], s[1]}, rs2 = {r[2], s[2], r[3], s[3]};
-  *reinterpret_cast<V *>(out) = V{pq[0], pq[1], rs[0], rs[1]};
-  *reinterpret_cast<V *>(out + to) = V{pq[2], pq[3], rs[2], rs[3]};
-  *reinterpret_cast<V *>(out + 2 * to) = V{pq2[0], pq2[1], rs2[0], rs2[1]};
-  *reinterpret_cast<V *>(out + 3 * to) = V{pq2[2], pq2[3], rs2[2], rs2[3]};
+  store(out, V{pq[0], pq[1], rs[0], rs[1]});
+  store(out + to, V{pq[2], pq[3], rs[2], rs[3]});
+  store(out + 2 * to, V{pq2[0], pq2[1], rs2[0], rs2[1]});
+  store(out + 3 * to, V{pq2[2], pq2[3], rs2[2], rs2[3]});
 }
 
 // Some columns of b side by side, [depth, WIDTH].
@@ -80,7 +70,7 @@ inline void tile(const Product<T> &p, const T *b, long step, long row, long colu
     if (a_row == 1) __builtin_prefetch(a + 64 / sizeof(T));
     V seen[VECTORS];
 #pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; ++v) seen[v] = reinterpret_cast<const V *>(b)[v];
+    for (int v = 0; v < VECTORS; ++v) seen[v] = load<V>(b + v * LANES);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
@@ -90,10 +80,8 @@ inline void tile(const Product<T> &p, const T *b, long step, long row, long colu
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; ++v) {
-      V &to = reinterpret_cast<V *>(c + r * p.columns)[v];
-      to = p.relu ? (sum[r][v] < 0 ? V{} : sum[r][v]) : sum[r][v];
-    }
+    for (int v = 0; v < VECTORS; ++v)
+      store(c + r * p.columns + v * LANES, p.relu ? (sum[r][v] < 0 ? V{} : sum[r][v]) : sum[r][v]);
 }
 
 template <class T, int LANES, int VECTORS> void strip(const Product<T> &p, long column, T *packed) {
@@ -117,7 +105,7 @@ template <class T, int LANES> void narrow(const Product<T> &p, long column, T *p
 }
 
 template <class T> void product(const Product<T> &p, std::vector<T> &packed) {
-  constexpr int lanes = kBytes / sizeof(T);
+  constexpr int lanes = kLanes<T>;
   packed.resize(p.depth * 2 * lanes);
   if (p.columns < lanes) return narrow<T, lanes / 2>(p, 0, packed.data());
   long column = 0;
@@ -130,30 +118,22 @@ template <class T> void product(const Product<T> &p, std::vector<T> &packed) {
     strip<T, lanes, 1>(p, p.columns - lanes, packed.data());
 }
 
-template <class T, int LANES> inline T total(const typename Wide<T, LANES>::type &v) {
-  if constexpr (LANES == 1) return v[0];
-  else {
-    const auto *half = reinterpret_cast<const typename Wide<T, LANES / 2>::type *>(&v);
-    return total<T, LANES / 2>(half[0] + half[1]);
-  }
-}
-
 // The gradient that comes through a ReLU with these outputs, and its sums over the examples.
 template <class T> void gated(const Shape &s, const T *g, const T *out, T *to, T *sums) {
-  constexpr int lanes = kBytes / sizeof(T);
-  typedef typename Wide<T, lanes>::type V;
+  constexpr int lanes = kLanes<T>;
+  typedef typename Wide<T>::type V;
   for (long o = 0; o < s.outputs; ++o, g += s.examples, to += s.examples) {
     V sum = {};
     T tail = 0;
     long e = 0;
     for (; e + lanes <= s.examples; e += lanes) {
-      V flows = *reinterpret_cast<const V *>(g + e);
-      if (out) flows = *reinterpret_cast<const V *>(out + o * s.examples + e) <= 0 ? V{} : flows;
-      *reinterpret_cast<V *>(to + e) = flows;
+      V flows = load<V>(g + e);
+      if (out) flows = load<V>(out + o * s.examples + e) <= 0 ? V{} : flows;
+      store(to + e, flows);
       sum += flows;
     }
     for (; e < s.examples; ++e) tail += to[e] = out && out[o * s.examples + e] <= 0 ? T(0) : g[e];
-    if (sums) sums[o] = total<T, lanes>(sum) + tail;
+    if (sums) sums[o] = total<T>(sum) + tail;
   }
 }
 

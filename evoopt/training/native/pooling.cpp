@@ -5,19 +5,17 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "vectors.h"
+
 namespace {
 
-constexpr long kLanes = 16;
+constexpr long kTogether = 16;  // examples
 
-template <class T> struct Lanes;
-template <> struct Lanes<float> { typedef int32_t Integer; };
-template <> struct Lanes<double> { typedef int64_t Integer; };
+template <class T> struct Whole;
+template <> struct Whole<float> { typedef int32_t Integer; };
+template <> struct Whole<double> { typedef int64_t Integer; };
 
-template <class T> struct Wide {
-  typedef T Numbers __attribute__((vector_size(kLanes * sizeof(T)), aligned(sizeof(T)), may_alias));
-  typedef typename Lanes<T>::Integer Integers __attribute__((vector_size(kLanes * sizeof(T))));
-};
-typedef uint8_t Places __attribute__((vector_size(kLanes), aligned(1), may_alias));
+typedef Wide<uint8_t, kTogether>::type Places;
 
 struct Shape {
   long channels, height, width, kh, kw, stride_down, stride_right, down, right, out_height, out_width, examples;
@@ -34,8 +32,9 @@ struct Window {
 
 template <class T>
 void forward(long start, long stop, const Shape &s, const T *x, T *out, uint8_t *place) {
-  typedef typename Wide<T>::Numbers V;
-  typedef typename Wide<T>::Integers M;
+  typedef typename Whole<T>::Integer Integer;
+  typedef typename Wide<T, kTogether>::type V;
+  typedef typename Wide<Integer, kTogether>::type M;
   const long size = s.height * s.width * s.examples, pooled = s.out_height * s.out_width * s.examples;
   x += start * s.channels * size, out += start * s.channels * pooled, place += start * s.channels * pooled;
   for (long p = start * s.channels; p < stop * s.channels; ++p, x += size)
@@ -44,18 +43,18 @@ void forward(long start, long stop, const Shape &s, const T *x, T *out, uint8_t 
         const Window at(s, row, column);
         const long start = (at.h0 - at.top) * s.kw + at.w0 - at.left;
         long e = 0;
-        for (; e + kLanes <= s.examples; e += kLanes) {
-          V best = *reinterpret_cast<const V *>(x + (at.h0 * s.width + at.w0) * s.examples + e);
-          M which = M{} + typename Lanes<T>::Integer(start);
+        for (; e + kTogether <= s.examples; e += kTogether) {
+          V best = load<V>(x + (at.h0 * s.width + at.w0) * s.examples + e);
+          M which = M{} + Integer(start);
           for (long h = at.h0; h < at.h1; ++h)
             for (long w = at.w0; w < at.w1; ++w) {
-              const V seen = *reinterpret_cast<const V *>(x + (h * s.width + w) * s.examples + e);
+              const V seen = load<V>(x + (h * s.width + w) * s.examples + e);
               const M larger = (seen > best) | (seen != seen);
               best = larger ? seen : best;
-              which = larger ? M{} + typename Lanes<T>::Integer((h - at.top) * s.kw + w - at.left) : which;
+              which = larger ? M{} + Integer((h - at.top) * s.kw + w - at.left) : which;
             }
-          *reinterpret_cast<V *>(out + e) = best;
-          *reinterpret_cast<Places *>(place + e) = __builtin_convertvector(which, Places);
+          store(out + e, best);
+          store(place + e, __builtin_convertvector(which, Places));
         }
         for (; e < s.examples; ++e) {
           out[e] = x[(at.h0 * s.width + at.w0) * s.examples + e];
@@ -72,8 +71,9 @@ void forward(long start, long stop, const Shape &s, const T *x, T *out, uint8_t 
 
 template <class T>
 void backward(long start, long stop, const Shape &s, const T *g, const uint8_t *place, T *dx) {
-  typedef typename Wide<T>::Numbers V;
-  typedef typename Wide<T>::Integers M;
+  typedef typename Whole<T>::Integer Integer;
+  typedef typename Wide<T, kTogether>::type V;
+  typedef typename Wide<Integer, kTogether>::type M;
   const long size = s.height * s.width * s.examples, pooled = s.out_height * s.out_width * s.examples;
   g += start * s.channels * pooled, place += start * s.channels * pooled, dx += start * s.channels * size;
   for (long p = start * s.channels; p < stop * s.channels; ++p, dx += size) {
@@ -82,14 +82,14 @@ void backward(long start, long stop, const Shape &s, const T *g, const uint8_t *
       for (long column = 0; column < s.out_width; ++column, g += s.examples, place += s.examples) {
         const Window at(s, row, column);
         long e = 0;
-        for (; e + kLanes <= s.examples; e += kLanes) {
-          const V flows = *reinterpret_cast<const V *>(g + e);
-          const M which = __builtin_convertvector(*reinterpret_cast<const Places *>(place + e), M);
+        for (; e + kTogether <= s.examples; e += kTogether) {
+          const V flows = load<V>(g + e);
+          const M which = __builtin_convertvector(load<Places>(place + e), M);
           for (long h = at.h0; h < at.h1; ++h)
             for (long w = at.w0; w < at.w1; ++w) {
-              const typename Lanes<T>::Integer k((h - at.top) * s.kw + w - at.left);
-              V &to = *reinterpret_cast<V *>(dx + (h * s.width + w) * s.examples + e);
-              to += which == k ? flows : V{};
+              const Integer k((h - at.top) * s.kw + w - at.left);
+              T *to = dx + (h * s.width + w) * s.examples + e;
+              store(to, V(load<V>(to) + (which == k ? flows : V{})));
             }
         }
         for (; e < s.examples; ++e)

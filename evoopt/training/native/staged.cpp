@@ -27,26 +27,25 @@ inline void look(const Rule<T> &rule, T *u_at, const T *g_at, T *m_at, T *v_at, 
   typedef typename Wide<T, LANES>::type V;
   direction<T, LANES, COUNT>(rule, g_at, m_at, v_at, [&](int i, V u) {
     if (masked) {
-      const V g = reinterpret_cast<const V *>(g_at)[i], one = V{} + T(1);
+      const V g = load<V>(g_at + i * LANES), one = V{} + T(1);
       const V agree = ((u > 0) & (g > 0)) | ((u < 0) & (g < 0)) ? one : V{};
       moving += agree;
       u *= agree;
     }
     squares += u * u;
-    reinterpret_cast<V *>(u_at)[i] = u;
+    store(u_at + i * LANES, u);
   });
 }
 
 template <class T, int LANES> inline void apply(T *w_at, const T *u_at, T decay, T length) {
   typedef typename Wide<T, LANES>::type V;
-  V &w = *reinterpret_cast<V *>(w_at);
-  w = w * decay - *reinterpret_cast<const V *>(u_at) * length;
+  store(w_at, V(load<V>(w_at) * decay - load<V>(u_at) * length));
 }
 
 template <class T>
 void staged(long start, long stop, const Staged &s, T *w, const T *g, T *m, T *v, const T *table, const long *places,
             const Piece *pieces, const double *factors) {
-  constexpr int lanes = kBytes / sizeof(T);
+  constexpr int lanes = kLanes<T>;
   typedef typename Wide<T, lanes>::type V;
   typedef typename Wide<T, 1>::type V1;
   std::vector<T> direction(s.longest);

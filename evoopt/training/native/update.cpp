@@ -8,19 +8,9 @@
 #include <cmath>
 #include <type_traits>
 
+#include "vectors.h"
+
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
-
-template <class T, int LANES> struct Wide {
-  typedef T type __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
 
 struct Shape {
   long size, terms;
@@ -62,7 +52,7 @@ inline void direction(const Rule<T> &r, const T *g_at, T *m_at, T *v_at, To to) 
     for (int i = 0; i < COUNT; ++i) work(i);
   };
   each([&](int i) {
-    V x = reinterpret_cast<const V *>(g_at)[i];
+    V x = load<V>(g_at + i * LANES);
     x = x > high ? high : x;
     gs[i] = ms[i] = previous[i] = x < -high ? -high : x;
     vs[i] = gs[i] * gs[i];
@@ -70,15 +60,15 @@ inline void direction(const Rule<T> &r, const T *g_at, T *m_at, T *v_at, To to) 
   });
   if (m_at)
     each([&](int i) {
-      V &kept = reinterpret_cast<V *>(m_at)[i];
-      previous[i] = kept;
-      kept = r.beta1 * previous[i] + r.one_minus_beta1 * gs[i];
+      previous[i] = load<V>(m_at + i * LANES);
+      const V kept = r.beta1 * previous[i] + r.one_minus_beta1 * gs[i];
+      store(m_at + i * LANES, kept);
       ms[i] = kept * r.m_scale;
     });
   if (v_at)
     each([&](int i) {
-      V &kept = reinterpret_cast<V *>(v_at)[i];
-      kept = r.beta2 * kept + r.one_minus_beta2 * vs[i];
+      const V kept = r.beta2 * load<V>(v_at + i * LANES) + r.one_minus_beta2 * vs[i];
+      store(v_at + i * LANES, kept);
       vs[i] = kept * r.v_scale;
     });
 
@@ -106,14 +96,13 @@ template <class T, int LANES, int COUNT>
 inline void move(const Rule<T> &r, T *w_at, const T *g_at, T *m_at, T *v_at) {
   typedef typename Wide<T, LANES>::type V;
   direction<T, LANES, COUNT>(r, g_at, m_at, v_at, [&](int i, V total) {
-    V &w = reinterpret_cast<V *>(w_at)[i];
-    w = w * r.decay - total * r.lr;
+    store(w_at + i * LANES, V(load<V>(w_at + i * LANES) * r.decay - total * r.lr));
   });
 }
 
 template <class T>
 void update(long start, long stop, const Shape &s, T *w, const T *g, T *m, T *v, const T *table, const long *places) {
-  constexpr int lanes = kBytes / sizeof(T);
+  constexpr int lanes = kLanes<T>;
   for (long p = start; p < stop; ++p) {
     const Rule<T> rule(s, table + p, places);
     T *wp = w + p * s.w_stride, *mp = m ? m + p * s.m_stride : nullptr;
