@@ -124,7 +124,10 @@ def _report(found: Comparisons) -> list[str]:
         "notebook's output."
     )
     title = "Marfinetz (2025): the published comparison" + (" and an honest one" if found.honest else "")
-    lines = [*head(title, "arXiv 2512.11853.", found.command), *section("The published protocol, literally", protocol)]
+    lines = [
+        *head(title, "arXiv 2512.11853.", found.command),
+        *section("The published protocol, literally", protocol),
+    ]
     for task, scores in found.literal.items():
         lines += section(task, *_literal_table(task, scores), level=3)
     lines += picture("comparison", _BARS)
