@@ -69,6 +69,13 @@ def test_a_search_from_any_folder_leaves_a_run_that_show_explains_and_resume_sho
     assert again.stderr.count("\n") == 1
 
 
+def test_a_preset_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["export", "muon_sgd"])
+    assert result.output == "wrote muonsgd.py: from muonsgd import MuonSGD\n"
+    assert "class MuonSGD(Optimizer)" in (tmp_path / "muonsgd.py").read_text()
+
+
 def test_the_winner_of_a_run_is_exported_as_a_class(tmp_path: Path) -> None:
     run, file = tmp_path / "run", tmp_path / "my_optimizer.py"
     with evoopt.search("quick", out=run, overrides=TINY_SETTINGS) as finished:

@@ -29,7 +29,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File to write; NAME.py by default.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the class.")] = "EvolvedOptimizer",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the class; a preset's own, or EvolvedOptimizer, by default.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
     prefer: Annotated[
         str | None, typer.Option(help="Of a run with a front: accuracy, memory or speed.")
@@ -45,7 +47,9 @@ def export(
     """Write an evolved optimizer as an ordinary torch.optim class."""
     from evoopt.export import write_export
     from evoopt.export.naming import function_name
+    from evoopt.export.write_presets import PRESET_CLASSES
 
+    name = name or PRESET_CLASSES.get(source, "EvolvedOptimizer")
     path = out or Path(f"{function_name(name)}.py")
     write_export(source, path, name, force, prefer, member)
     typer.echo(f"wrote {path}: from {path.stem} import {name}")
