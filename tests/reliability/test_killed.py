@@ -76,4 +76,4 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(name: str, tmp_
     with ThreadPoolExecutor(2) as threads:
         cases = list(threads.map(case, range(times(TIMES[name]))))
     print(dict(Counter(hit for hit, _ in cases)), "kills:", sum(kills for _, kills in cases))
-    assert sum(hit == "while it ran" for hit, _ in cases) >= len(cases) / 2
+    assert sum(hit == "while it ran" for hit, _ in cases) > len(cases) / 2
