@@ -49,7 +49,8 @@ def export(
     from evoopt.export.naming import function_name
     from evoopt.export.write_presets import PRESET_CLASSES
 
-    name = name or PRESET_CLASSES.get(source, "EvolvedOptimizer")
+    if name is None:
+        name = PRESET_CLASSES.get(source, "EvolvedOptimizer")
     path = out or Path(f"{function_name(name)}.py")
     write_export(source, path, name, force, prefer, member)
     typer.echo(f"wrote {path}: from {path.stem} import {name}")

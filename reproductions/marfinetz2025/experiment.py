@@ -152,7 +152,7 @@ def _literal_table(task: str, scores: Mapping[str, LiteralScore]) -> list[str]:
         rows.append([name, spread_of(scores[name].fitness), spread_of(scores[name].accuracy), *published])
     header = ["optimizer", "fitness here", "test accuracy here", "published README", "published notebook"]
     told = ", ".join(
-        f"{label} {100 * (own[EVOLVED][task] / own['Adam'][task] - 1):+.2f}%"
+        f"{label} {_over_adam(own[EVOLVED][task], own['Adam'][task])}"
         for label, own in _TABLES.items()
         if task in own[EVOLVED]
     )
@@ -169,10 +169,14 @@ def _overall_table(literal: LiteralScores) -> list[str]:
     columns = [here, *({name: own[name]["overall"] for name in RULES} for own in _TABLES.values())]
     rows = [[name, *(f"{own[name]:.4f}" for own in columns)] for name in RULES]
     header = ["optimizer", "fitness here", "published README", "published notebook"]
-    gain, *published = (f"{100 * (own[EVOLVED] / own['Adam'] - 1):+.2f}%" for own in columns)
+    gain, *published = (_over_adam(own[EVOLVED], own["Adam"]) for own in columns)
     told = ", ".join(f"{label} {theirs}" for label, theirs in zip(_TABLES, published, strict=True))
     sentence = f"Evolved over untuned Adam here: {gain}. Published: {told}; {CLAIMS}."
     return section("overall", *table(header, rows), "", sentence, level=3)
+
+
+def _over_adam(evolved: float, adam: float) -> str:
+    return f"{100 * (evolved / adam - 1):+.2f}%"
 
 
 def _percent(gain: Sequence[float]) -> str:

@@ -94,7 +94,7 @@ def test_the_command_in_a_result_file_asks_for_the_budget_beside_it(
     publication, paper = asked["publication"], asked.get("paper", False)
     parts = asked["parts"] or (publication.paper_parts if paper else publication.small_parts)
     # The oldest of the files does not have figures among its parts.
-    assert [part for part in kept["parts"] if part != "figures"] == [p for p in parts if p != "figures"]
+    assert list(kept["parts"]) == [part for part in parts if part != "figures" or part in kept["parts"]]
     for part in kept["parts"]:
         budget = publication.budget(part, paper)
         fixed = getattr(budget, "fixed", ())

@@ -37,7 +37,7 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     ``-fsanitize=address``, follow the usual ones. The result is kept in the user's cache
     (``$XDG_CACHE_HOME``), under a name that depends on source, compiler, flags and processor.
     """
-    source = before + _text(f"{name}.cpp")
+    source = before + text_of(f"{name}.cpp")
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
     try:
         if compiler is None:
@@ -56,7 +56,7 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
         [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
     ).stdout
     more = tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
-    header, flags = _text(_HEADER), repr((_FLAGS, _PROCESSORS, more))
+    header, flags = text_of(_HEADER), repr((_FLAGS, _PROCESSORS, more))
     facts = (source.encode(), header.encode(), version, _processor(), flags.encode())
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
@@ -85,7 +85,8 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
+    """A source file of this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 

@@ -6,7 +6,6 @@ import ctypes
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -26,13 +25,13 @@ from evoopt.training.native.arguments import (
     sizes,
     structure,
 )
-from evoopt.training.native.build import library
+from evoopt.training.native.build import library, text_of
 from evoopt.training.native.threads import over_members
 
 STAGES = frozenset({("mask", "cautious"), ("shape", "rms"), ("scale", "match_rms")})
 """Part and name of the stages that the kernel computes."""
 
-BEFORE = update.LISTS + Path(__file__).with_name("update.cpp").read_text(encoding="utf-8")
+BEFORE = update.LISTS + text_of("update.cpp")
 _staged = function("staged", "staged", (POINTER,) * 8, before=BEFORE)
 _shape = structure("size terms w_stride g_stride m_stride v_stride columns pieces masked longest")
 
