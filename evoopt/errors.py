@@ -25,6 +25,10 @@ class RunLockedError(EvooptError):
     """Another process is writing to the run folder."""
 
 
+class EvooptWarning(UserWarning):
+    """Something people should know that stops nothing; told once for each text, wherever the work runs."""
+
+
 def one_line(error: BaseException) -> str:
     """An exception as ``Type: message`` without line breaks, cut if long; our own as its message alone."""
     try:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.core
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, EvooptWarning
 from evoopt.version import __version__
 
 _ORDER = (
@@ -76,12 +78,13 @@ def _options(
 
 
 def main(commands: typer.Typer = app) -> NoReturn:
-    """Entry point: known errors become one line on standard error and exit code 2.
+    """Entry point: known errors become one line on standard error and exit code 2, known warnings one line.
 
     If the reader of the output went away (``evoopt show RUN | head``), the exit code alone says it.
     """
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.formatwarning = _one_line_for_ours(warnings.formatwarning)
     try:
         try:
             status = commands(standalone_mode=False)
@@ -130,6 +133,14 @@ def _fail_usage(error: Any) -> NoReturn:
         sys.exit(EXIT_ERROR)
     message = error.format_message().rstrip(".")
     _fail(f"{message}; see: {context.command_path} --help" if context is not None else message)
+
+
+def _one_line_for_ours(usual: Callable[..., str]) -> Callable[..., str]:
+    def formatted(message: Warning | str, category: type[Warning], *where: Any) -> str:
+        ours = issubclass(category, EvooptWarning)
+        return f"warning: {message}\n" if ours else usual(message, category, *where)
+
+    return formatted
 
 
 def _fail(message: str) -> NoReturn:

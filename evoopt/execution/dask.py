@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from evoopt.errors import EvooptError, one_line
-from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, pickled
+from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, full_text, pickled, told
 from evoopt.execution.pool import GUARD, refuse_unguarded_main
 from evoopt.execution.process_setup import importable_main, sigint_blocked, usable_cores
 
@@ -141,7 +141,7 @@ class DaskExecutor(Executor):
 
     def _result(self, index: int, answer: Any) -> ChunkResult:
         if isinstance(answer, ChunkResult):
-            return _unpickled(answer)
+            return told(_unpickled(answer))
         if isinstance(answer, CancelledError):
             raise EvooptError(
                 f"the Dask scheduler at {self._where} was lost or stopped this work; {_RESUMABLE}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from evoopt.errors import one_line
+from evoopt.errors import EvooptWarning, one_line
 
 Worker = Callable[[Any], Any]
 """What runs inside a worker, on one chunk; it is made once per worker and keeps what it loaded, data sets for
@@ -35,6 +36,7 @@ class ChunkResult:
         attempts: How often it was started: 0 if it could not be sent to a worker, 2 after a retry.
         seconds: Wall time of the last attempt.
         traceback: Full text for logs, empty unless the worker raised an exception.
+        warnings: What the process that it ran in had to say, unless that is this one.
     """
 
     index: int
@@ -43,6 +45,7 @@ class ChunkResult:
     attempts: int = 1
     seconds: float = 0.0
     traceback: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Executor(Protocol):
@@ -88,6 +91,13 @@ def pickled(index: int, chunk: Any) -> bytes | ChunkResult:
     except Exception as error:
         reason = f"chunk cannot be pickled: {one_line(error)}"
         return ChunkResult(index, error=reason, attempts=0, traceback=full_text(error))
+
+
+def told(result: ChunkResult) -> ChunkResult:
+    """Pass a result on; warn here of what its worker warned of, each text once as Python does by place."""
+    for text in result.warnings:
+        warnings.warn(text, EvooptWarning, stacklevel=1)
+    return result
 
 
 def full_text(error: BaseException) -> str:

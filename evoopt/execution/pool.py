@@ -14,7 +14,7 @@ from multiprocessing import connection
 from typing import Any
 
 from evoopt.errors import EvooptError, one_line
-from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, pickled
+from evoopt.execution.executor import ChunkResult, Executor, WorkerFactory, pickled, told
 from evoopt.execution.process_setup import usable_cores
 from evoopt.execution.worker_process import UNGUARDED_MAIN, Job, WorkerProcess, stop
 
@@ -168,7 +168,10 @@ class ProcessExecutor(Executor):
             return []
         job, worker.job = worker.job, None
         assert job is not None
-        return [replace(reply, index=job.index, attempts=job.attempts)]
+        return [self._passed_on(replace(reply, index=job.index, attempts=job.attempts))]
+
+    def _passed_on(self, result: ChunkResult) -> ChunkResult:
+        return told(result)
 
     def _bury(self, worker: WorkerProcess, jobs: deque[Job]) -> list[ChunkResult]:
         """Remove a dead worker; its chunk is queued again or reported."""

@@ -6,11 +6,13 @@ import os
 import pickle
 import sys
 import time
+import warnings
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TextIO
 
-from evoopt.errors import EvooptError, one_line
+from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.execution.device import EXIT_CODE, DeviceFailedError, raise_if_failed
 from evoopt.execution.executor import ChunkResult, Worker, full_text
 from evoopt.execution.process_setup import die_with_parent, ignore_sigint, keep_freed_memory, torch_threads
@@ -49,6 +51,7 @@ def worker_main(pipe: Connection, threads: int, started_by_main_thread: bool) ->
     ignore_sigint()
     die_with_parent(started_by_main_thread)
     keep_freed_memory()
+    said = _kept_warnings()
     try:
         try:
             factory, setup = pickle.loads(pipe.recv_bytes())
@@ -62,12 +65,29 @@ def worker_main(pipe: Connection, threads: int, started_by_main_thread: bool) ->
         pipe.send_bytes(pickle.dumps(Reply()))
         while True:
             message = pipe.recv_bytes()
-            pipe.send_bytes(_answer(worker, message, threads))
+            pipe.send_bytes(_answer(worker, message, threads, said))
     except (EOFError, ConnectionError):
         return
 
 
-def _answer(worker: Worker, message: bytes, threads: int) -> bytes:
+def _kept_warnings() -> list[str]:
+    """A list that our own warnings go to from now on, instead of to this process' standard error."""
+    said, show = list[str](), warnings.showwarning
+
+    def keep(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        if issubclass(category, EvooptWarning):
+            said.append(str(message))
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = keep
+    return said
+
+
+def _answer(worker: Worker, message: bytes, threads: int, said: list[str]) -> bytes:
     # BaseException: an exit from inside a chunk must not look like a crash of the worker.
     try:
         reply = attempt(worker, pickle.loads(message), threads)
@@ -76,8 +96,10 @@ def _answer(worker: Worker, message: bytes, threads: int) -> bytes:
         os._exit(EXIT_CODE)  # a new process may use the device
     except BaseException as error:
         reply = Reply(error=one_line(error), traceback=full_text(error))
+    reply = replace(reply, warnings=tuple(said))
+    said.clear()
     try:
         return pickle.dumps(reply)
     except Exception as error:
         reason = f"result cannot be pickled: {one_line(error)}"
-        return pickle.dumps(Reply(error=reason, seconds=reply.seconds, traceback=full_text(error)))
+        return pickle.dumps(replace(reply, value=None, error=reason, traceback=full_text(error)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from evoopt.errors import EvooptError, one_line
+from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.tasks.tensors import as_tensor, stacked
 
 _READ_AGAIN = 8  # a transform that flips every second image stays unseen once in 256 times
@@ -46,6 +46,7 @@ def read_pairs(data: Any, name: str) -> tuple[Tensor, Tensor]:
         warnings.warn(
             f"{name}: its examples differ from one reading to the next (random transforms?): each stays as "
             "it was read first; a task file with augment has every minibatch augmented anew",
+            EvooptWarning,
             stacklevel=2,
         )
     return x, y

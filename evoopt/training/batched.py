@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from evoopt.errors import EvooptError, one_line
+from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.execution.device import raise_if_failed
 from evoopt.execution.place import Precision
 from evoopt.execution.precision import computing_in
@@ -178,6 +178,7 @@ class _Training:
             warnings.warn(
                 f"{len(rules)} members of task {self.task.name!r} could not be trained as one program, "
                 f"smaller groups are tried: {one_line(error)}",
+                EvooptWarning,
                 stacklevel=2,
             )
             if len(rules) == 1:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from evoopt.errors import EvooptError, one_line
+from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
@@ -196,6 +196,7 @@ def _compiler_works() -> bool:
     except Exception as error:
         warnings.warn(
             f"torch.compile does not work here, updates run uncompiled and slower: {one_line(error)}",
+            EvooptWarning,
             stacklevel=2,
         )
         return False

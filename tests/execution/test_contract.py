@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, EvooptWarning
 from evoopt.execution import ExecutorKind, make_executor
 from evoopt.execution.executor import Executor, ordered
 from tests.execution import torch_workers, workers
@@ -56,6 +58,16 @@ def test_an_exception_is_reported_in_one_line_and_disturbs_no_other_chunk(execut
     assert (bad.value, bad.error, bad.attempts) == (None, "ValueError: first line second line", 1)
     assert "Traceback" in bad.traceback
     assert "first line\nsecond line" in bad.traceback
+
+
+def test_our_warnings_are_told_here_wherever_a_chunk_runs(executor: Executor) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        processes = [result.value for result in executor.run([("warn", "no compiler", "by torch")] * 3)]
+    assert [str(one.message) for one in told if one.category is EvooptWarning] == ["no compiler"]
+    others = [str(one.message) for one in told if one.category is not EvooptWarning]
+    assert others == (["by torch"] if processes[0] == os.getpid() else [])
+    assert [result.warnings for result in executor.run([("double", 1)])] == [()]
 
 
 def test_an_abandoned_iterator_leaves_the_executor_usable(executor: Executor) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, EvooptWarning
 from evoopt.execution.executor import Executor
 
 
@@ -37,6 +38,11 @@ class Scripted:
         (folder / str(os.getpid())).touch()
         while len(list(folder.iterdir())) < count:
             time.sleep(0.01)
+        return os.getpid()
+
+    def warn(self, ours: str, other: str) -> int:
+        warnings.warn(ours, EvooptWarning, stacklevel=1)
+        warnings.warn(other, stacklevel=1)
         return os.getpid()
 
     def fail(self, message: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from evoopt.errors import EvooptWarning
 from evoopt.training.forward import losses_and_their_gradient
 from evoopt.training.native import build, convolution, cross_entropy, linear, pooling
 from evoopt.training.population import ModelPopulation
@@ -270,7 +271,7 @@ def test_threads_and_company_change_no_bit() -> None:
 def test_a_machine_without_compiler_gets_one_notice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     library: Any = build.library.__wrapped__
-    with pytest.warns(UserWarning, match="run uncompiled and slower: FileNotFoundError: no C\\+\\+ compiler"):
+    with pytest.warns(EvooptWarning, match="uncompiled and slower: there is no C\\+\\+ compiler, install g"):
         assert library("convolution") is None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evoopt.errors import EvooptError, NoScoreError, one_line
+from evoopt.errors import EvooptError, EvooptWarning, NoScoreError, one_line
 from evoopt.evolution.stages import evolve
 from evoopt.systems.hyperparameters.config import HpoConfig, HpoSection
 from evoopt.systems.hyperparameters.hpo_scheme import Trials, hpo_scheme
@@ -95,7 +95,8 @@ class ThreeParentGA:
                 first = f"ThreeParentGA: for {failed[0][0]} the objective {failed[0][1]}"
                 if not tried and len(failed) == len(values):
                     raise EvooptError(f"{first}; it failed for all {len(values)} genomes")
-                warnings.warn(f"{first}; that is a failure, as all in GAResult.failures", stacklevel=2)
+                message = f"{first}; that is a failure, as all in GAResult.failures"
+                warnings.warn(message, EvooptWarning, stacklevel=2)
             failures.extend(failed)
             tried += len(values)
             return [Trial(math.nan if isinstance(f, str) else f, math.nan, math.nan, 0) for f in foms]

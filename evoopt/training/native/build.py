@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from evoopt.errors import one_line
+from evoopt.errors import EvooptError, EvooptWarning, one_line
 
 _FLAGS = (
     "-O3", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC", "-w",
@@ -41,12 +41,11 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
     try:
         if compiler is None:
-            raise FileNotFoundError("no C++ compiler (g++ or clang++) found")
+            raise EvooptError("there is no C++ compiler, install g++ or clang++")
         return ctypes.CDLL(str(_compiled(name, source, compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (EvooptError, OSError, subprocess.SubprocessError) as error:
         warnings.warn(
-            f"populations run uncompiled and slower: {one_line(error)}",
-            stacklevel=2,
+            f"populations are trained uncompiled and slower: {one_line(error)}", EvooptWarning, stacklevel=1
         )
         return None
 

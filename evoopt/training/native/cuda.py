@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from evoopt.errors import one_line
+from evoopt.errors import EvooptWarning, one_line
 from evoopt.training.native.arguments import TYPES
 
 
@@ -32,6 +32,8 @@ def kernel(name: str, dtype: torch.dtype, device: int, before: str = "") -> Call
         return made
     except Exception as error:
         warnings.warn(
-            f"the CUDA kernel {name!r} does not compile, torch runs instead: {one_line(error)}", stacklevel=2
+            f"the CUDA kernel {name!r} does not compile, torch runs instead: {one_line(error)}",
+            EvooptWarning,
+            stacklevel=2,
         )
         return None
