@@ -147,6 +147,8 @@ def test_terms_are_added_removed_and_changed_equally_often(progress: float) -> N
         assert frequent([len(mutant.terms) < length for mutant in found], p if length > 1 else 0)
         other = [len(mutant.terms) == length and mutant.terms != terms for mutant in found]
         assert frequent(other, p * 6 / 7)
+        varied = p * ((length < 4) + (length > 1) + 6 / 7)
+        assert frequent([mutant.terms != terms for mutant in found], varied), "each operation is one of three"
     added = [mutant for mutant in mutants(progress) if len(mutant.terms) == 3]
     assert uniform([mutant.weights[2] for mutant in added], -1, 1)
     assert set(all_of(added, "terms")) == {(*PARENT.terms, name) for name in PAPER_TERMS}
