@@ -110,10 +110,11 @@ def _time(result: FiguresResult) -> Figure | None:
 
 
 def _training_loss(parts: list[TableResult]) -> Figure | None:
-    """The paper's "table 2": training loss by step, of the first part that has curves; its first seed."""
-    part = next((part for part in parts if part.curves), None)
-    if part is None:
+    """The paper's "table 2": training loss by step on MNIST, else on the first part; its first seed."""
+    drawn = {part.name: part for part in parts if part.curves}
+    if not drawn:
         return None
+    part = drawn.get("mnist") or next(iter(drawn.values()))
     figure, ((left, right),) = panels(1, 2)
     for method, by_seed in part.curves.items():
         name = "adam" if method == "restarts" else method
@@ -140,7 +141,7 @@ def _training_loss(parts: list[TableResult]) -> Figure | None:
 def _differences(parts: list[TableResult]) -> Figure | None:
     """Test accuracy of both kinds of GADAM above each rival, with 95% intervals, a panel per part."""
     rivals = [row for row in ROWS if row not in SUBJECTS and any(row in part.rows for part in parts)]
-    if not rivals:
+    if not rivals or not any(subject in part.rows for part in parts for subject in SUBJECTS):
         return None
     figure, (axes,) = panels(1, len(parts), 2.2, 0.8 + 0.34 * len(rivals), beside=2.6, sharey=True)
     for axis, part in zip(axes, parts, strict=True):

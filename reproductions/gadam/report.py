@@ -48,12 +48,14 @@ def report(found: Found[PartResult]) -> list[str]:
     """All sections but the head."""
     parts, drawn = tables(found), figures(found)
     lines: list[str] = []
-    if parts:
+    if any(subject in part.rows for part in parts for subject in SUBJECTS):
         lines += section(
             "What holds at this budget", f"{RULE} Differences are in points of test accuracy.", "",
             *claims_table(CLAIMS, parts, ROWS, _judge),
         )  # fmt: skip
-        lines += [*picture("differences"), *section("Budget", *_budget(parts), "", _HOW)]
+        lines += picture("differences")
+    if parts:
+        lines += section("Budget", *_budget(parts), "", _HOW)
     for part in parts:
         lines += section(PARTS[part.name].title, *_part(part))
     if any(part.curves for part in parts):

@@ -87,10 +87,11 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_figures_that_claim_a_source_stand_in_it(page: Path) -> None:
-    """A comment ``<!-- figures from: FILE -->`` before a table says where all of its numbers are from."""
+    """A comment ``<!-- figures from: FILES -->`` before a table says where all of its numbers are from."""
     text = page.read_text(encoding="utf-8")
-    for source, table in re.findall(r"<!-- figures from: (\S+) -->\n+((?:\|.*\n)+)", text):
-        known = set(_NUMBER.findall((ROOT / source).read_text(encoding="utf-8")))
+    for sources, table in re.findall(r"<!-- figures from: (.+) -->\n+((?:\|.*\n)+)", text):
+        files = [(ROOT / source).read_text(encoding="utf-8") for source in sources.split()]
+        known = {number for file in files for number in _NUMBER.findall(file)}
         rows = table.splitlines()[2:]
         numbers = [number for row in rows for cell in row.split("|")[2:] for number in _NUMBER.findall(cell)]
         assert numbers
