@@ -37,7 +37,7 @@ def test_every_scheme_keeps_the_population_size_and_follows_from_its_stream(name
     assert len(alive) == size
     assert len(set(alive)) == size
     assert all(0 <= parent < size for child in children for parent in child.parents)
-    assert set(range(size, size + len(children))) <= set(alive)
+    assert {index for index in alive if index >= size} == set(range(size, size + len(children)))
 
 
 def test_steady_state_mates_seven_times_out_of_ten_and_mutates_otherwise() -> None:
@@ -81,6 +81,13 @@ def test_elitists_keep_the_ten_best_and_breed_ninety_from_a_pool_of_twenty() -> 
     assert frequent([c.mutated for seed in range(60) for c in Elitist().breed(fitness, rng(seed))], 0.2)
     alive = Elitist().survivors(fitness, np.ones(90))
     assert alive == [*range(50, 60), *range(100, 190)]
+
+
+@pytest.mark.parametrize("size", [2, 10])
+def test_elitists_have_a_child_of_two_at_least_and_keep_one_at_least(size: int) -> None:
+    scheme = Elitist(select=lambda fitness, k, rng: list(range(k)), elites=1.0, pool=0.0)
+    assert [sorted(child.parents) for child in scheme.breed(FITNESS[:size], rng())] == [[0, 1]]
+    assert len(Elitist(elites=0.0).breed(FITNESS[:size], rng())) == size - 1
 
 
 def test_elitists_draw_two_places_of_the_pool_for_every_child() -> None:
