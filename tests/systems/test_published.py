@@ -32,6 +32,7 @@ THREE_PARENT = {
         "scheme": "three_parent", "optimizer": "adam", "crossover_rate": 0.33, "crossover": "uniform",
         "recombinants": "one", "mutation_rate": 0.05, "initial": "mutants", "initial_mutations": 3,
         "sigma": 10.0, "winsorise": 0.0, "demes": 1, "migration_interval": 5, "migrants": 1,
+        "quantile": 0.25, "resample": 0.25, "factors": (0.8, 1.2),  # of the control: Ray Tune's
     }
 }  # fmt: skip
 MARFINETZ = {

@@ -57,15 +57,22 @@ def test_initial_weights_have_the_spread_that_keras_gives_them(
         assert drawn.abs().max().item() <= 2 * std / 0.8796 * 1.001
 
 
-def test_the_shapes_between_the_layers_are_those_of_the_resolved_table() -> None:
-    shapes, x = [], torch.zeros(1, 1, 28, 28)
-    for layer in GeneticMNISTNet():
+SHAPES: dict[type[nn.Sequential], list[tuple[int, int]]] = {  # channels, width and height
+    GeneticMNISTNet: [(40, 28), (40, 14), (20, 14), (20, 7), (5, 7), (5, 3), (1, 3)],
+    GeneticLeNet: [(6, 32), (6, 16), (16, 16), (16, 8), (120, 8), (120, 4)],
+}
+
+
+@pytest.mark.parametrize(("model", "size"), [(GeneticMNISTNet, 28), (GeneticLeNet, 32)])
+def test_the_shapes_between_the_layers_are_those_of_the_resolved_table(
+    model: type[nn.Sequential], size: int
+) -> None:
+    shapes, x = [], torch.zeros(1, 1, size, size)
+    for layer in model():
         x = layer(x)
-        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
+        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
             shapes.append(tuple(x.shape[1:]))
-    assert shapes == [
-        (40, 28, 28), (40, 14, 14), (20, 14, 14), (20, 7, 7), (5, 7, 7), (5, 3, 3), (1, 3, 3)
-    ]  # fmt: skip
+    assert shapes == [(channels, width, width) for channels, width in SHAPES[model]]
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")

@@ -182,12 +182,14 @@ def test_steps_to_target_are_those_of_two_successive_looks() -> None:
         metrics.append(float(evaluate_population(members.population, task, data.validation)[1][0]))
     ups = [k for k in range(1, 30) if metrics[k] >= 0.8 and metrics[k - 1] >= 0.8]
     assert 1 < ups[0] < 29
-    plan: dict[str, Any] = {"target": 0.8, "every": 5, "steps": 150}
+    plan: dict[str, Any] = {"target": 0.8, "every": 5, "steps": 148}
     never = values(lr=1e-4)
     reached, missing = TrialRunner.here(setup("steps", **plan)).run([own, never], 5)
     assert (reached.fom, reached.steps, reached.reached) == (5.0 * (ups[0] + 1), 5 * (ups[0] + 1), True)
-    assert (missing.reached, missing.steps) == (False, 150)
-    assert 150 < missing.fom <= 300
+    assert (missing.reached, missing.steps) == (False, 148)
+    assert 148 < missing.fom <= 296
+    (at_once,) = TrialRunner.here(setup("steps", **plan | {"target": 0.0})).run([own], 5)
+    assert (at_once.fom, at_once.reached) == (10.0, True)
 
 
 @pytest.mark.parametrize("fom", ["error", "steps"])
@@ -259,6 +261,7 @@ def test_a_failure_is_worse_than_any_figure_of_merit(fom: Any) -> None:
     found = [one.fom for one in TrialRunner.here(own).run([values(width=w) for w in (2, 9)], 1)]
     (failed,) = TrialRunner.here(own).run([values(lr=1e30)], 1)
     assert gaussian_fitness([*found, failed.fom])[-1] == 0 < gaussian_fitness(found).min()
+    assert not failed.reached
     ranked = [Parent(k, SPACE.default(), one).fitness for k, one in enumerate([*found, failed.fom])]
     assert ranked[-1] < min(ranked[:-1])
 
@@ -268,6 +271,7 @@ def test_the_figure_of_a_miss_is_above_the_limit_and_lower_the_nearer_it_came(
     limit: float, best: float
 ) -> None:
     assert limit < missed(limit, best) <= 2 * limit
+    assert missed(limit, best) == pytest.approx(limit * (2 - best))
     assert missed(limit, best) <= missed(limit, best / 2)
 
 

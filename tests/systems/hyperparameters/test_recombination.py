@@ -82,6 +82,15 @@ def test_one_diverged_member_flattens_the_rest_only_if_taken_literally() -> None
     assert robust[4] == robust[3]
 
 
+def test_a_share_of_the_worst_at_least_one_of_three_counts_as_the_worst_of_the_rest() -> None:
+    worst = math.exp(-10)
+    ten = gaussian_fitness([*map(float, range(8)), 50.0, 60.0], winsorise=0.2)
+    assert ten == pytest.approx([*gaussian_fitness([*map(float, range(8))]), worst, worst])
+    assert gaussian_fitness([1.0, 2.0, 9.0], winsorise=0.1) == pytest.approx([1, worst, worst])
+    assert gaussian_fitness([1.0, 9.0], winsorise=0.2) == pytest.approx([1, worst])
+    assert gaussian_fitness([1.0, 1.0, 1.0, 9.0], winsorise=0.25) == pytest.approx([1, 1, 1, worst])
+
+
 def test_parents_are_drawn_in_proportion_to_fitness() -> None:
     rng, n = np.random.default_rng(0), 8000
     counts = Counter(choose_proportional(np.array([0.0, 1.0, 3.0, 0.0]), rng) for _ in range(n))
@@ -158,6 +167,17 @@ def test_truncation_replaces_the_worst_quarter_by_the_best() -> None:
         else:
             assert birth.parents == (k, k, k)
             assert birth.genome == pool([0] * 8)[k].genome
+
+
+@pytest.mark.parametrize(("size", "quantile", "count"), [(5, 0.25, 2), (3, 0.5, 1), (9, 0.5, 4)])
+def test_truncation_replaces_as_many_as_ray_tune_does(size: int, quantile: float, count: int) -> None:
+    donors, ranks = set[int](), range(size)
+    for seed in range(60):
+        births = Truncation(SPACE, quantile).breed(pool([*ranks]), size, np.random.default_rng(seed))
+        replaced = [k for k in ranks if births[k].operations == "exploit+explore"]
+        assert replaced == [*ranks][size - count :]
+        donors |= {births[k].parents[0] for k in replaced}
+    assert donors == set(range(count))
 
 
 def test_random_search_goes_on_or_draws_anew() -> None:
