@@ -62,8 +62,15 @@ SECTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "hpo-p3b1": THREE_PARENT,
     # 16 epochs of 64,000 images.
     "hpo-rpv": THREE_PARENT | {"training": {"task": "rpv", "steps": 8000, "batch_size": 128}},
-    "pbt-resnet20": THREE_PARENT | {"training": {"task": "cifar10_resnet20", "steps": None}},
-    "pbt-capsnet": THREE_PARENT | {"training": {"task": "cifar10_capsnet", "steps": None}},
+    # A generation is an epoch.
+    "pbt-resnet20": {
+        "recombination": THREE_PARENT["recombination"] | {"generations": 200},
+        "training": {"task": "cifar10_resnet20", "steps": None},
+    },
+    "pbt-capsnet": {
+        "recombination": THREE_PARENT["recombination"] | {"generations": 50},
+        "training": {"task": "cifar10_capsnet", "steps": None},
+    },
     "pbt-nmt": {"recombination": THREE_PARENT["recombination"] | {"fom": "perplexity"}},
 }
 """What the publications say of each section; a run is of the size that is given here, if one is."""
@@ -84,6 +91,11 @@ LOCI: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
     },
 }  # fmt: skip
 """Lowest value, highest and default of every hyperparameter, as printed."""
+DEFAULTS: Mapping[str, Mapping[str, float]] = {  # Keras' penalty of 1e-4 has twice itself as its gradient
+    "pbt-resnet20": {"lr": 1e-3, "l2": 2e-4},
+    "pbt-capsnet": {"lr": 1e-3, "q": 0.5, "routings": 3},
+}
+"""Defaults of schedules that follow from the published baselines; no bounds are published."""
 BATCHES = {
     "mnist": 128, "fashion_mnist": 128, "cifar10": 128, "mnist_lenet5": 128, "genetic_mnist": 32,
     "genetic_cifar10": 32, "mnist_lenet_hpo": 100, "cifar10_resnet20": 32, "cifar10_capsnet": 128, "p3b1": 10,
@@ -106,6 +118,12 @@ def test_hyperparameters_have_the_published_bounds_and_defaults(name: str) -> No
     assert {k: (t["min"], t["max"], t["default"]) for k, t in tables.items()} == LOCI[name]
     integers = {k for k, table in tables.items() if table["type"] == "integer"}
     assert integers == set(LOCI[name]) - {"lr", "dropout"}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_schedules_start_from_the_published_baselines(name: str) -> None:
+    defaults = load_space(name).loci().default().values()
+    assert {k: defaults[k] for k in DEFAULTS[name]} == DEFAULTS[name]
 
 
 @pytest.mark.parametrize("name", BATCHES)
