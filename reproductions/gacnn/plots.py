@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reproductions.figures import band, panels
+from reproductions.gacnn.methods import OPTIMIZERS
 from reproductions.gacnn.results import AXES, ROWS, TaskResult
 from reproductions.results import Found
 
@@ -50,16 +51,23 @@ _COLOURS = {
 _GRID = 400
 
 
+def drawn(results: Sequence[TaskResult]) -> list[str]:
+    """Names of the pictures of which there is more to draw than trainings by gradients."""
+    return [
+        name
+        for name, (_, rows) in PICTURES.items()
+        if any(row in result.rows for result in results for row in rows if row not in OPTIMIZERS)
+    ]
+
+
 def draw(found: Found[TaskResult]) -> dict[str, Figure | None]:
     """Every picture there are results for."""
-    return {name: _draw_rows(found.parts, rows) for name, (_, rows) in PICTURES.items()}
+    return {name: _draw_rows(found.parts, PICTURES[name][1]) for name in drawn(found.parts)}
 
 
-def _draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure | None:
+def _draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure:
     """Accuracy of the fittest of the population, mean and range over seeds: a line of panels per task."""
     results = [result for result in results if any(row in result.rows for row in rows)]
-    if not results:
-        return None
     figure, axes = panels(len(results), len(AXES), 3.6, 2.9, sharey="row")
     for line, result in zip(axes, results, strict=True):
         for axis, by in zip(line, AXES, strict=True):
@@ -71,9 +79,12 @@ def _draw_rows(results: Sequence[TaskResult], rows: Sequence[str]) -> Figure | N
 
 
 def _panel(axis: Axes, result: TaskResult, rows: Sequence[str], by: str) -> None:
+    from matplotlib.ticker import NullFormatter
+
     extents = {row: result.extent(row, by) for row in rows}
     first = min(low for low, _ in extents.values())
     for row, (_, end) in extents.items():
         grid = np.geomspace(first, max(end, first), _GRID)
         band(axis, grid, result.curves(row, by, grid), _COLOURS[row], ROWS[row])
     axis.set(xscale="log", xlabel=AXES[by])
+    axis.xaxis.set_minor_formatter(NullFormatter())  # names of parts of a decade would overlap

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from reproductions.claims import HOLDS, RULE, UNDECIDED, Claim, Finding, claims_table, compare
-from reproductions.gacnn.plots import PICTURES
+from reproductions.gacnn.plots import PICTURES, drawn
 from reproductions.gacnn.results import AXES, ROWS, TaskResult, lead
 from reproductions.markdown import picture, section, spread_of, table
 from reproductions.results import Found
@@ -76,9 +76,8 @@ def report(found: Found[TaskResult]) -> list[str]:
     for result in found.parts:
         lines += section(result.name, *_table(result))
     lines += section("Figures", "Mean over seeds, and their range; logarithmic horizontal axes.")
-    for name, (caption, rows) in PICTURES.items():
-        if any(row in result.rows for result in found.parts for row in rows):
-            lines += [f"{caption}:", "", *picture(name)]
+    for name in drawn(found.parts):
+        lines += [f"{PICTURES[name][0]}:", "", *picture(name)]
     return lines
 
 
