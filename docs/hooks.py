@@ -1,7 +1,7 @@
 """What is added to the pages: committed result files, and tables of what the registries hold.
 
 Tables stand in the pages, behind the comment that asks for them, so that they can be read in the repository;
-``python docs/hooks.py`` writes them anew. A page asks for them with a comment: ``<!-- results: NAME -->``,
+``python docs/hooks.py`` writes them anew. A page asks for them with a comment: ``<!-- results: NAMES -->``,
 ``<!-- settings: TYPE -->``, ``<!-- spaces -->``, ``<!-- tasks -->``, and of the rule language
 ``<!-- stages: PART -->``, ``<!-- terms -->``, ``<!-- schedules -->``, ``<!-- readouts -->``,
 ``<!-- presets -->``.
@@ -19,7 +19,7 @@ RESULTS = ROOT / "runs" / "results"
 REPORT = "reproduction.md"
 
 _COMMENT = re.compile(
-    r"^<!-- (results|settings|spaces|tasks|stages|terms|schedules|readouts|presets)(?:: (\w+))? -->$"
+    r"^<!-- (results|settings|spaces|tasks|stages|terms|schedules|readouts|presets)(?:: ([\w ]+))? -->$"
     r"(?:\n\n(?:\||`\[).*?\n\n<!-- end -->$)?",
     re.MULTILINE | re.DOTALL,
 )
@@ -52,11 +52,10 @@ def with_tables(markdown: str) -> str:
     return _COMMENT.sub(written, markdown)
 
 
-def results(name: str) -> str:
-    """Where a publication's own figures are, if they have been committed."""
-    if (RESULTS / name / REPORT).is_file():
-        return f"Our own figures, beside the published ones: [the whole report](results/{name}/{REPORT})."
-    return f"No figures of our own are committed under `runs/results/{name}/` yet."
+def results(names: str) -> str:
+    """Where the whole reports on a publication are; mkdocs tells of one that is not there."""
+    links = (f"[{name}](results/{name}/{REPORT})" for name in names.split())
+    return f"Whole reports, with every figure and the exact command: {', '.join(links)}."
 
 
 def settings(individual: str) -> str:
