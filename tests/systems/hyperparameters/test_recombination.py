@@ -169,7 +169,9 @@ def test_truncation_replaces_the_worst_quarter_by_the_best() -> None:
             assert birth.genome == pool([0] * 8)[k].genome
 
 
-@pytest.mark.parametrize(("size", "quantile", "count"), [(5, 0.25, 2), (3, 0.5, 1), (9, 0.5, 4)])
+@pytest.mark.parametrize(
+    ("size", "quantile", "count"), [(5, 0.25, 2), (8, 0.375, 3), (3, 0.5, 1), (9, 0.5, 4)]
+)
 def test_truncation_replaces_as_many_as_ray_tune_does(size: int, quantile: float, count: int) -> None:
     donors, ranks = set[int](), range(size)
     for seed in range(60):
