@@ -97,8 +97,9 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {  # Keras' penalty of 1e-4 has tw
 }
 """Defaults of schedules that follow from the published baselines; no bounds are published."""
 BATCHES = {
-    "mnist": 128, "fashion_mnist": 128, "cifar10": 128, "mnist_lenet5": 128, "genetic_mnist": 32,
-    "genetic_cifar10": 32, "mnist_lenet_hpo": 100, "cifar10_resnet20": 32, "cifar10_capsnet": 128, "p3b1": 10,
+    **dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "mnist_lenet5", "cifar10_capsnet"), 128),
+    **{f"genetic_{of}": 32 for of in ("mnist", "mnist_136", "cifar10", "cifar10_rgb", "digits")},
+    "mnist_lenet_hpo": 100, "cifar10_resnet20": 32, "p3b1": 10,
 }  # fmt: skip
 
 
