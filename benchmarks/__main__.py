@@ -25,6 +25,8 @@ def main() -> None:
     unknown = set(given.names) - set(CASES)
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}; known: {', '.join(CASES)}")
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
     for name in given.names or CASES:
         about, outcome = machine(), CASES[name]()
         for row in outcome.rows:

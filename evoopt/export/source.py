@@ -64,8 +64,8 @@ PUBLISHED: dict[str, Provenance] = {
         budget="5 searches of 15,000 trainings of 300 steps or fewer",
     ),
     "muon_sgd": Provenance(
-        "preset 'muon_sgd', Muon without looking ahead, SGD with momentum where Muon has Adam; found by "
-        "evoopt, docs/discovery.md",
+        "preset 'muon_sgd', Muon without looking ahead, SGD with momentum where Muon has Adam; what was left "
+        "of a rule found by evoopt, docs/discovery.md",
         data=_SEARCHED_ON,
         budget="2 searches of 16,500 trainings of 300 steps or fewer",
     ),

@@ -107,7 +107,7 @@ STAGED_PRESETS: dict[str, UpdateRule] = {
 without its schedulers, cautious AdamW (Liang et al. 2024), MARS-AdamW (Yuan et al. 2024), LaProp (Ziyin et
 al. 2020), LAMB (You et al. 2019), AdamW with the second moment of Adafactor (Shazeer and Stern 2018) and
 AdamW ending with an average of its weights. Polaris and Muon with SGD, which has one number for each weight,
-were found by evolution: ``reproductions/discovery``."""
+are of searches by evoopt: docs/discovery.md."""
 
 
 def preset(name: str) -> UpdateRule:

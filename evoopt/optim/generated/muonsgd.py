@@ -87,7 +87,8 @@ class MuonSGD(Optimizer):
 
     Origin:
         Exported from: preset 'muon_sgd', Muon without looking ahead, SGD with momentum
-            where Muon has Adam; found by evoopt, docs/discovery.md
+            where Muon has Adam; what was left of a rule found by evoopt,
+            docs/discovery.md
         Data: digits_autoencoder, teacher_student, deep_narrow, breast_cancer;
             heavy_tail and letter_mlp128
         Budget: 2 searches of 16,500 trainings of 300 steps or fewer
