@@ -141,6 +141,11 @@ def tables(found: Found[PartResult]) -> list[TableResult]:
     return [part for part in found.parts if isinstance(part, TableResult)]
 
 
+def have_subject(parts: Sequence[TableResult]) -> bool:
+    """Whether there is a GADAM among the rows, which claims are about."""
+    return any(subject in part.rows for part in parts for subject in SUBJECTS)
+
+
 def figures(found: Found[PartResult]) -> FiguresResult | None:
     """What the figures are drawn from; None if they were not asked for."""
     return next((part for part in found.parts if isinstance(part, FiguresResult)), None)
