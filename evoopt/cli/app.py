@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -38,6 +37,8 @@ app = typer.Typer(
 
 # Typer brings a parser of its own, in some versions under another name.
 _PARSER_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+_usual_format = warnings.formatwarning
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE = 2, 130, 141
 
@@ -84,7 +85,7 @@ def main(commands: typer.Typer = app) -> NoReturn:
     """
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    warnings.formatwarning = _one_line_for_ours(warnings.formatwarning)
+    warnings.formatwarning = _one_line_for_ours
     try:
         try:
             status = commands(standalone_mode=False)
@@ -135,12 +136,12 @@ def _fail_usage(error: Any) -> NoReturn:
     _fail(f"{message}; see: {context.command_path} --help" if context is not None else message)
 
 
-def _one_line_for_ours(usual: Callable[..., str]) -> Callable[..., str]:
-    def formatted(message: Warning | str, category: type[Warning], *where: Any) -> str:
-        ours = issubclass(category, EvooptWarning)
-        return f"warning: {message}\n" if ours else usual(message, category, *where)
-
-    return formatted
+def _one_line_for_ours(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    if issubclass(category, EvooptWarning):
+        return f"warning: {message}\n"
+    return _usual_format(message, category, filename, lineno, line)
 
 
 def _fail(message: str) -> NoReturn:
