@@ -151,6 +151,13 @@ def three_parent(
     steps: Annotated[int | None, typer.Option(help="Steps per generation or training.")] = None,
     seeds: Seeds = None,
     replays: Annotated[int | None, typer.Option(help="Fresh seeds of each replay.")] = None,
+    train_size: Annotated[int | None, typer.Option(help="Training and validation examples.")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="To reach, of trainings to a target: lenet, p3b1.")
+    ] = None,
+    narrower: Annotated[
+        int | None, typer.Option(help="What widths that are searched, and their bounds, are divided by.")
+    ] = None,
     workers: Workers = None,
     executor: Executor = None,
     scheduler: Scheduler = None,

@@ -86,7 +86,7 @@ class Publication(Generic[Result]):
     extra: Callable[[Result | None], Mapping[str, Any]] = lambda _: {}
     measure: Callable[[str, Any, UnitFile, Place], None] = lambda *_: None
     parts_option: str = "parts"
-    least: Mapping[str, int] = field(default_factory=lambda: {"population": 2})
+    least: Mapping[str, float] = field(default_factory=lambda: {"population": 2})
 
 
 def reproduce(
@@ -99,7 +99,7 @@ def reproduce(
     place: Place | None = None,
     out: Path | None = None,
     quiet: bool = True,
-    **numbers: int | None,
+    **numbers: float | None,
 ) -> Reproduction[Result]:
     """Repeat a publication's experiments, by default with a small budget.
 
@@ -213,7 +213,7 @@ def _check(
     publication: Publication[Any],
     parts: Sequence[str],
     methods: Sequence[str],
-    numbers: Mapping[str, int],
+    numbers: Mapping[str, float],
     scale: float,
 ) -> None:
     for name in parts:

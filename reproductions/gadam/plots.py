@@ -9,7 +9,7 @@ import numpy as np
 
 from reproductions.figures import band, interval, name_rows, panels, whole_numbers
 from reproductions.gadam.budget import SUBJECTS
-from reproductions.gadam.results import KINDS, ROWS, FiguresResult, TableResult, figures, have_subject, tables
+from reproductions.gadam.results import KINDS, ROWS, FiguresResult, TableResult, figures, rivals_in, tables
 from reproductions.results import Found, PartResult
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def _training_loss(parts: list[TableResult]) -> Figure | None:
 
 def _differences(parts: list[TableResult]) -> Figure | None:
     """Test accuracy of both kinds of GADAM above each rival, with 95% intervals, a panel per part."""
-    rivals = [row for row in ROWS if row not in SUBJECTS and any(row in part.rows for part in parts)]
-    if not rivals or not have_subject(parts):
+    rivals = rivals_in(parts)
+    if not rivals:
         return None
     figure, (axes,) = panels(1, len(parts), 2.2, 0.8 + 0.34 * len(rivals), beside=2.6, sharey=True)
     for axis, part in zip(axes, parts, strict=True):

@@ -10,7 +10,7 @@ from reproductions.gadam.baselines import LEARNING_RATES
 from reproductions.gadam.budget import PARTS, SUBJECTS
 from reproductions.gadam.figures_text import figures_text
 from reproductions.gadam.published import NOT_RUN, PUBLISHED, REMARKS
-from reproductions.gadam.results import ROWS, TableResult, figures, have_subject, tables
+from reproductions.gadam.results import ROWS, TableResult, figures, rivals_in, tables
 from reproductions.markdown import picture, section, spread_of, table
 from reproductions.results import Found, PartResult
 
@@ -48,7 +48,7 @@ def report(found: Found[PartResult]) -> list[str]:
     """All sections but the head."""
     parts, drawn = tables(found), figures(found)
     lines: list[str] = []
-    if have_subject(parts):
+    if rivals_in(parts):
         lines += section(
             "What holds at this budget", f"{RULE} Differences are in points of test accuracy.", "",
             *claims_table(CLAIMS, parts, ROWS, _judge),

@@ -141,9 +141,10 @@ def tables(found: Found[PartResult]) -> list[TableResult]:
     return [part for part in found.parts if isinstance(part, TableResult)]
 
 
-def have_subject(parts: Sequence[TableResult]) -> bool:
-    """Whether there is a GADAM among the rows, which claims are about."""
-    return any(subject in part.rows for part in parts for subject in SUBJECTS)
+def rivals_in(parts: Sequence[TableResult]) -> list[str]:
+    """The rows that a GADAM among them is held against; none without a GADAM."""
+    rows = {row for part in parts for row in part.rows}
+    return [row for row in ROWS if row in rows.difference(SUBJECTS)] if rows.intersection(SUBJECTS) else []
 
 
 def figures(found: Found[PartResult]) -> FiguresResult | None:

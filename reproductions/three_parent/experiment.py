@@ -51,4 +51,5 @@ THREE_PARENT = Publication(
     report=report,
     draw=draw,
     extra=_extra,
+    least={"population": 2, "target": 0},
 )

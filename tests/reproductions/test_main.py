@@ -48,6 +48,21 @@ def test_marfinetz2025_takes_its_options(tmp_path: Path) -> None:
     assert "3 steps, 1 seeds" in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_three_parent_takes_another_target_and_other_widths(tmp_path: Path) -> None:
+    options = TINY.replace("digits", "p3b1_stand_in") + " --train-size 200 --target 0.4 --narrower 32"
+    command = ["three_parent", *options.split(), "--methods", "default", "--executor", "serial", "-q"]
+    result = CliRunner().invoke(app, [*command, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    for told in (
+        "Target: a score of 40.0% in",
+        "are divided by 32.",
+        "| 200 |",
+        "--target 0.4 --narrower 32`",
+    ):
+        assert told in result.output
+
+
 def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from evoopt.compare import Place
 from reproductions.gadam import budget
 from reproductions.gadam.budget import PARTS, SMALL_FIGURES
 from reproductions.gadam.experiment import GADAM
+from reproductions.gadam.plots import draw
+from reproductions.gadam.report import report
 from reproductions.gadam.results import ROWS, tables
 from reproductions.publication import Reproduction, reproduce
 from reproductions.results import PartResult
@@ -85,6 +88,19 @@ def test_files_hold_the_numbers_and_the_pictures(done: tuple[Path, Reproduction[
     }
     assert all((out / name).stat().st_size > 0 for name in names)
     assert all(f"({name})" in found.text for name in names)
+
+
+@pytest.mark.parametrize("rows", [("gadam",), ("adam",), ("gadam", "adam")], ids="+".join)
+def test_a_report_names_the_pictures_that_are_drawn_and_no_other(
+    rows: tuple[str, ...], done: tuple[Path, Reproduction[PartResult]]
+) -> None:
+    found = done[1].found
+    [whole] = tables(found)
+    kept = replace(whole, rows={row: whole.rows[row] for row in rows})
+    fewer = replace(found, parts=tuple(kept if part is whole else part for part in found.parts))
+    named = re.findall(r"\]\((\w+)\.png\)", "\n".join(report(fewer)))
+    assert sorted(named) == sorted(name for name, figure in draw(fewer).items() if figure is not None)
+    assert ("differences" in named) == (rows == ("gadam", "adam"))
 
 
 @pytest.mark.usefixtures("undrawn")
