@@ -18,7 +18,7 @@ from evoopt.tasks.model_checks import floating_dtype, fresh_model
 from evoopt.tasks.own_model import as_loss_wants, check_function, check_inputs
 from evoopt.tasks.splitting import split_indices
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, Task, TaskData, accuracy
-from evoopt.tasks.tensors import as_tensor
+from evoopt.tasks.tensors import as_targets, as_tensor
 
 OwnData = Split | tuple[Any, Any] | list[Any] | Dataset[Any]
 """Examples: a `Split`; a pair ``(x, y)`` of tensors, arrays, tables or lists; or a data set of pairs, of a
@@ -39,7 +39,7 @@ def as_split(data: OwnData, name: str, dtype: torch.dtype | None = None) -> Spli
     if isinstance(data, Split):
         data = (data.x, data.y)
     if isinstance(data, (tuple, list)) and len(data) == 2:
-        x, y = as_tensor(data[0], f"{name}: the inputs"), as_tensor(data[1], f"{name}: the targets")
+        x, y = as_tensor(data[0], f"{name}: the inputs"), as_targets(data[1], f"{name}: the targets")
     elif is_data_set(data):
         x, y = read_pairs(data, name)
     else:
@@ -53,7 +53,7 @@ def as_split(data: OwnData, name: str, dtype: torch.dtype | None = None) -> Spli
     if len(x) == 0:
         raise EvooptError(f"{name} is empty")
     x = x.to(dtype) if x.is_floating_point() else x
-    return Split(x, y.to(dtype) if y.is_floating_point() else y.long())
+    return Split(x, y.to(dtype) if y.is_floating_point() else y)
 
 
 def own_task(

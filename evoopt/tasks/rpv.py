@@ -84,12 +84,12 @@ def _labels(file: Any) -> Tensor:
 
 def _images(file: Any, rows: Tensor) -> Tensor:
     """Read ascending ``rows``, in chunks: HDF5 is slow at picking single rows."""
-    wanted = rows.numpy()
+    wanted, count = rows.numpy(), len(file[_GROUP]["y"])
     images = np.empty((len(wanted), len(CHANNELS), SIDE, SIDE), np.float32)
     for channel, name in enumerate(CHANNELS):
         data = file[_GROUP][name]
-        if data.shape[1:] != (SIDE, SIDE):
-            raise EvooptError(f"{file.filename}: {name} has shape {data.shape}; expected (n, {SIDE}, {SIDE})")
+        if data.shape != (expected := (count, SIDE, SIDE)):
+            raise EvooptError(f"{file.filename}: {name} has shape {data.shape}; expected {expected}")
         for start in range(0, len(data), _CHUNK):
             here = slice(*np.searchsorted(wanted, (start, start + _CHUNK)))
             if here.start < here.stop:

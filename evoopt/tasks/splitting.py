@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.task import DataOptions, SealedSplit, Split, TaskData
-from evoopt.tasks.tensors import as_tensor
+from evoopt.tasks.tensors import as_targets, as_tensor
 
 _SUBSET, _VALIDATION, _TEST = 1, 2, 3
 
@@ -136,8 +136,8 @@ def _inputs(values: Any, what: str) -> Tensor:
 
 
 def _targets(values: Any, what: str) -> Tensor:
-    tensor = _inputs(values, what)
-    return tensor if tensor.is_floating_point() else tensor.long()
+    tensor = as_targets(values, what)
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _check_lengths(part: str, x: Tensor, y: Tensor) -> None:

@@ -150,6 +150,9 @@ class Task:
     description: str = field(default="", compare=False)
     family: str = field(default="own", compare=False)
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # functions of one's own need not be hashable
+
     def scores(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and metric; each gets copies, because a function of one's own may change what it is given."""
         return (

@@ -15,6 +15,20 @@ _TO_INT64 = (torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64)
 """Integers that hardly any operation of torch takes."""
 
 
+def as_targets(values: Any, what: str) -> Tensor:
+    """Targets as `as_tensor` reads them: floating-point numbers as they are, others as int64.
+
+    Raises:
+        EvooptError: As there, and for complex numbers.
+    """
+    tensor = as_tensor(values, what)
+    if tensor.is_complex():
+        raise EvooptError(
+            f"{what} are complex: pass torch.view_as_real(y), real and imaginary part side by side"
+        )
+    return tensor if tensor.is_floating_point() else tensor.long()
+
+
 def as_tensor(values: Any, what: str) -> Tensor:
     """Numbers as a dense tensor in main memory; it may be a view of them, so that nobody may write to it.
 

@@ -134,7 +134,7 @@ def coefficient_table(
 def _constants(rule: UpdateRule) -> tuple[float, ...]:
     nesterov = rule.beta1 if rule.nesterov_beta is None else rule.nesterov_beta
     # Finite gradients keep moments and terms finite, so that the weight 0 of an unused term gives 0, not NaN.
-    # A member whose gradients are larger diverges with either value.
+    # Gradients that are larger are cut, which a plain loop, whose member soon diverges, does not do.
     clip = _LARGEST_GRADIENT if rule.clip_value is None else min(rule.clip_value, _LARGEST_GRADIENT)
     beta1, beta2 = rule.beta1 if rule.use_m else 0.0, rule.beta2 if rule.use_v else 0.0
     return (

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from evoopt.training.streams import own_draws
 
-_BATCH_AND_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_KINDS: dict[type[nn.Module], int | None] = {
+    nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 0, nn.Dropout3d: 4
+}  # fmt: skip
+"""Dimensions of an input in which those that drop whole channels see no batch; None for single elements."""
 
 
 class GivenDropout(nn.Module):
@@ -26,11 +29,11 @@ class GivenDropout(nn.Module):
     p: Tensor
     uniform: Tensor
 
-    def __init__(self, p: float, whole_channels: bool) -> None:
+    def __init__(self, p: float, kind: type[nn.Module]) -> None:
         super().__init__()
         self.register_buffer("p", torch.tensor(float(p), dtype=torch.float64), persistent=False)
         self.register_buffer("uniform", torch.empty(0), persistent=False)
-        self.whole_channels = whole_channels
+        self._unbatched = _KINDS[kind]
         self.wanted: list[torch.Size] = []
         self.dry_run = False
 
@@ -38,7 +41,10 @@ class GivenDropout(nn.Module):
         """Zero the elements whose number lies below the rate and scale the others by ``1 / (1 - p)``."""
         if not self.training:
             return x
-        shape = _mask_shape(x.shape) if self.whole_channels else x.shape
+        shape = x.shape
+        if self._unbatched is not None:
+            drawn = 1 if x.dim() == self._unbatched else 2
+            shape = torch.Size([*shape[:drawn], *([1] * (x.dim() - drawn))])
         if self.dry_run:
             self.wanted.append(shape)
             return x
@@ -62,8 +68,9 @@ def with_given_dropout(model: nn.Module) -> nn.Module:
             parent.sparse = False
         # named_children() leaves repeated modules out, which draw anew in each place.
         for name, child in parent._modules.items():
-            if isinstance(child, (nn.Dropout, *_BATCH_AND_CHANNEL)):
-                setattr(parent, name, GivenDropout(child.p, isinstance(child, _BATCH_AND_CHANNEL)))
+            # A class of one's own may do more.
+            if child is not None and type(child) in _KINDS:
+                setattr(parent, name, GivenDropout(child.p, type(child)))  # type: ignore[arg-type]
     return model
 
 
@@ -122,7 +129,3 @@ def _needed_shapes(
         for _, module in modules:
             module.dry_run = False
     return {name: module.wanted[0] for name, module in modules if len(module.wanted) == 1}
-
-
-def _mask_shape(shape: torch.Size) -> torch.Size:
-    return torch.Size([*shape[:2], *([1] * (len(shape) - 2))])

@@ -52,7 +52,7 @@ def train_on(
         The trained copy, on the CPU, in evaluation mode.
 
     Raises:
-        EvooptError: The loss is no longer finite.
+        EvooptError: The loss is no longer finite, or the optimizer fails.
     """
     trained, data = copy.deepcopy(model).to(device), train.to(device)
     indices = (index.to(device) for index in minibatches(len(data), TrainingPlan(steps, seed, batch_size)))
@@ -62,7 +62,6 @@ def train_on(
         torch.manual_seed(seed)
         try:
             plain_loop(loss, trained, optimizer, batches, losses, sys.float_info.max)
-        except Diverged:
-            message = f"training diverged at step {len(losses) + 1}: use a smaller learning rate"
-            raise EvooptError(message) from None
+        except Diverged as error:
+            raise EvooptError(f"training diverged: {error}") from None
     return trained.cpu().eval()

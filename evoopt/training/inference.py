@@ -20,6 +20,7 @@ from evoopt.training.layers import prepare_layers
 from evoopt.training.native import convolution, linear
 from evoopt.training.stacked import stackable, stacked_forward, stacked_layers
 from evoopt.training.stacked_layers import ELEMENTWISE
+from evoopt.training.streams import own_draws, seed_draws
 
 # Activations of a batch in its largest layer; measured, with a flat optimum.
 _CACHE_BYTES = 8 * 2**20
@@ -96,9 +97,10 @@ class _ByModules:
         self._model = prepare_layers(model)
         self._parameters = dict(model.named_parameters())
         example = x[:1].clone()
-        version = example._version
-        with torch.no_grad():
+        version, state = example._version, torch.get_rng_state()
+        with torch.no_grad(), own_draws(x.device):
             self._model(example)
+            self._draws = not torch.equal(state, torch.get_rng_state())
         self._in_place = example._version != version
 
     @staticmethod
@@ -115,7 +117,10 @@ class _ByModules:
         for name, weight in weights.items():
             self._parameters[name].data = self.laid_out(weight[0])
         version = x._version
-        outputs: Tensor = self._model(x.clone() if self._in_place else x)
+        with own_draws(x.device, self._draws):
+            if self._draws:
+                seed_draws(0, x.device)  # the same for every network
+            outputs: Tensor = self._model(x.clone() if self._in_place else x)
         if x._version != version:
             raise EvooptError("the model sometimes changes its inputs in place; have it work on a copy")
         return outputs.unsqueeze(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -11,15 +12,14 @@ _OVERWRITABLE = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPoo
 
 
 def prepare_layers(model: nn.Module) -> nn.Module:
-    """Reorder layers of plain `nn.Sequential` parts in place; returns the model.
+    """Reorder layers of a plain `nn.Sequential`, and of those in it, in place; returns the model.
 
     ``ReLU, MaxPool2d`` becomes ``MaxPool2d, ReLU``: the maximum commutes with a monotone function, and the
     ReLU then sees a quarter of the numbers. A ReLU behind a layer that does not need its own output for the
-    backward pass works in place. Names of parameters do not change.
+    backward pass works in place. Names of parameters do not change. A Sequential that another module owns
+    stays as it is: its owner may run its layers one by one and keep what comes between them.
     """
-    for part in model.modules():
-        if not plain_sequential(part) or does_more(part):
-            continue
+    for part in _parts(model):
         names = list(part._modules)
         for first, second in pairwise(names):
             a, b = part._modules[first], part._modules[second]
@@ -27,9 +27,18 @@ def prepare_layers(model: nn.Module) -> nn.Module:
                 part._modules[first], part._modules[second] = b, a
         for before, name in pairwise(names):
             layer = part._modules[name]
-            if type(layer) is nn.ReLU and isinstance(part._modules[before], _OVERWRITABLE):
+            if type(layer) is nn.ReLU and type(part._modules[before]) in _OVERWRITABLE:
                 part._modules[name] = nn.ReLU(inplace=True)
     return model
+
+
+def _parts(model: nn.Module) -> Iterator[nn.Module]:
+    """Every part that is a plain Sequential, of which only a pass through the whole model runs the layers."""
+    if plain_sequential(model):
+        if not does_more(model):
+            yield model
+        for child in model.children():
+            yield from _parts(child)
 
 
 def plain_sequential(model: nn.Module) -> bool:

@@ -167,6 +167,8 @@ def plain_loop(
 ) -> None:
     """Train one model with one optimizer: what every engine does, up to rounding.
 
+    A weight that a step does not use has a gradient of zero there: its moments and its decay go on.
+
     Args:
         loss: Mean loss of ``(outputs, targets)``.
         model: With given dropout; its weights change.
@@ -180,6 +182,7 @@ def plain_loop(
         Diverged: See ``max_loss``; or a RuntimeError in the optimizer's step.
     """
     model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
     with own_draws(device := _device(model)):
         for batch in batches:
             give(model, batch.uniform)
@@ -191,6 +194,9 @@ def plain_loop(
                 raise Diverged(bad_loss(value, len(losses)))
             optimizer.zero_grad()
             batch_loss.backward()  # type: ignore[no-untyped-call]
+            for p in trained:
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
             try:
                 optimizer.step()
             except RuntimeError as error:

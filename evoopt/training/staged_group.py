@@ -86,7 +86,8 @@ class StagedGroup:
         self._kept = {name: like.new_zeros(n, size) for name, size in sizes.items()}
         by_shape: dict[torch.Size, list[str]] = {}
         for name in names:
-            by_shape.setdefault(layout.shapes[name], []).append(name)
+            if layout.shapes[name].numel():
+                by_shape.setdefault(layout.shapes[name], []).append(name)
         self._stacks = []
         for shape, alike in by_shape.items():
             one = {s.name: s.zeros(like.new_empty(shape)) for s in states if s.name not in sizes}

@@ -54,6 +54,12 @@ def find_manner(
         EvooptError: A model or loss that a plain loop cannot train or cannot repeat, or no such manner.
     """
     batches = _batches(train, batch_size)
+    for name, parameter in models[0].named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise EvooptError(
+                f"task {task.name!r}: parameter {name!r} has a hook, which copies of a model do not keep: "
+                "change the gradient where forward uses the parameter"
+            )
     try:
         trial = _Trial(task, models, batches)
     except EvooptError:

@@ -55,7 +55,11 @@ def test_file_without_tracks_is_refused(no_data: Path, tmp_path: Path) -> None:
 @needs_h5py
 @pytest.mark.parametrize(
     ("name", "value", "message"),
-    [("y", [2] * 20, "labels other than 0 and 1"), ("histEM", [[1.0]] * 20, r"histEM has shape \(20, 1\)")],
+    [
+        ("y", [2] * 20, "labels other than 0 and 1"),
+        ("y", [0, 1] * 15, r"hist has shape \(20, 64, 64\); expected \(30, 64, 64\)"),
+        ("histEM", [[1.0]] * 20, r"histEM has shape \(20, 1\)"),
+    ],
 )
 def test_other_contents_are_refused(
     name: str, value: list[object], message: str, no_data: Path, tmp_path: Path

@@ -161,6 +161,36 @@ def test_the_model_given_stays_as_it_is() -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_a_network_that_draws_in_evaluation_repeats_itself_whoever_is_beside_it() -> None:
+    class Noisy(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + torch.randn_like(x))
+
+    models = ModelPopulation.from_models([Noisy(4, 2), Noisy(4, 2)])
+    run = Inference(models.architecture.model, models.architecture.layout, torch.randn(5, 4))
+    before = torch.get_rng_state()
+    both = run(models.weights)
+    assert torch.equal(run(models.weights[1:]), both[1:])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_that_run_their_layers_one_by_one_are_not_reordered() -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen = []
+            for layer in self.body:
+                seen.append(x := layer(x))
+            return torch.cat([one.flatten(1) for one in seen], dim=1)
+
+    model, x = Features(), torch.randn(3, 1, 8, 8)
+    models = ModelPopulation.from_models([model])
+    torch.testing.assert_close(Inference(model, models.architecture.layout, x)(models.weights)[0], model(x))
+
+
 @pytest.mark.parametrize("sometimes", [False, True])
 def test_a_model_that_changes_its_inputs_gets_copies_of_them(sometimes: bool) -> None:
     class Centred(nn.Linear):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptWarning
+from evoopt.execution.process_setup import torch_threads
 from evoopt.training.forward import losses_and_their_gradient
 from evoopt.training.native import build, convolution, cross_entropy, linear, pooling
+from evoopt.training.native.threads import over_members
 from evoopt.training.population import ModelPopulation
 from evoopt.training.stacked import stacked_gradients
 
@@ -273,6 +277,52 @@ def test_a_machine_without_compiler_gets_one_notice(monkeypatch: pytest.MonkeyPa
     library: Any = build.library.__wrapped__
     with pytest.warns(EvooptWarning, match="uncompiled and slower: there is no C\\+\\+ compiler, install g"):
         assert library("convolution") is None
+
+
+def test_the_compiler_that_cxx_names_may_have_arguments_and_must_be_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library: Any = build.library.__wrapped__
+    monkeypatch.setenv("CXX", "env LC_ALL=C c++")
+    assert library("pooling") is not None
+    monkeypatch.setenv("CXX", "no-compiler -v")
+    with pytest.warns(EvooptWarning, match="there is no no-compiler, which CXX names"):
+        assert library("pooling") is None
+
+
+def test_a_damaged_compiled_file_is_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library: Any = build.library.__wrapped__
+    path = build._compiled("pooling", build.text_of("pooling.cpp"), build._compiler())
+    path.write_bytes(b"")
+    assert library("pooling") is not None
+    assert path.stat().st_size > 0
+
+
+def test_processors_of_both_kinds_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = []
+    for text in ("flags : avx", "flags : avx avx2", "Features : fp", "Features : fp sve", "CPU part : 0xd0c"):
+        monkeypatch.setattr(build.Path, "read_text", lambda self, text=text: f"processor : 0\n{text}\n")
+        known.append(build._processor())
+    assert len(set(known)) == len(known)
+
+
+def test_nobody_leaves_while_a_thread_still_works() -> None:
+    working = threading.Event()
+
+    def work(start: int, stop: int) -> bool:
+        if start == 0:
+            working.wait(10)
+            raise KeyboardInterrupt
+        working.set()
+        time.sleep(0.2)
+        working.clear()
+        return True
+
+    with torch_threads(2), pytest.raises(KeyboardInterrupt):
+        over_members(2, work)
+    assert not working.is_set()
 
 
 def test_the_compiled_file_is_kept_and_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

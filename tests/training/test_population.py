@@ -11,6 +11,7 @@ from torch import nn
 
 from evoopt.errors import EvooptError
 from evoopt.tasks.models import MLP
+from evoopt.training.dropout import DropoutDraws, give, with_given_dropout
 from evoopt.training.forward import evaluate_population, losses_and_gradients, outputs
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
@@ -171,6 +172,27 @@ def test_every_member_may_have_its_own_dropout_rate(way: str) -> None:
     actual = outputs(population, torch.ones(4, 8, dtype=torch.float64), {"1.uniform": uniform})
     expected = torch.stack([torch.ones(4, 8), (uniform >= 0.25) / 0.75, torch.zeros(4, 8)])
     torch.testing.assert_close(actual, expected.double())
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (nn.Dropout1d, (9, 5)), (nn.Dropout1d, (9, 5, 4)), (nn.Dropout2d, (9, 5, 4)),
+        (nn.Dropout2d, (9, 5, 4, 3)), (nn.Dropout3d, (9, 5, 4, 3)), (nn.Dropout3d, (9, 5, 4, 3, 2)),
+    ],
+)  # fmt: skip
+def test_what_is_dropped_together_is_what_torch_drops_together(
+    kind: type[nn.Module], shape: tuple[int, ...]
+) -> None:
+    def varies(module: nn.Module) -> list[bool]:
+        kept = module.train()(torch.ones(shape)) > 0
+        return [bool((kept.amax(dim) != kept.amin(dim)).any()) for dim in range(len(shape))]
+
+    torch.manual_seed(0)
+    model = with_given_dropout(nn.Sequential(kind(0.5)))
+    uniform = DropoutDraws(model.train()).draw(torch.ones(shape), torch.Generator().manual_seed(0))
+    give(model, uniform)
+    assert varies(model) == varies(kind(0.5))
 
 
 def test_evaluation_marks_members_with_non_finite_weights_only() -> None:

@@ -61,6 +61,41 @@ class DroppingTwice(Net):
         return torch.cat([self.drop(x[:, :2]), self.drop(x[:, 2:])], dim=1)  # masks of two shapes
 
 
+class LayerByLayer(nn.Module):
+    """Runs the layers of a Sequential itself, and keeps what comes between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.ReLU(), nn.Linear(FEATURES, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [x]
+        for layer in self.body:
+            outputs.append(layer(outputs[-1]))
+        return outputs[-1] + outputs[1][:, :3]
+
+
+class LeftOutByChance(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = nn.Linear(FEATURES, FEATURES)
+
+    def before(self, x: Tensor) -> Tensor:
+        return x if self.training and torch.rand(()) < 0.5 else self.more(x)  # type: ignore[no-any-return]
+
+
+class TanhLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).tanh()
+
+
+class OwnDropout(nn.Dropout):
+    """Drops half of the features of all examples alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (2 * (torch.rand(x.shape[1]) < 0.5)) if self.training else x
+
+
 class Rounding(Net):
     """Stands for rounding that a deep model blows up: other numbers in a population, in single precision."""
 
@@ -123,6 +158,12 @@ def hooked() -> nn.Module:
     return model
 
 
+def masked() -> nn.Module:
+    model = nn.Sequential(nn.Linear(FEATURES, 3))
+    model[0].weight.register_hook(torch.zeros_like)
+    return model
+
+
 def twice() -> nn.Module:
     layer, drop = nn.Linear(FEATURES, FEATURES), nn.Dropout(0.5)
     return nn.Sequential(layer, drop, layer, drop, nn.Linear(FEATURES, 3))
@@ -153,6 +194,16 @@ WAYS = {
     "hook on a layer": (a_task(hooked), Manner("vmap")),
     "layer and dropout in two places": (a_task(twice), Manner("vmap")),
     "dropout that runs twice": (a_task(DroppingTwice), Manner("loop", draws=True)),
+    "layers run one by one": (a_task(LayerByLayer), Manner("vmap")),
+    "weights left out by chance": (a_task(LeftOutByChance), Manner("loop", draws=True)),
+    "subclass of a linear layer": (
+        a_task(lambda: nn.Sequential(TanhLinear(FEATURES, 4), nn.ReLU(), nn.Linear(4, 3))),
+        Manner("vmap"),
+    ),
+    "subclass of dropout": (
+        a_task(lambda: nn.Sequential(OwnDropout(), nn.Linear(FEATURES, 3))),
+        Manner("loop", draws=True),
+    ),
     "loss of a part": (
         a_task(lambda: nn.Sequential(nn.Linear(FEATURES, 3)), of_two_classes),
         Manner("stacked", loss_by_member=True),
@@ -208,6 +259,7 @@ def test_images_that_are_normalised_by_groups_first_train_one_by_one() -> None:
         (PythonNoise, "does not repeat itself"),
         (Remembering, "keeps something outside of parameters and buffers"),
         (Seeded, "cannot run in a population"),
+        (masked, r"parameter '0\.weight' has a hook"),
     ],
 )
 def test_what_cannot_be_repeated_or_shared_is_refused(

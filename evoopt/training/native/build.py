@@ -26,6 +26,7 @@ _PROCESSORS = (
     (),
 )
 _HEADER = "vectors.h"
+_TELLING = ("model name", "flags", "Features", "CPU implementer", "CPU variant", "CPU part")  # x86, Arm
 _SECONDS = 120
 
 
@@ -38,11 +39,13 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     (``$XDG_CACHE_HOME``), under a name that depends on source, compiler, flags and processor.
     """
     source = before + text_of(f"{name}.cpp")
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))), None)
     try:
-        if compiler is None:
-            raise EvooptError("there is no C++ compiler, install g++ or clang++")
-        return ctypes.CDLL(str(_compiled(name, source, compiler)))
+        path = _compiled(name, source, _compiler())
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:  # what a full disk or a crash left of it
+            path.unlink(missing_ok=True)
+            return ctypes.CDLL(str(_compiled(name, source, _compiler())))
     except (EvooptError, OSError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"populations are trained uncompiled and slower: {one_line(error)}", EvooptWarning, stacklevel=1
@@ -50,9 +53,22 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
         return None
 
 
-def _compiled(name: str, source: str, compiler: str) -> Path:
+def _compiler() -> list[str]:
+    """The words that call the compiler: `$CXX`, which may have arguments, or what is there."""
+    own = shlex.split(os.environ.get("CXX", ""))
+    for words in [own] if own else [["g++"], ["clang++"]]:
+        if shutil.which(words[0]):
+            return words
+    raise EvooptError(
+        f"there is no {own[0]}, which CXX names"
+        if own
+        else "there is no C++ compiler, install g++ or clang++"
+    )
+
+
+def _compiled(name: str, source: str, compiler: list[str]) -> Path:
     version = subprocess.run(
-        [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
+        [*compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
     ).stdout
     more = tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
     header, flags = text_of(_HEADER), repr((_FLAGS, _PROCESSORS, more))
@@ -73,10 +89,13 @@ def _compiled(name: str, source: str, compiler: str) -> Path:
         file.write_text(source, encoding="utf-8")
         file.with_name(_HEADER).write_text(header, encoding="utf-8")
         for processor in _PROCESSORS:
-            command = [compiler, *_FLAGS, *processor, *more, "-o", str(part), str(file)]
+            command = [*compiler, *_FLAGS, *processor, *more, "-o", str(part), str(file)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
             if done.returncode == 0:
-                # Whole or not at all: several workers may be compiling at the same time.
+                # Whole or not at all: several workers may be compiling at the same time, and a machine may
+                # lose its power.
+                with part.open("rb") as whole:
+                    os.fsync(whole.fileno())
                 os.replace(part, path)
                 return path
         raise OSError(done.stderr.strip().splitlines()[0] if done.stderr.strip() else "the compiler failed")
@@ -92,6 +111,6 @@ def text_of(name: str) -> str:
 def _processor() -> bytes:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return "\n".join(sorted({x for x in lines if x.startswith(("model name", "flags"))})).encode()
+        return "\n".join(sorted({x for x in lines if x.startswith(_TELLING)})).encode()
     except OSError:
         return f"{platform.machine()} {platform.processor()}".encode()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,8 +23,13 @@ def over_members(count: int, work: Callable[..., bool], *arguments: Any) -> bool
         return work(0, count, *arguments)
     bounds = [count * k // threads for k in range(threads + 1)]
     # A foreign call lets go of the interpreter's lock, so threads do run beside each other.
-    parts = _pool(threads).map(lambda start, stop: work(start, stop, *arguments), bounds[:-1], bounds[1:])
-    return all(list(parts))
+    parts: list[Future[bool]] = []
+    try:
+        for start, stop in pairwise(bounds):
+            parts.append(_pool(threads).submit(work, start, stop, *arguments))
+        return all(part.result() for part in parts)
+    finally:
+        wait(parts)  # whoever leaves, for whatever reason, may free the memory that others still work on
 
 
 @cache
