@@ -23,14 +23,15 @@ hundred examples move on a grid, so that two differences are often the same and 
 on 360 examples it excludes 0 for up to 12 % of equals. From three pairs on that is 5 % at most.
 """
 
-HOLDS, OPPOSITE, UNDECIDED, TOO_FEW = (
-    "holds", "the opposite holds", "no detectable difference", "too few for a verdict"
+HOLDS, OPPOSITE, UNDECIDED, TOO_FEW, DIVERGED = (
+    "holds", "the opposite holds", "no detectable difference", "too few for a verdict",
+    "no verdict, as some diverged",
 )  # fmt: skip
 
 RULE = (
     "A claim holds, or its opposite does, where the 95 % interval (Student's t) of the difference, paired by "
-    f"seed, excludes 0; below {FEWEST} pairs there is no verdict. Few seeds detect only large differences, "
-    "and one in 20 comparisons of equals shows one by chance."
+    f"seed, excludes 0; there is no verdict below {FEWEST} pairs, or where one of a pair diverged. Few seeds "
+    "detect only large differences, and one in 20 comparisons of equals shows one by chance."
 )
 
 
@@ -52,6 +53,8 @@ class Finding:
         d = self.difference
         if d.compared < FEWEST:
             return TOO_FEW
+        if d.compared < d.pairs:  # whoever is left was chosen by how it went
+            return DIVERGED
         return HOLDS if d.low > 0 else OPPOSITE if d.high < 0 else UNDECIDED
 
     @property
@@ -64,7 +67,16 @@ class Finding:
         mean, low, high = (f"{factor * v:+,.{digits}f}" for v in self._numbers)
         if not math.isfinite(self.difference.mean):
             return "-"
-        return mean + unit + (f" ({low} to {high})" if math.isfinite(self.difference.low) else "")
+        d = self.difference
+        lost = f", {d.compared} of {d.pairs} pairs" if d.compared < d.pairs else ""
+        return mean + unit + (f" ({low} to {high})" if math.isfinite(d.low) else "") + lost
+
+    def scaled(self, factor: float) -> Finding:
+        """The same in another unit."""
+        numbers = {
+            name: factor * getattr(self.difference, name) for name in ("mean", "low", "high", "spread")
+        }
+        return replace(self, difference=replace(self.difference, **numbers))
 
     @property
     def _numbers(self) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evoopt.systems.hyperparameters.schedules import Schedule
 from evoopt.systems.hyperparameters.trial import figure_of_merit
-from reproductions.claims import Finding, compare, from_zero
+from reproductions.claims import Finding, compare
 from reproductions.results import PartResult, numbers
 from reproductions.three_parent.budget import PARTS, Measure
 
@@ -75,10 +75,15 @@ class SearchResult(PartResult):
         return compare(self.means(rival, measure), self.means(subject, measure))
 
     def share_lower(self, subject: str, rival: str = "default") -> Finding | None:
-        """The same as a share of the rival's result."""
-        ours, theirs = self.means(subject), self.means(rival)
-        common = [seed for seed in ours if seed in theirs]
-        return from_zero([1 - ours[s] / theirs[s] if theirs[s] else math.nan for s in common])
+        """The same as a share of the rival's mean result; None if that is 0.
+
+        A mean of single shares would be ruled by searches in which the rival happened to do well: of two
+        methods each could be worse than the other.
+        """
+        finding, ours, theirs = self.lower(subject, rival), self.means(subject), self.means(rival)
+        both = [theirs[s] for s in ours if math.isfinite(ours[s]) and math.isfinite(theirs.get(s, math.nan))]
+        whole = statistics.fmean(both) if both else math.nan
+        return finding.scaled(1 / whole) if finding is not None and whole else None
 
     def one_by_one(self, subject: str) -> Counter[str]:
         """How many searches found what beats the defaults on their own fresh seeds, by verdict.

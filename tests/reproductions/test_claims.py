@@ -13,7 +13,7 @@ from reproductions.results import PartResult
 NAMES = {"ours": "our method", "theirs": "the rival", "other": "another"}
 
 
-def finding(ours: tuple[float, ...], theirs: tuple[float, ...] = (0.90, 0.91, 0.90)) -> Finding:
+def finding(ours: tuple[float, ...], theirs: tuple[float, ...] = (0.90, 0.91, 0.90, 0.91)) -> Finding:
     found = compare(dict(enumerate(ours)), dict(enumerate(theirs)))
     assert found is not None
     return found
@@ -28,6 +28,7 @@ def finding(ours: tuple[float, ...], theirs: tuple[float, ...] = (0.90, 0.91, 0.
         ((0.93, 0.94), "too few for a verdict"),
         ((0.93,), "too few for a verdict"),
         ((0.93, 0.94, math.nan), "too few for a verdict"),
+        ((0.93, 0.94, 0.92, math.nan), "no verdict, as some diverged"),
     ],
 )
 def test_the_verdict_follows_the_interval_and_wants_three_pairs(

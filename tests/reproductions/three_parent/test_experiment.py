@@ -238,7 +238,9 @@ def test_lower_errors_are_a_positive_difference() -> None:
     assert lower is not None
     assert share is not None
     assert lower.difference.mean == pytest.approx(np.mean([0.15, 0.25, 0.15, 0.15, 0.15]))
-    assert share.difference.mean == pytest.approx(np.mean([0.5, 0.625, 0.5, 0.5, 0.5]))
+    assert share.difference.mean == pytest.approx(0.17 / 0.32), "of the defaults' mean"
+    assert share.difference.high == pytest.approx(lower.difference.high / 0.32)
+    assert share.verdict == lower.verdict
     assert lower.verdict == "holds"
     reverse = part.lower("default", "three_parent")
     assert reverse is not None
@@ -250,6 +252,9 @@ def test_a_diverged_training_takes_its_search_out_of_the_means() -> None:
     finding = part.lower("three_parent")
     assert finding is not None
     assert (finding.difference.pairs, finding.difference.compared) == (2, 1)
+    share = part.share_lower("three_parent")
+    assert share is not None
+    assert share.told(digits=1, unit=" %") == "+50.0 %, 1 of 2 pairs"
 
 
 def test_searches_are_counted_one_by_one_by_their_own_fresh_seeds() -> None:
