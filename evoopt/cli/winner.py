@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,5 +114,7 @@ def _table(schedule: Schedule) -> str:
 
 
 def _spread(values: tuple[float, ...]) -> str:
-    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{spread}"
+    good = [value for value in values if math.isfinite(value)]
+    lost = f" ({len(values) - len(good)} of {len(values)} diverged)" if len(good) < len(values) else ""
+    spread = f" ± {statistics.stdev(good):.4f}" if len(good) > 1 else ""
+    return (f"{statistics.fmean(good):.4f}{spread}" if good else "-") + lost

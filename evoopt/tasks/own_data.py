@@ -82,7 +82,7 @@ def own_task(
         seed: Decides which examples that are.
 
     Returns:
-        The task, and its data (with the validation examples as test part).
+        The task, and its data (with the validation examples, or if there are none all, as test part).
 
     Raises:
         EvooptError: Data, model and loss that do not fit each other; the message says how.
@@ -95,8 +95,8 @@ def own_task(
     whole = as_split(train, "training data", dtype)
     check_inputs(model, whole.x, "training data")
     whole = as_loss_wants(model, loss_fn, whole)
+    options = DataOptions(seed=seed, validation_fraction=validation_fraction)
     if validation is None:
-        options = DataOptions(seed=seed, validation_fraction=validation_fraction)
         ours, theirs = split_indices(whole.y, options)
         whole, held_out = Split(whole.x[ours], whole.y[ours]), Split(whole.x[theirs], whole.y[theirs])
     else:
@@ -104,9 +104,9 @@ def own_task(
     if metric is None:
         classes = whole.y.ndim == 1 and not whole.y.is_floating_point()
         metric = accuracy if classes else no_metric
-    data = TaskData(whole, held_out, SealedSplit(held_out))
+    data = TaskData(whole, held_out, SealedSplit(held_out if len(held_out) else whole))
     task = Task("own", model_fn, partial(_given, data), batch_size, loss_fn, metric)
-    return task, load_task_data(task, DataOptions(), model)
+    return task, load_task_data(task, options, model)
 
 
 def _alike(validation: Split, train: Split) -> Split:

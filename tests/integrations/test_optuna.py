@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 import evoopt
+from evoopt.systems.hyperparameters.optuna_sampler import _on_grid
 
 optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -37,6 +39,19 @@ def test_it_finds_better_values_than_chance_with_as_many_trials() -> None:
     found = [study(evoopt.ThreeParentSampler(20, seed), 200).best_value for seed in seeds]
     chance = [study(optuna.samplers.RandomSampler(seed), 200).best_value for seed in seeds]
     assert sum(found) < 0.6 * sum(chance)
+
+
+def test_numbers_in_steps_move_however_small_they_are() -> None:
+    rng, steps = np.random.default_rng(0), optuna.distributions.FloatDistribution(0.0, 1.0, step=0.1)
+    whole = optuna.distributions.IntDistribution(0, 64)
+    moved = [_on_grid(1.05, whole, rng) for _ in range(4000)]
+    assert set(moved) == {1, 2}
+    assert np.mean(moved) == pytest.approx(1.05, abs=0.02)
+    assert {_on_grid(k, whole, rng) for k in (0, 1, 64)} == {0, 1, 64}
+    assert {_on_grid(k / 10, steps, rng) for k in range(11)} == {k * 0.1 for k in range(11)}
+    assert {_on_grid(63.9, optuna.distributions.IntDistribution(0, 63, step=9), rng) for _ in range(9)} == {
+        63
+    }
 
 
 def test_the_same_seed_gives_the_same_trials_and_maximising_is_minimising_the_opposite() -> None:

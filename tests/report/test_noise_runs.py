@@ -9,7 +9,7 @@ import numpy as np
 
 from evoopt.report.figures import Lines
 from evoopt.runs import Run
-from evoopt.systems.hyperparameters.config import PbtConfig
+from evoopt.systems.hyperparameters.config import HpoConfig, HpoSection, PbtConfig
 from evoopt.systems.hyperparameters.hyperparameter_drift import hyperparameter_drift
 from evoopt.systems.optimizer import optimizer_figures
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -81,3 +81,13 @@ def test_hyperparameters_drift_within_their_space() -> None:
     assert len(low) == 6
     choices = [drift.bands[f"optimizer = {choice}"].middle for choice in ("adam", "sgd")]
     assert all(math.isclose(a + b, 1, abs_tol=0.3) for a, b in zip(*choices, strict=True))
+
+
+def test_small_noise_populations_still_have_demes_with_their_migrants_and_choices_of_all_kinds() -> None:
+    space = {**SPACE, "weight_decay": {"choices": [2.0, "none"], "default": 2.0}}
+    settings = {"population": 400, "generations": 50, "demes": 4, "migrants": 30}
+    config = HpoConfig.model_construct(space=space, recombination=HpoSection(**settings))
+    drift = hyperparameter_drift(config, 50)
+    assert drift.population % 4 == 0
+    assert 4 * 30 < drift.population < 400
+    assert drift.bands["weight_decay = none"].high[0] > 0

@@ -88,6 +88,21 @@ def test_the_part_held_out_can_be_set(make: Callable[..., Any]) -> None:
     few, many = (make(validation_fraction=part) for part in (0.1, 0.5))
     a, b = (list(one.fit((x, y)).parameters()) for one in (few, many))
     assert not torch.equal(a[0], b[0])
-    with pytest.raises(EvooptError, match=r"training.validation_fraction") as error:
-        make(validation_fraction=0.0)
-    assert "above 0" in str(error.value)
+    with pytest.raises(EvooptError, match=r"training.validation_fraction"):
+        make(validation_fraction=1.0)
+
+
+@pytest.mark.parametrize("make", [gadam, pbt])
+def test_nothing_is_held_out_where_validation_data_are_given(make: Callable[..., Any]) -> None:
+    x, y = examples(torch.float32)
+    one = make(validation_fraction=0.0)
+    with pytest.raises(EvooptError, match="nothing selects: pass validation data"):
+        one.fit((x, y))
+    expected = make().fit((x, y), (x[:9], y[:9]))
+    found = one.fit((x, y), (x[:9], y[:9]))
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
+
+
+def test_gadam_may_select_on_training_data_alone_as_published() -> None:
+    x, y = examples(torch.float32)
+    assert gadam(validation="train", validation_fraction=0.0).fit((x, y)) is not None

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
 from evoopt.execution import check_device
 from evoopt.jobs.phase_trainer import PhaseTrainer
@@ -71,12 +72,14 @@ class Gadam:
         training = {
             "steps": steps,
             "batch_size": batch_size,
-            "validation_fraction": validation_fraction,
+            # What is 0 may be meant for data with a validation part.
+            **({"validation_fraction": validation_fraction} if validation_fraction else {}),
             "engine": engine,
             "chunk_size": chunk_size,
         }
         self._config = GadamConfig.validated({"gadam": section, "training": training}, "Gadam")
         self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
+        self._validation_fraction = validation_fraction
         self._device = check_device(device)
         self.history_: list[dict[str, Any]] = []
         self.average_: nn.Module | None = None
@@ -92,10 +95,12 @@ class Gadam:
             EvooptError: Data, model and loss that do not fit each other; the message says how.
         """
         gadam, training = self._config.gadam, self._config.training
+        if validation is None and self._validation_fraction == 0 and gadam.validation == "held_out":
+            raise EvooptError("nothing selects: pass validation data, or validation_fraction above 0")
         task, data = own_task(
             self._model_fn, self._loss_fn, self._metric, train, validation,
             batch_size=training.batch_size or 128,
-            validation_fraction=training.validation_fraction,
+            validation_fraction=self._validation_fraction,
             seed=gadam.seed,
         )  # fmt: skip
         trainer = PhaseTrainer.here(

@@ -91,7 +91,10 @@ def divergence(run: Run) -> Lines:
     panel = Panel(
         values_x(records), tuple(Series(k, y) for k, y in rates.items()), y_label="share", percent=True
     )
-    return Lines((panel,), "Models whose validation loss is not finite. They are never selected.")
+    return Lines(
+        (panel,),
+        "Models whose validation loss is not finite. They are no parents, and survive if too few others do.",
+    )
 
 
 def genealogy(run: Run) -> Tree:

@@ -211,38 +211,33 @@ class GadamScheme:
     def _children(
         self, parents: Members, losses: Sequence[float], pairs: Sequence[tuple[int, int]]
     ) -> tuple[Members, list[Individual[UnitModel]]]:
-        """Children of pairs by eqs. 9 to 12; buffers come from the fitter parent."""
+        """Children of pairs by eqs. 9 to 12, buffers from the fitter parent; as a control fresh models."""
         section, population = self._section, parents.population
+        ids, k = range(self._next_id, self._next_id + len(pairs)), self.generation + 1
+        self._next_id += len(pairs)
+        if section.children == "reinitialised":
+            fresh = [Individual(new, UnitModel(), born=k, operation="reinitialise") for new in ids]
+            return Members.fresh(self._initial(_FRESH, k), self._rules), fresh
         fitter = [min(pair, key=lambda i: _sortable(losses[i])) for pair in pairs]
         children = parents[fitter]
         layout = population.architecture.layout
         sizes = [shape.numel() for shape in layout.shapes.values()]
         weights, m, v = (layout.packed(rows) for rows in (population.weights, parents.m, parents.v))
-        fresh = self._initial(_FRESH, self.generation + 1) if section.children == "reinitialised" else None
         born = []
-        for c, (i, j) in enumerate(pairs):
+        for c, (new, (i, j)) in enumerate(zip(ids, pairs, strict=True)):
             generator = torch.Generator().manual_seed(self._seed(_OPERATORS, c))
             p = unit_model.inheritance(losses, i, j) if section.crossover else float(fitter[c] == i)
             rate = unit_model.pair_mutation_rate(losses, i, j, section.mutation_rate)
-            if fresh is not None:
-                children.population.weights[c] = fresh.weights[c]
-            else:
-                row, from_i = self._toolbox.mate(weights[i], weights[j], p, generator)
-                row = self._toolbox.mutate(row, rate, sizes=sizes, generator=generator)
-                moments = (torch.where(from_i, x[i], x[j]) for x in (m, v))
-                own = layout.spread(torch.stack([row, *moments]))
-                children.population.weights[c], children.m[c], children.v[c] = own
+            row, from_i = self._toolbox.mate(weights[i], weights[j], p, generator)
+            row = self._toolbox.mutate(row, rate, sizes=sizes, generator=generator)
+            moments = (torch.where(from_i, x[i], x[j]) for x in (m, v))
+            own = layout.spread(torch.stack([row, *moments]))
+            children.population.weights[c], children.m[c], children.v[c] = own
+            parents_of = (self._ids[i], self._ids[j])
             born.append(
-                Individual(
-                    self._next_id + c,
-                    UnitModel(p, rate),
-                    born=self.generation + 1,
-                    parents=(self._ids[i], self._ids[j]),
-                    operation="reinitialise" if fresh is not None else "mate+mutate",
-                )
+                Individual(new, UnitModel(p, rate), born=k, parents=parents_of, operation="mate+mutate")
             )
-        self._next_id += len(pairs)
-        return (children if fresh is None else children.reset()), born
+        return children, born
 
     def _train(self, members: Members, phase: int) -> Members:
         seeds = tuple(self._seed(_MINIBATCHES, phase, k) for k in range(len(members)))

@@ -79,8 +79,12 @@ def normalised(losses: Sequence[float]) -> NDArray[np.float64]:
 
 
 def selection_probabilities(losses: Sequence[float]) -> NDArray[np.float64]:
-    """P_i = softmax of the negative normalised losses (eq. 8); the best is at most e times likelier."""
-    weights = np.exp(-normalised(losses))
+    """P_i = softmax of the negative normalised losses (eq. 8); the best is at most e times likelier.
+
+    What has diverged is no parent, unless everything has.
+    """
+    finite = np.isfinite(np.asarray(losses, np.float64))
+    weights = np.where(finite | ~finite.any(), np.exp(-normalised(losses)), 0.0)
     return np.asarray(weights / weights.sum())
 
 

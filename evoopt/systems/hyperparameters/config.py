@@ -72,6 +72,8 @@ class RecombinationSection(LimitsSection):
                 f"{source}: population ({self.population}) must be a multiple of demes ({self.demes}), "
                 "with 2 or more members in each"
             )
+        if self.demes > 1 and self.scheme == "random":
+            raise EvooptError(f"{source}: scheme 'random' knows no demes, whose migrants are selected: use 1")
         if self.demes > 1 and self.migrants >= size:
             raise EvooptError(f"{source}: migrants ({self.migrants}) must be fewer than a deme ({size})")
 

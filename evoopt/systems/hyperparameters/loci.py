@@ -75,12 +75,16 @@ class NumberLocus:
         return min(self.high, max(self.low, value))
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Draw uniformly on the locus's scale; all integers between the bounds are equally likely there."""
+        """Draw uniformly on the locus's scale; all integers between the bounds are equally likely there.
+
+        What rounds to 0 is above it, as far as the bounds let it: operators multiply.
+        """
         margin = 0.5 if self.integer else 0.0
         low, high = self.low - margin, self.high + margin
         if self.log:
             return self.clip(math.exp(rng.uniform(math.log(low), math.log(high))))
-        return self.clip(rng.uniform(low, high))
+        value = rng.uniform(low, high)
+        return self.clip(abs(value) if self.low == 0 else value)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class ThreeParentSampler(BaseSampler):  # type: ignore[misc]
         rng = np.random.default_rng(derive_seed(self._seed, _BREEDING, generation))
         births = SCHEMES["three_parent"](self._section, space).breed(pool, _LITTERS * size, rng)
         children: list[dict[str, Any]] = [
-            {name: _on_grid(value, search_space[name]) for name, value in birth.genome.values().items()}
+            {name: _on_grid(value, search_space[name], rng) for name, value in birth.genome.genotype}
             for birth in births
         ]
         # A study has no use for what it has tried: children that are new come first.
@@ -128,9 +128,14 @@ def _locus(name: str, distribution: BaseDistribution) -> Locus:
     return NumberLocus(name, low, high, high or low, distribution.log, integer=integer)
 
 
-def _on_grid(value: Any, distribution: BaseDistribution) -> Any:
-    """The nearest value that a distribution in steps has."""
+def _on_grid(value: Any, distribution: BaseDistribution, rng: np.random.Generator) -> Any:
+    """A value that a distribution in steps has: one of the two beside a value, the nearer the likelier.
+
+    Trials keep what they were run with, so that steps of mutation too small to round up would never add up.
+    """
     step = getattr(distribution, "step", None)
-    if step is None or step == 1:
+    if step is None:
         return value
-    return min(distribution.low + round((value - distribution.low) / step) * step, distribution.high)
+    places = round((value - distribution.low) / step, 9)
+    chosen = math.floor(places) + (rng.random() < places % 1)
+    return min(distribution.low + chosen * step, distribution.high)

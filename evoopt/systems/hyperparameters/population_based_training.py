@@ -89,7 +89,8 @@ class PopulationBasedTraining:
         }
         training = {
             "batch_size": batch_size,
-            "validation_fraction": validation_fraction,
+            # What is 0 may be meant for data with a validation part.
+            **({"validation_fraction": validation_fraction} if validation_fraction else {}),
             "engine": engine,
             "chunk_size": chunk_size,
             **({} if steps is None else {"steps": steps}),
@@ -99,6 +100,7 @@ class PopulationBasedTraining:
             "PopulationBasedTraining",
         )
         self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
+        self._validation_fraction = validation_fraction
         self._device = check_device(device)
         self._fom_given = fom is not None
         self._fitted: tuple[Task, PhaseTrainer] | None = None
@@ -116,10 +118,12 @@ class PopulationBasedTraining:
             EvooptError: Data, model, loss and space that do not fit each other; the message says how.
         """
         section, training = self._config.recombination, self._config.training
+        if validation is None and self._validation_fraction == 0:
+            raise EvooptError("nothing selects: pass validation data, or validation_fraction above 0")
         task, data = own_task(
             self._model_fn, self._loss_fn, self._metric, train, validation,
             batch_size=training.batch_size or 128,
-            validation_fraction=training.validation_fraction,
+            validation_fraction=self._validation_fraction,
             seed=section.seed,
         )  # fmt: skip
         y = data.train.y

@@ -20,6 +20,7 @@ from evoopt.jobs.phase_worker import PhaseSetup, make_phase_worker
 from evoopt.systems.gadam.config import GadamSection
 from evoopt.systems.gadam.gadam import Gadam
 from evoopt.systems.gadam.scheme import GadamScheme
+from evoopt.systems.gadam.unit_model import UnitModel
 from evoopt.systems.model_runs import Sizes
 from evoopt.tasks.own_data import own_task
 from evoopt.tasks.task import Task, TaskData
@@ -125,7 +126,10 @@ def test_reinitialised_children_are_new_models() -> None:
     one = scheme(children="reinitialised")
     one.advance()
     assert one._trained is not None
-    children, _ = one._children(one._trained, [1.0, 2.0, 3.0, 4.0], [(0, 1), (1, 2), (2, 3), (0, 0)])
+    children, born = one._children(one._trained, [1.0, 2.0, 3.0, 4.0], [(0, 1), (1, 2), (2, 3), (0, 0)])
+    assert [(ind.id, ind.born, ind.parents, ind.genome) for ind in born] == [
+        (new, 1, (), UnitModel()) for new in range(4, 8)
+    ]
     parents = torch.cat([one._trained.population.weights, one.members.population.weights])
     distances = torch.cdist(children.population.weights, parents)
     assert float(distances.min()) > 0.5

@@ -49,6 +49,11 @@ def test_normalisation_handles_equal_and_diverged_losses() -> None:
     assert normalised([math.nan, math.nan]).tolist() == [0, 0]
 
 
+def test_what_has_diverged_is_no_parent_unless_everything_has() -> None:
+    assert selection_probabilities([1.0, math.nan, 1.0, math.inf]) == pytest.approx([0.5, 0, 0.5, 0])
+    assert selection_probabilities([math.nan, math.nan]) == pytest.approx([0.5, 0.5])
+
+
 def test_pairs_are_drawn_with_replacement_by_eq_8() -> None:
     losses = [3.0, 3.5, 4.0]
     pairs = select_pairs(losses, 30_000, np.random.default_rng(0))

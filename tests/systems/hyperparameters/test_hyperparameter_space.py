@@ -225,6 +225,13 @@ def test_mutation_has_its_rate_and_four_equally_likely_ways() -> None:
         assert uniform(moved[(moved >= low) & (moved <= high)].tolist(), low, high), way
 
 
+def test_an_integer_that_is_0_can_be_multiplied_to_1() -> None:
+    locus, rng = NumberLocus("layers", 0, 3, 1, integer=True), np.random.default_rng(0)
+    drawn = [locus.draw(rng) for _ in range(1000)]
+    assert within(sum(round(value) == 0 for value in drawn), 1000, 0.25)
+    assert min(drawn) > 0
+
+
 def test_a_category_is_redrawn() -> None:
     rng, n = np.random.default_rng(7), 3000
     found = [mutate(SPACE.default(), rng, SPACE, rate=1.0).values()["optimizer"] for _ in range(n)]
