@@ -20,6 +20,7 @@ from evoopt.systems.hyperparameters.hyperparameter_operators import (
     random_population,
 )
 from evoopt.systems.hyperparameters.hyperparameter_space import Hyperparameters, HyperparameterSpace
+from evoopt.systems.hyperparameters.loci import NumberLocus
 from tests.chance import frequent, uniform
 
 TABLES: dict[str, Any] = {
