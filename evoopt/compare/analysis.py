@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from evoopt.compare.result import Comparison, Scores
+from evoopt.compare.result import Comparison
 from evoopt.compare.speed import profile_score, speeds
 from evoopt.compare.statistics import (
     ALPHA,
+    FEW,
     RESAMPLES,
+    Floats,
     PairedDifference,
+    expanded,
     holm,
     minimum_detectable_effect,
     paired_difference,
@@ -34,8 +38,8 @@ class Row:
         mean: Mean test metric over the seeds that ended well; NaN without any.
         deviation: Standard deviation over the same.
         divergence_rate: Share of the seeds that did not end well.
-        error_ratio: Mean test error divided by the reference's: the score normalised per task, below 1 is
-            better. An error below half an example counts as that.
+        error_ratio: Mean test error divided by the reference's, on the seeds where both ended well: the score
+            normalised per task, below 1 is better. An error below half an example counts as that.
         difference: Against the reference, seed by seed; None for the reference itself.
         p_adjusted: Holm-adjusted p-value over all contenders and tasks; NaN for the reference.
         detectable: Smallest true difference that would be found with 80% probability, at the level left for
@@ -145,7 +149,7 @@ def analyse(comparison: Comparison) -> Analysis:
 
 
 def _row(comparison: Comparison, task: str, name: str, times: Sequence[float]) -> Row:
-    scores, reference = comparison.scores[task][name], comparison.scores[task][comparison.reference]
+    scores = comparison.scores[task][name]
     good = np.array([m for m in scores.metric if math.isfinite(m)])
     facts = comparison.facts[task]
     return Row(
@@ -154,7 +158,7 @@ def _row(comparison: Comparison, task: str, name: str, times: Sequence[float]) -
         mean=float(good.mean()) if len(good) else math.nan,
         deviation=float(good.std(ddof=1)) if len(good) > 1 else math.nan,
         divergence_rate=1 - len(good) / len(scores.metric),
-        error_ratio=_error(scores, facts.test_size) / _error(reference, facts.test_size),
+        error_ratio=_ratio(_errors(comparison, task, name), facts.test_size),
         difference=None,
         p_adjusted=math.nan,
         detectable=math.nan,
@@ -165,28 +169,45 @@ def _row(comparison: Comparison, task: str, name: str, times: Sequence[float]) -
     )
 
 
-def _error(scores: Scores, test_size: int) -> float:
-    good = [m for m in scores.metric if math.isfinite(m)]
-    return max(1 - sum(good) / len(good), 0.5 / test_size) if good else math.nan
+def _errors(comparison: Comparison, task: str, name: str) -> Floats:
+    """Test errors ``[2, seeds]`` of a contender and the reference, where both ended well."""
+    by_name = comparison.scores[task]
+    errors = 1 - np.array([by_name[name].metric, by_name[comparison.reference].metric])
+    return np.asarray(errors[:, np.isfinite(errors).all(axis=0)])
+
+
+def _ratio(errors: Floats, test_size: int) -> float:
+    if errors.size == 0:
+        return math.nan
+    ours, theirs = np.maximum(errors.mean(axis=1), 0.5 / test_size)
+    return float(ours / theirs)
 
 
 def overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, float]:
-    """Geometric mean of error ratios with a bootstrap interval over seeds, which are drawn in pairs."""
+    """Geometric mean of error ratios with an interval by a bootstrap over seeds, which are drawn in pairs.
+
+    The interval is expanded as that of a mean; below `FEW` seeds on a task it is the normal one of the
+    resamples' spread. NaN without two seeds on each task.
+    """
     rng = np.random.default_rng(0)
     resampled = np.zeros(RESAMPLES)
-    total = 0.0
+    total, fewest, freedom = 0.0, sys.maxsize, 0
     for task in comparison.tasks:
-        floor = 0.5 / comparison.facts[task].test_size
-        by_name = comparison.scores[task]
-        errors = 1 - np.array([by_name[name].metric, by_name[comparison.reference].metric])
-        errors = errors[:, np.isfinite(errors).all(axis=0)]
+        floor, errors = 0.5 / comparison.facts[task].test_size, _errors(comparison, task, name)
         seeds = errors.shape[1]
         if not seeds:
             return math.nan, math.nan, math.nan
-        total += math.log(max(errors[0].mean(), floor) / max(errors[1].mean(), floor))
+        fewest, freedom = min(fewest, seeds), freedom + seeds - 1
+        total += math.log(_ratio(errors, comparison.facts[task].test_size))
         draws = rng.integers(seeds, size=(RESAMPLES, seeds))
         means = [np.maximum(of_one[draws].mean(axis=1), floor) for of_one in errors]
         resampled += np.log(means[0] / means[1])
-    tasks = len(comparison.tasks)
-    low, high = np.exp(np.percentile(resampled / tasks, [2.5, 97.5]))
-    return math.exp(total / tasks), float(low), float(high)
+    mean, resampled = total / len(comparison.tasks), resampled / len(comparison.tasks)
+    if fewest < 2:
+        return math.exp(mean), math.nan, math.nan
+    reach, level = expanded(fewest, freedom)
+    if fewest < FEW:
+        low, high = mean - reach * resampled.std(), mean + reach * resampled.std()
+    else:
+        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return math.exp(mean), math.exp(low), math.exp(high)

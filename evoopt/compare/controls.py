@@ -218,7 +218,7 @@ def best_of_n(
 def _luck(pairs: list[tuple[float, float]], n: int) -> dict[str, Any]:
     if not pairs:
         return {"n": n, "diverged": n}
-    best = max(pairs)
+    best = max(pairs, key=lambda pair: pair[0])  # of equals the first: tests decide nothing
     return {
         "n": n,
         "diverged": n - len(pairs),

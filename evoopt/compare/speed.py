@@ -59,8 +59,8 @@ def speeds(
     """Steps to target per contender and seed.
 
     The target of a seed is the lowest smoothed training loss that the reference reaches from that seed, plus
-    5%: both saw the same minibatches, and the reference reaches its own target by definition. A seed on which
-    the reference has no curve counts for nobody.
+    5% of its size: both saw the same minibatches, and the reference reaches its own target by definition. A
+    seed on which the reference has no curve counts for nobody.
 
     Args:
         curves: One smoothed curve per seed, by contender; empty for a training that did not end well.
@@ -68,7 +68,8 @@ def speeds(
         steps: Steps planned.
     """
     seeds = [k for k, curve in enumerate(curves[reference]) if len(curve)]
-    targets = {k: TARGET_SLACK * min(curves[reference][k]) for k in seeds}
+    lowest = {k: min(curves[reference][k]) for k in seeds}
+    targets = {k: loss + (TARGET_SLACK - 1) * abs(loss) for k, loss in lowest.items()}
     return {
         name: [steps_to_target(rows[k], targets[k], steps) for k in seeds] for name, rows in curves.items()
     }

@@ -12,7 +12,7 @@ import evoopt
 from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.contender import OWN, RuleSubject, rule_contender
 from evoopt.compare.contender_jobs import ContenderChunk
-from evoopt.compare.controls import ablations, adam_with_schedule_of, random_search_config
+from evoopt.compare.controls import _luck, ablations, adam_with_schedule_of, random_search_config
 from evoopt.compare.sources import contender
 from evoopt.compare.statistics import paired_difference
 from evoopt.errors import EvooptError
@@ -193,3 +193,7 @@ def test_the_short_protocol_trains_as_the_search_did() -> None:
     protocol = short_protocol(config)
     assert (protocol.steps, protocol.tasks, protocol.batch_size) == (77, ("digits", "digits_cnn"), 16)
     assert protocol.max_loss == 1e4
+
+
+def test_of_seeds_that_validate_equally_well_the_first_counts_whatever_its_test() -> None:
+    assert _luck([(0.9, 0.80), (0.9, 0.95), (0.85, 0.9)], 3)["test_of_best"] == 0.80

@@ -46,6 +46,11 @@ def test_the_reference_reaches_its_own_target_on_every_seed(curves: list[list[fl
     assert all(math.isinf(t) for t in times["x"])
 
 
+def test_targets_of_losses_below_zero_are_reached_too() -> None:
+    found = speeds({"adam": [[-1.0, -2.0, -3.0]], "x": [[-1.0, -2.5, -2.9]]}, "adam", 30)
+    assert all(math.isfinite(steps) for rows in found.values() for steps in rows)
+
+
 def test_a_seed_without_a_reference_counts_for_nobody_and_a_diverged_contender_is_not_there() -> None:
     times = speeds({"adam": [[1.0], []], "x": [[], [1.0]]}, "adam", 1)
     assert times == {"adam": [1.0], "x": [math.inf]}

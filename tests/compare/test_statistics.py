@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from evoopt.compare.analysis import analyse
+from evoopt.compare.analysis import analyse, overall_ratio
 from evoopt.compare.statistics import (
     ALPHA,
     holm,
@@ -25,12 +25,40 @@ from evoopt.compare.verdict import seeds_needed, verdict, verdicts
 from tests.compare.stubs import comparison_of
 
 
-def test_intervals_of_ten_values_cover_the_mean_as_often_as_they_claim() -> None:
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_intervals_of_few_values_cover_the_mean_as_often_as_they_claim(n: int) -> None:
     rng = np.random.default_rng(1)
     repeats = 400
-    hits = sum(low <= 0 <= high for low, high in (mean_interval(rng.normal(size=10)) for _ in range(repeats)))
+    hits = sum(low <= 0 <= high for low, high in (mean_interval(rng.normal(size=n)) for _ in range(repeats)))
     # 400 repeats at 95%: 3.1 standard deviations either way; a plain percentile interval covers about 90%.
     assert 0.916 <= hits / repeats <= 0.984
+
+
+@pytest.mark.parametrize(("seeds", "tasks"), [(3, 1), (4, 2), (8, 1), (8, 2)])
+def test_intervals_of_ratios_cover_them_as_often_as_they_claim(seeds: int, tasks: int) -> None:
+    rng = np.random.default_rng(2)
+    repeats, hits = 200, 0
+    for _ in range(repeats):
+        draw = lambda: (0.8 + 0.01 * rng.normal(size=seeds)).tolist()  # noqa: E731
+        comparison = comparison_of({f"t{k}": {"x": draw(), "adam": draw()} for k in range(tasks)})
+        _, low, high = overall_ratio(comparison, "x")
+        hits += low <= 1 <= high
+    assert 0.90 <= hits / repeats <= 0.995
+
+
+def test_a_seed_on_which_somebody_diverged_is_in_no_ratio() -> None:
+    comparison = comparison_of({"t": {"x": [math.nan, 0.9, 0.9], "adam": [0.1, 0.9, 0.9]}})
+    assert analyse(comparison).row("t", "x").error_ratio == pytest.approx(1)
+    assert overall_ratio(comparison, "x")[0] == pytest.approx(1)
+
+
+def test_equal_differences_of_examples_tie_however_their_scores_round() -> None:
+    wrong = np.array([1, 1, 3, 2, 1, 1, 1, 3, -1, 2, 2, -2])
+    base = np.arange(20, 20 + len(wrong))
+    a, b = (((360 - k) / np.float32(360)).astype(np.float64) for k in (base, base + wrong))
+    assert len(set(np.abs(a - b))) > 3, "they do round differently"
+    assert paired_difference(a, b).p_value == pytest.approx(signed_rank_test(wrong.astype(np.float64))[0])
+    assert paired_difference([0.9, 0.8], [0.9 + 1e-8, 0.8]).p_value == 1
 
 
 def test_exactly_equal_scores_differ_in_nothing() -> None:
