@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from evoopt.execution import check_device
 from evoopt.execution.pool import refuse_unguarded_main
 from evoopt.execution.precision import in_float32
 from evoopt.individuals import individual_type
-from evoopt.runs.experiment import refuse_changes
+from evoopt.runs.experiment import differing_settings, refuse_changes
 from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
 from evoopt.runs.run import CONFIG_FILE, RESULT_FILE, Run
@@ -103,12 +104,16 @@ def resume(
         restore_backup(folder)
     with Run(folder, writable=True) as run:
         refuse_changes(run, allowed=changed)
-        config = run.config.override({"execution": overrides or {}}).with_options(limits or {})
+        given = {name: value for name, value in (limits or {}).items() if value is not None}
+        ended = run.ended if given else None
+        config = run.config.override({"execution": overrides or {}})
+        if ended is not None:
+            config = config.without([name for name in config.limits if config.flag(name) in ended])
+        config = config.with_options(given)
         check_device(config.execution.device, config.execution.precision)
         _listen(run, on_generation, callbacks)
-        if run.ended is not None and any(limit is not None for limit in (limits or {}).values()):
-            run.reopen()
-        individual_type(config.individual).search(run, config, quiet)
+        with nullcontext() if ended is None else run.reopened():
+            individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone
     return _ended(folder, callbacks)
@@ -174,6 +179,11 @@ def search_restarts(
         for seed in range(config.seed, config.seed + count):
             one = folder / f"seed-{seed}"
             if (one / CONFIG_FILE).exists():
+                with Run(one) as before:
+                    changes = list(differing_settings(before.config, config.with_options({"seed": seed})))
+                if changes:
+                    told = "; ".join(changes[:3])
+                    raise EvooptError(f"{one} has other settings ({told}): give --out another folder")
                 places = config.execution.model_dump()
                 runs.append(resume(one, overrides=places, **told))
             else:

@@ -114,7 +114,8 @@ class CSV(Callback):
     """A line of numbers per generation in a file, which goes on where an earlier one ended.
 
     Args:
-        path: The file; its columns are those of the first generation.
+        path: The file; its columns are those of the first generation. Several searches, such as restarts,
+            write their generations into it one after another.
     """
 
     def __init__(self, path: str | Path = "generations.csv") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -103,6 +104,14 @@ def main(commands: typer.Typer = app) -> NoReturn:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
         sys.exit(EXIT_READER_GONE)
+    except RuntimeError as error:
+        if "home directory" not in str(error):
+            raise
+        _fail(f"there is no such user as a path beginning with ~ names: {error}")
+    except OSError as error:  # a full disk, a folder that one may not enter, a name that is too long
+        if error.errno == errno.ENOSPC and error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(": ".join(str(one) for one in (error.filename, error.strerror or error) if one is not None))
     sys.exit(status if isinstance(status, int) else 0)
 
 

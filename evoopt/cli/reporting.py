@@ -50,7 +50,7 @@ def plot(
 @app.command()
 def watch(
     run: RunFolder,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    every: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks.")] = 1.0,
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve its report, or those of a folder of runs, to a browser.")
     ] = False,

@@ -192,6 +192,7 @@ def show(run: RunFolder) -> None:
     from evoopt.runs.run import Run
 
     with Run(run) as opened, read_as_data(str(run)):
+        opened.store.check()
         typer.echo(individual_type(opened.config.individual).text.describe_run(opened))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from evoopt.compare.optimizer_classes import ClassMember, has_modes, signature_defaults
-from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, rule_space
+from evoopt.compare.space import RANGES, Setting, TuningSpace, declared_space, range_around, rule_space
 from evoopt.optim.rule import UpdateRule
 
 Member = UpdateRule | ClassMember
@@ -161,14 +161,14 @@ def class_contender(name: str, cls: type[Optimizer], source: str | None = None, 
     known = {n for n in defaults if n in RANGES} | ({"beta1", "beta2"} if betas else set())
     lr = defaults.get("lr")
     lr = float(lr) if isinstance(lr, (int, float)) else 1e-3
+    own = {**defaults, **dict(zip(("beta1", "beta2"), betas or (), strict=False))}
     declared = getattr(cls, "tuning_space", None)
     if declared is None:
-        ranges = {n: RANGES[n] for n in RANGES if n in known and _tunable(n, defaults)}
+        ranges = {n: range_around(n, own.get(n)) for n in RANGES if n in known and _tunable(n, defaults)}
         space = TuningSpace(lr, ranges)
         about.setdefault("note", _default_note(name, space))
     else:
         space = declared_space(name, declared, lr, known | set(defaults))
-    own = {**defaults, **dict(zip(("beta1", "beta2"), betas or (), strict=False))}
     scheduled = "schedule" in defaults and "total_steps" in defaults
     required = defaults.get("total_steps") is inspect.Parameter.empty and not scheduled
     subject = ClassSubject(

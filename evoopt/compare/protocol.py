@@ -73,9 +73,9 @@ class Protocol:
                 f"a comparison needs at least 2 final seeds, not {self.seeds}: one cannot tell a difference "
                 "from noise (10 or more are advised)"
             )
-        for name in ("steps", "tuning_seeds", "chunk_size"):
-            if getattr(self, name) < 1:
-                raise EvooptError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, least in {"steps": 1, "tuning_seeds": 1, "chunk_size": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise EvooptError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not self.max_loss > 0:
             raise EvooptError(f"max_loss must be above 0, not {self.max_loss:g}")
         tuning = {

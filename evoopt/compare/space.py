@@ -114,12 +114,15 @@ def rule_space(rule: UpdateRule) -> TuningSpace:
     names += ["slow_beta"] if rule.slow_beta is not None else []
     names += ["others_lr"] if rule.tells_matrices_apart else []
     names += ["ema_decay"] if rule.readout == "ema" else []
-    ranges = {}
-    for name in names:
-        low, high = RANGES[name]
-        value = getattr(rule, name)
-        ranges[name] = (min(low, value), max(high, value)) if value > 0 else (low, high)
-    return TuningSpace(rule.lr, ranges)
+    return TuningSpace(rule.lr, {name: range_around(name, getattr(rule, name)) for name in names})
+
+
+def range_around(name: str, value: object) -> tuple[float, float]:
+    """The default range of a hyperparameter, widened where a positive value of its owner lies outside."""
+    low, high = RANGES[name]
+    return (
+        (min(low, value), max(high, value)) if isinstance(value, (int, float)) and value > 0 else (low, high)
+    )
 
 
 def declared_space(

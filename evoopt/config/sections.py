@@ -57,7 +57,8 @@ def limit_options(section: str) -> dict[str, str]:
 
 
 class ExecutionSection(Section):
-    """Where the work runs; may differ between a run and its resumption without changing results."""
+    """Where the work runs; may differ between a run and its resumption, without changing results by more than
+    the rounding of another device or precision."""
 
     executor: Literal["serial", "process", "dask"] = "process"
     scheduler: str | None = Field(
@@ -69,7 +70,7 @@ class ExecutionSection(Section):
         "full", description="of products on CUDA; tf32 and bf16 are faster and round more"
     )
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a chunk's worker is replaced"
+        None, gt=0, le=1e8, description="seconds after which a chunk's worker is replaced"
     )
     data_dir: str | None = None
     exchange: str | None = Field(
@@ -237,6 +238,24 @@ class RunConfig(Section):
                 data.setdefault(section, {}).update(given)
         return type(self).validated(data, "command line")
 
+    @property
+    def limits(self) -> list[str]:
+        """Names on the command line of what may end a run before its last generation."""
+        return [name for name in limit_options("") if name in self.options]
+
+    @staticmethod
+    def flag(name: str) -> str:
+        """An option as it is written on the command line."""
+        return f"--{name.replace('_', '-')}"
+
+    def without(self, names: Iterable[str]) -> Self:
+        """The same with default values for settings, by their names on the command line."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        for name in names:
+            section, _, setting = self.options[name].partition(".")
+            data[section].pop(setting, None)
+        return type(self).validated(data, "command line")
+
     def option(self, name: str) -> Any:
         """A setting by its name on the command line."""
         return self._setting(self.options[name])
@@ -253,9 +272,9 @@ class RunConfig(Section):
                 continue
             if name not in self.options:
                 raise EvooptError(
-                    f"--{name.replace('_', '-')} means nothing to search space {self.name!r}, "
+                    f"{self.flag(name)} means nothing to search space {self.name!r}, "
                     f"whose individuals are of type {self.individual!r}; it takes "
-                    f"{', '.join('--' + known for known in self.options)}"
+                    f"{', '.join(map(self.flag, self.options))}"
                 )
             section, _, setting = self.options[name].partition(".")
             changes.setdefault(section, {})[setting] = value
@@ -300,7 +319,7 @@ class RunConfig(Section):
         """A message about settings that speaks of the options by which they were given."""
         for name in sorted(given, key=lambda name: -len(self.options[name])):
             setting = re.escape(self.options[name])
-            message = re.sub(rf"(?<![\w.]){setting}(?![\w.])", f"--{name.replace('_', '-')}", message)
+            message = re.sub(rf"(?<![\w.]){setting}(?![\w.])", self.flag(name), message)
         return message
 
     def _setting(self, path: str) -> Any:

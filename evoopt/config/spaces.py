@@ -26,7 +26,7 @@ def parse_config(text: str, source: str) -> RunConfig:
     """
     try:
         data = tomllib.loads(text.removeprefix("\ufeff"))  # the mark that some editors begin a file with
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not only what is no TOML: also what is too long or deep
         raise EvooptError(f"{source} is not valid TOML: {error}") from None
     individual = data.get("individual", "optimizer")
     if isinstance(individual, str) and individual in RENAMED:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evoopt.errors import EvooptError
+
 
 class JsonLines:
     """Reads and extends such a file.
@@ -21,18 +23,28 @@ class JsonLines:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The objects in it, without a line that an interruption cut short."""
         if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            for line in self._path.read_bytes().splitlines():
                 try:
                     record = json.loads(line)
-                except ValueError:
+                except ValueError:  # bytes that are no text among them
                     continue
                 if isinstance(record, dict):
                     yield record
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add an object."""
+        """Add an object.
+
+        Raises:
+            EvooptError: The file cannot be written.
+        """
         line = json.dumps(record) + "\n"
-        with self._path.open("a+b") as file:
-            file.seek(max(0, file.tell() - 1))
-            torn = file.read() not in (b"", b"\n")
-            file.write(("\n" + line if torn else line).encode())
+        try:
+            with self._path.open("a+b") as file:
+                file.seek(max(0, file.tell() - 1))
+                torn = file.read() not in (b"", b"\n")
+                file.write(("\n" + line if torn else line).encode())
+        except OSError as error:
+            raise EvooptError(
+                f"cannot write {self._path}: {error.strerror or error}; what is in it is kept, and the same "
+                "command goes on from there"
+            ) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.optimizer import Optimizer
 from torch.optim.swa_utils import update_bn
 
@@ -40,7 +41,7 @@ class AveragingOptimizer(Optimizer):
         try:
             _copy_all(pairs)
             if model is not None:
-                update_bn(batches, model)
+                _update_statistics(batches, model)
             yield
         finally:
             _copy_all(zip(last, changed, strict=True))
@@ -50,7 +51,8 @@ class AveragingOptimizer(Optimizer):
         """Write the weights of the rule's readout into other tensors, e.g. ``copy.parameters()``.
 
         Args:
-            params: As many tensors as this optimizer has parameters, in their order and shapes.
+            params: As many tensors as this optimizer has parameters, in the order of its groups: those of a
+                copy of the model, grouped alike.
 
         Raises:
             ValueError: Other numbers or shapes.
@@ -73,8 +75,21 @@ class AveragingOptimizer(Optimizer):
         dtype = torch.float32 if w.dtype in (torch.bfloat16, torch.float16) else w.dtype
         if "average" not in state:
             state["average"] = torch.zeros_like(w, dtype=dtype, memory_format=torch.preserve_format)
-        # Loading a state gives it the dtype of the parameter.
-        state["average"] = state["average"].to(dtype).lerp_(w.detach().to(dtype), share)
+        state["average"].lerp_(w.detach().to(dtype), share)
+
+
+def _update_statistics(batches: Iterable[Any], model: nn.Module) -> None:
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    before, training = [m.momentum for m in norms], model.training
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    first = (x[0] if isinstance(x, (list, tuple)) else x for x in batches)
+    inputs = (x.to(device) if isinstance(x, Tensor) else x for x in first)
+    try:
+        update_bn(inputs, model)
+    finally:  # which update_bn leaves undone if it fails
+        model.train(training)
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 @torch.no_grad()

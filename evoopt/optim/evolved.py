@@ -21,6 +21,7 @@ from evoopt.optim.averaging import AveragingOptimizer
 from evoopt.optim.betas import beta_names, default_betas
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.readout import READOUT_BY_NAME, Readout
+from evoopt.optim.stages.stage import WIDE
 from evoopt.optim.step import apply_rule_ as apply_rule_
 from evoopt.optim.step import keeps
 
@@ -110,6 +111,14 @@ class EvolvedOptimizer(AveragingOptimizer):
         """Load a state as in torch.optim; a ``total_steps`` given to the class stays."""
         given = [group["total_steps"] for group in self.param_groups]
         super().load_state_dict(state_dict)
+        # torch has rounded what is kept in float32 to the types of the parameters.
+        saved = [k for group in state_dict["param_groups"] for k in group["params"]]
+        own = [(p, group) for group in self.param_groups for p in group["params"]]
+        for k, (p, group) in zip(saved, own, strict=True):
+            values = state_dict["state"].get(k, {})
+            for name in self._wide(p, group).intersection(values):
+                wide = torch.promote_types(p.dtype, torch.float32)
+                self.state[p][name] = values[name].to(p.device, wide)
         for group, total_steps in zip(self.param_groups, given, strict=True):
             if total_steps not in (None, group["total_steps"]):
                 warnings.warn(
@@ -186,6 +195,11 @@ class EvolvedOptimizer(AveragingOptimizer):
         average = ["average"] if rule.readout != "last" else []
         kept = keeps(rule if is_matrix(p, group) else rule.others_rule)
         return {"step", *(state.name for state in kept), *average}
+
+    def _wide(self, p: Tensor, group: dict[str, Any]) -> set[str]:
+        """What is kept in float32 at least."""
+        kept = keeps(self.rule if is_matrix(p, group) else self.rule.others_rule)
+        return {"average", *(state.name for state in kept if state.shape in WIDE)}
 
     def _check_matrix(self, p: Tensor, group: dict[str, Any]) -> None:
         if is_matrix(p, group) and self.rule.needs_matrices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ipaddress
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from evoopt.errors import EvooptError, one_line
+from evoopt.errors import EvooptError, one_line, read_as_data
 from evoopt.report.html import render_index, render_page
 from evoopt.report.writing import make_page
 from evoopt.runs.lock import is_in_use
@@ -64,8 +65,13 @@ class ReportServer(http.server.ThreadingHTTPServer):
 
     def answers_to(self, host: str) -> bool:
         """Whether a name that a browser asks for is one of ours."""
-        name = urllib.parse.urlsplit(f"//{host}").hostname
-        return self._host != LOOPBACK or name in (LOOPBACK, "localhost")
+        try:
+            name = urllib.parse.urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        address = str(self.server_address[0])
+        local = ipaddress.ip_address(address).is_loopback
+        return not local or name in (self._host, address, LOOPBACK, "localhost")
 
     def page(self, path: str, query: Mapping[str, list[str]]) -> tuple[str, float] | None:
         """HTML and seconds after which it is loaded anew, 0 for never; None for what there is not."""
@@ -84,7 +90,7 @@ class ReportServer(http.server.ThreadingHTTPServer):
 
     def _report(self, folder: Path) -> tuple[str, float]:
         written = is_in_use(folder)
-        with Run(folder) as run:
+        with Run(folder) as run, read_as_data(str(folder)):
             return render_page(make_page(run)), self.every if written or not run.finished else 0.0
 
 
@@ -98,12 +104,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         asked = urllib.parse.urlsplit(self.path)
         try:
             found = self.server.page(asked.path, urllib.parse.parse_qs(asked.query))
-        except EvooptError as error:
+            body = found[0].encode("utf-8", "surrogateescape") if found else b""
+        except (EvooptError, UnicodeEncodeError) as error:
             found = str(escape(one_line(error))), self.server.every
+            body = found[0].encode("utf-8", "backslashreplace")
         if found is None:
             self.send_error(404)
             return
-        body = found[0].encode("utf-8", "surrogateescape")
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -129,7 +136,9 @@ def _index(title: str, runs: Mapping[str, Path], by: str) -> str:
 
 def _row(name: str, folder: Path) -> Row:
     try:
-        with Run(folder) as run:
+        with Run(folder) as run, read_as_data(str(folder)):
+            if run.verdict is not None:
+                run.verdict.encode("utf-8", "surrogateescape")  # or no index is made of anything
             records = run.generations
             state = "finished" if run.finished else "in progress" if is_in_use(folder) else "unfinished"
             return {

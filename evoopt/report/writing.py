@@ -73,10 +73,11 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     if out is None and path.is_symlink():
         raise EvooptError(f"{path} is a symbolic link, which is not written through: name another file")
     with Run(folder) as run, read_as_data(str(folder)):
-        text = render_page(make_page(run))
-    try:
+        run.store.check()
         # Names of files that the locale could not decode are written as they are on disk.
-        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        body = render_page(make_page(run)).encode("utf-8", "surrogateescape")
+    try:
+        path.write_bytes(body)
     except OSError as error:
         raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
     return path

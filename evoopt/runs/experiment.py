@@ -44,7 +44,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     with read_as_data(str(run.folder)):
         before = parse_config(str(kept["config"]), "the configuration that it began with")
         now = experiment_of(run.config)
-        changes = [*_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
+        changes = [*differing_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
     if not changes:
         return
     if run.begun and not allowed:
@@ -61,7 +61,8 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     run.store.set_meta(EXPERIMENT, now)
 
 
-def _settings(before: RunConfig, now: RunConfig) -> Iterator[str]:
+def differing_settings(before: RunConfig, now: RunConfig) -> Iterator[str]:
+    """What two configurations, of one type or not, do not have in common, in words."""
     old, new = (
         dict(_flat(config.model_dump(mode="json", exclude=_FREE, exclude_none=True)))
         for config in (before, now)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from evoopt.errors import EvooptError, RunLockedError
 from evoopt.runs.database import BACKUP_FILE
+from evoopt.runs.lock import is_in_use
 from evoopt.runs.run import CONFIG_FILE, DATABASE_FILE, Run
 
 _OF_A_RUN = {
@@ -42,16 +44,16 @@ def new_folder(name: str, given: Path | None = None) -> Iterator[Path]:
 
 def _reserved(first: Path) -> Path:
     # Made rather than only named, so that runs that a shell loop starts in one second get one folder each.
-    folder, number = first, 1
-    while True:
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1
-            folder = first.with_name(f"{first.name}-{number}")
-        except OSError as error:
-            raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
+    try:
+        first.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise EvooptError(f"cannot write run folder {first}: {error.strerror or error}") from None
+    raise AssertionError("numbers do not end")
 
 
 def clear_unbegun(folder: Path) -> None:
@@ -62,8 +64,16 @@ def clear_unbegun(folder: Path) -> None:
     Raises:
         RunLockedError: Another process is at work there.
     """
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if CONFIG_FILE not in names or not names <= _OF_A_RUN:
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:  # there is none, or whoever makes the run says what is wrong with it
+        return
+    if not names <= _OF_A_RUN:
+        return
+    if CONFIG_FILE not in names:  # its making was killed
+        if not is_in_use(folder):
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
         return
     try:
         with Run(folder, writable=True) as run:

@@ -19,6 +19,8 @@ def is_in_use(folder: Path) -> bool:
     if not (folder / _OWNER).exists():
         return False
     # Left behind by a process that was killed? Then nobody holds the lock, and it is free to be tried.
+    if (folder / _LOCK).is_symlink():  # opening it would open, and may empty, a file elsewhere
+        return True
     lock = FileLock(folder / _LOCK)
     try:
         with lock.acquire(timeout=0):

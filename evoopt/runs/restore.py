@@ -11,14 +11,15 @@ from pathlib import Path
 from evoopt.errors import EvooptError
 from evoopt.runs.database import BACKUP_FILE
 from evoopt.runs.lock import RunLock
-from evoopt.runs.run import DATABASE_FILE, refuse_links
+from evoopt.runs.run import DATABASE_FILE, forget_results, refuse_links
 from evoopt.runs.store import RunStore
 
 
 def restore_backup(folder: str | Path) -> Path:
     """Put the backup of a run's database in place of the database, which is set aside, never deleted.
 
-    What the run did since then is done again when it is resumed, with the same results.
+    What the run did since then is done again when it is resumed, with the same results. Files of results,
+    which are the replaced database's, go.
 
     Returns:
         Where the replaced database lies now.
@@ -47,6 +48,7 @@ def restore_backup(folder: str | Path) -> Path:
             if file.exists():
                 file.rename(f"{aside}{suffix}")
         os.replace(part, database)
+        forget_results(folder)
     except OSError as error:
         raise EvooptError(f"cannot restore {backup}: {error.strerror or error}") from None
     finally:

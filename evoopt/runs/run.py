@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
 RESULT_FILE, COMPARISON_FILE, MODEL_FILE = "result.json", "comparison.json", "model.safetensors"
+_RESULTS = (RESULT_FILE, COMPARISON_FILE, MODEL_FILE)
 
 
 class Run:
@@ -78,14 +81,22 @@ class Run:
                     f"; to go on with it: evoopt resume {folder}" if (folder / CONFIG_FILE).exists() else ""
                 )
                 raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
+        except OSError as error:
+            raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
+        try:
             store = RunStore(folder / DATABASE_FILE, create=True)
             store.set_meta("evoopt", __version__)
             store.set_meta(EXPERIMENT, experiment_of(config))
             store.close()
-        except OSError as error:
-            raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
-        # Last, because a folder with a configuration counts as a run.
-        _write(folder / CONFIG_FILE, config.to_toml())
+            # Last, because a folder with a configuration counts as a run.
+            write_file(folder / CONFIG_FILE, config.to_toml())
+        except BaseException as error:
+            for path in folder.iterdir():  # it was empty, and half a run would be in the way of a whole one
+                path.unlink()
+            if isinstance(error, OSError):
+                told = f"cannot write run folder {folder}: {error.strerror or error}"
+                raise EvooptError(told) from None
+            raise
         return cls(folder, writable=True)
 
     def close(self) -> None:
@@ -132,11 +143,24 @@ class Run:
         if why is not None and len(self.generations) < int(self.config.option("generations")):
             self.store.set_meta(ENDED, why)
 
-    def reopen(self) -> None:
-        """Have a run that a limit ended go on from its last generation: what came after that is done anew."""
-        for name in (RESULT_FILE, COMPARISON_FILE, MODEL_FILE):
-            (self.folder / name).unlink(missing_ok=True)
-        self.store.reopen(int(self.config.option("generations")))
+    @contextmanager
+    def reopened(self) -> Iterator[None]:
+        """Have a run that a limit ended go on from its last generation: what came after that is done anew.
+
+        If an error ends it before it has gone on, its results are put back.
+        """
+        paths = [path for path in map(self.folder.joinpath, _RESULTS) if path.exists()]
+        files, done = {path: path.read_bytes() for path in paths}, self.generations
+        forget_results(self.folder)
+        kept = self.store.reopen(int(self.config.option("generations")))
+        try:
+            yield
+        except EvooptError:
+            if self.generations == done:
+                self.store.put_back(kept)
+                for path, body in files.items():
+                    path.write_bytes(body)
+            raise
 
     @property
     def ended(self) -> str | None:
@@ -237,11 +261,11 @@ class Run:
     def write_verdict(self, sentence: str) -> None:
         """Keep why the winner was not compared with tuned Adam."""
         text = json.dumps({"verdict": [sentence]}, indent=1) + "\n"
-        _write(self.folder / COMPARISON_FILE, text)
+        write_file(self.folder / COMPARISON_FILE, text)
 
     def write_result(self) -> None:
         """Write `result_json` into the folder."""
-        _write(self.folder / RESULT_FILE, self.result_json())
+        write_file(self.folder / RESULT_FILE, self.result_json())
 
 
 def refuse_links(folder: Path) -> None:
@@ -251,7 +275,13 @@ def refuse_links(folder: Path) -> None:
             raise EvooptError(f"{path} is a symbolic link: replace it, runs are not written through links")
 
 
-def _write(path: Path, text: str) -> None:
+def forget_results(folder: Path) -> None:
+    """Delete the files of results, which are no longer those of the run."""
+    for name in _RESULTS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_file(path: Path, text: str) -> None:
     """Write a file completely or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:

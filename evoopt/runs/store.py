@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -284,17 +284,35 @@ class RunStore:
         """Keep the winner; the run is finished."""
         self.set_meta("winner", winner)
 
-    def reopen(self, generations: int) -> None:
+    def reopen(self, generations: int) -> dict[str, list[Any]]:
         """Forget the winner, why the run ended, and what was trained for and after its final.
 
         Args:
             generations: How many generations it was to have.
+
+        Returns:
+            What `put_back` takes.
         """
+        of_the_end = {
+            "curves": (f"generation >= {generations:d}", ()),
+            "evaluations": (f"generation >= {generations:d}", ()),
+            "meta": ("key IN (?, ?)", ("winner", ENDED)),
+        }  # fmt: skip
+        kept = {}
         with self._db.transaction(durable=True):
-            for table in ("curves", "evaluations"):
-                self._db.execute(f"DELETE FROM {table} WHERE generation >= ?", (generations,))
-            self._db.execute("DELETE FROM meta WHERE key IN (?, ?)", ("winner", ENDED))
+            for table, (which, values) in of_the_end.items():
+                kept[table] = list(self._db.execute(f"SELECT * FROM {table} WHERE {which}", values))
+                self._db.execute(f"DELETE FROM {table} WHERE {which}", values)
             self._db.insert("meta", [(REOPENED, json.dumps(True))], replace=True)
+        return kept
+
+    def put_back(self, kept: Mapping[str, Sequence[Any]]) -> None:
+        """Have a run that was reopened, and did not go on, be finished as before."""
+        with self._db.transaction(durable=True):
+            self._db.execute("DELETE FROM meta WHERE key = ?", (REOPENED,))
+            for table, rows in kept.items():
+                for row in rows:
+                    self._db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def meta(self, key: str) -> Any:
         """A named value, None if it was never set."""

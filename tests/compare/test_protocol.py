@@ -53,6 +53,7 @@ def test_fewer_than_two_seeds_are_refused(seeds: int) -> None:
         ({"tasks": ()}, "at least one task"),
         ({"tasks": ("digits", "digits")}, "named twice"),
         ({"steps": 0}, "steps must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"tuning_seeds": 0}, "tuning_seeds must be at least 1"),
     ],
 )

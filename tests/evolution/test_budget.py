@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import evoopt
+from evoopt.errors import EvooptError
 from evoopt.individuals import individual_type
+from evoopt.runs import Run
 from tests.report.runs import CONFIGS
 
 
@@ -40,9 +43,33 @@ def test_a_limit_ends_a_run_of_any_type_which_another_limit_lets_go_on(
         assert run.result_json() == result, "the same limit has been reached, too"
     with evoopt.search(CONFIGS[kind], out=tmp_path / "unlimited") as run:
         unlimited = run.result_json()
-    with evoopt.resume(tmp_path / "run", limits={option: 10**6}) as run:
-        assert run.ended is None
-        assert run.result_json() == unlimited
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    for folder, other in (("run", option), ("copy", "patience")):
+        with evoopt.resume(tmp_path / folder, limits={other: 10**6}) as run:
+            assert run.ended is None
+            assert run.result_json() == unlimited
+
+
+def test_a_run_that_was_to_go_on_and_could_not_is_finished_as_before(tmp_path: Path) -> None:
+    config = CONFIGS["gadam"].with_options({"max_trainings": 1})
+    evoopt.search(config, out=tmp_path / "run").close()
+
+    def state() -> tuple[dict[str, bytes], str | None, list[Any]]:
+        with Run(tmp_path / "run") as run:
+            files = {name: (run.folder / name).read_bytes() for name in ("result.json", "model.safetensors")}
+            return files, run.ended, list(run.store.select("SELECT * FROM meta WHERE key != 'reopened'"))
+
+    before = state()
+
+    def fail(run: Run) -> None:
+        with run.reopened():
+            assert not run.finished
+            assert not (run.folder / "result.json").exists()
+            raise EvooptError("no scheduler answers")
+
+    with Run(tmp_path / "run", writable=True) as run, pytest.raises(EvooptError, match="no scheduler"):
+        fail(run)
+    assert state() == before
 
 
 def test_patience_counts_generations_that_were_no_better(tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_steps_equal_those_on_a_cpu(cls: type[Any], options: dict[str, Any]) -> 
         assert optimizer.state[p]["step"].is_cuda == options.get("capturable", False)
 
 
+@every_class
+def test_a_fused_state_goes_on_from_where_it_was(cls: type[Any]) -> None:
+    params = on_cuda()
+    optimizer = make(cls, params, fused=True)
+    for again in (False, True):
+        fill_gradients(params, 0)
+        optimizer.step()
+        assert not any(state["step"].is_cuda for state in optimizer.state.values())
+        if not again:
+            optimizer.load_state_dict(optimizer.state_dict())
+
+
 @pytest.mark.parametrize("shape", [(8, 5), (5, 8)])
 def test_float32_matrices_are_made_orthogonal_in_bfloat16(shape: tuple[int, int]) -> None:
     p = Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))

@@ -164,3 +164,18 @@ def test_fused_is_one_way_among_others(cls: type[Any], other: str) -> None:
         ValueError, match="fused goes with neither foreach, capturable nor stochastic_rounding"
     ):
         cls(weight_and_bias(), fused=True, **{other: True})
+
+
+@pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
+def test_a_tensor_for_lr_is_that_number(cls: type[Any]) -> None:
+    found = []
+    for lr in (torch.tensor(0.01), 0.01):
+        params = all_kinds([torch.float32])
+        optimizer = make(
+            cls, [{"params": params[:-1]}, {"params": params[-1:], "matrix": False}], lr=lr, fused=True
+        )
+        fill_gradients(params, 0)
+        optimizer.step()
+        found.append(params)
+    for p, q in zip(*found, strict=True):
+        torch.testing.assert_close(p, q)

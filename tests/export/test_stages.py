@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,23 @@ def test_statistics_are_those_of_the_averages_inside_and_of_the_last_weights_aft
     with pytest.raises(TypeError), optimizer.averaged(model, [None]):
         pass
     torch.testing.assert_close(model.state_dict(), last, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [AdamWEMA, lambda params: EvolvedOptimizer(params, preset("adamw_ema"))])
+def test_batches_that_fail_leave_the_model_as_it_was(kind: Any) -> None:
+    def batches() -> Iterator[torch.Tensor]:
+        yield torch.randn(8, 3)
+        raise OSError("the disk is gone")
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).eval()
+    optimizer = kind(model.parameters())
+    model(torch.randn(8, 3)).square().mean().backward()
+    optimizer.step()
+    last = copy.deepcopy(model.state_dict())
+    with pytest.raises(OSError, match="gone"), optimizer.averaged(model, batches()):
+        pass
+    torch.testing.assert_close(model.state_dict(), last, rtol=0, atol=0)
+    assert (model.training, model[1].momentum) == (False, 0.1)
 
 
 def test_before_the_first_step_averages_are_the_weights() -> None:

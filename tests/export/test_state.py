@@ -270,3 +270,25 @@ def test_state_bytes_are_those_of_the_buffers_the_rule_needs(cls: type[Any]) -> 
         sizes = {name: value.nbytes for name, value in optimizer.state[p].items()}
         assert sizes.pop("step") == 4
         assert list(sizes.values()) == [p.nbytes] * buffers
+
+
+@every_class
+def test_a_state_goes_on_from_where_it_was_however_small_its_parameters_types_are(cls: type[Any]) -> None:
+    params = [Parameter(p.detach().bfloat16()) for p in weight_and_bias()]
+    optimizer = make(cls, params)
+    for seed in range(3):
+        steps_of_noise(optimizer, params, seed)
+    kept, copies = copy.deepcopy(optimizer.state_dict()), clones(params)
+    again = make(cls, copies)
+    again.load_state_dict(copy.deepcopy(kept))
+    assert_same(again.state_dict()["state"], kept["state"])
+    for one, own in ((optimizer, params), (again, copies)):
+        steps_of_noise(one, own, 3)
+    assert all(torch.equal(p, q) for p, q in zip(params, copies, strict=True))
+
+
+def steps_of_noise(optimizer: Optimizer, params: list[Parameter], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
+    optimizer.step()

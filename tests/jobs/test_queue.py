@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evoopt.errors import EvooptError
 from evoopt.execution import ChunkResult
 from evoopt.jobs.json_lines import JsonLines
 from evoopt.jobs.queue import JobsFailedError, in_chunks, run_jobs
@@ -124,3 +125,7 @@ def test_a_line_that_was_cut_short_costs_itself_only(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-4])
     lines.append({"k": 3})
     assert list(lines) == [{"k": 0}, {"k": 1}, {"k": 3}]
+    path.write_bytes(path.read_bytes() + b'{"k": "\xff\xfe"}\n')  # a block that the disk gave back torn
+    assert list(lines) == [{"k": 0}, {"k": 1}, {"k": 3}]
+    with pytest.raises(EvooptError, match=r"cannot write .*: .*; what is in it is kept"):
+        JsonLines(tmp_path).append({"k": 4})

@@ -109,6 +109,18 @@ def test_averages_of_bfloat16_hold_small_changes() -> None:
     assert float(optimizer.state[p]["average"]) == pytest.approx(1 - first, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["soap", "adamw_ema", "polaris"])
+def test_a_loaded_state_of_bfloat16_is_the_saved_one(name: str) -> None:
+    p = nn.Parameter(draw(4, 3).bfloat16())
+    optimizer = train(preset(name), [p], range(3))
+    again = EvolvedOptimizer([nn.Parameter(p.detach().clone())], preset(name), total_steps=STEPS)
+    again.load_state_dict(optimizer.state_dict())
+    for key, value in optimizer.state_dict()["state"][0].items():
+        found = again.state_dict()["state"][0][key]
+        assert found.dtype == value.dtype, key
+        assert torch.equal(found, value), key
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1)])
 @every_rule
 def test_empty_and_tiny_matrices_are_no_trouble(rule: UpdateRule, shape: tuple[int, int]) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.report.serving import ReportServer
+from evoopt.report.writing import write_report
 from evoopt.runs import Run
 from tests.report.test_browser import browser  # noqa: F401 (a fixture)
 
@@ -96,8 +97,25 @@ def test_a_browser_sorts_shows_two_runs_beside_each_other_and_loads_anew(
 
 def test_only_those_who_ask_for_this_machine_are_answered(server: ReportServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        ask(server.url, Host="evil.example")
+    for name in ("evil.example", "["):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            ask(server.url, Host=name)
+    with ReportServer(server.folder, "localhost", port=0) as named:
+        asked = [named.answers_to(name) for name in ("localhost:1", "127.0.0.1", "evil.example")]
+    assert asked == [True, True, False]
+
+
+def test_text_that_no_page_can_hold_costs_its_own_row_only(runs: Path) -> None:
+    file = runs / "one" / "comparison.json"
+    kept = file.read_bytes() if file.exists() else None
+    file.write_text('{"verdict": ["\\ud800"]}')
+    try:
+        with ReportServer(runs, port=0) as made:
+            assert "holds something that evoopt did not write" in made.page("/", {})[0]  # type: ignore[index]
+        with pytest.raises(EvooptError, match="holds something that evoopt did not write"):
+            write_report(runs / "one")
+    finally:
+        file.unlink() if kept is None else file.write_bytes(kept)
 
 
 def test_what_cannot_be_served_is_said_in_one_line(runs: Path) -> None:

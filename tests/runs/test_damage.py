@@ -203,6 +203,15 @@ def test_a_backup_that_is_damaged_too_is_not_restored(tmp_path: Path) -> None:
         restore_backup(folder)
 
 
+def test_files_of_results_go_with_the_database_that_they_are_of(tmp_path: Path) -> None:
+    folder = stopped(tmp_path)
+    files = [folder / name for name in ("result.json", "comparison.json", "model.safetensors")]
+    for file in files:
+        file.write_text("{}")
+    restore_backup(folder)
+    assert not any(file.exists() for file in files)
+
+
 def test_what_is_set_aside_is_never_overwritten(tmp_path: Path) -> None:
     folder = stopped(tmp_path)
     first, second = restore_backup(folder), restore_backup(folder)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 import evoopt
 from evoopt.errors import EvooptError
-from evoopt.runs import Run, folders
+from evoopt.runs import Run, folders, lock
+from evoopt.runs import run as run_module
 from evoopt.runs.folders import new_folder
 from evoopt.systems.optimizer.config import OptimizerConfig
 
@@ -102,3 +104,40 @@ def test_other_files_are_never_removed(tmp_path: Path) -> None:
     with pytest.raises(EvooptError, match="is not empty"):
         evoopt.search(SHORT, out=tmp_path / "run")
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_runs_that_leads_nowhere_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(EvooptError, match="cannot write run folder"), new_folder("quick"):
+        pass
+
+
+def test_a_run_whose_making_failed_or_was_killed_does_not_stand_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as changes:
+        changes.setattr(run_module, "write_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Run.create(folder, SHORT)
+    assert not any(folder.iterdir())
+    Run.create(folder, SHORT).close()
+    (folder / "config.toml").unlink()  # as a kill between the two files leaves it
+    with evoopt.search(SHORT, out=folder) as run:
+        assert run.finished
+
+
+def test_restarts_go_on_only_with_the_same_settings(tmp_path: Path) -> None:
+    evoopt.search(SHORT, out=tmp_path / f"seed-{SHORT.seed}").close()
+    other = SHORT.with_options({"population": SHORT.search.population + 1})
+    with pytest.raises(EvooptError, match=r"has other settings \(search.population"):
+        evoopt.search_restarts(other, 1, out=tmp_path)
+
+
+def test_a_lock_that_is_a_link_is_not_opened(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("kept")
+    (tmp_path / "run.lock").symlink_to(victim)
+    (tmp_path / "run.owner").touch()
+    with patch.object(lock, "FileLock", side_effect=AssertionError("opened")):
+        assert lock.is_in_use(tmp_path)

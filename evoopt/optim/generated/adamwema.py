@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -166,6 +167,18 @@ class AdamWEMA(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state as in torch.optim."""
+        super().load_state_dict(state_dict)
+        # torch has rounded what is kept in float32 to the types of the parameters
+        saved = [k for group in state_dict["param_groups"] for k in group["params"]]
+        own = [p for group in self.param_groups for p in group["params"]]
+        for k, p in zip(saved, own, strict=True):
+            for name in ("average",):
+                value = state_dict["state"].get(k, {}).get(name)
+                if value is not None:
+                    self.state[p][name] = value.to(p.device, _wide(p.dtype))
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         for group in state["param_groups"]:
             for p in group["params"]:
@@ -190,15 +203,14 @@ class AdamWEMA(Optimizer):
                     group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
-                if p_state and not isinstance(p_state["step"], Tensor):
-                    p_state["step"] = torch.tensor(
-                        float(p_state["step"]),
+                step = p_state.get("step")
+                # Loading takes it to the parameter where a group is fused
+                if p_state and not (isinstance(step, Tensor) and step.is_meta):
+                    p_state["step"] = torch.as_tensor(
+                        step,
                         dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
-                for name in ("average",):
-                    if name in p_state:  # loading gave it the dtype of the parameter
-                        p_state[name] = p_state[name].to(_wide(p.dtype))
 
     def _init_group(
         self,
@@ -277,6 +289,10 @@ class AdamWEMA(Optimizer):
             lr = group["lr"]
             if isinstance(lr, Tensor):
                 lr = lr.squeeze()
+                if group["fused"] and not (
+                    group["capturable"] or torch.compiler.is_compiling()
+                ):
+                    lr = float(lr)
             _move_(rows, lr, group)
 
         return loss
@@ -306,7 +322,7 @@ class AdamWEMA(Optimizer):
         try:
             _copy_all(pairs)
             if model is not None:
-                update_bn(batches, model)
+                _update_statistics(batches, model)
             yield
         finally:
             _copy_all(zip(last, changed, strict=True))
@@ -316,8 +332,8 @@ class AdamWEMA(Optimizer):
         """Write the averaged weights into other tensors, e.g. ``copy.parameters()``.
 
         Args:
-            params: As many tensors as this optimizer has parameters, in their order
-                and shapes.
+            params: As many tensors as this optimizer has parameters, in the order of
+                its groups: of a copy of the model, grouped alike.
         """
         own, others = [p for g in self.param_groups for p in g["params"]], list(params)
         if [p.shape for p in own] != [p.shape for p in others]:
@@ -327,6 +343,20 @@ class AdamWEMA(Optimizer):
             )
         averages = [self.state[p]["average"] if self.state.get(p) else p for p in own]
         _copy_all(zip(averages, others, strict=True))
+
+
+def _update_statistics(batches: Iterable[Any], model: torch.nn.Module) -> None:
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    before, training = [m.momentum for m in norms], model.training
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    first = (x[0] if isinstance(x, (list, tuple)) else x for x in batches)
+    inputs = (x.to(device) if isinstance(x, Tensor) else x for x in first)
+    try:
+        update_bn(inputs, model)
+    finally:  # which update_bn leaves undone if it fails
+        model.train(training)
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 def _zeros(p: Tensor, shape: str) -> Tensor:

@@ -147,9 +147,11 @@ class SGD(Optimizer):
                     group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
-                if p_state and not isinstance(p_state["step"], Tensor):
-                    p_state["step"] = torch.tensor(
-                        float(p_state["step"]),
+                step = p_state.get("step")
+                # Loading takes it to the parameter where a group is fused
+                if p_state and not (isinstance(step, Tensor) and step.is_meta):
+                    p_state["step"] = torch.as_tensor(
+                        step,
                         dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )

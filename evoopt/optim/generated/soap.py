@@ -222,6 +222,18 @@ class SOAP(Optimizer):
                 "what fully_shard or tensor parallelism has sharded"
             )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state as in torch.optim."""
+        super().load_state_dict(state_dict)
+        # torch has rounded what is kept in float32 to the types of the parameters
+        saved = [k for group in state_dict["param_groups"] for k in group["params"]]
+        own = [p for group in self.param_groups for p in group["params"]]
+        for k, p in zip(saved, own, strict=True):
+            for name in ("gram", "rotated_sq"):
+                value = state_dict["state"].get(k, {}).get(name)
+                if value is not None:
+                    self.state[p][name] = value.to(p.device, _wide(p.dtype))
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Whether they are matrices, saved groups may leave to this optimizer's
         own_groups = vars(self).get("param_groups", ())
@@ -250,15 +262,14 @@ class SOAP(Optimizer):
                     group.setdefault(name, value)
             for p in group["params"]:
                 p_state = self.state.get(p, {})
-                if p_state and not isinstance(p_state["step"], Tensor):
-                    p_state["step"] = torch.tensor(
-                        float(p_state["step"]),
+                step = p_state.get("step")
+                # Loading takes it to the parameter where a group is fused
+                if p_state and not (isinstance(step, Tensor) and step.is_meta):
+                    p_state["step"] = torch.as_tensor(
+                        step,
                         dtype=_get_scalar_dtype(),
                         device=p.device if group["capturable"] else "cpu",
                     )
-                for name in ("gram", "rotated_sq"):
-                    if name in p_state:  # loading gave it the dtype of the parameter
-                        p_state[name] = p_state[name].to(_wide(p.dtype))
 
     def _init_group(
         self,
@@ -337,6 +348,10 @@ class SOAP(Optimizer):
             lr = group["lr"]
             if isinstance(lr, Tensor):
                 lr = lr.squeeze()
+                if group["fused"] and not (
+                    group["capturable"] or torch.compiler.is_compiling()
+                ):
+                    lr = float(lr)
             _move_matrix_(matrices, lr, group)
             lr = lr * group["others_lr"]
             _move_other_(others, lr, group)

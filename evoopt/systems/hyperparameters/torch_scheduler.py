@@ -26,7 +26,8 @@ class ScheduleLR(LRScheduler):
             ``weight_decay``, which is the schedule's decoupled one in `torch.optim.AdamW` and its ``l2`` in
             `torch.optim.Adam` and `torch.optim.SGD`.
         schedule: Whose ``steps`` per generation count minibatches of its ``batch_size``.
-        model: Whose modules have the dropout rates that the schedule sets, if it does.
+        model: Whose modules have the dropout rates, and which has the buffers, that the schedule sets, if it
+            does.
         last_epoch: As in torch.
 
     Raises:
@@ -39,10 +40,11 @@ class ScheduleLR(LRScheduler):
         self._schedule, self._model = schedule, model
         for group in optimizer.param_groups:
             for name in schedule.values[0]:
-                if not is_dropout(name):
+                if is_dropout(name):
+                    if not self._dropouts(name):
+                        raise EvooptError(f"{name!r} is a dropout rate: pass the model that has such modules")
+                elif name not in self._buffers:
                     _key(group, name)
-                elif not self._dropouts(name):
-                    raise EvooptError(f"{name!r} is a dropout rate: pass the model that has such modules")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
@@ -51,13 +53,20 @@ class ScheduleLR(LRScheduler):
         for name, value in values.items():
             for module in self._dropouts(name):
                 module.p = float(value)
+            if name in self._buffers:
+                self._buffers[name].fill_(value)
+        elsewhere = {"lr", *self._buffers}
         for group in self.optimizer.param_groups:
-            _set(group, {n: v for n, v in values.items() if n != "lr" and not is_dropout(n)})
+            _set(group, {n: v for n, v in values.items() if n not in elsewhere and not is_dropout(n)})
         return [values.get("lr", group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch, without schedule and model."""
         return {k: v for k, v in super().state_dict().items() if k not in ("_schedule", "_model")}
+
+    @property
+    def _buffers(self) -> dict[str, Any]:
+        return {} if self._model is None else dict(self._model.named_buffers())
 
     def _dropouts(self, name: str) -> list[Any]:
         if self._model is None or not is_dropout(name):

@@ -11,7 +11,7 @@ from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender, run_contender
 from evoopt.compare.verdict import verdict
 from evoopt.errors import NoScoreError
-from evoopt.runs.run import COMPARISON_FILE, Run
+from evoopt.runs.run import COMPARISON_FILE, Run, write_file
 from evoopt.systems.optimizer.config import OptimizerConfig, config_of
 
 TRIALS, TUNING_SEEDS, SEEDS = 12, 2, 10
@@ -67,7 +67,7 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
     except NoScoreError as error:  # the search has succeeded all the same
         return ShortComparison(f"not compared with tuned Adam: {error}", None)
     report = Report(comparison, analyse(comparison))
-    (run.folder / COMPARISON_FILE).write_text(json_text(report), encoding="utf-8")
+    write_file(run.folder / COMPARISON_FILE, json_text(report))
     return ShortComparison(verdict(comparison, report.analysis, winner.name), report)
 
 
