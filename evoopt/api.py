@@ -104,15 +104,13 @@ def resume(
         restore_backup(folder)
     with Run(folder, writable=True) as run:
         refuse_changes(run, allowed=changed)
-        given = {name: value for name, value in (limits or {}).items() if value is not None}
-        ended = run.ended if given else None
-        config = run.config.override({"execution": overrides or {}})
-        if ended is not None:
-            config = config.without([name for name in config.limits if config.flag(name) in ended])
-        config = config.with_options(given)
+        config, given = run.config, {name: n for name, n in (limits or {}).items() if n is not None}
+        reopens, ended = bool(given) and run.ended is not None, run.ended or ""
+        lifted = [*run.lifted, *(name for name in config.limits if reopens and config.flag(name) in ended)]
+        config = config.without(lifted).override({"execution": overrides or {}}).with_options(given)
         check_device(config.execution.device, config.execution.precision)
         _listen(run, on_generation, callbacks)
-        with nullcontext() if ended is None else run.reopened():
+        with run.reopened(lifted) if reopens else nullcontext():
             individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone
@@ -176,18 +174,19 @@ def search_restarts(
     runs = []
     told: Any = {"quiet": quiet, "on_generation": on_generation, "callbacks": callbacks}
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
-        for seed in range(config.seed, config.seed + count):
-            one = folder / f"seed-{seed}"
-            if (one / CONFIG_FILE).exists():
-                with Run(one) as before:
-                    changes = list(differing_settings(before.config, config.with_options({"seed": seed})))
-                if changes:
-                    told = "; ".join(changes[:3])
-                    raise EvooptError(f"{one} has other settings ({told}): give --out another folder")
-                places = config.execution.model_dump()
-                runs.append(resume(one, overrides=places, **told))
+        seeds = range(config.seed, config.seed + count)
+        wanted = {folder / f"seed-{seed}": config.with_options({"seed": seed}) for seed in seeds}
+        begun = [one for one in wanted if (one / CONFIG_FILE).exists()]
+        for one in begun:
+            with Run(one) as before:
+                pair = (c.without(c.limits) for c in (before.config, wanted[one]))
+            if changes := list(differing_settings(*pair)):
+                shown = "; ".join(changes[:3])
+                raise EvooptError(f"{one} has other settings ({shown}): give --out another folder")
+        for one, seeded in wanted.items():
+            if one in begun:
+                runs.append(resume(one, overrides=config.execution.model_dump(), **told))
             else:
-                seeded = config.with_options({"seed": seed})
                 runs.append(search(seeded, out=one, **told))
     return sorted(runs, key=lambda run: _final(run.winner), reverse=True)
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from scipy import stats
-
-from evoopt.compare.statistics import ALPHA, PairedDifference, paired_difference
+from evoopt.compare.statistics import PairedDifference, paired_difference, students_margin
 from reproductions.markdown import table
 from reproductions.results import PartResult
 
@@ -72,7 +70,7 @@ class Finding:
         return mean + unit + (f" ({low} to {high})" if math.isfinite(d.low) else "") + lost
 
     def scaled(self, factor: float) -> Finding:
-        """The same in another unit."""
+        """The same in another unit; the factor is above 0."""
         numbers = {
             name: factor * getattr(self.difference, name) for name in ("mean", "low", "high", "spread")
         }
@@ -90,7 +88,7 @@ def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Finding |
         return None
     d = paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
     if d.compared > 1:
-        margin = float(stats.t.ppf(1 - ALPHA / 2, d.compared - 1)) * d.spread / math.sqrt(d.compared)
+        margin = students_margin(d.spread, d.compared)
         d = replace(d, low=d.mean - margin, high=d.mean + margin)
     return Finding(d, sum(ours[seed] > theirs[seed] for seed in seeds))
 

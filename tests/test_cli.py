@@ -133,12 +133,38 @@ def test_a_report_is_written_where_the_locale_is_ascii(tmp_path: Path) -> None:
         (["search", "--device", "cuda:99"], "'cuda:99' is not available"),
         (["resume", "nowhere"], "not a run folder"),
         (["show", "nowhere"], "not a run folder"),
+        (["show", "~no-such-user/run"], "not a run folder"),
+        (["search", "--out", "x" * 300], "File name too long"),
+        (["compare", "adam", "--seed", "-1"], "seed must be at least 0, not -1"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -> None:
     answer = refused(*arguments)
     assert message in answer
     assert "\n" not in answer
+
+
+def test_what_the_system_refuses_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text(f"x = {'[' * 20_000}")
+    for arguments, message in (
+        (["search", "~no-such-user/mine.toml"], "a path that begins with ~"),
+        (["search", "deep.toml"], "deep.toml is not valid TOML"),
+        (["export", "adam", "--out", "y" * 300 + ".py"], "File name too long"),
+    ):
+        result = evoopt_process(*arguments, cwd=tmp_path)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+        assert result.stderr.startswith("error: ")
+        assert message in result.stderr
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            told = subprocess.run(
+                [sys.executable, "-m", "evoopt.cli", "spaces"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert (told.returncode, told.stderr) == (2, "error: No space left on device\n")
 
 
 def test_what_the_parser_refuses_is_said_as_all_else_is(tmp_path: Path) -> None:

@@ -107,11 +107,13 @@ def main(commands: typer.Typer = app) -> NoReturn:
     except RuntimeError as error:
         if "home directory" not in str(error):
             raise
-        _fail(f"there is no such user as a path beginning with ~ names: {error}")
+        _fail(f"a path that begins with ~: {error}")
     except OSError as error:  # a full disk, a folder that one may not enter, a name that is too long
-        if error.errno == errno.ENOSPC and error.filename is None:
+        if error.errno is None:
+            raise
+        if error.errno == errno.ENOSPC and error.filename is None and sys.stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail(": ".join(str(one) for one in (error.filename, error.strerror or error) if one is not None))
+        _fail(": ".join(str(one) for one in (error.filename, error.strerror) if one is not None))
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -93,7 +93,7 @@ def mean_interval(values: Floats, confidence: float = 1 - ALPHA, seed: int = 0) 
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     if n < FEW:
-        margin = stats.t.ppf((1 + confidence) / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+        margin = students_margin(float(values.std(ddof=1)), n, confidence)
         return float(values.mean() - margin), float(values.mean() + margin)
     interval = stats.bootstrap(
         (values,), np.mean, confidence_level=expanded(n, n - 1, confidence)[1], n_resamples=RESAMPLES,
@@ -101,6 +101,13 @@ def mean_interval(values: Floats, confidence: float = 1 - ALPHA, seed: int = 0) 
         random_state=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
     return float(interval.low), float(interval.high)
+
+
+def students_margin(spread: float, n: int, confidence: float = 1 - ALPHA) -> float:
+    """Half of Student's interval of a mean of ``n`` values with this standard deviation."""
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
 
 
 def expanded(n: int, freedom: int, confidence: float = 1 - ALPHA) -> tuple[float, float]:

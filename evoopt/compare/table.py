@@ -47,7 +47,12 @@ def describe_comparison(comparison: Comparison, analysis: Analysis) -> str:
         "below 1 is better)",
     ]
     rows = [
-        [o.name, f"{o.error_ratio:.3f}", f"{o.low:.3f} to {o.high:.3f}", f"{o.profile_score:.2f}"]
+        [
+            o.name,
+            f"{o.error_ratio:.3f}",
+            f"{o.low:.3f} to {o.high:.3f}" if math.isfinite(o.low) else "-",
+            f"{o.profile_score:.2f}",
+        ]
         for o in analysis.overall
     ]
     lines += aligned(["contender", "error ratio", "95% interval", "speed profile"], rows)

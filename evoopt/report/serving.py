@@ -71,7 +71,7 @@ class ReportServer(http.server.ThreadingHTTPServer):
             return False
         address = str(self.server_address[0])
         local = ipaddress.ip_address(address).is_loopback
-        return not local or name in (self._host, address, LOOPBACK, "localhost")
+        return not local or name in (self._host.lower(), address, LOOPBACK, "localhost")
 
     def page(self, path: str, query: Mapping[str, list[str]]) -> tuple[str, float] | None:
         """HTML and seconds after which it is loaded anew, 0 for never; None for what there is not."""
@@ -137,8 +137,8 @@ def _index(title: str, runs: Mapping[str, Path], by: str) -> str:
 def _row(name: str, folder: Path) -> Row:
     try:
         with Run(folder) as run, read_as_data(str(folder)):
-            if run.verdict is not None:
-                run.verdict.encode("utf-8", "surrogateescape")  # or no index is made of anything
+            verdict = run.verdict
+            (verdict or "").encode("utf-8", "surrogateescape")  # what fails here would fail the whole index
             records = run.generations
             state = "finished" if run.finished else "in progress" if is_in_use(folder) else "unfinished"
             return {
@@ -149,7 +149,7 @@ def _row(name: str, folder: Path) -> Row:
                 "best": records[-1]["best"] if records else None,
                 "trainings": sum(run.store.outcome_counts().values()) or None,
                 "state": state,
-                "verdict": run.verdict,
+                "verdict": verdict,
             }
     except EvooptError as error:
         return {**dict.fromkeys(_COLUMNS), "run": name, "state": one_line(error)}

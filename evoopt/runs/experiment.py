@@ -47,13 +47,13 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
         changes = [*differing_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
     if not changes:
         return
-    if run.begun and not allowed:
+    if run.store.begun and not allowed:
         more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
         raise EvooptError(
             f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo "
             f"that, or go on all the same, of which a note is kept: evoopt resume {run.folder} --changed"
         )
-    if run.begun:
+    if run.store.begun:
         done = len(run.generations)
         when = f"after generation {done}" if done else "in the first generation"
         run.store.forget_chunks()

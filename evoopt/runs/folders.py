@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from evoopt.errors import EvooptError, RunLockedError
+from evoopt.errors import EvooptError
 from evoopt.runs.database import BACKUP_FILE
-from evoopt.runs.lock import is_in_use
-from evoopt.runs.run import CONFIG_FILE, DATABASE_FILE, Run
+from evoopt.runs.lock import LOCK_FILES, RunLock
+from evoopt.runs.run import CONFIG_FILE, DATABASE_FILE, refuse_links
+from evoopt.runs.store import RunStore
 
 _OF_A_RUN = {
-    CONFIG_FILE, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", BACKUP_FILE,
-    "run.lock", "run.owner",
+    CONFIG_FILE, f".{CONFIG_FILE}.part", DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm",
+    BACKUP_FILE, *LOCK_FILES,
 }  # fmt: skip
 
 
@@ -68,20 +69,17 @@ def clear_unbegun(folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
     except OSError:  # there is none, or whoever makes the run says what is wrong with it
         return
-    if not names <= _OF_A_RUN:
+    if DATABASE_FILE not in names or not names <= _OF_A_RUN:
         return
-    if CONFIG_FILE not in names:  # its making was killed
-        if not is_in_use(folder):
-            for name in names:
-                (folder / name).unlink(missing_ok=True)
-        return
+    refuse_links(folder)
+    lock = RunLock(folder)  # a run whose making was killed has no configuration yet, and is no `Run`
     try:
-        with Run(folder, writable=True) as run:
-            begun = run.begun
-    except RunLockedError:
-        raise
+        with contextlib.closing(RunStore(folder / DATABASE_FILE, readonly=True)) as store:
+            begun = store.begun
     except EvooptError:  # not for us to judge
         return
+    finally:
+        lock.release()
     if not begun:
         for name in names:
             (folder / name).unlink(missing_ok=True)

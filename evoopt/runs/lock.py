@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from evoopt.errors import EvooptError, RunLockedError
 
-_LOCK, _OWNER = "run.lock", "run.owner"
+_LOCK, _OWNER = LOCK_FILES = ("run.lock", "run.owner")
 
 
 def is_in_use(folder: Path) -> bool:

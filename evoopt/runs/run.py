@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from evoopt.evolution.individual import Individual
 from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.experiment import CHANGES, EXPERIMENT, experiment_of
-from evoopt.runs.lock import RunLock
-from evoopt.runs.store import ENDED, STOPPED, RunStore
+from evoopt.runs.lock import LOCK_FILES, RunLock
+from evoopt.runs.store import ENDED, LIFTED, STOPPED, RunStore
 from evoopt.version import __version__
 
 CONFIG_FILE, DATABASE_FILE = "config.toml", "run.sqlite"
@@ -76,7 +76,9 @@ class Run:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            lock = RunLock(folder)
+            if {path.name for path in folder.iterdir()} - set(LOCK_FILES):
+                lock.release()
                 hint = (
                     f"; to go on with it: evoopt resume {folder}" if (folder / CONFIG_FILE).exists() else ""
                 )
@@ -84,19 +86,17 @@ class Run:
         except OSError as error:
             raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
         try:
-            store = RunStore(folder / DATABASE_FILE, create=True)
-            store.set_meta("evoopt", __version__)
-            store.set_meta(EXPERIMENT, experiment_of(config))
-            store.close()
+            with closing(RunStore(folder / DATABASE_FILE, create=True)) as store:
+                store.set_meta("evoopt", __version__)
+                store.set_meta(EXPERIMENT, experiment_of(config))
             # Last, because a folder with a configuration counts as a run.
             write_file(folder / CONFIG_FILE, config.to_toml())
-        except BaseException as error:
-            for path in folder.iterdir():  # it was empty, and half a run would be in the way of a whole one
-                path.unlink()
-            if isinstance(error, OSError):
-                told = f"cannot write run folder {folder}: {error.strerror or error}"
-                raise EvooptError(told) from None
+        except BaseException:  # half a run would be in the way of a whole one
+            for name in (CONFIG_FILE, *(f"{DATABASE_FILE}{end}" for end in ("", "-wal", "-shm"))):
+                (folder / name).unlink(missing_ok=True)
             raise
+        finally:
+            lock.release()
         return cls(folder, writable=True)
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Run:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, NoScoreError):
+        if isinstance(error, NoScoreError) and not self.finished:
             self.store.set_meta(STOPPED, str(error))
             self.store.forget_chunks()  # whoever mends the task wants all of them anew
         self.close()
@@ -127,12 +127,6 @@ class Run:
         return self.finished and self.config.compares and self.verdict is None
 
     @property
-    def begun(self) -> bool:
-        """Whether anything of it is done."""
-        store = self.store
-        return store.checkpoint() is not None or store.has_chunks or any(True for _ in store.evaluations())
-
-    @property
     def stopped(self) -> str | None:
         """Why the last generation that was begun left nothing to go on with; None if it did not."""
         reason: str | None = self.store.meta(STOPPED)
@@ -144,23 +138,37 @@ class Run:
             self.store.set_meta(ENDED, why)
 
     @contextmanager
-    def reopened(self) -> Iterator[None]:
+    def reopened(self, lifted: Sequence[str]) -> Iterator[None]:
         """Have a run that a limit ended go on from its last generation: what came after that is done anew.
 
         If an error ends it before it has gone on, its results are put back.
+
+        Args:
+            lifted: Names of the limits that hold no longer, however often the run is interrupted.
         """
-        paths = [path for path in map(self.folder.joinpath, _RESULTS) if path.exists()]
-        files, done = {path: path.read_bytes() for path in paths}, self.generations
-        forget_results(self.folder)
-        kept = self.store.reopen(int(self.config.option("generations")))
+        before, done = self.store.checkpoint(), len(self.generations)
+        aside = {self.folder / name: self.folder / f".{name}.before" for name in _RESULTS}
+        for path, hidden in aside.items():
+            if path.exists():
+                path.replace(hidden)
+        kept = self.store.reopen(int(self.config.option("generations")), lifted)
         try:
             yield
         except EvooptError:
-            if self.generations == done:
-                self.store.put_back(kept)
-                for path, body in files.items():
-                    path.write_bytes(body)
+            if self.store.checkpoint() == before:
+                self.store.put_back(kept, done)
+                for path, hidden in aside.items():
+                    if hidden.exists():
+                        hidden.replace(path)
             raise
+        finally:
+            for hidden in aside.values():
+                hidden.unlink(missing_ok=True)
+
+    @property
+    def lifted(self) -> list[str]:
+        """Names of limits that ended it once and hold no longer."""
+        return [str(name) for name in self.store.meta(LIFTED) or ()]
 
     @property
     def ended(self) -> str | None:

@@ -22,6 +22,8 @@ ENDED = "ended"
 """Names the reason for which a run ended before its last generation."""
 REOPENED = "reopened"
 """Names that a run which had ended is to go on, until it does."""
+LIFTED = "lifted"
+"""Names the limits, by their names on the command line, that ended a run which then was to go on."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -196,9 +198,9 @@ class RunStore:
             self._db.execute("DELETE FROM chunks")
 
     @property
-    def has_chunks(self) -> bool:
-        """Whether any chunk of the generation in progress is finished."""
-        return self._any("chunks")
+    def begun(self) -> bool:
+        """Whether anything of the run is done."""
+        return self.checkpoint() is not None or self._any("chunks") or self._any("evaluations")
 
     def _any(self, table: str) -> bool:
         # Runs begun by an earlier version do not have every table.
@@ -284,35 +286,39 @@ class RunStore:
         """Keep the winner; the run is finished."""
         self.set_meta("winner", winner)
 
-    def reopen(self, generations: int) -> dict[str, list[Any]]:
+    def reopen(self, generations: int, lifted: Sequence[str]) -> dict[str, list[Any]]:
         """Forget the winner, why the run ended, and what was trained for and after its final.
 
         Args:
             generations: How many generations it was to have.
+            lifted: Names of the limits that hold no longer.
 
         Returns:
             What `put_back` takes.
         """
-        of_the_end = {
-            "curves": (f"generation >= {generations:d}", ()),
-            "evaluations": (f"generation >= {generations:d}", ()),
-            "meta": ("key IN (?, ?)", ("winner", ENDED)),
-        }  # fmt: skip
         kept = {}
         with self._db.transaction(durable=True):
-            for table, (which, values) in of_the_end.items():
-                kept[table] = list(self._db.execute(f"SELECT * FROM {table} WHERE {which}", values))
-                self._db.execute(f"DELETE FROM {table} WHERE {which}", values)
-            self._db.insert("meta", [(REOPENED, json.dumps(True))], replace=True)
+            for table, which in _of_the_end(generations).items():
+                kept[table] = list(self._db.execute(f"SELECT * FROM {table} WHERE {which}"))
+                self._db.execute(f"DELETE FROM {table} WHERE {which}")
+            self._db.insert(
+                "meta", [(REOPENED, json.dumps(True)), (LIFTED, json.dumps(lifted))], replace=True
+            )
         return kept
 
-    def put_back(self, kept: Mapping[str, Sequence[Any]]) -> None:
-        """Have a run that was reopened, and did not go on, be finished as before."""
+    def put_back(self, kept: Mapping[str, Sequence[Any]], done: int) -> None:
+        """Have a run that was reopened, and did not go on, be finished as before.
+
+        Args:
+            kept: What `reopen` returned.
+            done: How many generations it has: what was begun after them is forgotten.
+        """
         with self._db.transaction(durable=True):
-            self._db.execute("DELETE FROM meta WHERE key = ?", (REOPENED,))
-            for table, rows in kept.items():
-                for row in rows:
+            for table, which in _of_the_end(done).items():
+                self._db.execute(f"DELETE FROM {table} WHERE {which}")
+                for row in kept[table]:
                     self._db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+            self._db.execute("DELETE FROM chunks")
 
     def meta(self, key: str) -> Any:
         """A named value, None if it was never set."""
@@ -338,6 +344,16 @@ class RunStore:
 
     def _json(self, text: str) -> Any:
         return _json(self._db, text)
+
+
+def _of_the_end(generation: int) -> dict[str, str]:
+    """What a run has of a generation, its final and what follows, and of its end, by table."""
+    rows = f"generation >= {generation:d}"
+    return {
+        "curves": rows,
+        "evaluations": rows,
+        "meta": f"key IN ('winner', '{ENDED}', '{REOPENED}', '{LIFTED}')",
+    }
 
 
 def _json(database: Database, text: str) -> Any:

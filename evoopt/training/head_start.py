@@ -63,5 +63,5 @@ def train_on(
         try:
             plain_loop(loss, trained, optimizer, batches, losses, sys.float_info.max)
         except Diverged as error:
-            raise EvooptError(f"training diverged: {error}") from None
+            raise EvooptError(f"training diverged: {error}; try a smaller learning rate") from None
     return trained.cpu().eval()

@@ -45,7 +45,8 @@ class Inference:
         if x.is_floating_point():
             model = model.to(x.dtype)
         self._layout, self._dtype = layout, next(model.parameters()).dtype
-        batches = torch.split(x.clone(), batch_size(model, x))
+        with own_draws(x.device):
+            batches = torch.split(x.clone(), batch_size(model, x))
         self._network = _ByKernels(model, layout) if _known(model, x) else _ByModules(model, x)
         self._batches = [self._network.laid_out(batch) for batch in batches]
 

@@ -56,13 +56,15 @@ def test_a_run_that_was_to_go_on_and_could_not_is_finished_as_before(tmp_path: P
 
     def state() -> tuple[dict[str, bytes], str | None, list[Any]]:
         with Run(tmp_path / "run") as run:
+            assert not run.store.select("SELECT * FROM chunks")
             files = {name: (run.folder / name).read_bytes() for name in ("result.json", "model.safetensors")}
-            return files, run.ended, list(run.store.select("SELECT * FROM meta WHERE key != 'reopened'"))
+            return files, run.ended, list(run.store.select("SELECT * FROM meta"))
 
     before = state()
 
     def fail(run: Run) -> None:
-        with run.reopened():
+        with run.reopened(["max_trainings"]):
+            run.store.keep_chunk("half done", {"result": 1})
             assert not run.finished
             assert not (run.folder / "result.json").exists()
             raise EvooptError("no scheduler answers")
@@ -70,6 +72,20 @@ def test_a_run_that_was_to_go_on_and_could_not_is_finished_as_before(tmp_path: P
     with Run(tmp_path / "run", writable=True) as run, pytest.raises(EvooptError, match="no scheduler"):
         fail(run)
     assert state() == before
+
+
+def test_a_limit_that_was_lifted_stays_so_however_often_the_run_is_interrupted(tmp_path: Path) -> None:
+    def interrupt(record: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    config = CONFIGS["genetic"].with_options({"generations": 6})
+    with evoopt.search(config, out=tmp_path / "unlimited") as run:
+        unlimited = run.result_json()
+    evoopt.search(config.with_options({"max_trainings": 8}), out=tmp_path / "run").close()
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.resume(tmp_path / "run", limits={"patience": 10**6}, on_generation=interrupt)
+    with evoopt.resume(tmp_path / "run") as run:
+        assert run.result_json() == unlimited
 
 
 def test_patience_counts_generations_that_were_no_better(tmp_path: Path) -> None:

@@ -221,6 +221,26 @@ def test_batches_that_fail_leave_the_model_as_it_was(kind: Any) -> None:
     assert (model.training, model[1].momentum) == (False, 0.1)
 
 
+@pytest.mark.parametrize("kind", [AdamWEMA, lambda params: EvolvedOptimizer(params, preset("adamw_ema"))])
+def test_models_of_several_inputs_get_them_and_those_without_statistics_stay_as_they_are(kind: Any) -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+        def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+            return self.net(x[0] + x[1])  # type: ignore[no-any-return]
+
+    x, model = torch.randn(2, 8, 3), Pair().eval()
+    with kind(model.parameters()).averaged(model, [((x[0], x[1]), None)]):
+        torch.testing.assert_close(model.net[1].running_mean, model.net[0](x.sum(0)).mean(0))
+    plain = nn.Sequential(nn.Linear(3, 4), nn.Dropout()).train()
+    plain[1].eval()
+    with kind(plain.parameters()).averaged(plain, [x[0]]):
+        assert not plain[1].training
+    assert not plain[1].training
+
+
 def test_before_the_first_step_averages_are_the_weights() -> None:
     params, copies = weight_and_bias(), weight_and_bias(seed=1)
     optimizer = AdamWEMA(params)

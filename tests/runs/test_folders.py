@@ -120,11 +120,21 @@ def test_a_run_whose_making_failed_or_was_killed_does_not_stand_in_the_way(
         changes.setattr(run_module, "write_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             Run.create(folder, SHORT)
-    assert not any(folder.iterdir())
+    assert {path.name for path in folder.iterdir()} <= {"run.lock"}
     Run.create(folder, SHORT).close()
     (folder / "config.toml").unlink()  # as a kill between the two files leaves it
     with evoopt.search(SHORT, out=folder) as run:
         assert run.finished
+
+
+def test_a_run_with_anything_done_is_never_cleared_even_without_its_configuration(tmp_path: Path) -> None:
+    evoopt.search(SHORT, out=tmp_path / "run").close()
+    for name in ("config.toml", "result.json"):
+        (tmp_path / "run" / name).unlink()
+    database = (tmp_path / "run" / "run.sqlite").read_bytes()
+    with pytest.raises(EvooptError, match="is not empty"):
+        evoopt.search(SHORT, out=tmp_path / "run")
+    assert (tmp_path / "run" / "run.sqlite").read_bytes() == database
 
 
 def test_restarts_go_on_only_with_the_same_settings(tmp_path: Path) -> None:

@@ -167,8 +167,9 @@ def test_a_network_that_draws_in_evaluation_repeats_itself_whoever_is_beside_it(
             return super().forward(x + torch.randn_like(x))
 
     models = ModelPopulation.from_models([Noisy(4, 2), Noisy(4, 2)])
-    run = Inference(models.architecture.model, models.architecture.layout, torch.randn(5, 4))
+    x = torch.randn(5, 4)
     before = torch.get_rng_state()
+    run = Inference(models.architecture.model, models.architecture.layout, x)
     both = run(models.weights)
     assert torch.equal(run(models.weights[1:]), both[1:])
     assert torch.equal(torch.get_rng_state(), before)

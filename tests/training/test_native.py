@@ -286,8 +286,11 @@ def test_the_compiler_that_cxx_names_may_have_arguments_and_must_be_there(
     library: Any = build.library.__wrapped__
     monkeypatch.setenv("CXX", "env LC_ALL=C c++")
     assert library("pooling") is not None
+    monkeypatch.setenv("CXX", "'g++")
+    with pytest.warns(EvooptWarning, match="CXX=.* cannot be read: No closing quotation"):
+        assert library("pooling") is None
     monkeypatch.setenv("CXX", "no-compiler -v")
-    with pytest.warns(EvooptWarning, match="there is no no-compiler, which CXX names"):
+    with pytest.warns(EvooptWarning, match="there is no 'no-compiler -v', which CXX names"):
         assert library("pooling") is None
 
 

@@ -347,10 +347,12 @@ class AdamWEMA(Optimizer):
 
 def _update_statistics(batches: Iterable[Any], model: torch.nn.Module) -> None:
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        return
     before, training = [m.momentum for m in norms], model.training
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     first = (x[0] if isinstance(x, (list, tuple)) else x for x in batches)
-    inputs = (x.to(device) if isinstance(x, Tensor) else x for x in first)
+    inputs = ([x.to(device) if isinstance(x, Tensor) else x] for x in first)
     try:
         update_bn(inputs, model)
     finally:  # which update_bn leaves undone if it fails

@@ -55,7 +55,7 @@ class RecombinationSection(LimitsSection):
     factors: tuple[float, ...] = Field(
         (0.8, 1.2), min_length=1, description="what truncation multiplies a locus by"
     )
-    demes: int = Field(1, ge=1, description="parts that the population breeds in")
+    demes: int = Field(1, ge=1, description="parts that the population breeds in; random has none")
     topology: Literal["ring", "grid"] = Field("ring", description="which demes are neighbours")
     migration_interval: int = Field(5, ge=1, description="generations between migrations")
     migrants: int = Field(1, ge=1, description="how many of a deme's best migrate")
@@ -72,8 +72,6 @@ class RecombinationSection(LimitsSection):
                 f"{source}: population ({self.population}) must be a multiple of demes ({self.demes}), "
                 "with 2 or more members in each"
             )
-        if self.demes > 1 and self.scheme == "random":
-            raise EvooptError(f"{source}: scheme 'random' knows no demes, whose migrants are selected: use 1")
         if self.demes > 1 and self.migrants >= size:
             raise EvooptError(f"{source}: migrants ({self.migrants}) must be fewer than a deme ({size})")
 

@@ -107,6 +107,8 @@ class HyperparameterGenerations:
         """
         section.check()
         demes = Demes(section.demes, section.topology, section.migration_interval, section.migrants)
+        if section.scheme == "random":
+            demes = Demes()  # migrants would be selected
         breeder = breeder or SCHEMES[section.scheme](section, space)
         return cls(breeder, section.population, section.seed, demes, section.inherits)
 

@@ -67,7 +67,8 @@ def hyperparameters(run: Run) -> Lines:
     """Medians of numbers and shares of choices by generation, beside noise runs."""
     records, config = run.generations, config_of(run)
     drift = hyperparameter_drift(config, len(records))
-    measured = [hyperparameter_measures(record["hyperparameters"], config.loci()) for record in records]
+    space = config.loci()
+    measured = [hyperparameter_measures(record["hyperparameters"], space) for record in records]
     panels = []
     for name in dict.fromkeys(name for measures in measured for name in measures):
         share = " = " in name

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from evoopt.errors import EvooptError
 from evoopt.systems.hyperparameters.schedules import Schedule
-from evoopt.training.member_hyperparameters import Value, is_dropout
+from evoopt.training.member_hyperparameters import RULE_NAMES, Value, is_dropout
 
 _BETAS = {"beta1": 0, "momentum": 0, "beta2": 1}
 
@@ -43,7 +43,7 @@ class ScheduleLR(LRScheduler):
                 if is_dropout(name):
                     if not self._dropouts(name):
                         raise EvooptError(f"{name!r} is a dropout rate: pass the model that has such modules")
-                elif name not in self._buffers:
+                elif not self._buffers(name):
                     _key(group, name)
         super().__init__(optimizer, last_epoch)
 
@@ -53,20 +53,21 @@ class ScheduleLR(LRScheduler):
         for name, value in values.items():
             for module in self._dropouts(name):
                 module.p = float(value)
-            if name in self._buffers:
-                self._buffers[name].fill_(value)
-        elsewhere = {"lr", *self._buffers}
+            for buffer in self._buffers(name):
+                buffer.fill_(float(value))
+        own = {n: v for n, v in values.items() if n != "lr" and not is_dropout(n) and not self._buffers(n)}
         for group in self.optimizer.param_groups:
-            _set(group, {n: v for n, v in values.items() if n not in elsewhere and not is_dropout(n)})
+            _set(group, own)
         return [values.get("lr", group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch, without schedule and model."""
         return {k: v for k, v in super().state_dict().items() if k not in ("_schedule", "_model")}
 
-    @property
-    def _buffers(self) -> dict[str, Any]:
-        return {} if self._model is None else dict(self._model.named_buffers())
+    def _buffers(self, name: str) -> list[Any]:
+        if self._model is None or name in RULE_NAMES:
+            return []
+        return [buffer for full, buffer in self._model.named_buffers() if f".{full}".endswith(f".{name}")]
 
     def _dropouts(self, name: str) -> list[Any]:
         if self._model is None or not is_dropout(name):

@@ -55,15 +55,17 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
 
 def _compiler() -> list[str]:
     """The words that call the compiler: `$CXX`, which may have arguments, or what is there."""
-    own = shlex.split(os.environ.get("CXX", ""))
-    for words in [own] if own else [["g++"], ["clang++"]]:
+    own = os.environ.get("CXX", "").strip()
+    try:
+        ways = [[own], shlex.split(own)] if own else [["g++"], ["clang++"]]
+    except ValueError as error:
+        raise EvooptError(f"CXX={own!r} cannot be read: {error}") from None
+    for words in ways:  # a path may have spaces in it
         if shutil.which(words[0]):
             return words
-    raise EvooptError(
-        f"there is no {own[0]}, which CXX names"
-        if own
-        else "there is no C++ compiler, install g++ or clang++"
-    )
+    if own:
+        raise EvooptError(f"there is no {own!r}, which CXX names")
+    raise EvooptError("there is no C++ compiler, install g++ or clang++")
 
 
 def _compiled(name: str, source: str, compiler: list[str]) -> Path:

@@ -243,11 +243,20 @@ def test_a_deme_that_died_out_is_settled_by_the_fittest_of_all() -> None:
     assert all(set(ind.parents) == {fittest} for ind in generations.population[3:])
 
 
+def test_nobody_migrates_in_a_random_search() -> None:
+    section = PbtSection(scheme="random", population=8, demes=2, migration_interval=1)
+    generations = HyperparameterGenerations.of(section, SPACE)
+    first = [ind.genome for ind in generations.population]
+    for _ in range(15):
+        generations.score(fom_of(generations))
+        assert generations.breed() == list(range(8))
+    assert [ind.genome for ind in generations.population] == first
+
+
 @pytest.mark.parametrize("scheme", ["three_parent", "truncation", "random"])
 @pytest.mark.parametrize("kind", [PbtSection, HpoSection])
 def test_state_goes_on_exactly(scheme: Any, kind: type[RecombinationSection]) -> None:
-    demes = 1 if scheme == "random" else 2
-    section = kind(scheme=scheme, population=8, demes=demes, recombinants="both", migration_interval=2)
+    section = kind(scheme=scheme, population=8, demes=2, recombinants="both", migration_interval=2)
 
     def play(rounds: int, generations: HyperparameterGenerations) -> list[Any]:
         found = []
@@ -345,7 +354,6 @@ LR = {"lr": {"min": 1e-4, "max": 1e-1, "default": 1e-3}}
         ({"population": 10, "demes": 3}, {}, r"population \(10\) must be a multiple of demes \(3\)"),
         ({"population": 4, "demes": 4}, {}, "2 or more members in each"),
         ({"population": 6, "demes": 2, "migrants": 3}, {}, r"migrants \(3\) must be fewer than a deme \(3\)"),
-        ({"population": 6, "demes": 2, "scheme": "random"}, {}, "scheme 'random' knows no demes"),
         ({"fom": "steps"}, {}, "recombination.fom: Input should be 'error', 'loss' or 'perplexity'"),
         ({"sheme": "random"}, {}, "Did you mean 'recombination.scheme'"),
         ({}, {"validation_fraction": 0}, "validation_fraction must be above 0"),

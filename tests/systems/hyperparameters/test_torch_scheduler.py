@@ -110,14 +110,14 @@ def test_what_the_optimizer_cannot_follow_is_refused_in_one_line(cls: Any, name:
 
 
 def test_buffers_of_the_model_follow_the_schedule_too() -> None:
-    model = nn.Linear(2, 1)
-    model.register_buffer("q", torch.zeros(()))
+    model = nn.Sequential(nn.Linear(2, 1))
+    model[0].register_buffer("q", torch.zeros(()))
     schedule = Schedule(({"lr": 0.1, "q": 0.5}, {"lr": 0.2, "q": 2.0}), 1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     with pytest.raises(EvooptError, match="no 'q'"):
         ScheduleLR(optimizer, schedule)
     scheduler = ScheduleLR(optimizer, schedule, model)
-    found = [(float(model.q), scheduler.get_last_lr()[0])]
+    found = [(float(model[0].q), scheduler.get_last_lr()[0])]
     optimizer.step()
     scheduler.step()
-    assert [*found, (float(model.q), scheduler.get_last_lr()[0])] == [(0.5, 0.1), (2.0, 0.2)]
+    assert [*found, (float(model[0].q), scheduler.get_last_lr()[0])] == [(0.5, 0.1), (2.0, 0.2)]
