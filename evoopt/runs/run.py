@@ -38,6 +38,7 @@ class Run:
     Args:
         folder: An existing run folder.
         writable: Whether to lock it for writing.
+        lock: One that is held already.
 
     Raises:
         EvooptError: Not a run folder, or one of another version.
@@ -45,7 +46,7 @@ class Run:
         EvooptError: Writable, and a link in it leads elsewhere.
     """
 
-    def __init__(self, folder: str | Path, writable: bool = False) -> None:
+    def __init__(self, folder: str | Path, writable: bool = False, lock: RunLock | None = None) -> None:
         self.folder = Path(folder)
         path = self.folder / CONFIG_FILE
         try:
@@ -55,7 +56,7 @@ class Run:
         self.config: RunConfig = parse_config(text, str(path))
         if writable:
             refuse_links(self.folder)
-        self._lock = RunLock(self.folder) if writable else None
+        self._lock = RunLock(self.folder) if writable and lock is None else lock
         try:
             self.store = RunStore(
                 self.folder / DATABASE_FILE,
@@ -94,10 +95,9 @@ class Run:
         except BaseException:  # half a run would be in the way of a whole one
             for name in (CONFIG_FILE, *(f"{DATABASE_FILE}{end}" for end in ("", "-wal", "-shm"))):
                 (folder / name).unlink(missing_ok=True)
-            raise
-        finally:
             lock.release()
-        return cls(folder, writable=True)
+            raise
+        return cls(folder, writable=True, lock=lock)
 
     def close(self) -> None:
         """Close the database and give the lock back."""

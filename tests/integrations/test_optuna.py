@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import evoopt
-from evoopt.systems.hyperparameters.optuna_sampler import _on_grid
 
 optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -42,6 +41,8 @@ def test_it_finds_better_values_than_chance_with_as_many_trials() -> None:
 
 
 def test_numbers_in_steps_move_however_small_they_are() -> None:
+    from evoopt.systems.hyperparameters.optuna_sampler import _on_grid
+
     rng, steps = np.random.default_rng(0), optuna.distributions.FloatDistribution(0.0, 1.0, step=0.1)
     whole = optuna.distributions.IntDistribution(0, 64)
     moved = [_on_grid(1.05, whole, rng) for _ in range(4000)]

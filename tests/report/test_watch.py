@@ -63,7 +63,7 @@ def test_a_run_in_another_process_is_followed_while_it_goes_on(tmp_path: Path) -
     command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        while not (folder / "run.owner").exists():
+        while not (folder / "config.toml").exists():
             assert process.poll() is None, "the search ended too early"
             time.sleep(0.01)
         lines = list(itertools.islice(follow(folder, every=0.05), 13))
