@@ -77,15 +77,15 @@ class Run:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = RunLock(folder)
-            if {path.name for path in folder.iterdir()} - set(LOCK_FILES):
-                lock.release()
-                hint = (
-                    f"; to go on with it: evoopt resume {folder}" if (folder / CONFIG_FILE).exists() else ""
-                )
-                raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
+            _refuse_full(folder)  # before anything is written there
         except OSError as error:
             raise EvooptError(f"cannot write run folder {folder}: {error.strerror or error}") from None
+        lock = RunLock(folder)
+        try:
+            _refuse_full(folder)
+        except EvooptError:  # somebody else was faster
+            lock.release()
+            raise
         try:
             with closing(RunStore(folder / DATABASE_FILE, create=True)) as store:
                 store.set_meta("evoopt", __version__)
@@ -274,6 +274,12 @@ class Run:
     def write_result(self) -> None:
         """Write `result_json` into the folder."""
         write_file(self.folder / RESULT_FILE, self.result_json())
+
+
+def _refuse_full(folder: Path) -> None:
+    if {path.name for path in folder.iterdir()} - set(LOCK_FILES):
+        hint = f"; to go on with it: evoopt resume {folder}" if (folder / CONFIG_FILE).exists() else ""
+        raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
 
 
 def refuse_links(folder: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_folder_with_something_in_it_is_never_overwritten(tmp_path: Path) -> N
     with pytest.raises(EvooptError, match="not empty"):
         Run.create(tmp_path, CONFIGS["robust"])
     assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"], "not even a lock is left there"
 
 
 def test_what_is_no_run_folder_is_said_so(tmp_path: Path) -> None:
