@@ -273,6 +273,7 @@ def test_threads_and_company_change_no_bit() -> None:
 
 
 def test_a_machine_without_compiler_gets_one_notice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     library: Any = build.library.__wrapped__
     with pytest.warns(EvooptWarning, match="uncompiled and slower: there is no C\\+\\+ compiler, install g"):
