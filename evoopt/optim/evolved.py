@@ -21,7 +21,7 @@ from evoopt.optim.averaging import AveragingOptimizer
 from evoopt.optim.betas import beta_names, default_betas
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.readout import READOUT_BY_NAME, Readout
-from evoopt.optim.stages.stage import WIDE
+from evoopt.optim.stages.stage import WIDE, State
 from evoopt.optim.step import apply_rule_ as apply_rule_
 from evoopt.optim.step import keeps
 
@@ -193,13 +193,15 @@ class EvolvedOptimizer(AveragingOptimizer):
     def _keeps(self, p: Tensor, group: dict[str, Any], rule: UpdateRule | None) -> set[str]:
         rule = rule or self.rule
         average = ["average"] if rule.readout != "last" else []
-        kept = keeps(rule if is_matrix(p, group) else rule.others_rule)
-        return {"step", *(state.name for state in kept), *average}
+        return {"step", *(state.name for state in self._states(p, group, rule)), *average}
 
     def _wide(self, p: Tensor, group: dict[str, Any]) -> set[str]:
         """What is kept in float32 at least."""
-        kept = keeps(self.rule if is_matrix(p, group) else self.rule.others_rule)
-        return {"average", *(state.name for state in kept if state.shape in WIDE)}
+        return {"average", *(s.name for s in self._states(p, group, self.rule) if s.shape in WIDE)}
+
+    @staticmethod
+    def _states(p: Tensor, group: dict[str, Any], rule: UpdateRule) -> tuple[State, ...]:
+        return keeps(rule if is_matrix(p, group) else rule.others_rule)
 
     def _check_matrix(self, p: Tensor, group: dict[str, Any]) -> None:
         if is_matrix(p, group) and self.rule.needs_matrices:

@@ -18,9 +18,9 @@ def is_in_use(folder: Path) -> bool:
     """Whether a process writes to a run folder."""
     if not (folder / _OWNER).exists():
         return False
-    # Left behind by a process that was killed? Then nobody holds the lock, and it is free to be tried.
     if (folder / _LOCK).is_symlink():  # opening it would open, and may empty, a file elsewhere
         return True
+    # Left behind by a process that was killed? Then nobody holds the lock, and it is free to be tried.
     lock = FileLock(folder / _LOCK)
     try:
         with lock.acquire(timeout=0):

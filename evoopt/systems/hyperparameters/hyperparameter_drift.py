@@ -19,7 +19,7 @@ def hyperparameter_drift(config: RecombinationConfig, generations: int) -> Drift
     """Noise runs over hyperparameters, measured like `hyperparameter_measures`."""
     section = config.recombination
     demes, space = section.demes, config.loci()
-    least = demes * (max(1, section.migrants if demes > 1 else 1) + 1)
+    least = 2 if demes == 1 else demes * (section.migrants + 1)
     runs, population = sizes(section.population, generations, least)
     population -= population % demes
 

@@ -50,12 +50,15 @@ class ScheduleLR(LRScheduler):
     def get_lr(self) -> list[Any]:
         """Set all other values, and return each group's learning rate."""
         values = self._schedule.at(self.last_epoch)
+        own = {}
         for name, value in values.items():
             for module in self._dropouts(name):
                 module.p = float(value)
-            for buffer in self._buffers(name):
+            buffers = self._buffers(name)
+            for buffer in buffers:
                 buffer.fill_(float(value))
-        own = {n: v for n, v in values.items() if n != "lr" and not is_dropout(n) and not self._buffers(n)}
+            if name != "lr" and not is_dropout(name) and not buffers:
+                own[name] = value
         for group in self.optimizer.param_groups:
             _set(group, own)
         return [values.get("lr", group["lr"]) for group in self.optimizer.param_groups]
