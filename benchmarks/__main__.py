@@ -11,6 +11,11 @@ from typing import Any
 from benchmarks.cases import CASES
 from benchmarks.measure import machine
 
+_LOAD = (
+    "Load is that of the machine before the case began: above 1 others were computing, which distorts "
+    "what uses several threads in one process (baseline B) most."
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -40,28 +45,27 @@ def main() -> None:
 def keep(path: Path, name: str, record: dict[str, Any]) -> None:
     """Add or replace one case in a results file and its table."""
     found = json.loads(path.read_text()) if path.exists() else {}
-    cases = {key: {**found, name: record}[key] for key in CASES if key in found or key == name}
+    found[name] = record
+    known = {key: found[key] for key in CASES if key in found}
+    cases = known | found  # in the order of CASES; what these no longer have stays
     path.write_text(json.dumps(cases, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(cases))
 
 
 def table(cases: dict[str, dict[str, Any]]) -> str:
-    first = next(iter(cases.values()))["machine"]
-    lines = [
-        f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, Python {first['python']}. "
-        "Load is that of the machine before the case began: above 1 others were computing, which distorts "
-        "what uses several threads in one process (baseline B) most.",
-        "",
-        "| case | what | figure | target | date | load |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {row['what']} | {row['figure']} | {row['target']} | {case['machine']['date']} "
-        f"| {case['machine']['load_before']} |"
-        for name, case in cases.items()
-        for row in case["rows"]
-    ]
-    return "\n".join(lines) + "\n"
+    """Of every machine a table of its own, under a line that names it."""
+    machines: dict[str, list[str]] = {}
+    for name, case in cases.items():
+        about = case["machine"]
+        title = f"{about['cpu']}, {about['cores']} cores, torch {about['torch']}, Python {about['python']}"
+        machines.setdefault(title, []).extend(
+            f"| {name} | {row['what']} | {row['figure']} | {row['target']} | {about['date']} "
+            f"| {about['load_before']} |"
+            for row in case["rows"]
+        )
+    head = ["", "| case | what | figure | target | date | load |", "|---|---|---|---|---|---|"]
+    tables = ["\n".join([f"{title}. {_LOAD}", *head, *rows]) for title, rows in machines.items()]
+    return "\n\n".join(tables) + "\n"
 
 
 if __name__ == "__main__":

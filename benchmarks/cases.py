@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,15 @@ import torch
 
 from benchmarks import genetic
 from benchmarks.baselines import DeapPool, notebook_trainer
-from benchmarks.measure import peak_memory_mb, product_flops, rates, ratio, side_by_side, step_flops
+from benchmarks.measure import (
+    peak_memory_mb,
+    product_flops,
+    rates,
+    ratio,
+    shown,
+    side_by_side,
+    step_flops,
+)
 from benchmarks.ours import OurPool
 from benchmarks.problems import (
     PROBLEMS,
@@ -34,6 +40,7 @@ from evoopt.tasks import DataOptions
 from evoopt.training.batched import EngineOptions, seconds_per_step
 from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.forward import losses_and_gradients
+from evoopt.training.memory import members_in_cache
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
 
@@ -74,8 +81,8 @@ def against_pool(name: str, ours: int, theirs: int, steps: int, engine: str, tar
     adam, mixed = ratio(times, "A", "adam"), ratio(times, "A", "random")
     return Outcome(
         [
-            Row(f"{problem.title}: {ours} members with Adam / baseline A", _x(adam), target),
-            Row(f"{problem.title}: {ours} random rules / baseline A", _x(mixed), target),
+            Row(f"{problem.title}: {ours} members with Adam / baseline A", shown(adam), target),
+            Row(f"{problem.title}: {ours} random rules / baseline A", shown(mixed), target),
             Row(f"{problem.title}: share of the limit of products", f"{share:.0%}"),
         ],
         {"rates": rates(times), "ratio_adam": adam, "ratio_random": mixed, "limit_share": share},
@@ -100,7 +107,7 @@ def against_notebook() -> Outcome:
         pool.close()
     found = ratio(times, "B", "ours")
     return Outcome(
-        [Row(f"{problem.title}: {cores} members with Adam / baseline B", _x(found), ">= 3x")],
+        [Row(f"{problem.title}: {cores} members with Adam / baseline B", shown(found), ">= 3x")],
         {"rates": rates(times), "ratio": found},
     )
 
@@ -109,9 +116,9 @@ def update_share() -> Outcome:
     """What part of a step the update takes."""
     rows, record = [], {}
     keep_freed_memory()
-    for name, members in (("mlp", 50), ("cnn8", 24), ("cnn28", 1)):
+    for name, members in (("mlp", 25), ("cnn8", 24), ("cnn28", 1)):
         for kind, rules in (("Adam", adam_rules(members)), ("random rules", random_rules(max(members, 4)))):
-            share = _update_share(PROBLEMS[name], rules[: max(members, 1)])
+            share = _update_share(PROBLEMS[name], rules[:members])
             rows.append(
                 Row(f"{PROBLEMS[name].title}: update's share of a step, {kind}", f"{share:.0%}", "<= 15%")
             )
@@ -142,13 +149,20 @@ def _update_share(problem: Problem, rules: Sequence[UpdateRule]) -> float:
     return statistics.median(shares)
 
 
+def together(problem: Problem, members: int) -> int:
+    """So many, or as many as a training takes at a time: more train in groups, one after another."""
+    weights = sum(p.numel() for p in problem.make_model().parameters())
+    return min(members, members_in_cache(weights, torch.float32.itemsize))
+
+
 def population_sizes() -> Outcome:
     """Cost of a member's step against the number of members, one thread."""
     rows, record = [], {}
     keep_freed_memory()
     for name in ("mlp", "cnn8"):
         problem = PROBLEMS[name]
-        times = _steps(problem, [(f"{p}", random_rules(p)) for p in (1, 8, 25, 50, 200)])
+        sizes = [p for p in (1, 8, 25, 50, 200) if p == together(problem, p)]
+        times = _steps(problem, [(f"{p}", random_rules(p)) for p in sizes])
         for label, seconds in times.items():
             gain = statistics.median(times["1"]) / statistics.median(seconds)
             rows.append(
@@ -162,18 +176,19 @@ def population_sizes() -> Outcome:
 
 
 def model_sizes() -> Outcome:
-    """Cost of a weight's step against the size of the model, 25 members, one thread."""
+    """Cost of a member's step against the size of the model, up to 25 members, one thread."""
     keep_freed_memory()
     rows, record = [], {}
     for width in (25, 50, 100, 200, 400):
         problem = mlp_of_width(width)
         weights = sum(p.numel() for p in problem.make_model().parameters())
-        seconds = statistics.median(_steps(problem, [("25", random_rules(25))])["25"])
+        members = together(problem, 25)
+        seconds = statistics.median(_steps(problem, [("", random_rules(members))])[""])
         with torch_threads(1):
             share = step_flops(problem) / product_flops() / seconds
         rows.append(
             Row(
-                f"{problem.title}, {weights:,} weights: 25 members, one thread",
+                f"{problem.title}, {weights:,} weights: {members} members, one thread",
                 f"{seconds * 1e6:,.0f} us per member and step, {share:.0%} of the limit of products",
             )
         )
@@ -216,30 +231,6 @@ if {members}:
     return Outcome(rows, record)
 
 
-def compile_time() -> Outcome:
-    """Seconds an update's first use takes in a fresh process, with the compiler's disk cache."""
-    script = """
-import time, torch
-from benchmarks.problems import random_rules
-from evoopt.training.batched_update import BatchedUpdate
-w = torch.zeros(12, 1000)
-update = BatchedUpdate(random_rules(12), 100, w, "always")
-started = time.perf_counter()
-update.step(w, torch.ones_like(w), 0)
-print(time.perf_counter() - started)
-"""
-    found = [
-        float(
-            subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-        )
-        for _ in range(2)
-    ]
-    return Outcome(
-        [Row("compiling the update in a fresh process, disk cache warm", f"{found[-1]:.1f} s")],
-        {"first": found[0], "second": found[-1]},
-    )
-
-
 def generation() -> Outcome:
     """A generation of 24 rules on two tasks through the pool: what is not training."""
     cores, rules = usable_cores(), [rule.canonical() for rule in random_rules(24)]
@@ -266,10 +257,6 @@ def generation() -> Outcome:
     )
 
 
-def _x(found: dict[str, float]) -> str:
-    return f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
-
-
 CASES: dict[str, Callable[[], Outcome]] = {
     "mlp": lambda: against_pool("mlp", 50, 4, 400, "batched", ">= 10x"),
     "mlp100": lambda: against_pool("mlp", 100, 4, 400, "batched", ">= 10x"),
@@ -281,7 +268,6 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "population": population_sizes,
     "model": model_sizes,
     "memory": memory,
-    "compile": compile_time,
     "generation": generation,
     "gadam": lambda: importlib.import_module("benchmarks.gadam").gadam_generation(),
     "pbt": lambda: importlib.import_module("benchmarks.pbt").pbt(),

@@ -9,6 +9,7 @@ it nothing. An interrupted measurement goes on; ``OUT.md`` and ``OUT.json`` are 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
@@ -30,6 +31,7 @@ from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.optimizer_search import make_run_executor
 from evoopt.systems.optimizer.validation import Trial
+from evoopt.version import __version__
 
 TASKS, JUDGED_ON = ("teacher_student", "deep_narrow"), ("digits_autoencoder", "digits")
 STEPS, POPULATION, BUDGET, SEEDS = 100, 24, 1000, 5
@@ -64,6 +66,16 @@ ARMS: dict[str, tuple[str, _Overrides]] = {
     "with Muon among the first": ("find", {"genome": {"initial": ["adamw", "muon"]}}),
 }
 """Space, and how each way differs from it."""
+SHOWN = (
+    "this search",
+    "named by meta-validation",
+    "without rate axis",
+    "accuracy instead of gain",
+    "error's ratio instead of spreads",
+    "random search",
+    "the published scheme literally",
+)
+"""Ways of the committed result."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +87,20 @@ class Point:
 
 
 class Judge:
-    """Gain over tuned AdamW on the tasks that judge, at the best of seven rates; kept in a folder."""
+    """Gain over tuned AdamW on the tasks that judge, at the best of seven rates; kept in a folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._file = folder, folder / "gains.json"
+    The folder is named after the settings and the version, so that other judgements are not taken for these.
+    """
+
+    def __init__(self, out: Path) -> None:
         config = load_space("find").override(_ALIKE)
         changes = {"tasks": list(JUDGED_ON), "rates": 7, "rate_reach": 0, "rungs": []}
         config = config.override({"evaluation": changes})
         assert isinstance(config, OptimizerConfig)
         self._config = config
+        digest = hashlib.sha256(f"{__version__} {config.model_dump_json()}".encode()).hexdigest()[:8]
+        self._folder = out / f"judge-{digest}"
+        self._file = self._folder / "gains.json"
 
     def gains(self, genomes: Mapping[str, OptimizerGenome]) -> dict[str, float]:
         """Mean gain of each, by its key; minus infinity for a rule that diverges."""
@@ -150,17 +167,23 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the searches; the result lies beside it")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="searches of each way")
     parser.add_argument("--budget", type=float, default=BUDGET, help="whole trainings of each search")
-    parser.add_argument("--only", help="comma-separated ways; by default all")
+    parser.add_argument("--only", help=f"comma-separated; default {', '.join(SHOWN)}")
     given = parser.parse_args()
+    ways = given.only.split(",") if given.only else list(SHOWN)
+    if unknown := set(ways) - set(ARMS):
+        parser.error(f"unknown way {', '.join(sorted(unknown))}; known: {', '.join(ARMS)}")
+    for way in ways:
+        if given.budget < (least := least_budget(way)):
+            parser.error(f"--budget {given.budget:g}: {way} may need {least:.0f} for one generation")
     given.out.mkdir(parents=True, exist_ok=True)
-    judge, reached = Judge(given.out / "judge"), dict[str, list[dict[str, Any]]]()
+    judge, reached = Judge(given.out), dict[str, list[dict[str, Any]]]()
     muon = OptimizerGenome.from_rule(preset("muon").canonical())
     level = judge.gains({muon.key: muon})[muon.key]
-    ways = given.only.split(",") if given.only else list(ARMS)
     for seed in range(1, given.seeds + 1):
         for way in ways:
             with finished(way, seed, given.budget, given.out) as run:
-                curve = [point for point in points(run) if point.trainings <= given.budget]
+                first, *later = points(run)
+                curve = [first, *(point for point in later if point.trainings <= given.budget)]
             gains = judge.gains({point.genome.key: point.genome for point in curve})
             steps = [(point.trainings, gains[point.genome.key]) for point in curve]
             reached.setdefault(way, []).append({"seed": seed, "curve": steps})
@@ -171,16 +194,10 @@ def main() -> None:
 
 def finished(way: str, seed: int, budget: float, out: Path) -> Run:
     """A search to its end: new, gone on with, or made before."""
-    folder = out / f"{way.replace(' ', '-')}-{seed}"
+    folder = out / f"{way.replace(' ', '-')}-{budget:g}-{seed}"
     if (folder / CONFIG_FILE).exists():
         return resume(folder)
-    space, overrides = ARMS[way]
-    config = load_space(space).override(_ALIKE)
-    for changes in (_FROM_NOTHING if space == "find" else {}, overrides, {"search": {"seed": seed}}):
-        config = config.override(changes)
-    assert isinstance(config, OptimizerConfig)
-    whole = config.evaluation.model_copy(update={"train_size": None})  # the published one exceeds these tasks
-    config = config.model_copy(update={"evaluation": whole})
+    config = configured(way, seed)
     if way == "random search":
         config = config.random_search(budget - tuning_trainings(config))
     else:
@@ -189,6 +206,24 @@ def finished(way: str, seed: int, budget: float, out: Path) -> Run:
         generations = math.ceil((budget - tuning_trainings(config)) / per_generation / reach)
         config = config.override({"search": {"generations": generations}})
     return search(config, out=folder)
+
+
+def configured(way: str, seed: int) -> OptimizerConfig:
+    """A way's search, as long as its space says."""
+    space, overrides = ARMS[way]
+    config = load_space(space).override(_ALIKE)
+    for changes in (_FROM_NOTHING if space == "find" else {}, overrides, {"search": {"seed": seed}}):
+        config = config.override(changes)
+    assert isinstance(config, OptimizerConfig)
+    whole = config.evaluation.model_copy(update={"train_size": None})  # the published one exceeds these tasks
+    return config.model_copy(update={"evaluation": whole})
+
+
+def least_budget(way: str) -> float:
+    """Whole trainings of the baseline and of a first generation, where rates further out cost most."""
+    config = configured(way, 1)
+    reach = 1.8 if config.evaluation.rate_reach else 1.0  # the most seen was 1.65
+    return tuning_trainings(config) + reach * POPULATION * config.trainings_per_individual
 
 
 def first_above(curve: Sequence[tuple[float, float]], level: float) -> float | None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.cases import Outcome, Row
-from benchmarks.measure import rates, ratio, side_by_side
+from benchmarks.measure import rates, ratio, shown, side_by_side
 from benchmarks.problems import Problem, data_of, task_of
 from evoopt.execution import Worker, make_executor
 from evoopt.execution.process_setup import torch_threads, usable_cores
@@ -88,7 +88,6 @@ def gadam_generation(members: int = 10, steps: int = 12) -> Outcome:
     rows, record = [], {}
     for engine in ENGINES:
         found = record[engine] = ratio(times, "one by one", engine)
-        figure = f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
         what = f"GADAM, a generation of {members} {LENET5.title}, {engine} / one by one with all threads"
-        rows.append(Row(what, figure, ">= 2x" if engine == ENGINES[0] else ""))
+        rows.append(Row(what, shown(found), ">= 2x" if engine == ENGINES[0] else ""))
     return Outcome(rows, {"rates": rates(times), "ratio": record})

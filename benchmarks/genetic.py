@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import product_flops, rates, ratio, side_by_side
+from benchmarks.measure import product_flops, rates, ratio, shown, side_by_side
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import thread_limits_for_children, torch_threads, usable_cores
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
@@ -95,13 +96,13 @@ def scoring(
             eager.close()
     with torch_threads(1):
         limit = forward_flops(network) * count / product_flops() / cores
-    share = limit / sorted(times["ours"])[len(times["ours"]) // 2]
+    share = limit / statistics.median(times["ours"])
     title, found = NETWORKS[network][2], {b: ratio(times, f"eager {b}", "ours") for b in batches}
     rows = [
         Row(
             f"{title}: {members} on {count:,} images, {cores} processes of one thread / eager models in "
             f"batches of {b}, {cores} threads",
-            _x(found[b]),
+            shown(found[b]),
             target,
         )
         for b in batches
@@ -173,10 +174,10 @@ def whole_generation(count: int = 500, members: int = 100, rounds: int = 5) -> O
     found = ratio(times, "pygad", "ours")
     with torch_threads(1):
         limit = children * forward_flops("mnist") * count / product_flops() / cores
-    share = limit / sorted(times["ours"])[len(times["ours"]) // 2]
+    share = limit / statistics.median(times["ours"])
     what = f"a generation of {members} MNIST networks on {count:,} images"
     rows = [
-        Row(f"{what} / pygad.torchga, {cores} threads", _x(found), ">= 4x"),
+        Row(f"{what} / pygad.torchga, {cores} threads", shown(found), ">= 4x"),
         Row(f"{what}: share of the limit of products", f"{share:.0%}"),
     ]
     return Outcome(rows, {"rates": rates(times), "ratio": found, "limit_share": share})
@@ -191,10 +192,6 @@ def forward_flops(network: str) -> int:
 
 def void(value: object) -> None:
     del value
-
-
-def _x(found: dict[str, float]) -> str:
-    return f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
 
 
 CASES: dict[str, Callable[[], Outcome]] = {

@@ -51,6 +51,12 @@ def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> dict[str, f
     return {"median": statistics.median(ratios), "low": ratios[0], "high": ratios[-1]}
 
 
+def shown(found: Mapping[str, float], digits: int = 1) -> str:
+    """A `ratio`, its lowest and highest in brackets."""
+    median, low, high = (f"{found[name]:.{digits}f}" for name in ("median", "low", "high"))
+    return f"{median}x ({low} to {high})"
+
+
 def rates(times: Mapping[str, list[float]]) -> dict[str, float]:
     """Members times steps per second, median."""
     return {name: 1 / statistics.median(seconds) for name, seconds in times.items()}

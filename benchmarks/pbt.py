@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.cases import Outcome, Row
-from benchmarks.measure import rates, ratio, side_by_side
+from benchmarks.measure import rates, ratio, shown, side_by_side
 from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.execution import make_executor
 from evoopt.execution.process_setup import usable_cores
@@ -139,9 +139,8 @@ def pbt_against_files(task: str, target: str, members: int = 20, epochs: int = 5
         files.close()
         ours.close()
     found = ratio(times, "files", "ours")
-    figure = f"{found['median']:.1f}x ({found['low']:.1f} to {found['high']:.1f})"
     return Outcome(
-        [Row(f"PBT of {members} members on {task} / a pool with checkpoint files", figure, target)],
+        [Row(f"PBT of {members} members on {task} / a pool with checkpoint files", shown(found), target)],
         {"rates": rates(times), "ratio": found},
     )
 

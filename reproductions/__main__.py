@@ -192,7 +192,7 @@ def _repeat(publication: Publication[Any], ctx: typer.Context) -> None:
     own = {name: value for name, value in ctx.params.items() if name not in (*_WHERE, "out", "quiet")}
     for option, name in ((publication.parts_option, "parts"), ("methods", "methods")):
         chosen = own.pop(option)
-        own[name] = names(chosen) if chosen else None
+        own[name] = None if chosen is None else names(chosen)
     _run(partial(reproduce, publication, **own), ctx)
 
 

@@ -23,13 +23,13 @@ on 360 examples it excludes 0 for up to 12 % of equals. From three pairs on that
 
 HOLDS, OPPOSITE, UNDECIDED, TOO_FEW, DIVERGED = (
     "holds", "the opposite holds", "no detectable difference", "too few for a verdict",
-    "no verdict, as some diverged",
+    "no verdict, as some diverged or failed",
 )  # fmt: skip
 
 RULE = (
     "A claim holds, or its opposite does, where the 95 % interval (Student's t) of the difference, paired by "
-    f"seed, excludes 0; there is no verdict below {FEWEST} pairs, or where one of a pair diverged. Few seeds "
-    "detect only large differences, and one in 20 comparisons of equals shows one by chance."
+    f"seed, excludes 0; there is no verdict below {FEWEST} pairs, or where one of a pair diverged or failed. "
+    "Few seeds detect only large differences, and one in 20 comparisons of equals shows one by chance."
 )
 
 
@@ -82,15 +82,15 @@ class Finding:
 
 
 def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Finding | None:
-    """Compare scores by seed, NaN for what diverged; None without a common seed."""
-    seeds = [seed for seed in ours if seed in theirs]
-    if not seeds:
+    """Compare scores by seed, NaN or no entry for what diverged or failed; None without a common seed."""
+    if not ours.keys() & theirs.keys():
         return None
-    d = paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    pairs = [(ours.get(seed, math.nan), theirs.get(seed, math.nan)) for seed in sorted({*ours, *theirs})]
+    d = paired_difference(*zip(*pairs, strict=True))
     if d.compared > 1:
         margin = students_margin(d.spread, d.compared)
         d = replace(d, low=d.mean - margin, high=d.mean + margin)
-    return Finding(d, sum(ours[seed] > theirs[seed] for seed in seeds))
+    return Finding(d, sum(a > b for a, b in pairs))
 
 
 def from_zero(values: Sequence[float]) -> Finding | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place
 from evoopt.execution.executor import WorkerFactory
+from evoopt.execution.place import check_device
 from evoopt.version import __version__
 from reproductions.figures import save_figures
 from reproductions.markdown import section
@@ -66,7 +68,7 @@ class Publication(Generic[Result]):
         extra: What a part, or None for all of them, adds to the result file.
         measure: What must be measured alone, with the main process's own executors.
         parts_option: What the command line calls the parts.
-        least: Smallest numbers of a budget, where that is not 1.
+        bounds: Smallest and largest numbers of a budget, where these are not 1 and infinity.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Publication(Generic[Result]):
     extra: Callable[[Result | None], Mapping[str, Any]] = lambda _: {}
     measure: Callable[[str, Any, UnitFile, Place], None] = lambda *_: None
     parts_option: str = "parts"
-    least: Mapping[str, float] = field(default_factory=lambda: {"population": 2})
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=lambda: {"population": (2, math.inf)})
 
 
 def reproduce(
@@ -121,10 +123,13 @@ def reproduce(
     """
     place, out = place or Place(), out or Path("runs") / publication.name
     given = {name: value for name, value in numbers.items() if value is not None}
-    wanted = tuple(dict.fromkeys(parts or (publication.paper_parts if paper else publication.small_parts)))
-    chosen = methods or publication.methods
+    usual = publication.paper_parts if paper else publication.small_parts
+    wanted = tuple(dict.fromkeys(usual if parts is None else parts))
+    chosen = tuple(dict.fromkeys(publication.methods if methods is None else methods))
     _check(publication, wanted, chosen, given, scale)
-    setup = Setup(out, place.data_dir, place.device, place.threads_per_worker)
+    check_device(place.device, place.precision)
+    rounding = {name: v for name, v in place.rounding.items() if v != Place().rounding.get(name)}
+    setup = Setup(out, place.data_dir, place.device, place.threads_per_worker, rounding)
     budgets, notes = {}, []
     for name in wanted:
         budget = publication.budget(name, paper)
@@ -138,7 +143,7 @@ def reproduce(
             budgets[name] = replace(budget, steps=max(1, round(scale * budget.steps)))
     units = {name: publication.units(name, budget, chosen) for name, budget in budgets.items()}
     out.mkdir(parents=True, exist_ok=True)
-    file = UnitFile(out / UNITS_FILE)
+    file = UnitFile(out / UNITS_FILE, rounding)
     everything = list({unit.key: unit for own in units.values() for unit in own}.values())
     notes += do_units(
         everything, file, lambda: place.start(publication.worker, setup), publication.name, quiet
@@ -149,15 +154,17 @@ def reproduce(
         except EvooptError as error:
             notes.append(str(error))
     command = command_line(
-        publication.name, **{publication.parts_option: parts}, methods=methods, paper=paper,
-        scale=None if scale == 1 else scale, **given,
+        publication.name, **{publication.parts_option: parts and wanted}, methods=methods and chosen,
+        paper=paper, scale=None if scale == 1 else scale, **given, device=rounding.get("device"),
+        precision=rounding.get("precision"),
     )  # fmt: skip
     results = [
         publication.collect(name, budget, units[name], file)
         for name, budget in budgets.items()
         if any(unit in file for unit in units[name])
     ]
-    return write(publication, Found(command, tuple(results), tuple(dict.fromkeys(notes)), paper), out)
+    published = paper and scale == 1 and not given.keys() - {"seeds"}
+    return write(publication, Found(command, tuple(results), tuple(dict.fromkeys(notes)), published), out)
 
 
 def write(publication: Publication[Result], found: Found[Result], out: Path) -> Reproduction[Result]:
@@ -216,6 +223,9 @@ def _check(
     numbers: Mapping[str, float],
     scale: float,
 ) -> None:
+    for option, chosen in ((publication.parts_option, parts), ("methods", methods)):
+        if not chosen:
+            raise EvooptError(f"--{option} names none; leave it out for the usual ones")
     for name in parts:
         if name not in publication.parts:
             raise unknown_name(publication.parts_option.removesuffix("s"), name, publication.parts)
@@ -223,8 +233,9 @@ def _check(
         if name not in publication.methods:
             raise unknown_name("method", name, publication.methods)
     for name, value in numbers.items():
-        least = publication.least.get(name, 1)
-        if value < least:
-            raise EvooptError(f"{name} must be at least {least}, not {value}")
-    if scale <= 0:
-        raise EvooptError(f"scale must be above 0, not {scale}")
+        least, most = publication.bounds.get(name, (1, math.inf))
+        if not least <= value <= most:
+            allowed = f"at least {least}" if most == math.inf else f"from {least:g} to {most:g}"
+            raise EvooptError(f"{name} must be {allowed}, not {value}")
+    if not 0 < scale < math.inf:
+        raise EvooptError(f"scale must be above 0 and finite, not {scale}")

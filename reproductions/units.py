@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Unit:
         body = json.dumps([self.part, self.method, self.seed, self.settings], sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
+    def with_settings(self, more: Mapping[str, Any]) -> Unit:
+        """One with these besides."""
+        return replace(self, settings={**self.settings, **more})
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -50,12 +54,14 @@ class Setup:
         data_dir: Where data sets lie.
         device: Where to train.
         threads: Torch threads.
+        rounding: What decides how results are rounded, if it is not the usual; see `Place.rounding`.
     """
 
     folder: Path
     data_dir: Path | None = None
     device: str = "cpu"
     threads: int = 1
+    rounding: Mapping[str, Any] = field(default_factory=dict)
 
 
 def units_of(part: str, budget: Any, methods: Sequence[str], **more: Any) -> list[Unit]:
@@ -69,26 +75,30 @@ class UnitFile:
 
     Args:
         path: The file; it need not exist yet.
+        rounding: Of the units that are looked for and kept, see `Setup`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lines = JsonLines(path)
+    def __init__(self, path: Path, rounding: Mapping[str, Any] | None = None) -> None:
+        self._lines, self._rounding = JsonLines(path), rounding
         self._known: dict[str, dict[str, Any]] = {
             record["key"]: record["result"] for record in self._lines if {"key", "result"} <= record.keys()
         }
 
     def __contains__(self, unit: Unit) -> bool:
-        return unit.key in self._known
+        return self._key(unit) in self._known
 
     def __getitem__(self, unit: Unit) -> dict[str, Any]:
-        return self._known[unit.key]
+        return self._known[self._key(unit)]
+
+    def _key(self, unit: Unit) -> str:
+        return unit.with_settings(self._rounding).key if self._rounding else unit.key
 
     def keep(self, unit: Unit, result: Mapping[str, Any]) -> None:
         """Add the result of a unit; numbers that are not finite become null."""
         body = without_nan(dict(result))
         about = {"part": unit.part, "method": unit.method, "seed": unit.seed}
-        self._lines.append({**about, "key": unit.key, "result": body})
-        self._known[unit.key] = body
+        self._lines.append({**about, "key": self._key(unit), "result": body})
+        self._known[self._key(unit)] = body
 
 
 def do_units(

@@ -14,11 +14,10 @@ from evoopt.compare.result import Comparison
 from evoopt.compare.speed import profile_score, speeds
 from evoopt.compare.statistics import (
     ALPHA,
-    FEW,
     RESAMPLES,
     Floats,
     PairedDifference,
-    expanded,
+    expanded_interval,
     holm,
     minimum_detectable_effect,
     paired_difference,
@@ -186,8 +185,7 @@ def _ratio(errors: Floats, test_size: int) -> float:
 def overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, float]:
     """Geometric mean of error ratios with an interval by a bootstrap over seeds, which are drawn in pairs.
 
-    The interval is expanded as that of a mean; below `FEW` seeds on a task it is the normal one of the
-    resamples' spread. NaN without two seeds on each task.
+    The interval is an `expanded_interval`. NaN without two seeds on each task.
     """
     rng = np.random.default_rng(0)
     resampled = np.zeros(RESAMPLES)
@@ -203,11 +201,5 @@ def overall_ratio(comparison: Comparison, name: str) -> tuple[float, float, floa
         means = [np.maximum(of_one[draws].mean(axis=1), floor) for of_one in errors]
         resampled += np.log(means[0] / means[1])
     mean, resampled = total / len(comparison.tasks), resampled / len(comparison.tasks)
-    if fewest < 2:
-        return math.exp(mean), math.nan, math.nan
-    reach, level = expanded(fewest, freedom)
-    if fewest < FEW:
-        low, high = mean - reach * resampled.std(), mean + reach * resampled.std()
-    else:
-        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    low, high = expanded_interval(mean, resampled, fewest, freedom)
     return math.exp(mean), math.exp(low), math.exp(high)

@@ -130,6 +130,26 @@ def expanded(n: int, freedom: int, confidence: float = 1 - ALPHA) -> tuple[float
     return reach, float(1 - 2 * stats.norm.sf(reach))
 
 
+def expanded_interval(mean: float, resampled: Floats, fewest: int, freedom: int) -> tuple[float, float]:
+    """A 95 % interval from resampled means, as wide as Student's t would have it.
+
+    Args:
+        mean: Of the sample.
+        resampled: Means ``[RESAMPLES]`` of resamples.
+        fewest: Values in the smallest resample that a mean is of; below `FEW` the interval is the normal one
+            of the resamples' spread, below two there is none.
+        freedom: Degrees of freedom.
+    """
+    if fewest < 2:
+        return math.nan, math.nan
+    reach, level = expanded(fewest, freedom)
+    if fewest < FEW:
+        margin = reach * float(resampled.std())
+        return mean - margin, mean + margin
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def signed_rank_test(differences: Floats, rounding: float = 0.0) -> tuple[float, int]:
     """Wilcoxon's signed-rank test; returns the two-sided p-value and the sign of the rank sum.
 

@@ -207,8 +207,6 @@ class _Training:
     def _manner(self, model: nn.Module) -> Manner:
         """How the task's models run here, found out once."""
         device, way = self.train.x.device, self.options.way
-        if way == "auto" and device.type == "cuda" and any(isinstance(m, nn.Conv2d) for m in model.modules()):
-            way = "vmap"  # cuDNN's grouped convolutions need no shifted copies
         shapes = (self.train.x.shape[1:], self.train.y.shape[1:])
         known = _MANNERS.setdefault(self.task, {})
         if (key := (*shapes, device, self.dtype, way, self.plan.batch_size)) not in known:

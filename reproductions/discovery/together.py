@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from evoopt.compare.analysis import overall_ratio
 from evoopt.compare.result import Comparison
-from evoopt.compare.statistics import ALPHA, RESAMPLES, PairedDifference, holm, paired_difference
+from evoopt.compare.statistics import (
+    ALPHA,
+    RESAMPLES,
+    PairedDifference,
+    expanded_interval,
+    holm,
+    paired_difference,
+)
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.systems.optimizer.gain_target import LEAST_SPREAD
 
@@ -42,7 +49,7 @@ class OnTask:
 @dataclass(frozen=True)
 class Against:
     """A rule held against one opponent on all tasks; pairs are the ends of 95 % bootstrap intervals over
-    seeds, which are drawn in pairs, while tasks are as they are.
+    seeds (`expanded_interval`), which are drawn in pairs, while tasks are as they are.
 
     Attributes:
         opponent: Name of the opponent.
@@ -126,11 +133,10 @@ def _spread(metrics: NDArray[np.float64]) -> float:
 def _interval(by_task: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     """Of the mean over tasks of means over seeds; NaN with fewer than two seeds on any."""
     rng = np.random.default_rng(0)
-    means = []
-    for gains in by_task:
-        good = gains[np.isfinite(gains)]
-        if len(good) < 2:
-            return math.nan, math.nan
-        means.append(good[rng.integers(len(good), size=(RESAMPLES, len(good)))].mean(axis=1))
-    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
-    return float(low), float(high)
+    finite = [gains[np.isfinite(gains)] for gains in by_task]
+    counts = [len(good) for good in finite]
+    if min(counts) < 2:
+        return math.nan, math.nan
+    means = [good[rng.integers(len(good), size=(RESAMPLES, len(good)))].mean(axis=1) for good in finite]
+    mean = math.fsum(float(good.mean()) for good in finite) / len(finite)
+    return expanded_interval(mean, np.mean(means, axis=0), min(counts), sum(counts) - len(counts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,5 +53,5 @@ GACNN = Publication(
     draw=draw,
     extra=_extra,
     parts_option="tasks",
-    least={"population": 2, "generations": 2},
+    bounds={"population": (2, math.inf), "generations": (2, math.inf)},
 )

@@ -111,15 +111,17 @@ def courses(result: TaskResult) -> Iterator[str]:
     finding = find(result, "elitist", "steady_state")
     if finding is not None:
         place = _place(lead(result, "steady_state", "elitist", "examples").last, "examples")
-        yield f'"Steady state is slow", elitist better after as many examples: {finding.verdict}; {place}.'
+        told = f"{finding.verdict}; by examples steady state is {place}"
+        yield f'"Steady state is slow", elitist better in the end: {told}.'
     for row, rival in _GRADIENTS:
-        if {row, rival} <= result.rows.keys():
+        if find(result, row, rival) is not None:
             leads = {axis: lead(result, row, rival, axis) for axis in AXES}
             told = "; ".join(
                 f"by {AXES[axis]} {_holds(own.early)}, {_place(own.last, axis)}"
                 for axis, own in leads.items()
             )
-            times = result.total(row, "examples") / result.total(rival, "examples")
+            both = result.in_common(row, rival)
+            times = both.total(row, "examples") / both.total(rival, "examples")
             end = f"in the end it has seen {times:.3g} times as many examples"
             yield f'"Faster than {ROWS[rival]} early", {ROWS[row]}: {told}; {end}.'
 

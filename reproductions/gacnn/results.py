@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,11 @@ class TaskResult(PartResult):
         """Accuracy ``[seeds, len(grid)]``; it stays as it was last seen, also after the end."""
         return np.stack([_held(scores["curve"], axis, grid) for scores in self.rows[row].values()])
 
+    def in_common(self, *rows: str) -> TaskResult:
+        """The seeds that all of some rows have."""
+        seeds = set.intersection(*(set(self.rows[row]) for row in rows))
+        return replace(self, rows={row: {s: self.rows[row][s] for s in sorted(seeds)} for row in rows})
+
 
 @dataclass(frozen=True)
 class Lead:
@@ -68,7 +73,8 @@ class Lead:
 
 
 def lead(result: TaskResult, row: str, rival: str, axis: str) -> Lead:
-    """Where a row is above its rival on one of `AXES`; both must be there."""
+    """Where a row is above its rival on one of `AXES`, over the seeds they share, one at least."""
+    result = result.in_common(row, rival)
     extents = [result.extent(name, axis) for name in (row, rival)]
     grid = np.geomspace(min(low for low, _ in extents), max(high for _, high in extents), 2000)
     ours, theirs = (result.curves(name, axis, grid).mean(axis=0) for name in (row, rival))

@@ -31,10 +31,10 @@ Every method of a data set sees the same division into training, validation and 
 same initial weights. Published learning rates are not given, so that every optimizer has the defaults of
 `torch.optim` (GADAM and Adam: 0.001). GADAM's population spends 2gKE steps, a lineage at most 2KE, which is
 what Adam, SGD, RMSprop, Adagrad and Adadelta get. Four rows get the whole 2gKE: Adam in one go; Adam tuned,
-with the learning rates {", ".join(f"{lr:g}" for lr in LEARNING_RATES)}, a third of the steps each, chosen on
-validation data; the best of g restarts by validation loss; and the mean of their softmax outputs. After
-every E steps each of them is scored on the validation part, and its best state counts, because GADAM chooses
-as often. The test part is opened once for each result, after all choices.
+with the learning rates {", ".join(f"{lr:g}" for lr in LEARNING_RATES)}, a third of the steps each (in whole
+phases of E steps), chosen on validation data; the best of g restarts by validation loss; and the mean of
+their softmax outputs. After every E steps each of them is scored on the validation part, and its best state
+counts, because GADAM chooses as often. The test part is opened once for each result, after all choices.
 
 *As published*: a mutated scalar is drawn from U(0, 1), the batches that select come from the training
 examples, and parents survive only as trained. *Robust*: mutated scalars from N(0, std of their tensor),

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from evoopt.compare.command import Report, checked_contenders, compare
 from evoopt.compare.protocol import Protocol
+from evoopt.errors import EvooptError
 from evoopt.execution import Place
 from reproductions.claims import RULE, bold, from_zero
 from reproductions.figures import save_figures
@@ -81,8 +82,11 @@ def reproduce_marfinetz2025(
         quiet: Show no progress bar.
 
     Raises:
-        EvooptError: An unknown task, or missing data.
+        EvooptError: An unknown task, missing data, or nothing to do.
     """
+    for name, value in (("tasks", len(tasks)), ("steps", steps), ("seeds", seeds)):
+        if value < 1:
+            raise EvooptError(f"{name} must be at least 1, not {value}")
     protocol = None if honest is None else replace(honest, allow_seen_test=True)
     if protocol is not None:  # what can be refused is refused before the literal part is trained
         checked_contenders([NAME], HONEST_BASELINES, protocol, place or Place())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from evoopt.compare.training_queue import Training, TrainingQueue
 from evoopt.execution import Place
@@ -101,7 +104,7 @@ def train_literally(
         wanted = [Training(task, rule.canonical(), plan) for rule in RULES.values() for plan in plans]
         setup = WorkerSetup((task,), data, place.device)
         with place.start(make_worker, setup) as executor:
-            queue = TrainingQueue(executor, memory=memory, context=["literal", str(size), place.device])
+            queue = TrainingQueue(executor, memory=memory, context=["literal", str(size), *_where(place)])
             results = queue.train(wanted)
         scores[task] = {
             name: _score(task, results[k * seeds : (k + 1) * seeds]) for k, name in enumerate(RULES)
@@ -109,10 +112,19 @@ def train_literally(
     return scores
 
 
+def _where(place: Place) -> list[str]:
+    return [place.device] if place.precision == "full" else [place.device, place.precision]
+
+
 def relative_gain(scores: Mapping[str, LiteralScore], over: str = "Adam") -> list[float]:
-    """Fitness of the evolved optimizer relative to another's, seed by seed, as a share of the other's."""
-    pairs = zip(scores[EVOLVED].fitness, scores[over].fitness, strict=True)
-    return [(evolved - other) / abs(other) for evolved, other in pairs]
+    """Fitness of the evolved optimizer relative to another's, seed by seed, as a share of the other's.
+
+    NaN where one diverged, whose fitness is a penalty and no measure, or where the other has none.
+    """
+    ours, theirs = scores[EVOLVED], scores[over]
+    sound = np.isfinite(np.add(ours.accuracy, theirs.accuracy)) & (np.array(theirs.fitness) != 0)
+    pairs = zip(sound, ours.fitness, theirs.fitness, strict=True)
+    return [(own - other) / abs(other) if good else math.nan for good, own, other in pairs]
 
 
 def _score(task: str, results: Sequence[TrainingResult]) -> LiteralScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -37,7 +38,7 @@ def _extra(part: SearchResult | None) -> Mapping[str, Any]:
 
 THREE_PARENT = Publication(
     name="three_parent",
-    title="Vose et al. (2019): three parents repeated, and held against controls of equal cost",
+    title="Vose et al. (2019): three parents repeated, and held against controls of the same budget",
     intro="arXiv 1901.03900.",
     parts=tuple(PARTS),
     small_parts=DEFAULT_PARTS,
@@ -51,5 +52,5 @@ THREE_PARENT = Publication(
     report=report,
     draw=draw,
     extra=_extra,
-    least={"population": 2, "target": 0},
+    bounds={"population": (2, math.inf), "target": (1e-6, 1)},
 )

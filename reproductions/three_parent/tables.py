@@ -15,9 +15,11 @@ from reproductions.three_parent.results import NAMES, SearchResult
 _TRIALS = """\
 Here each genome trains afresh, so there are no weights to inherit: truncation exploits and explores
 hyperparameters alone, and members that just go on are not trained again. The cost of a search is its
-trainings and their steps, which end at the target; equal hyperparameters are trained once. A training that
-misses the target counts as the most steps, or seconds, times (2 - its best accuracy). On fresh seeds
+trainings and their steps; equal hyperparameters are trained once.{target} On fresh seeds
 scores are those on the first test examples, as many as there are validation examples."""
+
+_TARGET = """ A training ends at the target;
+one that misses it counts as the most steps, or seconds, times (2 - its best accuracy)."""
 
 _LEGEND = "Mean ± standard deviation over searches; differences with 95 % intervals, * where one is detected."
 _LOWER = "lower than default by"
@@ -78,7 +80,7 @@ def trials_table(part: SearchResult) -> list[str]:
     return [
         f"{told}The published widths of layers, and their bounds, are divided by {b.narrower}.",
         "",
-        _TRIALS,
+        _TRIALS.format(target=_TARGET if b.target else ""),
         "",
         *table(header, rows),
         "",

@@ -86,7 +86,9 @@ def make_unit_worker(setup: Setup) -> Worker:
         unit: Unit = chunk
         started = time.perf_counter()
         config = configure(unit, setup)
-        folder = setup.folder / "searches" / f"{unit.part}-{unit.method}-{unit.seed}-{unit.key}"
+        # How often its find is repeated afterwards is no part of a search.
+        lone = unit.with_settings({"replays": None, **setup.rounding})
+        folder = setup.folder / "searches" / f"{unit.part}-{unit.method}-{unit.seed}-{lone.key}"
         seeds = fresh_seeds(unit.seed, unit.settings["replays"])
         where = None if unit.method in CONTROLS else folder
         if isinstance(config, HpoConfig):

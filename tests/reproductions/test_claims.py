@@ -14,7 +14,7 @@ NAMES = {"ours": "our method", "theirs": "the rival", "other": "another"}
 
 
 def finding(ours: tuple[float, ...], theirs: tuple[float, ...] = (0.90, 0.91, 0.90, 0.91)) -> Finding:
-    found = compare(dict(enumerate(ours)), dict(enumerate(theirs)))
+    found = compare(dict(enumerate(ours)), dict(enumerate(theirs[: len(ours)])))
     assert found is not None
     return found
 
@@ -28,7 +28,7 @@ def finding(ours: tuple[float, ...], theirs: tuple[float, ...] = (0.90, 0.91, 0.
         ((0.93, 0.94), "too few for a verdict"),
         ((0.93,), "too few for a verdict"),
         ((0.93, 0.94, math.nan), "too few for a verdict"),
-        ((0.93, 0.94, 0.92, math.nan), "no verdict, as some diverged"),
+        ((0.93, 0.94, 0.92, math.nan), "no verdict, as some diverged or failed"),
     ],
 )
 def test_the_verdict_follows_the_interval_and_wants_three_pairs(
@@ -51,10 +51,13 @@ def test_few_seeds_that_agree_do_not_make_a_verdict() -> None:
     assert found.told(1, 4) == "+0.2000 (-1.0706 to +1.4706)"
 
 
-def test_only_common_seeds_are_compared() -> None:
+def test_a_seed_that_one_has_not_is_a_failure() -> None:
     found = compare({0: 0.5, 1: 0.6}, {1: 0.4, 2: 0.3})
     assert found is not None
-    assert (found.difference.pairs, found.told()) == (1, "+20.00")
+    assert (found.difference.pairs, found.higher, found.told()) == (3, 1, "+20.00, 1 of 3 pairs")
+    survived = compare(dict(enumerate((0.93, 0.94, 0.92, 0.5))), dict(enumerate((0.9, 0.9, 0.9))))
+    assert survived is not None
+    assert survived.verdict == "no verdict, as some diverged or failed"
     assert compare({0: 0.5}, {1: 0.4}) is None
 
 

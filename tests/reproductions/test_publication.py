@@ -105,6 +105,8 @@ def test_the_published_scale_has_its_own_parts_and_budget(tmp_path: Path) -> Non
     done = do(tmp_path, paper=True)
     assert [(part.name, part.budget.steps) for part in done.found.parts] == [("first", 1000)]
     assert "the published scale as far as it is given" in done.text
+    assert "the published scale as far as it is given" in do(tmp_path, paper=True, seeds=1).text
+    assert "a small budget of our own" in do(tmp_path, paper=True, population=5).text
 
 
 def test_a_number_that_a_part_fixes_stays(tmp_path: Path) -> None:
@@ -141,8 +143,9 @@ def test_a_failing_method_is_a_note_and_leaves_the_others(tmp_path: Path) -> Non
 
 
 def test_some_of_the_methods_are_done_and_named_in_the_command(tmp_path: Path) -> None:
-    done = do(tmp_path, replace(TOY, methods=("bad", "good")), parts=("first",), methods=("good",))
-    assert {method for _, method, _ in DONE} == {"good"}
+    toy = replace(TOY, methods=("bad", "good"))
+    done = do(tmp_path, toy, parts=("first",), methods=("good", "good"))
+    assert [("first", "good", seed) for seed in range(3)] == DONE
     assert done.found.command == "python -m reproductions toy --parts first --methods good"
 
 
@@ -163,7 +166,10 @@ def test_what_cannot_be_measured_is_a_note(tmp_path: Path) -> None:
         ({"methods": ["ray"]}, "unknown method 'ray'"),
         ({"population": 1}, "population must be at least 2, not 1"),
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
-        ({"scale": 0}, "scale must be above 0, not 0"),
+        ({"scale": 0}, "scale must be above 0 and finite, not 0"),
+        ({"scale": float("nan")}, "scale must be above 0 and finite, not nan"),
+        ({"parts": []}, r"--(parts|tasks) names none"),
+        ({"methods": ()}, "--methods names none"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_done(
@@ -172,6 +178,27 @@ def test_mistakes_are_told_before_anything_is_done(
     with pytest.raises(EvooptError, match=message):
         do(tmp_path / "out", publication, **wrong)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", [0, 98.6])
+def test_a_target_is_a_share(target: float, tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match=f"target must be from 1e-06 to 1, not {target}"):
+        do(tmp_path / "out", THREE_PARENT, target=target)
+
+
+def test_units_of_another_device_or_precision_are_others(tmp_path: Path) -> None:
+    on_cpu, in_bf16 = UnitFile(tmp_path / "units"), {"device": "cuda", "precision": "bf16"}
+    [unit] = units_of("first", Budget(seeds=1), ["good"])
+    on_cpu.keep(unit, {"score": 1})
+    assert unit not in UnitFile(tmp_path / "units", in_bf16)
+    UnitFile(tmp_path / "units", in_bf16).keep(unit, {"score": 2})
+    assert [UnitFile(tmp_path / "units", of)[unit]["score"] for of in ({}, in_bf16)] == [1, 2]
+
+
+def test_a_device_that_is_not_there_is_refused_though_nothing_is_left_to_do(tmp_path: Path) -> None:
+    do(tmp_path, parts=("first",))
+    with pytest.raises(EvooptError, match="needs a CUDA device"):
+        reproduce(TOY, parts=("first",), place=Place("serial", precision="bf16"), out=tmp_path)
 
 
 def test_a_misspelt_part_is_guessed(tmp_path: Path) -> None:

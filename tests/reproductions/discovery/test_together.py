@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from evoopt.cli.app import main
@@ -63,6 +64,18 @@ def test_an_interval_needs_two_seeds() -> None:
     found = against("new", "adam", comparison_of({"a": {"new": [0.9, np.nan], "adam": [0.8, 0.8]}}))
     assert found.gain == pytest.approx(100)
     assert np.isnan(found.gain_interval).all()
+
+
+@pytest.mark.parametrize("seeds", [4, 20])
+def test_the_interval_of_a_gain_on_one_task_is_students(seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    rival, ours = rng.normal(0.8, 0.01, seeds), rng.normal(0.82, 0.02, seeds)
+    found = against("new", "adam", comparison_of({"a": {"new": list(ours), "adam": list(rival)}}))
+    gains = (ours - rival) / rival.std(ddof=1)
+    students = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    assert found.gain_interval == pytest.approx(
+        tuple(students), abs=0.05 * float(students.high - students.low)
+    )
 
 
 @pytest.fixture

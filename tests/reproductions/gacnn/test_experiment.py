@@ -13,6 +13,7 @@ from evoopt.execution import Place
 from reproductions.gacnn.experiment import GACNN
 from reproductions.gacnn.methods import VARIANTS, Budget
 from reproductions.gacnn.plots import PICTURES
+from reproductions.gacnn.report import courses
 from reproductions.gacnn.results import ROWS, TaskResult, lead
 from reproductions.publication import Reproduction, reproduce
 
@@ -110,3 +111,25 @@ def test_an_early_lead_is_told_from_a_late_one() -> None:
     gradients = lead(result, "adam", "elitist", "iterations")
     assert not gradients.early
     assert gradients.last == math.inf
+
+
+def test_who_leads_is_told_of_the_seeds_that_both_have() -> None:
+    result = result_of(elitist={0: [0.1, 0.5], 1: [0.1, 0.1]}, adam={0: [0.1, 0.4]})
+    assert lead(result, "elitist", "adam", "iterations").last == math.inf
+
+
+def test_the_slowness_of_steady_state_is_told_of_steady_state() -> None:
+    """It leads by examples here, and is behind in the end."""
+    curves = {"steady_state": [0.1, 0.3, 0.3], "elitist": [0.1, 0.2, 0.4]}
+    rows = {
+        row: {
+            seed: {
+                "accuracy": ys[-1], "falls": 0, "iterations": 3,
+                "curve": {"examples": [1, 2, 3], "iterations": [1, 2, 3], "accuracy": ys},
+            }
+            for seed in range(3)
+        }
+        for row, ys in curves.items()
+    }  # fmt: skip
+    [_, _, told] = courses(TaskResult("made", Budget(2, 2, None, 1, 3), rows))
+    assert told.endswith("better in the end: holds; by examples steady state is last ahead at 3.")

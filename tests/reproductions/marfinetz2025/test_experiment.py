@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,13 @@ def test_the_literal_comparison_follows_the_published_protocol(monkeypatch: pyte
 
 
 def test_relative_gain_is_paired_by_seed() -> None:
-    scores = {"Evolved": LiteralScore((1.1, 0.9), ()), "Adam": LiteralScore((1.0, 1.0), ())}
-    assert relative_gain(scores) == pytest.approx([0.1, -0.1])
+    nan = math.nan
+    scores = {
+        "Evolved": LiteralScore((1.1, 0.9, -1.0, 1.0, 1.0), (0.9, 0.9, nan, 0.9, 0.9)),
+        "Adam": LiteralScore((1.0, 1.0, 1.0, -1.0, 0.0), (0.9, 0.9, 0.9, nan, 0.0)),
+    }
+    # There is none where one diverged, whose fitness is a penalty, or without a fitness to gain on.
+    assert relative_gain(scores) == pytest.approx([0.1, -0.1, nan, nan, nan], nan_ok=True)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -102,6 +108,13 @@ def test_the_bars_are_means_with_students_interval_beside_the_published_numbers(
     shown = [line.get_label() for line in mnist.lines if "published" in str(line.get_label())]
     assert shown == ["published, README", "published, notebook"]
     assert not any("published" in str(line.get_label()) for line in digits.lines)
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"steps": 0}, {"tasks": ()}])
+def test_nothing_to_do_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(EvooptError, match="must be at least 1, not 0"):
+        reproduce_marfinetz2025(out=tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

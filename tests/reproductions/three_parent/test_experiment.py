@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from evoopt.compare import Place
 from evoopt.runs.run import Run
 from evoopt.systems.hyperparameters.schedules import Schedule
 from reproductions.publication import Reproduction, reproduce
+from reproductions.results import Found
 from reproductions.three_parent.budget import DEFAULT_PARTS, PAPER_PARTS, PARTS, Budget
 from reproductions.three_parent.experiment import THREE_PARENT
 from reproductions.three_parent.published import DRIFTS, LENET_OPTIMUM, PUBLISHED
+from reproductions.three_parent.report import report
 from reproductions.three_parent.results import SearchResult
 from reproductions.three_parent.units import METHODS, configure, fresh_seeds
 from reproductions.three_parent.work import in_steps, search
@@ -116,6 +119,28 @@ def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
     again = reproduce(THREE_PARENT, parts=["digits"], **TINY, place=SERIAL, out=folder)
     assert again.text == found.text
     assert (folder / "units.jsonl").read_text().splitlines() == lines
+
+
+def test_more_repetitions_of_a_find_search_no_more(
+    folder: Path, found: Reproduction[SearchResult], tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(folder, out)
+    before = sorted(path.name for path in (out / "searches").iterdir())
+    given = {**TINY, "replays": TINY["replays"] + 1}
+    again = reproduce(THREE_PARENT, parts=["digits"], methods=["random"], **given, place=SERIAL, out=out)
+    [part] = again.found.parts
+    assert len(part.rows["random"][0]["replay"]["seeds"]) == given["replays"]
+    assert part.rows["random"][0]["schedule"] == found.found.parts[0].rows["random"][0]["schedule"]
+    assert sorted(path.name for path in (out / "searches").iterdir()) == before
+
+
+def test_the_seconds_of_lenet_stand_beside_the_published_ones() -> None:
+    told = "\n".join(
+        report(Found("", (SearchResult("lenet_seconds", PARTS["lenet_seconds"].small, {}),), ()))
+    )
+    assert told.count("| LeNet, MNIST | 164.5 to 32.4 s to 98.6 % |") == 1
+    assert "100 members, 10 trainings" in told
 
 
 def test_every_method_costs_the_same_and_shares_its_fresh_seeds_with_the_defaults(
