@@ -176,16 +176,21 @@ def search_restarts(
     with new_folder(config.name, Path(out) if out is not None else None) as folder:
         seeds = range(config.seed, config.seed + count)
         wanted = {folder / f"seed-{seed}": config.with_options({"seed": seed}) for seed in seeds}
-        begun = [one for one in wanted if (one / CONFIG_FILE).exists()]
-        for one in begun:
-            with Run(one) as before:
-                pair = (c.without(c.limits) for c in (before.config, wanted[one]))
-            if changes := list(differing_settings(*pair)):
+        begun: dict[Path, dict[str, Any]] = {}  # with limits that it did not have
+        for one, asked in wanted.items():
+            if not (one / CONFIG_FILE).exists():
+                continue
+            with Run(one) as run:
+                before = run.config
+            new = {name: asked.option(name) for name in asked.limits}
+            begun[one] = {name: n for name, n in new.items() if n != before.option(name)}
+            if changes := list(differing_settings(*(c.without(c.limits) for c in (before, asked)))):
                 shown = "; ".join(changes[:3])
                 raise EvooptError(f"{one} has other settings ({shown}): give --out another folder")
         for one, seeded in wanted.items():
             if one in begun:
-                runs.append(resume(one, overrides=config.execution.model_dump(), **told))
+                own = config.execution.model_dump()
+                runs.append(resume(one, overrides=own, limits=begun[one], **told))
             else:
                 runs.append(search(seeded, out=one, **told))
     return sorted(runs, key=lambda run: _final(run.winner), reverse=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _LONGEST = 300
 
@@ -39,6 +41,11 @@ def one_line(error: BaseException) -> str:
         return message
     line = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
+
+
+def command(name: str, folder: str | Path, *options: str) -> str:
+    """A command on a run folder as it can be copied into a shell."""
+    return " ".join(["evoopt", name, shlex.quote(str(folder)), *options])
 
 
 @contextmanager

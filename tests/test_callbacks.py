@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evoopt
-from evoopt.callbacks import CSV, Callback, MLflow, WandB, scalars
+from evoopt.callbacks import CSV, Callback, MLflow, WandB, load_callback, scalars
 from evoopt.cli import app
 from evoopt.errors import EvooptError
 from evoopt.runs import Run
@@ -103,6 +103,45 @@ def test_every_type_tells_of_itself(
     )
     assert wandb.asked[-1][0] == "finish"
     assert mlflow.asked[-1][0] == "end_run"
+
+
+def test_a_file_goes_on_in_its_own_columns(tmp_path: Path) -> None:
+    for record in (
+        {"generation": 0, "best": 1.0, "worst": 0.0},
+        {"generation": 1, "meta": 9.0, "worst": 0.5, "best": 2.0},
+        {"generation": 0, "best": 3.0},
+    ):
+        CSV(tmp_path / "log.csv").on_generation(record)
+    assert (tmp_path / "log.csv").read_text().split() == [
+        "generation,best,worst", "0,1.0,0.0", "1,2.0,0.5", "0,3.0,"
+    ]  # fmt: skip
+
+
+def test_each_of_several_searches_is_a_run_of_its_own_to_a_logger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = Logger()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with Run.create(tmp_path / "run", CONFIGS["genetic"]) as run:
+        logger = WandB(mode="offline")
+        logger.on_end(run)  # of a run in which nothing was left to do
+        for best in (1.0, 2.0):
+            logger.on_generation({"generation": 0, "best": best})
+            logger.on_end(run)
+    own = [
+        [("init", (), {"project": "evoopt", "mode": "offline"}), ("log", ({"best": best},), {"step": 0})]
+        for best in (1.0, 2.0)
+    ]
+    assert wandb.asked == [*own[0], ("finish", (), {}), *own[1], ("finish", (), {})]
+
+
+def test_a_callback_of_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    Path("heard_here.py").write_text("from evoopt.callbacks import Callback\nclass Mine(Callback): pass\n")
+    made = load_callback("heard_here:Mine")
+    monkeypatch.delitem(sys.modules, "heard_here")
+    assert type(made).__name__ == "Mine"
 
 
 @pytest.mark.parametrize("name", ["absent:X", "evoopt.callbacks:Absent", "evoopt.callbacks", "pathlib:Path"])

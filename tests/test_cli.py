@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
+import urllib.request
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 import evoopt
-from evoopt import export, optim
-from evoopt.cli import app
-from evoopt.errors import EvooptError
+from evoopt import api, compare, export, optim
+from evoopt.cli import app, main
+from evoopt.errors import EvooptError, EvooptWarning
+from evoopt.runs import Run
+from evoopt.systems.hyperparameters import pbt_search
+from tests.report.runs import CONFIGS, make_run
 
 TINY = ["--task", "digits", "--population", "4", "--generations", "2", "--steps", "5", "--no-compare"]
 
@@ -29,7 +40,7 @@ TINY_SETTINGS: dict[str, dict[str, object]] = {
 
 def evoopt_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "evoopt.cli", *arguments],
+        [sys.executable, "-m", "evoopt", *arguments],
         cwd=cwd,
         env={**{k: v for k, v in os.environ.items() if k != "EVOOPT_DATA"}, **environment},
         capture_output=True,
@@ -102,7 +113,7 @@ def test_the_winner_of_a_run_is_exported_as_a_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["tasks"], ["export", "--help"], ["--version"]])
 def test_a_reader_that_went_away_is_told_by_the_exit_code_alone(arguments: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "evoopt.cli", *arguments]
+    command = [sys.executable, "-m", "evoopt", *arguments]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -136,6 +147,10 @@ def test_a_report_is_written_where_the_locale_is_ascii(tmp_path: Path) -> None:
         (["show", "~no-such-user/run"], "not a run folder"),
         (["search", "--out", "x" * 300], "File name too long"),
         (["compare", "adam", "--seed", "-1"], "seed must be at least 0, not -1"),
+        *(
+            ([*words, "--scheduler", "tcp://a:1", "--executor", "process"], "leave one of them out")
+            for words in (["search"], ["resume", "nowhere"], ["compare", "adam"])
+        ),
     ],
 )
 def test_mistakes_are_answered_in_one_line(arguments: list[str], message: str) -> None:
@@ -158,7 +173,7 @@ def test_what_the_system_refuses_is_said_in_one_line(tmp_path: Path) -> None:
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
             told = subprocess.run(
-                [sys.executable, "-m", "evoopt.cli", "spaces"],
+                [sys.executable, "-m", "evoopt", "spaces"],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -179,6 +194,7 @@ def test_missing_data_without_a_network_says_where_to_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EVOOPT_DATA", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it first found
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("XDG_CACHE_HOME", "HOME"):
@@ -191,8 +207,128 @@ def test_missing_data_without_a_network_says_where_to_put_it(
     assert "\n" not in answer
 
 
-def test_version_spaces_and_tasks() -> None:
-    runner = CliRunner()
-    assert runner.invoke(app, ["--version"]).output.strip() == f"evoopt {evoopt.__version__}"
-    assert "marfinetz2025" in runner.invoke(app, ["spaces"]).output
-    assert "cifar10" in runner.invoke(app, ["tasks"]).output
+def test_the_version_is_shown() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"evoopt {evoopt.__version__}\n"
+
+
+def test_a_warning_of_ours_is_a_line_without_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def warn() -> None:
+        for kind in (EvooptWarning, UserWarning):
+            told.append(warnings.formatwarning(kind("slow"), kind, "place.py", 7))
+
+    commands = typer.Typer()
+    commands.command()(warn)
+    monkeypatch.setattr(sys, "argv", ["evoopt"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with pytest.raises(SystemExit, match="0"):
+        main(commands)
+    assert told[0] == "warning: slow\n"
+    assert told[1].startswith("place.py:7: UserWarning: slow")
+
+
+@pytest.mark.parametrize(
+    ("command", "written", "said"),
+    [
+        ("search", "", ""),
+        ("search", "config.toml", "everything done so far is kept. Go on with: evoopt resume {out}"),
+        ("search --restarts 2", "seed-42/config.toml", "repeat the command with --out {out} to go on"),
+        ("compare adam", "", "the same command with --out {out} goes on from here"),
+    ],
+)
+def test_who_stops_a_command_is_told_how_to_go_on(
+    command: str, written: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def stopped(*_: Any, **__: Any) -> NoReturn:
+        (out / written).parent.mkdir(parents=True, exist_ok=True)
+        if written:
+            (out / written).touch()
+        raise KeyboardInterrupt
+
+    for room, name in ((api, "search"), (api, "search_restarts"), (compare, "compare")):
+        monkeypatch.setattr(room, name, stopped)
+    result = CliRunner().invoke(app, [*command.split(), "--out", str(out)])
+    assert (result.exit_code, result.stderr) == (130, f"stopped; {said.format(out=out)}\n" if said else "")
+
+
+@pytest.mark.parametrize(
+    "limit", [[], ["--max-time", "1h"], ["--max-trainings", "99"], ["--patience", "9"]], ids=" ".join
+)
+def test_a_run_that_a_limit_ended_is_done_unless_another_is_given(
+    limit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["genetic"]) as run:
+        run.store.save_winner({})
+        run.note_end("--max-trainings 8")
+
+    def called(*_: Any, **__: Any) -> NoReturn:
+        raise EvooptError("called")
+
+    monkeypatch.setattr(api, "resume", called)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["resume", "run", *limit])
+    hint = "run is finished; --max-time, --max-trainings or --patience has it go on"
+    assert str(result.exception) == "called"
+    assert result.stderr == ("" if limit else f"nothing was left to do: {hint}\n")
+
+
+@pytest.fixture(scope="module")
+def population_based(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run("pbt", tmp_path_factory.mktemp("runs") / "pbt")
+
+
+def test_the_schedule_of_a_run_is_printed_and_drawn(population_based: Path, tmp_path: Path) -> None:
+    with Run(population_based) as run:
+        winner = run.winner["schedule"]
+
+    def shown(*more: str) -> str:
+        result = CliRunner().invoke(app, ["schedule", str(population_based), *more])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert json.loads(shown("--json")) == winner
+    table = [line.split() for line in shown("--plot", str(tmp_path / "drawn.svg")).splitlines()]
+    assert table[0] == ["generation", *winner["values"][0]]
+    assert table[1:-1] == [
+        [str(k), *(f"{value:.4g}" for value in values.values())] for k, values in enumerate(winner["values"])
+    ]
+    assert (tmp_path / "drawn.svg").read_text().startswith("<?xml")
+    policy = [json.loads(line) for line in shown("--ray").splitlines()]
+    assert (policy[0][-1], policy[-1][-1]) == (winner["values"][0], winner["values"][-1])
+    Run.create(tmp_path / "other", CONFIGS["hpo"]).close()
+    assert "has no schedule" in refused("schedule", str(tmp_path / "other"))
+
+
+def test_a_schedule_is_replayed_beside_the_defaults(population_based: Path) -> None:
+    with Run(population_based) as run:
+        results = pbt_search.replay_run(run, range(7, 9))
+    assert results[0].losses[-1] != results[1].losses[-1]
+    said = CliRunner().invoke(app, ["replay", str(population_based), "--seeds", "2", "--first", "7"]).output
+    spreads = [
+        f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+        for result in results
+        for values in (result.losses[-1], result.metrics[-1])
+    ]
+    assert said.splitlines() == [
+        "schedule  loss {}, metric {}".format(*spreads[:2]),
+        "defaults  loss {}, metric {}".format(*spreads[2:]),
+        "on validation data, 2 seeds, mean ± standard deviation",
+    ]
+
+
+def test_trainings_of_a_replay_that_diverged_are_counted(
+    population_based: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nan = math.nan
+    some = SimpleNamespace(losses=[(9.0,) * 3, (1.0, nan, 3.0)], metrics=[(0.0,) * 3, (0.5, nan, math.inf)])
+    none = SimpleNamespace(losses=[(nan,) * 3], metrics=[(nan,) * 3])
+    monkeypatch.setattr(pbt_search, "replay_run", lambda *_: (some, none))
+    said = CliRunner().invoke(app, ["replay", str(population_based), "--seeds", "3"]).output.splitlines()
+    assert said[:2] == [
+        "schedule  loss 2.0000 ± 1.4142 (1 of 3 diverged), metric 0.5000 (2 of 3 diverged)",
+        "defaults  loss - (3 of 3 diverged), metric - (3 of 3 diverged)",
+    ]

@@ -37,6 +37,7 @@ def offered(
     ("line", "expected"),
     [
         ("evoopt re", ["resume", "report", "replay", "reproduce"]),
+        ("evoopt search --popu", ["--population"]),
         ("evoopt search genetic-m", ["genetic-mnist", "genetic-mnist-paper"]),
         ("evoopt search --task digits_c", ["digits_cnn"]),
         ("evoopt plot no-such-run ", []),

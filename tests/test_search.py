@@ -8,13 +8,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import evoopt
+from evoopt import api
+from evoopt.callbacks import Callback
 from evoopt.errors import EvooptError
+from evoopt.runs import Run
+from evoopt.systems.optimizer import optimizer_search
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.tasks import DataOptions, get_task, load_task_data
 
@@ -59,7 +65,7 @@ def test_a_run_killed_in_mid_generation_resumes_to_the_same_bytes(
     evaluations = {"sequential": 1, "batched": 20}[engine]
     folder, space = tmp_path / "run", tmp_path / "space.toml"
     space.write_text(settings("process", 1, engine).to_toml())
-    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
+    command = [sys.executable, "-m", "evoopt", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         wait_for_evaluations(folder / "run.sqlite", evaluations, process)
@@ -79,7 +85,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(
 ) -> None:
     folder, space = tmp_path / "run", tmp_path / "space.toml"
     space.write_text(settings(executor, 1).override({"search": {"generations": 200}}).to_toml())
-    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
+    command = [sys.executable, "-m", "evoopt", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         wait_for_evaluations(folder / "run.sqlite", 8, process)
@@ -158,8 +164,32 @@ def test_python_calls_do_what_the_commands_do(tmp_path: Path) -> None:
     with evoopt.search(settings(), out=tmp_path / "run") as run:
         assert run.rule.key == run.winner["key"]
         assert len(run.generations) == 3
+        expected = run.result_json()
     assert evoopt.open_run(tmp_path / "run").finished
     assert os.listdir(tmp_path) == ["run"]
+    (tmp_path / "run" / "result.json").unlink()  # as an interruption at the very end leaves it
+    evoopt.resume(tmp_path / "run").close()
+    assert (tmp_path / "run" / "result.json").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("execution", "ms", "time"),
+    [
+        ({"executor": "serial", "workers": 3}, 400.0, "2.0 hours on 1 process"),
+        ({"executor": "serial"}, 300.0, "90 min on 1 process"),
+        ({"executor": "process", "workers": 2}, 400.0, "60 min on 2 processes"),
+        ({"executor": "process"}, 400.0, "40 min on 3 processes"),
+    ],
+)
+def test_the_expected_time_is_that_of_all_trainings_on_all_workers(
+    execution: dict[str, Any], ms: float, time: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizer_search, "usable_cores", lambda: 7)
+    changes = {"execution": execution, "evaluation": {"steps": 1000, "threads_per_worker": 2}}
+    told = optimizer_search.expected_time(settings().override(changes), "some/where/digits.py:make", ms)
+    per_step, total = told.split("; ")
+    assert per_step == f"digits.py:make: {ms:g} ms per step of a training"
+    assert total == f"up to 18 trainings of 1,000 steps take about {time}"
 
 
 def test_restarts_of_a_search_by_gain_are_ranked_by_their_finals_and_go_on(tmp_path: Path) -> None:
@@ -186,3 +216,33 @@ def test_restarts_of_a_search_by_gain_are_ranked_by_their_finals_and_go_on(tmp_p
     for run in runs:
         assert set(run.winner["gains"]) == {"breast_cancer"}
         run.store.close()
+
+
+def test_restarts_run_as_they_are_asked_for_and_tell_of_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def noting(name: str) -> Callable[..., Any]:
+        def called(what: Any, **more: Any) -> Any:
+            calls.append((name, what, more))
+            return SimpleNamespace(winner={"final": None, "search_fitness": float(len(calls))})
+
+        return called
+
+    for name in ("search", "resume"):
+        monkeypatch.setattr(api, name, noting(name))
+    begun = settings().with_options({"seed": 4, "max_trainings": 90})
+    Run.create(tmp_path / "seed-4", begun).close()
+    config = settings("process", 2).with_options({"max_trainings": 500})
+    told: dict[str, Any] = {"quiet": False, "on_generation": print, "callbacks": [Callback()]}
+    runs = evoopt.search_restarts(config, 2, out=tmp_path, **told)
+    assert calls == [
+        ("search", config.with_options({"seed": 3}), {"out": tmp_path / "seed-3", **told}),
+        (
+            "resume",
+            tmp_path / "seed-4",
+            {"overrides": config.execution.model_dump(), "limits": {"max_trainings": 500}, **told},
+        ),
+    ]
+    assert [run.winner["search_fitness"] for run in runs] == [2.0, 1.0]

@@ -6,10 +6,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from torch import nn
+
+from evoopt.errors import EvooptError
 from evoopt.execution import Worker
 from evoopt.jobs.no_score import with_metric
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks import DataOptions, Task, TaskData, get_task, load_task_data
+from evoopt.tasks.seeding import seeded
 from evoopt.training.engine import choose_engine, train
 from evoopt.training.filters import reject_reason
 from evoopt.training.interrupted import interruptible
@@ -36,9 +40,11 @@ class WorkerSetup:
         """The tasks and their data by name.
 
         Raises:
-            EvooptError: A task that cannot be loaded.
+            EvooptError: A task that cannot be loaded, or whose model is complex.
         """
         tasks = {name: get_task(name) for name in self.tasks}
+        for task in tasks.values():
+            _refuse_complex(task)
         return {name: (task, load_task_data(task, self.data)) for name, task in tasks.items()}
 
 
@@ -119,6 +125,19 @@ class EngineProbe:
     def work(self, task: Task, data: TaskData, device: str) -> tuple[str, dict[str, Any]]:
         """Measure."""
         return choose_engine(task, data, self.chunk.rules, sized(self.chunk.plan, task), device)
+
+
+def _refuse_complex(task: Task) -> None:
+    """Models are trained in float32 here, by which a complex number would lose its imaginary part."""
+    with seeded(0):
+        model = task.make_model()
+    tensors = [*model.named_parameters(), *model.named_buffers()] if isinstance(model, nn.Module) else []
+    for name, tensor in tensors:
+        if tensor.is_complex():
+            raise EvooptError(
+                f"task {task.name!r}: {name!r} of the model is complex, and searches for optimizers and "
+                "comparisons train in float32: keep its parts apart (torch.view_as_real)"
+            )
 
 
 def sized(plan: TrainingPlan, task: Task) -> TrainingPlan:

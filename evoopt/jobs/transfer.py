@@ -81,8 +81,21 @@ def answer(arrays: Arrays, parcel: Parcel) -> Parcel:
 
 
 def as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
-    """Tensors on the CPU as arrays that share their memory."""
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    """Tensors on the CPU as arrays that share their memory.
+
+    Raises:
+        EvooptError: A type of numbers that numpy has not.
+    """
+    return {name: as_array(tensor) for name, tensor in tensors.items()}
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """One of them."""
+    try:
+        return tensor.numpy()
+    except TypeError:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise EvooptError(f"models of {dtype} cannot be trained here: make them in float32") from None
 
 
 def _filed(parcel: Parcel, path: Path) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from evoopt.execution import Executor, Worker
 from evoopt.jobs.phase_worker import Examples, PhaseSetup
 from evoopt.jobs.queue import Memory, run_jobs
+from evoopt.jobs.transfer import as_array
 from evoopt.tasks.task import Split
 from evoopt.training.scoring import Fitness, Scorer
 
@@ -83,7 +84,7 @@ def score_on(
     """
 
     def score(rows: Tensor) -> list[float]:
-        chunks = [part.cpu().numpy() for part in torch.split(rows, chunk_size)]
+        chunks = [as_array(part.cpu()) for part in torch.split(rows, chunk_size)]
         scores = run_jobs(executor, chunks, memory, failure="scoring networks failed")
         return [value for of_chunk in scores for value in of_chunk]
 

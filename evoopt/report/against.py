@@ -12,7 +12,7 @@ from evoopt.compare.result import Comparison
 from evoopt.compare.speed import stride
 from evoopt.compare.table import trials_in_words
 from evoopt.compare.verdict import verdicts
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, command
 from evoopt.export.source import read_json
 from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.report.blocks import Block, Cell, Column, Section, Shown, Table, Text
@@ -52,7 +52,9 @@ def verdict_texts(run: Run) -> list[Text]:
     """The verdict in words; a sentence per candidate."""
     if run.uncompared:
         return [
-            not_measured(f"The closing comparison was interrupted; go on with: evoopt resume {run.folder}")
+            not_measured(
+                f"The closing comparison was interrupted; go on with: {command('resume', run.folder)}"
+            )
         ]
     comparison = read_comparison(run)
     if comparison is None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from evoopt.errors import command
 from evoopt.report.common import planned_generations
 from evoopt.report.writing import sections_of
 from evoopt.runs.lock import is_in_use
@@ -38,13 +39,13 @@ def follow(folder: str | Path, every: float = 1.0) -> Iterator[str]:
             yield f"generation {record['generation']}, of {planned}  {'  '.join(figures)}"
         told = len(records)
         if finished:
-            yield f"{end}; the whole story: evoopt report {folder}"
+            yield f"{end}; the whole story: {command('report', folder)}"
             return
         if not written and stopped:
             yield f"stopped: {stopped}"
             return
         if not written:
-            yield f"nobody is working on this run; go on with: evoopt resume {folder}"
+            yield f"nobody is working on this run; go on with: {command('resume', folder)}"
             return
         time.sleep(every)
 

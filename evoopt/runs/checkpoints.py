@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from evoopt.errors import EvooptError, read_as_data
+from evoopt.errors import EvooptError, command, read_as_data
 from evoopt.evolution.stages import Stage, State
 from evoopt.runs.run import Run
 from evoopt.runs.store import REOPENED
@@ -94,8 +94,8 @@ class Checkpoints:
         backup = self._run.store.backup_checkpoint()
         if backup is None or backup["file"] == state["file"]:
             return "there is no earlier state to go back to"
-        command = f"evoopt resume {self._run.folder} --from-backup"
-        return f"go back to the state after stage {backup['stages']} with: {command}"
+        back = command("resume", self._run.folder, "--from-backup")
+        return f"go back to the state after stage {backup['stages']} with: {back}"
 
 
 def file_digest(path: Path) -> str:

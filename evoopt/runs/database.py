@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, command
 
 BACKUP_FILE = "run.backup.sqlite"
 BACKUP_SHARE = 0.05
@@ -67,7 +67,7 @@ class Database:
             if "full" in str(error) or "disk I/O" in str(error):
                 raise EvooptError(
                     f"cannot write {self._path}: {error}; nothing saved so far is lost, "
-                    f"free some space and run: evoopt resume {self._path.parent}"
+                    f"free some space and run: {command('resume', self._path.parent)}"
                 ) from None
             # A text that is none is told with all of it.
             if "no such" in str(error) or "decode" in str(error):
@@ -81,7 +81,7 @@ class Database:
         if (self._path.parent / BACKUP_FILE).exists() and self._path.name != BACKUP_FILE:
             advice = (
                 f"the last good state is kept beside it, go on from there with: "
-                f"evoopt resume {self._path.parent} --from-backup"
+                f"{command('resume', self._path.parent, '--from-backup')}"
             )
         else:
             advice = "there is no other copy of it"

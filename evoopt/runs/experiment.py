@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from evoopt.config import RunConfig, parse_config
-from evoopt.errors import EvooptError, read_as_data
-from evoopt.tasks.source_files import source_digests
+from evoopt.errors import EvooptError, command, read_as_data
+from evoopt.tasks.source_files import source_digests, task_files
 
 if TYPE_CHECKING:
     from evoopt.runs.run import Run
@@ -47,11 +47,16 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
         changes = [*differing_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
     if not changes:
         return
+    if gone := [file for file in task_files(run.config.every_task) if not file.is_file()]:
+        raise EvooptError(
+            f"task file {gone[0]} is gone: put it back, or write where it is now into "
+            f"{run.folder / 'config.toml'}"
+        )
     if run.store.begun and not allowed:
         more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
         raise EvooptError(
-            f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo "
-            f"that, or go on all the same, of which a note is kept: evoopt resume {run.folder} --changed"
+            f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo it, "
+            f"or go on all the same, of which a note is kept: {command('resume', run.folder, '--changed')}"
         )
     if run.store.begun:
         done = len(run.generations)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.config import RunConfig, parse_config
-from evoopt.errors import EvooptError, NoScoreError
+from evoopt.errors import EvooptError, NoScoreError, command
 from evoopt.evolution.individual import Individual
 from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
@@ -195,7 +195,7 @@ class Run:
         """
         winner: dict[str, Any] | None = self.store.winner()
         if winner is None:
-            raise EvooptError(f"{self.folder} is not finished; go on with: evoopt resume {self.folder}")
+            raise EvooptError(f"{self.folder} is not finished; go on with: {command('resume', self.folder)}")
         return winner
 
     @property
@@ -278,7 +278,7 @@ class Run:
 
 def _refuse_full(folder: Path) -> None:
     if {path.name for path in folder.iterdir()} - set(LOCK_FILES):
-        hint = f"; to go on with it: evoopt resume {folder}" if (folder / CONFIG_FILE).exists() else ""
+        hint = f"; to go on with it: {command('resume', folder)}" if (folder / CONFIG_FILE).exists() else ""
         raise EvooptError(f"{folder} is not empty, give --out another folder{hint}")
 
 

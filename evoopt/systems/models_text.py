@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evoopt.errors import command
 from evoopt.runs.run import MODEL_FILE, Run
 from evoopt.tasks.catalogue import metric_of
 
@@ -37,9 +38,9 @@ def describe_run(run: Run, criterion: Criterion, columns: Columns) -> str:
 
 def state(run: Run) -> str:
     """Where a run lies, and how to go on with it."""
-    state = "finished" if run.finished else f"unfinished, go on with: evoopt resume {run.folder}"
+    state = "finished" if run.finished else f"unfinished, go on with: {command('resume', run.folder)}"
     if run.uncompared:
-        state = f"finished but for its closing comparison, go on with: evoopt resume {run.folder}"
+        state = f"finished but for its closing comparison, go on with: {command('resume', run.folder)}"
     lines = [f"run      {run.folder} ({state})"]
     lines += ended(run)
     lines += [f"stopped  {run.stopped}"] if run.stopped and not run.finished else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,13 @@ def load_task_data(task: Task, options: DataOptions, model: nn.Module | None = N
         raise EvooptError(f"{what}: loading its data raised {one_line(error)}") from error
     if not isinstance(data, TaskData):
         raise EvooptError(f"{what}: load() returned {type(data).__name__}, expected evoopt.tasks.TaskData")
+    for name, part, kind in (
+        ("train", data.train, Split), ("validation", data.validation, Split), ("test", data.test, SealedSplit)
+    ):  # fmt: skip
+        if not isinstance(part, kind):
+            raise EvooptError(
+                f"{what}: TaskData.{name} must be an evoopt.tasks.{kind.__name__}, not {type(part).__name__}"
+            )
     parts = {"training": data.train, "validation": data.validation, "test": data.test._split}
     for name, part in parts.items():
         may_be_empty = name == "validation" and options.validation_fraction == 0
@@ -47,7 +55,9 @@ def load_task_data(task: Task, options: DataOptions, model: nn.Module | None = N
         model = fresh_model(task.make_model, "make_model") if model is None else model
     except EvooptError as error:
         raise EvooptError(f"{what}: {error}") from error
-    parts = {name: part.to(part.x.device, floating_dtype(model)) for name, part in parts.items()}
+    parts = {
+        name: with_classes(part.to(part.x.device, floating_dtype(model))) for name, part in parts.items()
+    }
     for name, part in parts.items():
         if len(part):
             _check_fit(f"{what}: the {name} part", task, model, part)
@@ -56,6 +66,9 @@ def load_task_data(task: Task, options: DataOptions, model: nn.Module | None = N
 
 
 def _check_part(what: str, part: Split, may_be_empty: bool) -> None:
+    for kind, values in (("inputs", part.x), ("targets", part.y)):
+        if not isinstance(values, Tensor):
+            raise EvooptError(f"{what} has {kind} of type {type(values).__name__}, expected torch.Tensor")
     if len(part.x) != len(part.y):
         raise EvooptError(f"{what} has {len(part.x)} inputs but {len(part.y)} targets")
     if len(part) == 0 and not may_be_empty:
@@ -63,6 +76,12 @@ def _check_part(what: str, part: Split, may_be_empty: bool) -> None:
     for kind, values in (("inputs", part.x), ("targets", part.y)):
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             raise EvooptError(f"{what} has {kind} that are NaN or infinite")
+
+
+def with_classes(part: Split) -> Split:
+    """The same with integer targets as int64, the one integer type that torch's losses take."""
+    integer = not (part.y.is_floating_point() or part.y.is_complex() or part.y.dtype == torch.bool)
+    return replace(part, y=part.y.long()) if integer else part
 
 
 def _check_fit(what: str, task: Task, model: nn.Module, part: Split) -> None:

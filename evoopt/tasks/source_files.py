@@ -15,11 +15,15 @@ def source_digests(names: Iterable[str]) -> dict[str, str]:
     Counted are the file and the modules beside it that it imports, directly or not; built-in tasks have none.
     """
     digests: dict[str, str] = {}
-    for name in names:
-        path = Path(name.rpartition(":")[0]).expanduser()
-        if path.suffix == ".py":
-            _collect(path, path.parent, digests)
+    for path in task_files(names):
+        _collect(path, path.parent, digests)
     return digests
+
+
+def task_files(names: Iterable[str]) -> list[Path]:
+    """The files of tasks that are given as ``path/to/file.py:function``."""
+    paths = [Path(name.rpartition(":")[0]).expanduser() for name in names]
+    return [path for path in paths if path.suffix == ".py"]
 
 
 def _collect(file: Path, folder: Path, digests: dict[str, str]) -> None:

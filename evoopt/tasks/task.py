@@ -161,5 +161,6 @@ class Task:
         )
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise EvooptError(f"task {self.name!r}: batch_size must be at least 1, not {self.batch_size}")
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            told = f"a whole number of at least 1, not {self.batch_size!r}"
+            raise EvooptError(f"task {self.name!r}: batch_size must be {told}")

@@ -119,7 +119,7 @@ def run_on_a_copy(page: Path, folder: Path) -> None:
             run_process([sys.executable, "-c", block.small], folder)
             continue
         for words in commands(block.small):
-            module = {"evoopt": "evoopt.cli", "pytest": "pytest"}.get(words[0])
+            module = {"evoopt": "evoopt", "pytest": "pytest"}.get(words[0])
             assert module, f"{block.place}: {words[0]} is not run: say so"
             run_process([sys.executable, "-m", module, *words[1:]], folder)
 

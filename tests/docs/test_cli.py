@@ -1,25 +1,22 @@
-"""Help that fits a terminal of 80 columns, completion, and a page that knows all commands and exit codes."""
+"""Help that fits a terminal of 80 columns, and a page that knows all commands and exit codes."""
 
 from __future__ import annotations
 
-import os
+import pkgutil
 import re
-import subprocess
-import sys
+import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from evoopt.cli import app
+from evoopt.cli import app, main
 from evoopt.cli.app import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE
 from tests.docs.running import ROOT
 
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-SCRIPT = Path(sys.executable).with_name("evoopt")
 
 
 def commands_below(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -55,18 +52,6 @@ def test_the_page_lists_the_exit_codes() -> None:
     ]
 
 
-@pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed beside this Python")
-@pytest.mark.parametrize(
-    ("typed", "completed"), [("evoopt sea", "search"), ("evoopt search --popu", "--population")]
-)
-def test_a_shell_completes_commands_and_options(typed: str, completed: str) -> None:
-    environment = {
-        **os.environ,
-        "_EVOOPT_COMPLETE": "complete_bash",
-        "COMP_WORDS": typed,
-        "COMP_CWORD": str(len(typed.split()) - 1),
-    }
-    result = subprocess.run(
-        [SCRIPT], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.stdout.split() == [completed]
+def test_the_installed_command_is_this_one() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert {name: pkgutil.resolve_name(place) for name, place in scripts.items()} == {"evoopt": main}

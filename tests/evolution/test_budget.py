@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,45 @@ import evoopt
 from evoopt.errors import EvooptError
 from evoopt.individuals import individual_type
 from evoopt.runs import Run
-from tests.report.runs import CONFIGS
+from evoopt.runs.store import ENDED
+from tests.report import runs
+
+CONFIGS = {
+    **runs.CONFIGS,
+    "optimizer": runs.CONFIGS["optimizer"].override({"search": {"compare": False}, **runs.SERIAL}),
+}
+
+
+@pytest.fixture(scope="module")
+def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The results of runs of each type without a limit."""
+
+    @cache
+    def result(kind: str) -> str:
+        with evoopt.search(CONFIGS[kind], out=tmp_path_factory.mktemp(kind) / "run") as run:
+            return run.result_json()
+
+    return result
 
 
 @pytest.mark.parametrize(
-    ("kind", "limit", "generations"),
+    ("kind", "limit", "generations", "other"),
     [
-        ("gadam", {"max_trainings": 9}, 2),
-        ("genetic", {"max_trainings": 8}, 1),
-        ("genetic", {"max_time": 1e-9}, 1),
-        ("pbt", {"max_trainings": 7}, 2),
-        ("hpo", {"max_trainings": 1}, 1),
-        ("optimizer", {"max_trainings": 1}, 1),
+        ("gadam", {"max_trainings": 9}, 2, "max_trainings"),
+        ("genetic", {"max_trainings": 8}, 1, "patience"),
+        ("genetic", {"max_time": 1e-9}, 1, "max_time"),
+        ("pbt", {"max_trainings": 7}, 2, "patience"),
+        ("hpo", {"max_trainings": 1}, 1, "max_trainings"),
+        ("optimizer", {"max_trainings": 1}, 1, "patience"),
     ],
 )
 def test_a_limit_ends_a_run_of_any_type_which_another_limit_lets_go_on(
-    kind: str, limit: dict[str, Any], generations: int, tmp_path: Path
+    kind: str,
+    limit: dict[str, Any],
+    generations: int,
+    other: str,
+    unlimited: Callable[[str], str],
+    tmp_path: Path,
 ) -> None:
     (option,) = limit
     config = CONFIGS[kind].with_options(limit)
@@ -41,13 +65,9 @@ def test_a_limit_ends_a_run_of_any_type_which_another_limit_lets_go_on(
         assert run.result_json() == result
     with evoopt.resume(tmp_path / "run", limits=limit) as run:
         assert run.result_json() == result, "the same limit has been reached, too"
-    with evoopt.search(CONFIGS[kind], out=tmp_path / "unlimited") as run:
-        unlimited = run.result_json()
-    shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    for folder, other in (("run", option), ("copy", "patience")):
-        with evoopt.resume(tmp_path / folder, limits={other: 10**6}) as run:
-            assert run.ended is None
-            assert run.result_json() == unlimited
+    with evoopt.resume(tmp_path / "run", limits={other: 10**6}) as run:
+        assert run.ended is None
+        assert run.result_json() == unlimited(kind)
 
 
 def test_a_run_that_was_to_go_on_and_could_not_is_finished_as_before(tmp_path: Path) -> None:
@@ -74,18 +94,47 @@ def test_a_run_that_was_to_go_on_and_could_not_is_finished_as_before(tmp_path: P
     assert state() == before
 
 
-def test_a_limit_that_was_lifted_stays_so_however_often_the_run_is_interrupted(tmp_path: Path) -> None:
+def test_a_run_that_went_on_before_an_error_ended_it_is_not_put_back(tmp_path: Path) -> None:
+    def go_on(run: Run) -> None:
+        with run.reopened(["max_time"]):
+            run.store.save_generation({"generation": 1}, {"stages": 2}, [])
+            raise EvooptError("disk full")
+
+    with Run.create(tmp_path / "run", CONFIGS["genetic"]) as run:
+        run.store.save_generation({"generation": 0}, {"stages": 1}, [])
+        run.note_end("the time is up")
+        run.store.save_winner({"id": 1})
+        run.write_result()
+        run.write_verdict("it was not compared")
+        with pytest.raises(EvooptError, match="disk full"):
+            go_on(run)
+        assert (run.finished, run.ended, len(run.generations)) == (False, None, 2)
+        assert run.store.checkpoint() == {"stages": 2}
+        assert not list(run.folder.glob("*.json"))
+        assert not list(run.folder.glob(".*.before"))
+
+
+def test_a_limit_that_is_reached_in_the_last_generation_ended_nothing(tmp_path: Path) -> None:
+    config = CONFIGS["genetic"].with_options({"generations": 2})
+    with Run.create(tmp_path / "run", config) as run:
+        for generation, ended in enumerate(("the time is up", None)):
+            run.store.save_generation({"generation": generation}, {"stages": generation + 1}, [])
+            run.store.set_meta(ENDED, None)
+            run.note_end("the time is up")
+            assert run.ended == ended
+
+
+def test_a_limit_that_was_lifted_stays_so_however_often_the_run_is_interrupted(
+    unlimited: Callable[[str], str], tmp_path: Path
+) -> None:
     def interrupt(record: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
-    config = CONFIGS["genetic"].with_options({"generations": 6})
-    with evoopt.search(config, out=tmp_path / "unlimited") as run:
-        unlimited = run.result_json()
-    evoopt.search(config.with_options({"max_trainings": 8}), out=tmp_path / "run").close()
+    evoopt.search(CONFIGS["genetic"].with_options({"max_trainings": 8}), out=tmp_path / "run").close()
     with pytest.raises(KeyboardInterrupt):
         evoopt.resume(tmp_path / "run", limits={"patience": 10**6}, on_generation=interrupt)
     with evoopt.resume(tmp_path / "run") as run:
-        assert run.result_json() == unlimited
+        assert run.result_json() == unlimited("genetic")
 
 
 def test_patience_counts_generations_that_were_no_better(tmp_path: Path) -> None:

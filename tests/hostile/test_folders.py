@@ -6,17 +6,21 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
 
 import evoopt
 from evoopt.errors import EvooptError
+from evoopt.evolution.stages import Stage
 from evoopt.runs import Run
+from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.restore import restore_backup
 from tests.stubs import StubExecutor
 from tests.systems.optimizer.test_optimizer_search import CONFIGS, go
 
 
 @pytest.mark.parametrize(
-    "name", ["run.owner", "run.lock", ".result.json.part", "run.sqlite", "weights/1.safetensors"]
+    "name",
+    ["run.owner", "run.lock", ".result.json.part", "run.sqlite", "weights/1.safetensors", "other/notes.txt"],
 )
 def test_a_link_out_of_a_run_folder_is_never_written_through(name: str, tmp_path: Path) -> None:
     precious = tmp_path / "precious.txt"
@@ -55,6 +59,19 @@ def test_a_restoration_does_not_write_through_links_either(tmp_path: Path) -> No
     with pytest.raises(EvooptError, match="symbolic link"):
         restore_backup(folder)
     assert precious.read_text() == "mine"
+
+
+def test_a_checkpoint_never_names_a_file_outside_its_folder(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["noise"]) as run:
+        checkpoints = Checkpoints(run)
+        checkpoints.save_stage(Stage(), ({}, {"weights": torch.zeros(3)}))
+        assert checkpoints.load_stage() is not None
+        state = run.store.checkpoint()
+        assert state is not None
+        (run.folder / "weights" / state["file"]).rename(tmp_path / "elsewhere.safetensors")
+        run.store.save_generation(None, {**state, "file": "../../elsewhere.safetensors"}, [])
+        with pytest.raises(EvooptError, match=r"weights are lost: .*elsewhere.* is not what was written"):
+            checkpoints.load_stage()
 
 
 def test_only_messages_between_own_processes_are_unpickled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,23 @@ def test_the_probe_names_an_engine_and_what_it_measured() -> None:
 def test_a_task_that_cannot_be_loaded_is_said_at_the_start() -> None:
     with pytest.raises(EvooptError, match="unknown task 'digist'"):
         make_worker(WorkerSetup(("digist",), DataOptions()))
+
+
+def test_a_complex_model_is_refused_rather_than_cut_to_its_real_part(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import replace\n"
+        "import torch\n"
+        "from evoopt.tasks import get_task\n"
+        "class Spectral(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(33, 10)\n"
+        "        self.register_buffer('phase', torch.ones(33, dtype=torch.complex64))\n"
+        "    def forward(self, x):\n"
+        "        return self.layer((torch.fft.rfft(x.flatten(1)) * self.phase).abs())\n"
+        "def task():\n"
+        "    return replace(get_task('digits'), name='mine', make_model=Spectral)\n"
+    )
+    with pytest.raises(EvooptError, match="'phase' of the model is complex"):
+        make_worker(WorkerSetup((f"{file}:task",), DataOptions()))

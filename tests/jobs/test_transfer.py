@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,3 +61,10 @@ def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     overrides = {**TINY, "execution": {"executor": "serial", "exchange": str(tmp_path / "none")}}
     with pytest.raises(EvooptError, match=r"cannot write to the exchange folder .*none: No such file"):
         evoopt.search("pbt-digits", out=tmp_path / "run", overrides=overrides)
+
+
+@pytest.mark.parametrize("trainer", [evoopt.Gadam, evoopt.GeneticTrainer])
+def test_numbers_that_numpy_has_not_are_refused_in_one_line(trainer: Any) -> None:
+    x, y = torch.randn(40, 4).bfloat16(), torch.arange(40) % 3
+    with pytest.raises(EvooptError, match="models of bfloat16 cannot be trained here: make them in float32"):
+        trainer(lambda: torch.nn.Linear(4, 3).bfloat16()).fit((x, y))

@@ -88,7 +88,7 @@ def write_space(folder: Path, name: str) -> Path:
 
 def start(*arguments: str | Path, executor: str = "serial") -> subprocess.Popen[str]:
     """Start an evoopt command."""
-    command = [sys.executable, "-m", "evoopt.cli", *map(str, arguments), "--executor", executor, "--quiet"]
+    command = [sys.executable, "-m", "evoopt", *map(str, arguments), "--executor", executor, "--quiet"]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )

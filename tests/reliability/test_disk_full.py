@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from evoopt.config import load_space
+from evoopt.runs import Run
 from tests.reliability.commands import ENVIRONMENT, finish, outcome, write_space
 
 SPACE_TO_GO_ON = "64m"
@@ -30,46 +34,81 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def test_without_room_for_a_backup_a_run_goes_on_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    with Run.create(folder, load_space("gadam-digits")) as run:
+        run.store.set_meta("large", "x" * 200_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Run(folder, writable=True) as run, caplog.at_level(logging.WARNING, "evoopt"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            run.store.save_generation({"generation": 0}, {"stages": 1}, [])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "no room for a backup" in caplog.text
+        assert run.store.checkpoint() == {"stages": 1}
+    assert not list(folder.glob("*backup*"))
+    assert not list(folder.glob(".*backup*"))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run on a disk that is large enough.
+
+    Attributes:
+        space: What it searches.
+        outcome: What it came to.
+        sizes: Bytes of the files without which it is not finished.
+    """
+
+    space: Path
+    outcome: dict[str, bytes]
+    sizes: list[int]
+
+
 @pytest.fixture(scope="module", params=("quick", "gadam"))
-def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     folder = tmp_path_factory.mktemp(request.param)
     space = write_space(folder, request.param)
     code, errors = finish("search", space, "--out", folder / "run")
     assert code == 0, errors
-    return space, outcome(folder / "run")
+    results = outcome(folder / "run")
+    sizes = [(folder / "run" / name).stat().st_size for name in ("run.sqlite", *results)]
+    return Reference(space, results, sizes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 60, 140, 220, 300, 400, 700])
 def test_a_full_disk_stops_a_run_that_goes_on_later(
-    reference: tuple[Path, dict], kilobytes: int, tmp_path: Path
+    reference: Reference, kilobytes: int, tmp_path: Path
 ) -> None:
-    space, expected = reference
     disk, run = tmp_path / "disk", tmp_path / "disk" / "run"
     with small_disk(disk, f"{kilobytes}k"):
-        code, errors = finish("search", space, "--out", run)
+        code, errors = finish("search", reference.space, "--out", run)
         assert "Traceback" not in errors
         assert code in (0, 2)
+        assert code or sum(reference.sizes) <= kilobytes * 1024, "it cannot have found room"
         if code == 2:
             assert errors.splitlines()[-1].startswith("error: cannot write")
         subprocess.run(["mount", "-o", f"remount,size={SPACE_TO_GO_ON}", str(disk)], check=True)
         if (run / "config.toml").exists():
             code, errors = finish("resume", run)
         else:
-            code, errors = finish("search", space, "--out", disk / "anew")
+            code, errors = finish("search", reference.space, "--out", disk / "anew")
             run = disk / "anew"
         assert code == 0, errors
-        assert outcome(run) == expected
+        assert outcome(run) == reference.outcome
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [8, 40, 80, 160])
 def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(
-    reference: tuple[Path, dict], kilobytes: int, tmp_path: Path
+    reference: Reference, kilobytes: int, tmp_path: Path
 ) -> None:
-    space, expected = reference
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(run), "-q"]
+    command = [sys.executable, "-m", "evoopt", "search", str(reference.space), "--out", str(run), "-q"]
     limit = kilobytes * 1024
     stopped = subprocess.run(
         [*command, "--executor", "serial"],
@@ -79,12 +118,13 @@ def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert "Traceback" not in stopped.stderr
+    assert stopped.returncode or max(reference.sizes) <= limit, "it cannot have written its files"
     if stopped.returncode:
         assert "error: cannot write" in stopped.stderr
     if (run / "config.toml").exists():
         code, errors = finish("resume", run)
     else:
         run = tmp_path / "anew"
-        code, errors = finish("search", space, "--out", run)
+        code, errors = finish("search", reference.space, "--out", run)
     assert code == 0, errors
-    assert outcome(run) == expected
+    assert outcome(run) == reference.outcome

@@ -9,6 +9,9 @@ import pytest
 
 import evoopt
 from evoopt.config import load_space
+from evoopt.execution import Place
+from evoopt.runs import Run
+from evoopt.runs.finished_chunks import states_folder
 from evoopt.training import interrupted
 from evoopt.training.lockstep import Lockstep
 from evoopt.training.scoring import Scorer
@@ -33,6 +36,12 @@ class Work:
             return original(this, *arguments)
 
         monkeypatch.setattr(owner, name, counted)
+
+
+def test_states_on_the_way_are_left_only_where_all_workers_see_them(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", load_space("gadam-digits")) as run:
+        assert states_folder(run, Place("process")) == run.folder / "weights"
+        assert states_folder(run, Place("dask")) is None
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from evoopt.cli import app
 from evoopt.errors import EvooptError
 from evoopt.report.serving import ReportServer
 from evoopt.report.writing import write_report
 from evoopt.runs import Run
+from tests.report.runs import CONFIGS
 from tests.report.test_browser import browser  # noqa: F401 (a fixture)
 
 
@@ -31,6 +35,8 @@ def runs(optimizer_run: Path, tmp_path: Path) -> Path:
     """A folder with two runs, one of which is not finished, and something else."""
     for name in ("one", "a <two>"):
         shutil.copytree(optimizer_run, tmp_path / name)
+    with Run(tmp_path / "a <two>", writable=True) as run:
+        run.store.set_meta("winner", None)
     (tmp_path / "no run").mkdir()
     return tmp_path
 
@@ -62,9 +68,30 @@ def test_a_folder_gives_a_table_that_sorts_and_runs_beside_each_other(server: Re
     assert "<two>" not in page
     assert "no run" not in page
     assert "no detectable difference" in page or "need at least" in page
-    assert "genealogy" in ask(f"{server.url}run/a%20%3Ctwo%3E")[0]
+    report, headers = ask(f"{server.url}run/a%20%3Ctwo%3E")
+    assert "genealogy" in report
+    assert headers["Refresh"] == f"{server.every:g}", "somebody may go on with it"
     beside, _ = ask(f"{server.url}beside?run=one&run=a+%3Ctwo%3E&run=absent")
     assert beside.count("<iframe") == 2
+
+
+def test_the_index_is_in_the_order_asked_for_and_says_what_state_a_run_is_in(tmp_path: Path) -> None:
+    for name, best in (("a", 1), ("b", 3), ("c", 2), ("d", None)):
+        with Run.create(tmp_path / name, CONFIGS["genetic"]) as run:
+            if best is not None:
+                run.store.save_generation({"generation": 0, "best": best}, {}, [])
+            if name == "b":
+                run.store.set_meta("winner", {})
+    with ReportServer(tmp_path, port=0) as made, Run(tmp_path / "c", writable=True):
+
+        def rows(**query: str) -> list[tuple[str, str]]:
+            found = made.page("/", {key: [value] for key, value in query.items()})
+            assert found is not None
+            return re.findall(r'href="/run/(\w)".*?(unfinished|in progress|finished)', found[0], re.DOTALL)
+
+        states = {"a": "unfinished", "b": "finished", "c": "in progress", "d": "unfinished"}
+        for query, order in (({}, "abcd"), ({"sort": "best"}, "bcad"), ({"sort": "state"}, "bcad")):
+            assert rows(**query) == [(name, states[name]) for name in order], query
 
 
 def test_a_browser_sorts_shows_two_runs_beside_each_other_and_loads_anew(
@@ -123,3 +150,18 @@ def test_what_cannot_be_served_is_said_in_one_line(runs: Path) -> None:
         ReportServer(runs / "no run", port=0)
     with ReportServer(runs, port=0) as made, pytest.raises(EvooptError, match="cannot listen on"):
         ReportServer(runs, port=made.server_address[1])
+
+
+def test_the_command_serves_as_it_is_asked_to(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ReportServer] = []
+
+    def stopped(server: ReportServer) -> None:
+        made.append(server)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ReportServer, "serve_forever", stopped)
+    words = f"watch {runs} --serve --host localhost --port 0 --every 3"
+    said = CliRunner().invoke(app, words.split())
+    assert said.stdout == f"serving {runs} at {made[0].url} until Ctrl-C\n"
+    assert made[0].url.startswith("http://localhost:")
+    assert made[0].every == 3

@@ -12,47 +12,50 @@ import pytest
 from evoopt.tasks import write_catalogue
 
 _ANSWER = """
-import sys
+import os, sys
 sys.argv[0] = "evoopt"
 from evoopt.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
+for completion in ("", "complete_bash"):
+    os.environ["_EVOOPT_COMPLETE"] = completion
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, end.code
+    print(chr(0))
 assert "torch" not in sys.modules
 """
 
 
-def answer(*arguments: str, **environment: str) -> str:
+def answers(arguments: list[str], typed: str) -> tuple[str, list[str]]:
+    """What a command prints, and what the Tab key then offers, in one process."""
     command = [sys.executable, "-c", _ANSWER, *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
-    )
+    environment = {**os.environ, "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    printed, offered, _ = done.stdout.split("\0\n")
+    return printed, offered.split()
 
 
-def pressed(words: str) -> str:
-    return answer(COMP_WORDS=words, COMP_CWORD=str(words.count(" ")), _EVOOPT_COMPLETE="complete_bash")
+@pytest.mark.parametrize(
+    ("command", "part", "typed", "name"),
+    [
+        ("spaces", "marfinetz2025", "evoopt search ", "marfinetz2025"),
+        ("tasks", "cifar10", "evoopt search --task ", "cifar10"),
+        ("--help", "search", "evoopt sea", "search"),
+    ],
+)
+def test_what_there_is_is_listed_and_completed_without_torch(
+    command: str, part: str, typed: str, name: str
+) -> None:
+    printed, offered = answers([command], typed)
+    assert part in printed
+    assert name in offered
 
 
-@pytest.mark.parametrize("command", ["spaces", "tasks", "--help"])
-def test_what_there_is_is_listed_without_torch(command: str) -> None:
-    expected = {"spaces": "marfinetz2025", "tasks": "cifar10", "--help": "search"}
-    assert expected[command] in answer(command)
-
-
-def test_a_run_of_any_type_is_shown_without_torch(any_run: Path) -> None:
-    assert "(finished" in answer("show", str(any_run))
-
-
-def test_a_press_of_tab_is_answered_without_torch() -> None:
-    assert "marfinetz2025" in pressed("evoopt search ")
-    assert "cifar10" in pressed("evoopt search --task ")
-
-
-def test_figures_of_a_run_of_any_type_are_completed_without_torch(any_run: Path) -> None:
-    assert "fitness" in pressed(f"evoopt plot {any_run} ").split()
+def test_a_run_of_any_type_is_shown_and_its_figures_completed_without_torch(any_run: Path) -> None:
+    printed, offered = answers(["show", str(any_run)], f"evoopt plot {any_run} ")
+    assert "(finished" in printed
+    assert "fitness" in offered
 
 
 def test_the_catalogue_says_what_the_tasks_say() -> None:

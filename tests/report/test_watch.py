@@ -60,7 +60,7 @@ def test_a_run_in_another_process_is_followed_while_it_goes_on(tmp_path: Path) -
     folder = tmp_path / "run"
     space = tmp_path / "space.toml"
     space.write_text(CONFIGS["genetic"].override({"genetic": {"generations": 12}}).to_toml())
-    command = [sys.executable, "-m", "evoopt.cli", "search", str(space), "--out", str(folder)]
+    command = [sys.executable, "-m", "evoopt", "search", str(space), "--out", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while not (folder / "config.toml").exists():

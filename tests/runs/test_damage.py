@@ -18,6 +18,7 @@ from evoopt.errors import EvooptError
 from evoopt.evolution.stages import Stage, State, evolve
 from evoopt.runs import Run, database
 from evoopt.runs.checkpoints import Checkpoints
+from evoopt.runs.finished_chunks import FinishedChunks
 from evoopt.runs.restore import restore_backup
 from tests.counts import times
 from tests.stubs import StubExecutor
@@ -212,18 +213,43 @@ def test_files_of_results_go_with_the_database_that_they_are_of(tmp_path: Path) 
     assert not any(file.exists() for file in files)
 
 
-def test_what_is_set_aside_is_never_overwritten(tmp_path: Path) -> None:
-    folder = stopped(tmp_path)
-    first, second = restore_backup(folder), restore_backup(folder)
+def test_what_is_set_aside_takes_its_log_with_it_and_is_never_overwritten(
+    tmp_path: Path, result: str
+) -> None:
+    folder = unfinished(tmp_path)
+    log = (folder / "run.sqlite-wal").read_bytes()
+    first = restore_backup(folder)
+    assert not (folder / "run.sqlite-wal").exists(), "it would be read into the database restored"
+    second = restore_backup(folder)
     assert first != second
     assert first.exists()
     assert second.exists()
+    assert Path(f"{first}-wal").read_bytes() == log
+    assert finish(folder) == result
+
+
+def test_a_restoration_that_fails_leaves_the_run_as_it_is(tmp_path: Path) -> None:
+    folder = backed_up(tmp_path / "run")
+    (folder / ".run.sqlite.part").mkdir()  # in the way of the copy
+    before = (folder / "run.sqlite").read_bytes()
+    with pytest.raises(EvooptError, match=r"cannot restore .*run\.backup\.sqlite: Is a directory"):
+        restore_backup(folder)
+    assert (folder / "run.sqlite").read_bytes() == before
+    Run(folder, writable=True).close()
 
 
 def test_a_run_in_use_is_not_restored(tmp_path: Path) -> None:
     folder = stopped(tmp_path)
     with Run(folder, writable=True), pytest.raises(EvooptError, match="in use"):
         restore_backup(folder)
+
+
+def backed_up(folder: Path) -> Path:
+    """A run of two generations in which nothing was trained."""
+    with Run.create(folder, SETTINGS) as run:
+        for generation in range(2):
+            run.store.save_generation({"generation": generation}, {"stages": generation + 1}, [])
+    return folder
 
 
 class Walk:
@@ -287,6 +313,38 @@ def test_lost_weights_are_noticed_and_the_state_before_is_kept(harm: str, tmp_pa
         walk(folder)
     restore_backup(folder)
     assert torch.equal(walk(folder), expected)
+
+
+@pytest.mark.parametrize("backup", ["the same state", "damaged", "lost"])
+def test_lost_weights_without_another_state_are_told_so(backup: str, tmp_path: Path) -> None:
+    folder = walked(tmp_path / "run", 3)
+    if backup == "the same state":
+        restore_backup(folder)
+    elif backup == "damaged":
+        (folder / "run.backup.sqlite").write_bytes(b"not a database" * 500)
+    else:
+        (folder / "run.backup.sqlite").unlink()
+    for file in (folder / "weights").iterdir():
+        file.unlink()
+    with pytest.raises(EvooptError, match=r"weights are lost.*no earlier state to go back to"):
+        walk(folder)
+
+
+@pytest.mark.parametrize("harm", ["missing", "flipped"])
+def test_a_finished_chunk_whose_tensors_are_harmed_is_done_again(harm: str, tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", SETTINGS) as run:
+        chunks: FinishedChunks[str, Tensor] = FinishedChunks(
+            run, lambda tensor: ({}, {"w": tensor}), lambda state: state[1]["w"], lambda tensor: ()
+        )
+        chunks.keep("job", torch.ones(50))
+        assert "job" in chunks
+        assert torch.equal(chunks["job"], torch.ones(50))
+        [file] = (run.folder / "weights").iterdir()
+        data = file.read_bytes()
+        file.unlink()
+        if harm == "flipped":
+            file.write_bytes(data[:-30] + bytes([data[-30] ^ 1]) + data[-29:])
+        assert "job" not in chunks
 
 
 def test_only_the_weights_that_can_still_be_needed_are_kept(tmp_path: Path) -> None:

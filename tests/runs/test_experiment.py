@@ -15,7 +15,7 @@ from evoopt.config import load_space
 from evoopt.errors import EvooptError, NoScoreError
 from evoopt.report import write_report
 from evoopt.runs import Run
-from evoopt.runs.experiment import EXPERIMENT
+from evoopt.runs.experiment import EXPERIMENT, refuse_changes
 from evoopt.tasks.source_files import source_digests
 
 TASK = """
@@ -88,14 +88,48 @@ def test_what_has_changed_is_named_and_goes_on_only_when_asked_for(
     if "is gone" in message:
         return
     evoopt.resume(folder, changed=True).close()
-    noted = re.compile(f"after generation 1: {message.partition('; ')[0]}")
     with evoopt.open_run(folder) as run:
-        assert noted.match(run.changes[0])
+        assert re.match(f"after generation 1: {message.partition('; ')[0]}", run.changes[0])
         assert '"changes"' in run.result_json()
-    shown = CliRunner().invoke(app, ["show", str(folder)]).output
-    assert noted.search(shown)
-    assert "Changed after generation 1" in write_report(folder).read_text()
     evoopt.resume(folder).close()  # what was accepted once is not asked again
+
+
+def test_without_its_task_file_a_run_cannot_go_on_and_keeps_no_note_of_an_attempt(folder: Path) -> None:
+    (folder / "../mine.py").rename(folder / "../moved.py")
+    with pytest.raises(
+        EvooptError, match=r"mine\.py is gone: put it back, or write where it is now into .*toml"
+    ):
+        evoopt.resume(folder, changed=True)
+    with evoopt.open_run(folder) as run:
+        assert not run.changes
+
+
+def test_a_run_stopped_in_its_first_generation_begins_it_anew_with_what_has_changed(tmp_path: Path) -> None:
+    config = load_space("gadam-digits")
+    folder = tmp_path / "run"
+    with Run.create(folder, config) as run:
+        assert not run.store.begun
+        run.store.keep_chunk("key", [1])
+        assert run.store.begun
+    gadam = {"population": 90, "generations": 80, "lr": 0.5, "beta1": 0.5, "beta2": 0.5}
+    changed = config.override({"gadam": gadam, "training": {"steps": 70, "chunk_size": 60}})
+    (folder / "config.toml").write_text(changed.to_toml())
+    with Run(folder, writable=True) as run:
+        with pytest.raises(
+            EvooptError, match=r"has changed: gadam\.population .* and 2 more\. Undo"
+        ) as refused:
+            refuse_changes(run)
+        assert str(refused.value).count(" -> ") == 5
+        assert run.store.chunk("key") == [1]
+        refuse_changes(run, allowed=True)
+        assert run.store.chunk("key") is None
+        assert len(run.changes) == 7
+        assert all(change.startswith("in the first generation: ") for change in run.changes)
+        refuse_changes(run)
+        changes = run.changes
+    shown = CliRunner().invoke(app, ["show", str(folder)]).output
+    assert all(change in shown for change in changes)
+    assert "Changed in the first generation" in write_report(folder).read_text()
 
 
 @pytest.mark.parametrize("change", [change for change, message in CHANGES if not message])
@@ -135,8 +169,8 @@ def test_the_files_of_a_task_are_those_that_it_imports_from_its_folder(tmp_path:
 def test_a_run_of_which_nothing_is_done_may_change_as_its_last_words_advise(tmp_path: Path) -> None:
     config = load_space("quick").override(
         {
-            "search": {"population": 3, "elites": 1, "generations": 1, "finalists": 1, "compare": False},
-            "evaluation": {"steps": 2, "max_loss": 0.1, "engine": "sequential"},
+            "search": {"population": 3, "elites": 1, "generations": 1, "finalists": 0, "compare": False},
+            "evaluation": {"steps": 2, "replicates": 1, "max_loss": 0.1, "engine": "sequential"},
             "execution": {"executor": "serial"},
         }
     )

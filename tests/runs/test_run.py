@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from filelock import FileLock
 
-from evoopt.errors import EvooptError, RunLockedError
+from evoopt.errors import EvooptError, NoScoreError, RunLockedError
 from evoopt.jobs.records import Evaluation
-from evoopt.runs import Run
+from evoopt.runs import Run, lock
 from evoopt.training.plan import TrainingResult
 from tests.stubs import StubExecutor
 from tests.systems.optimizer.test_optimizer_search import CONFIGS, go
@@ -74,7 +78,7 @@ def test_a_damaged_database_is_said_so(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "run" / "run.sqlite").write_bytes(damage)
     for name in ("run.sqlite-wal", "run.sqlite-shm"):
         (tmp_path / "run" / name).unlink(missing_ok=True)
-    with pytest.raises(EvooptError):
+    with pytest.raises(EvooptError, match=r"run\.sqlite is damaged .*no other copy"):
         Run(tmp_path / "run")
 
 
@@ -95,9 +99,74 @@ def test_a_full_disk_keeps_the_last_checkpoint_readable(tmp_path: Path) -> None:
 def test_rows_of_a_chunk_are_kept_all_or_none(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
         run.store.add_evaluations([row(0, 0)])
-        with pytest.raises(EvooptError):
+        with pytest.raises(EvooptError, match="UNIQUE"):
             run.store.add_evaluations([row(0, 1), row(0, 0)])
         assert [r.chunk for r in run.store.evaluations()] == [0]
+
+
+def test_what_a_database_cannot_hold_is_read_back_as_the_nearest_that_it_can(tmp_path: Path) -> None:
+    failed = TrainingResult("failed", "lone \udcff", 3, math.nan, -0.0, -0.0, -0.0)
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        run.store.add_evaluations([replace(row(0, 0), result=failed)])
+        [found] = (r.result for r in run.store.evaluations())
+        assert (found.reason, found.steps) == ("lone ?", 3)
+        assert math.isnan(found.train_loss)
+        assert [str(x) for x in (found.eval_loss, found.metric, found.seconds)] == ["0.0"] * 3
+        run.store.check()
+
+
+def test_only_a_training_that_ended_well_counts_as_a_success_on_its_task(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        run.store.add_evaluations([row(0, 0)])
+        assert not run.store.has_succeeded("digits")
+        run.store.add_evaluations([replace(row(0, 1), result=replace(row(0, 1).result, outcome="ok"))])
+        assert run.store.has_succeeded("digits")
+        assert not run.store.has_succeeded("wine")
+
+
+def test_a_run_of_an_earlier_version_has_fewer_tables(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        for table in ("chunks", "curves"):
+            run.store.select(f"DROP TABLE {table}")
+    with Run(tmp_path / "run") as run:
+        assert not run.store.begun
+        assert list(run.store.evaluations()) == []
+    with Run(tmp_path / "run", writable=True) as run:
+        curve = (2.0, 1.0)
+        run.store.add_evaluations([replace(row(0, 0), result=replace(row(0, 0).result, curve=curve))])
+        assert [r.result.curve for r in run.store.evaluations()] == [curve]
+
+
+def test_a_run_without_any_score_forgets_the_chunks_of_the_generation_that_had_none(tmp_path: Path) -> None:
+    def begin() -> None:
+        with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+            run.store.keep_chunk("k", [1])
+            assert run.store.begun
+            raise NoScoreError("all have diverged")
+
+    with pytest.raises(NoScoreError, match="all have diverged"):
+        begin()
+    with Run(tmp_path / "run") as run:
+        assert run.stopped == "all have diverged"
+        assert not run.store.begun
+
+
+@pytest.mark.parametrize("text", ['{"verdict": "better"}', '{"protocol": 1}', "[]", "{", None])
+def test_a_comparison_without_a_verdict_has_none(text: str | None, tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
+        if text is not None:
+            (run.folder / "comparison.json").write_text(text)
+        assert (run.verdict, run.tuned) == (None, None)
+        run.write_verdict("it was not compared")
+        assert run.verdict == "it was not compared"
+
+
+def test_a_folder_that_may_only_be_read_counts_as_in_use_and_cannot_be_locked(tmp_path: Path) -> None:
+    (tmp_path / "run.owner").touch()
+    with patch.object(FileLock, "acquire", side_effect=PermissionError(13, "Permission denied")):
+        assert lock.is_in_use(tmp_path)
+        with pytest.raises(EvooptError, match=r"cannot write to .*: Permission denied"):
+            lock.RunLock(tmp_path)
 
 
 def test_a_finished_run_is_one_file_that_opens_without_write_access(tmp_path: Path) -> None:

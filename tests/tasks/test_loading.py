@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -52,6 +53,18 @@ FAULTS = {
         a_task(load=with_parts(train=Split(torch.rand(5, 4), torch.zeros(6, dtype=torch.int64)))),
         "the training part has 5 inputs but 6 targets",
     ),
+    "no tensors": (
+        a_task(load=with_parts(train=Split(np.zeros((6, 4)), np.zeros(6)))),  # type: ignore[arg-type]
+        "the training part has inputs of type ndarray, expected torch.Tensor",
+    ),
+    "test part as it is": (
+        a_task(load=with_parts(test=part())),
+        "TaskData.test must be an evoopt.tasks.SealedSplit, not Split",
+    ),
+    "training part as a tuple": (
+        a_task(load=with_parts(train=(1, 2))),  # type: ignore[arg-type]
+        "TaskData.train must be an evoopt.tasks.Split, not tuple",
+    ),
     "empty training part": (a_task(load=with_parts(train=part(0))), "the training part is empty"),
     "empty validation part": (a_task(load=with_parts(validation=part(0))), "the validation part is empty"),
     "empty test part": (a_task(load=with_parts(test=SealedSplit(part(0)))), "the test part is empty"),
@@ -98,6 +111,19 @@ def test_faulty_task_gives_one_line_with_its_name(fault: str) -> None:
     assert message.startswith("task 'mine': ")
     assert expected in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_classes_may_be_of_any_integer_type(dtype: torch.dtype) -> None:
+    split = part()
+    task = a_task(load=with_parts(train=Split(split.x, split.y.to(dtype))))
+    assert load_task_data(task, DataOptions()).train.y.dtype == torch.int64
+
+
+@pytest.mark.parametrize("size", [0, -1, 16.0, "16"])
+def test_a_batch_is_a_whole_number_of_examples(size: Any) -> None:
+    with pytest.raises(EvooptError, match=f"task 'mine': batch_size must be .*, not {size!r}"):
+        a_task(batch_size=size)
 
 
 def test_own_errors_of_a_loader_keep_their_words() -> None:

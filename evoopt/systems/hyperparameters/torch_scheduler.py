@@ -14,6 +14,7 @@ from evoopt.systems.hyperparameters.schedules import Schedule
 from evoopt.training.member_hyperparameters import RULE_NAMES, Value, is_dropout
 
 _BETAS = {"beta1": 0, "momentum": 0, "beta2": 1}
+_DECOUPLED = {"AdamW", "Adafactor", "Muon", "EvolvedOptimizer"}
 
 
 class ScheduleLR(LRScheduler):
@@ -44,7 +45,7 @@ class ScheduleLR(LRScheduler):
                     if not self._dropouts(name):
                         raise EvooptError(f"{name!r} is a dropout rate: pass the model that has such modules")
                 elif not self._buffers(name):
-                    _key(group, name)
+                    _key(optimizer, group, name)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
@@ -60,12 +61,17 @@ class ScheduleLR(LRScheduler):
             if name != "lr" and not is_dropout(name) and not buffers:
                 own[name] = value
         for group in self.optimizer.param_groups:
-            _set(group, own)
+            _set(self.optimizer, group, own)
         return [values.get("lr", group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch, without schedule and model."""
         return {k: v for k, v in super().state_dict().items() if k not in ("_schedule", "_model")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch; what a model has of the schedule follows at once, as it is in no state dict."""
+        super().load_state_dict(state_dict)
+        self.get_lr()
 
     def _buffers(self, name: str) -> list[Any]:
         if self._model is None or name in RULE_NAMES:
@@ -81,9 +87,9 @@ class ScheduleLR(LRScheduler):
         return [module for at, module in named if isinstance(module, rates) and of in ("", at)]
 
 
-def _set(group: dict[str, Any], values: Mapping[str, Value]) -> None:
+def _set(optimizer: Optimizer, group: dict[str, Any], values: Mapping[str, Value]) -> None:
     for name, value in values.items():
-        key = _key(group, name)
+        key = _key(optimizer, group, name)
         if key == "betas":
             betas = list(group["betas"])
             betas[_BETAS[name]] = value
@@ -92,15 +98,16 @@ def _set(group: dict[str, Any], values: Mapping[str, Value]) -> None:
             group[key] = value
 
 
-def _key(group: Mapping[str, Any], name: str) -> str:
+def _key(optimizer: Optimizer, group: Mapping[str, Any], name: str) -> str:
     """What a group calls a hyperparameter."""
     if name in _BETAS and "betas" in group:
         return "betas"
     if name in ("beta1", "momentum") and "momentum" in group:
         return "momentum"
     if "weight_decay" in group and "l2" not in group:
-        # torch's optimizers say where decay is decoupled, and in evoopt's classes it always is.
-        decoupled = bool(group.get("decoupled_weight_decay", "stochastic_rounding" in group))
+        # Groups of Adam's kin say where decay is decoupled, and in evoopt's classes it always is.
+        named = not _DECOUPLED.isdisjoint(kind.__name__ for kind in type(optimizer).__mro__)
+        decoupled = bool(group.get("decoupled_weight_decay", named or "stochastic_rounding" in group))
         if name in ("weight_decay", "l2"):
             if decoupled is (name == "weight_decay"):
                 return "weight_decay"

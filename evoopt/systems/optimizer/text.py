@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from evoopt.errors import command
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
 from evoopt.systems.models_text import Columns, ended, state, table
@@ -99,7 +100,9 @@ def _funnel(run: Run) -> list[str]:
 
 def _verdict(run: Run) -> list[str]:
     missing = (
-        f"missing: the comparison was interrupted; evoopt resume {run.folder}" if run.uncompared else None
+        f"missing: the comparison was interrupted; {command('resume', run.folder)}"
+        if run.uncompared
+        else None
     )
     said = " ".join(filter(None, [(run.store.winner() or {}).get("lost"), run.verdict or missing]))
     return [f"verdict  {said}"] if said else []

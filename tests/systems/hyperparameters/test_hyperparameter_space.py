@@ -144,17 +144,18 @@ def test_genomes_survive_json_and_share_a_key_with_their_phenotype() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "message"),
     [
-        [],
-        {"kind": "rule"},
-        {"kind": "hyperparameters", "version": 2},
-        {"kind": "hyperparameters", "version": 1},
-        {"kind": "hyperparameters", "version": 1, "genotype": {"a": 1.0}, "integers": ["b"]},
+        ([], "expected a JSON object of kind 'hyperparameters'"),
+        ({"kind": "rule"}, "expected kind 'hyperparameters', found 'rule'"),
+        ({"kind": "hyperparameters", "version": 2}, "version 2 is not supported"),
+        ({"kind": "hyperparameters", "version": 1}, "need a genotype"),
+        ({"kind": "hyperparameters", "version": 1, "genotype": {"a": 1.0}, "integers": ["b"]}, "need a geno"),
+        ({"kind": "hyperparameters", "version": 1, "genotype": {"a": []}, "integers": []}, "need a genotype"),
     ],
 )
-def test_what_is_no_genome_is_refused(data: Any) -> None:
-    with pytest.raises(EvooptError):
+def test_what_is_no_genome_is_refused(data: Any, message: str) -> None:
+    with pytest.raises(EvooptError, match=message):
         Hyperparameters.from_json(data)
 
 

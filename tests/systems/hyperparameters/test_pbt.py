@@ -297,9 +297,20 @@ def test_a_hyperparameter_without_meaning_is_refused() -> None:
     kind = HyperparameterSpace.parse({"q": {"choices": ["soft", "hard"], "default": "soft"}})
     with pytest.raises(EvooptError, match="'q' must be a number, not 'soft'"):
         scheme_of("squashing", space=kind).advance()
-    for data in ([], {"kind": "schedule", "version": 1}, {"kind": "schedule", "version": 1, "values": 3}):
-        with pytest.raises(EvooptError):
-            Schedule.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "expected a JSON object of kind 'schedule'"),
+        ({"kind": "schedule", "version": 99}, "version 99 is not supported"),
+        ({"kind": "schedule", "version": 1}, "needs values by generation"),
+        ({"kind": "schedule", "version": 1, "values": 3}, "needs values by generation"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(data: Any, message: str) -> None:
+    with pytest.raises(EvooptError, match=message):
+        Schedule.from_json(data)
 
 
 def test_ones_own_model_and_data() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 import evoopt.optim
 from evoopt import EvooptError, ScheduleLR
+from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.systems.hyperparameters.schedules import Schedule
 
 SCHEDULE = Schedule(
@@ -21,6 +23,10 @@ SCHEDULE = Schedule(
     steps=3,
     batch_size=8,
 )
+
+
+def evolved(parameters: Any, lr: float) -> EvolvedOptimizer:
+    return EvolvedOptimizer(parameters, replace(evoopt.optim.preset("adamw"), lr=lr), 10)
 
 
 def network() -> nn.Sequential:
@@ -97,6 +103,8 @@ def test_hyperparameters_are_found_under_the_names_that_optimizers_have(
     [
         (torch.optim.Adam, "weight_decay", "the optimizer's weight decay is coupled, and 'weight_decay'"),
         (torch.optim.AdamW, "l2", "the optimizer's weight decay is decoupled, and 'l2'"),
+        (torch.optim.Adafactor, "l2", "the optimizer's weight decay is decoupled, and 'l2'"),
+        (evolved, "l2", "the optimizer's weight decay is decoupled, and 'l2'"),
         (torch.optim.SGD, "beta2", "the optimizer has no 'beta2'"),
         (torch.optim.SGD, "optimizer", "the optimizer has no 'optimizer'"),
         (torch.optim.SGD, "dropout", "'dropout' is a dropout rate: pass the model"),

@@ -1,4 +1,4 @@
-"""``python -m evoopt.cli``."""
+"""``python -m evoopt``."""
 
 from __future__ import annotations
 
