@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,26 +99,29 @@ def test_task_files_are_those_beside_the_space_file_or_else_in_the_working_folde
     assert api.resolve(config.with_tasks(("both.py:make",))).tasks == (f"{here}/both.py:make",)
 
 
-@given(st.text(max_size=60))
-def test_any_text_gives_a_config_or_a_clear_error(text: str) -> None:
-    with contextlib.suppress(EvooptError):
-        parse_config(text, "any.toml")
-
-
-VALUES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.lists(st.integers(), max_size=2)
+SIZES = st.integers(-2, 60)
+STRANGE = st.booleans() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+SEARCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.one_of(SIZES, SIZES, STRANGE) for name in ("population", "elites", "seed", "tournament")
+    },
 )
 
 
-@given(st.dictionaries(st.sampled_from(["population", "elites", "seed", "tournament"]), VALUES))
-def test_any_override_gives_a_config_or_a_clear_error(values: dict[str, object]) -> None:
+@given(SEARCHES, st.booleans())
+def test_any_settings_give_a_config_or_a_clear_error(values: dict[str, Any], as_text: bool) -> None:
     try:
-        config = OptimizerConfig().override({"search": values})
-    except EvooptError:
+        if as_text:
+            config = parse_config(tomli_w.dumps({"individual": "optimizer", "search": values}), "any.toml")
+        else:
+            config = OptimizerConfig().override({"search": values})
+    except EvooptError as error:
+        sound = OptimizerConfig().search.model_dump() | values
+        whole = all(type(value) is int for value in values.values())
+        possible = whole and 0 <= sound["elites"] < sound["population"] >= 2 and sound["tournament"] >= 1
+        assert not (possible and sound["seed"] >= 0), error
         return
-    assert config.search.elites < config.search.population
+    assert isinstance(config, OptimizerConfig)
+    assert 0 <= config.search.elites < config.search.population
+    assert all(getattr(config.search, name) == value for name, value in values.items())

@@ -65,7 +65,7 @@ def generations_table(records: Sequence[Record], columns: Sequence[Figured]) -> 
     """A line per generation, folded in; of very many, every k-th and the last."""
     every = -(-len(records) // MOST_ROWS)
     kept = [r for k, r in enumerate(records) if k % every == 0 or k == len(records) - 1]
-    title = "All generations" if every == 1 else f"Every {every}th of {len(records):,} generations"
+    title = "All generations" if every == 1 else f"{len(records):,} generations, one in {every} and the last"
     return Table(
         (Column("generation", "d"), *(Column(column.label, column.format) for column in columns)),
         [(r["generation"], *(column.of(r) for column in columns)) for r in kept],

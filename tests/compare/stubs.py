@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def preset_contender(name: str, **about: Any) -> Contender:
     return rule_contender(name, PRESETS[name], ranges, **about)
 
 
-def comparison_of(scores: dict[str, dict[str, Sequence[float]]], reference: str = "adam") -> Comparison:
+def comparison_of(scores: Mapping[str, Mapping[str, Sequence[float]]], reference: str = "adam") -> Comparison:
     """A comparison with given test metrics by task and contender; the first contenders are candidates."""
     names = list(next(iter(scores.values())))
     return Comparison(
@@ -85,8 +85,8 @@ def comparison_of(scores: dict[str, dict[str, Sequence[float]]], reference: str 
             task: {
                 name: Scores(
                     metric=tuple(values),
-                    eval_loss=tuple(values),
-                    train_loss=tuple(values),
+                    eval_loss=tuple(1 - v for v in values),
+                    train_loss=tuple(2 - v for v in values),
                     outcomes=tuple("ok" if math.isfinite(v) else "diverged" for v in values),
                     curves=tuple((2.0, 1.0, 2.0 - v) if math.isfinite(v) else () for v in values),
                     step_us=1.0,

@@ -7,13 +7,14 @@ import json
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evoopt.compare import Place, Protocol, compare, load_comparison
-from evoopt.compare.comparison import EACH_TUNED
+from evoopt.compare.comparison import EACH_TUNED, run_comparison
 from evoopt.compare.contender import OWN, Contender
 from evoopt.compare.contender_jobs import ContenderChunk, CostProbe
 from evoopt.compare.plots import PICTURES
@@ -67,6 +68,27 @@ def test_every_final_seed_may_have_a_tuning_of_its_own(formula: FormulaExecutor)
     assert sum(validation.values()) == 2 * protocol.tuning_trainings == 2 * 3 * (20 * 2 + 4 * 4)
     assert not {seed for seed, _ in final} & set(validation)
     assert EACH_TUNED in report.comparison.notes
+
+
+@pytest.mark.parametrize(
+    ("best_lr", "trials", "tuned", "lack"),
+    [
+        (1e-6, 8, (2, True), "the best learning rate is still the outermost tried"),
+        (3e-3, 8, (0, False), "nothing but the learning rate was tuned"),
+        (1e-6, 20, (6, False), ""),
+    ],
+)
+def test_who_was_short_of_trials_is_told(
+    best_lr: float, trials: int, tuned: tuple[int, bool], lack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = FormulaExecutor(partial(formula_result, best_lr=best_lr))
+    monkeypatch.setattr(place, "make_executor", lambda *a, **k: executor)
+    protocol = replace(TINY, trials=trials)
+    found = compare(["lion"], baselines=["adam"], protocol=protocol, place=SERIAL).comparison
+    adam = found.tuning["digits"]["adam"]
+    assert (adam.extensions, adam.at_edge) == tuned
+    told = [f"{name} on digits: {lack}; give it more --trials" for name in ("lion", "adam") if lack]
+    assert list(found.notes) == told
 
 
 def test_rules_are_trained_together_and_classes_alone(formula: FormulaExecutor) -> None:
@@ -242,9 +264,6 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     expected = attempt(whole, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         attempt(FormulaExecutor(stop_at=stop_at), tmp_path / "parts")
-    memory = tmp_path / "parts" / "trainings.jsonl"
-    if memory.exists():
-        memory.write_text(memory.read_text() + '{"key": "cut sho')
     rest = FormulaExecutor()
     assert contents(attempt(rest, tmp_path / "parts")) == contents(expected)
     assert len(rest.jobs) == len(whole.jobs) - stop_at
@@ -270,13 +289,17 @@ def test_after_an_interruption_failures_are_tried_again_in_the_same_company(tmp_
     assert attempt() == []
 
 
-def test_a_training_is_not_remembered_for_another_budget(tmp_path: Path, formula: FormulaExecutor) -> None:
-    compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path)
-    first = len(formula.jobs)
-    compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path)
-    assert len(formula.jobs) == first
-    compare(["lion"], baselines=["adam"], protocol=replace(TINY, steps=13), place=SERIAL, out=tmp_path)
-    assert len(formula.jobs) == 2 * first
+def test_a_training_is_not_remembered_for_another_budget_or_rounding(
+    tmp_path: Path, formula: FormulaExecutor
+) -> None:
+    counts = []
+    for protocol, threads in ((TINY, 1), (TINY, 1), (replace(TINY, steps=13), 1), (TINY, 2), (TINY, 1)):
+        own = Place("serial", threads_per_worker=threads)
+        memory = tmp_path / "trainings.jsonl"
+        run_comparison([contender("lion")], [contender("adam")], protocol, own, memory=memory)
+        counts.append(len(formula.jobs))
+    first = counts[0]
+    assert counts == [first, first, 2 * first, 3 * first, 3 * first]
 
 
 def test_further_contenders_and_another_order_train_only_what_is_new(
@@ -348,12 +371,18 @@ def test_bad_requests_are_refused_before_anything_is_trained(
 
 
 @pytest.mark.parametrize(
-    "damage",
-    ["{}", "[]", "{", '{"kind": "comparison", "version": 99}', '{"kind": "comparison", "version": 1}'],
+    ("damage", "message"),
+    [
+        ("{}", "holds no comparison"),
+        ("[]", "holds no comparison"),
+        ("{", "is not a JSON file"),
+        ('{"kind": "comparison", "version": 99}', "version 99 is not supported"),
+        ('{"kind": "comparison", "version": 1}', "is damaged"),
+    ],
 )
-def test_damaged_comparison_files_are_refused(damage: str, tmp_path: Path) -> None:
+def test_damaged_comparison_files_are_refused(damage: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(damage)
-    with pytest.raises(EvooptError):
+    with pytest.raises(EvooptError, match=message):
         load_comparison(tmp_path)
 
 

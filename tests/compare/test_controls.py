@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import evoopt
 from evoopt.compare import Place, Protocol, compare, load_comparison
 from evoopt.compare.contender import OWN, RuleSubject, rule_contender
 from evoopt.compare.contender_jobs import ContenderChunk
-from evoopt.compare.controls import _luck, ablations, adam_with_schedule_of, random_search_config
+from evoopt.compare.controls import (
+    _luck,
+    ablations,
+    adam_with_schedule_of,
+    best_of_n,
+    control_search,
+    random_search_config,
+)
 from evoopt.compare.sources import contender
 from evoopt.compare.statistics import paired_difference
 from evoopt.errors import EvooptError
@@ -22,7 +30,7 @@ from evoopt.runs.run import Run
 from evoopt.systems.optimizer.closing_comparison import short_comparison, short_protocol
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.training.plan import TrainingResult
-from tests.compare.stubs import FormulaExecutor
+from tests.compare.stubs import FormulaExecutor, formula_result
 
 SEARCH: dict[str, dict[str, Any]] = {
     "search": {
@@ -139,12 +147,17 @@ def test_controls_take_part_in_a_comparison(run_folder: Path, tmp_path: Path) ->
     assert [line.split(":")[0] for line in sentences[4:]] == [
         f"mine does not beat {name}" for name in unbeaten
     ]
-    luck = report.comparison.controls["best_of_n"]["tasks"]["digits"]
-    assert luck["validation_best"] >= luck["validation_mean"]
-    assert luck["validation_best"] > luck["test_mean"]
     assert "the luckiest training of adam" in report.text
     with Run(tmp_path / "controls" / "random-search-of-mine") as control:
         assert control.finished
+
+
+def test_a_control_whose_search_has_changed_since_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run_folder, tmp_path / "control")
+    text = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(text.replace("elites = 1", "elites = 0"))
+    with pytest.raises(EvooptError, match=r"this has changed: search\.elites 1 -> 0"):
+        control_search(OptimizerConfig().override(SEARCH), folder)
 
 
 def test_a_search_ends_with_a_sentence_kept_in_its_folder(run_folder: Path) -> None:
@@ -156,6 +169,28 @@ def test_a_search_ends_with_a_sentence_kept_in_its_folder(run_folder: Path) -> N
     found = load_comparison(run_folder)
     assert found.names == ["mine", "adam"]
     assert found.protocol["steps"] == 6
+
+
+def test_the_closing_comparison_keeps_the_engines_of_the_search_and_runs_where_it_is_told_to(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, places = FormulaExecutor(), []
+
+    def make_executor(kind: str, *_: Any, workers: int, **__: Any) -> FormulaExecutor:
+        places.append((kind, workers))
+        return executor
+
+    monkeypatch.setattr(place, "make_executor", make_executor)
+    told = (
+        OptimizerConfig()
+        .override(SEARCH)
+        .override({"evaluation": {"engine": "auto"}, "execution": {"executor": "process", "workers": 3}})
+    )
+    with Run(shutil.copytree(run_folder, tmp_path / "mine"), writable=True) as run:
+        run.store.save_engines({"digits": "batched"})
+        short_comparison(run, told)
+    assert {job.engine for job in executor.jobs} == {"batched"}
+    assert places == [("process", 3)]
 
 
 def test_a_search_stands_where_tuned_adam_has_no_score(
@@ -188,12 +223,37 @@ def test_a_search_scored_on_test_data_is_not_compared_there(tmp_path: Path) -> N
 
 def test_the_short_protocol_trains_as_the_search_did() -> None:
     config = OptimizerConfig().override(
-        {"evaluation": {"steps": 77, "tasks": ["digits", "digits_cnn"], "batch_size": 16, "max_loss": 1e4}}
+        {
+            "evaluation": {
+                "steps": 77,
+                "tasks": ["digits", "digits_cnn"],
+                "train_size": 300,
+                "batch_size": 16,
+                "max_loss": 1e4,
+            }
+        }
     )
     protocol = short_protocol(config)
     assert (protocol.steps, protocol.tasks, protocol.batch_size) == (77, ("digits", "digits_cnn"), 16)
-    assert protocol.max_loss == 1e4
+    assert (protocol.max_loss, protocol.train_size) == (1e4, 300)
+
+
+def test_the_luckiest_training_is_chosen_on_validation_data_and_its_own_test_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opposite(member: Any, job: ContenderChunk) -> TrainingResult:
+        result = formula_result(member, job)
+        return replace(result, metric=1 - result.metric) if job.plan.split == "test" else result
+
+    monkeypatch.setattr(place, "make_executor", lambda *a, **k: FormulaExecutor(opposite))
+    comparison = compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL).comparison
+    luck = best_of_n(comparison, contender("adam"), TINY, 5, SERIAL)["digits"]
+    assert (luck["n"], luck["diverged"]) == (5, 0)
+    assert luck["validation_best"] > luck["validation_mean"] > 0.5
+    assert luck["test_of_best"] == pytest.approx(1 - luck["validation_best"])
+    assert luck["test_mean"] == pytest.approx(1 - luck["validation_mean"])
 
 
 def test_of_seeds_that_validate_equally_well_the_first_counts_whatever_its_test() -> None:
-    assert _luck([(0.9, 0.80), (0.9, 0.95), (0.85, 0.9)], 3)["test_of_best"] == 0.80
+    luck = _luck([(0.9, 0.80), (0.9, 0.95), (0.85, 0.9)], 4)
+    assert (luck["test_of_best"], luck["diverged"]) == (0.80, 1)

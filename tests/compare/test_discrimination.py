@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evoopt.cli import app
-from evoopt.compare.discrimination import OPTIMIZERS, discriminations
+from evoopt.compare.discrimination import OPTIMIZERS, describe_discriminations, discriminations
+from evoopt.compare.protocol import Protocol
 from evoopt.execution import place
 from tests.compare.stubs import FormulaExecutor, comparison_of
 
@@ -18,12 +19,14 @@ RUNNER = CliRunner()
 
 
 def test_gains_and_distances_are_in_units_of_the_pooled_deviation_over_seeds() -> None:
-    scores = {"adamw": (0.5, 0.7), "lion": (0.9, 0.9), "sgd": (0.4, 0.8)}
+    scores = {"adamw": (0.5, 0.7), "lion": (0.9, 0.9), "sgd": (0.2, 0.6)}
     [found] = discriminations(comparison_of({"digits": scores}, "adamw"))
     unit = math.sqrt((0.02 + 0.0 + 0.08) / 3)
     assert found.deviation == pytest.approx(unit)
-    assert found.gains == pytest.approx({"lion": 0.3 / unit, "sgd": 0.0})
-    assert found.apart == pytest.approx(np.std([0.6, 0.9, 0.6], ddof=1) / unit)
+    assert found.gains == pytest.approx({"lion": 0.3 / unit, "sgd": -0.2 / unit})
+    assert found.apart == pytest.approx(np.std([0.6, 0.9, 0.4], ddof=1) / unit)
+    told = describe_discriminations([found], Protocol(("digits",), seeds=2)).splitlines()[-1]
+    assert told.split() == ["digits", "images", "1.38", "+1.64", "-1.10", "18.26"]
 
 
 @pytest.mark.parametrize(

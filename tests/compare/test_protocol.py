@@ -78,11 +78,6 @@ def test_other_tasks_are_allowed_and_an_explicit_exception_is_told() -> None:
     assert "an advantage that the baselines do not have" in line
 
 
-def test_the_published_genome_is_refused_on_the_tasks_of_its_search() -> None:
-    with pytest.raises(EvooptError, match="marfinetz2025 was selected"):
-        refuse_seen_tests([contender("marfinetz2025")], Protocol(("mnist",)))
-
-
 def test_too_few_trials_for_the_schedules_are_refused() -> None:
     two, three = contender("adam"), contender("marfinetz2025")
     check_trials([two, three], replace(DIGITS, trials=9))

@@ -257,10 +257,12 @@ def test_a_model_without_hidden_matrices_leaves_all_to_adamw() -> None:
     model = torch.nn.Linear(3, 2)
     member = contender("torch_muon").member(SCHEDULED, 20)
     optimizer = make_class_optimizer(model, member, 20)  # type: ignore[arg-type]
+    before = [p.detach().clone() for p in model.parameters()]
     for p in model.parameters():
         p.grad = torch.ones_like(p)
     optimizer.step()
-    assert all("exp_avg_sq" in state for state in optimizer.optimizer.state.values())
+    assert all("exp_avg_sq" in optimizer.optimizer.state[p] for p in model.parameters())
+    assert all((p < start).all() for p, start in zip(model.parameters(), before, strict=True))
 
 
 def test_what_stages_have_is_tuned_and_any_schedule_replaces_one_in_fractions() -> None:

@@ -161,6 +161,18 @@ def test_too_few_seeds_for_the_family_are_announced() -> None:
     assert "need at least 6 --seeds" in sentence
 
 
+@pytest.mark.parametrize("elsewhere", [0.02, -0.02])
+def test_who_loses_to_its_control_on_any_task_does_not_beat_it(elsewhere: float) -> None:
+    comparison = comparison_of(
+        {
+            task: {"x": [0.9 + gain] * 8, "tuned start of x": [0.9] * 8, "adam": [0.8] * 8}
+            for task, gain in (("a", 0.02), ("b", elsewhere))
+        }
+    )
+    told = "x does not beat tuned start of x: it has found constants, not a rule."
+    assert (told in verdicts(comparison, analyse(comparison))) == (elsewhere < 0)
+
+
 def test_tasks_are_normalised_before_they_are_averaged() -> None:
     easy = {"x": [0.99] * 6, "adam": [0.98] * 6}
     hard = {"x": [0.2] * 6, "adam": [0.6] * 6}

@@ -20,6 +20,7 @@ NAMES = [
     "rule file", "archive", "weights", "task", "exported name", "exported origin",
     "run folder", "report", "checkpoint", "run's configuration", "verdict",
 ]  # fmt: skip
+NEVER_REFUSED = ("verdict", "exported origin")
 QUICK = 40
 OTHERS_EACH_TIME = "EVOOPT_FUZZ" in os.environ  # else the same inputs always: a test must not fail by chance
 
@@ -60,7 +61,8 @@ def test_hostile_input_gives_a_clear_error(
     name: str, known: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    fuzz(known[name], tmp_path, min(QUICK, known[name].times // 25))
+    refused = fuzz(known[name], tmp_path, min(QUICK, known[name].times // 25))
+    assert refused > 0 or name in NEVER_REFUSED
 
 
 @pytest.mark.slow
@@ -72,9 +74,8 @@ def test_much_hostile_input_gives_clear_errors(
     monkeypatch.chdir(tmp_path)
     refused = fuzz(known[name], tmp_path, times(known[name].times))
     print(f"{name}: {times(known[name].times)} inputs, {refused} refused")
-    assert refused > 0 or name in ("verdict", "exported origin"), "these are never refused"
+    assert refused > 0 or name in NEVER_REFUSED
 
 
-def test_all_of_them_are_more_than_a_hundred_thousand(known: dict[str, Target]) -> None:
+def test_no_target_is_left_out(known: dict[str, Target]) -> None:
     assert set(NAMES) == set(known)
-    assert sum(target.times for target in known.values()) >= 100_000

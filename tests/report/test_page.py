@@ -16,6 +16,7 @@ from evoopt.errors import EvooptError
 from evoopt.report import write_report
 from evoopt.report.blocks import Column
 from evoopt.report.html import sort_value
+from evoopt.report.models import score_facts
 from evoopt.runs import Run
 from tests.report.big import big_run
 from tests.report.pages import parse
@@ -56,6 +57,21 @@ def test_every_kind_of_run_explains_itself(any_run: Path, tmp_path: Path) -> Non
     assert "<math" not in page.text
     assert page.all("math")
     assert page.all("code")
+
+
+def test_page_and_terminal_tell_the_scores_of_a_model(any_run: Path) -> None:
+    with Run(any_run) as run:
+        facts, test = score_facts(run), run.winner.get("test")
+    if test is None:
+        assert any_run.name in ("hpo", "optimizer"), "whose winners are no models"
+        assert not facts
+        return
+    metric = f"{test['metric']:.4f}"
+    assert [label for label, _, _ in facts] == ["validation accuracy", "test accuracy"]
+    assert facts[1][1] == metric
+    assert facts[1][2].startswith("360 examples; 95 % interval 0.")
+    shown = CliRunner().invoke(app, ["show", str(any_run)]).output
+    assert f"test loss {test['loss']:.4f}, accuracy {metric} (360 examples)" in shown
 
 
 def test_links_ids_and_charts_belong_together(any_run: Path, tmp_path: Path) -> None:
@@ -116,11 +132,16 @@ def test_a_control_run_of_random_fitness_has_a_page_too(tmp_path: Path) -> None:
     assert "its winner means nothing" in parse(page_of(tmp_path / "run", tmp_path)).text
 
 
-def test_the_page_lies_in_the_run_folder_and_replaces_an_older_one(tmp_path: Path) -> None:
+def test_the_page_lies_in_the_run_folder_and_replaces_an_older_one_but_no_link(tmp_path: Path) -> None:
     run = make_run("hpo", tmp_path / "hpo")
     (run / "report.html").write_text("older")
     assert write_report(run) == run / "report.html"
     assert "<h1>hpo</h1>" in (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    (run / "report.html").symlink_to(tmp_path / "elsewhere.html")
+    with pytest.raises(EvooptError, match="is a symbolic link"):
+        write_report(run)
+    assert not (tmp_path / "elsewhere.html").exists()
 
 
 def test_no_run_and_no_place_to_write_are_told_in_a_line(optimizer_run: Path, tmp_path: Path) -> None:

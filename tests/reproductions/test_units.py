@@ -41,6 +41,7 @@ def test_a_finished_unit_is_not_repeated(tmp_path: Path) -> None:
     assert [file[unit]["value"] for unit in UNITS] == [0, 2, 4, 6]
     do(path)
     assert DONE == []
+    assert UnitFile(path)[UNITS[2]]["nan"] is None
 
 
 def test_another_setting_is_another_unit(tmp_path: Path) -> None:
@@ -56,13 +57,3 @@ def test_a_failed_unit_is_told_and_tried_again(tmp_path: Path) -> None:
     assert failed == ["part, double, seed 1 failed: ValueError: no luck"]
     _, failed = do(path)
     assert (DONE, failed) == ([1], [])
-
-
-def test_a_line_that_was_cut_short_costs_its_own_unit_only(tmp_path: Path) -> None:
-    path = tmp_path / "units.jsonl"
-    do(path, UNITS[:3])
-    path.write_text(path.read_text()[:-20])
-    file, _ = do(path)
-    assert DONE == [2, 3]
-    assert all(unit in UnitFile(path) for unit in UNITS)
-    assert file[UNITS[2]]["nan"] is None
