@@ -56,7 +56,7 @@ def load_task_data(task: Task, options: DataOptions, model: nn.Module | None = N
     except EvooptError as error:
         raise EvooptError(f"{what}: {error}") from error
     parts = {
-        name: with_classes(part.to(part.x.device, floating_dtype(model))) for name, part in parts.items()
+        name: _with_classes(part.to(part.x.device, floating_dtype(model))) for name, part in parts.items()
     }
     for name, part in parts.items():
         if len(part):
@@ -78,7 +78,7 @@ def _check_part(what: str, part: Split, may_be_empty: bool) -> None:
             raise EvooptError(f"{what} has {kind} that are NaN or infinite")
 
 
-def with_classes(part: Split) -> Split:
+def _with_classes(part: Split) -> Split:
     """The same with integer targets as int64, the one integer type that torch's losses take."""
     integer = not (part.y.is_floating_point() or part.y.is_complex() or part.y.dtype == torch.bool)
     return replace(part, y=part.y.long()) if integer else part
