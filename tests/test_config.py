@@ -42,6 +42,17 @@ def test_shipped_spaces_are_sound_and_described(name: str) -> None:
         ("[execution]\ndevice = 'gpu'", r"execution.device"),
         ("[search]\npopulation = nan", r"search.population"),
         ("version = 7", r"configuration version 7"),
+        (
+            "[search]\npopulation = 9\ntournament = 10\n[genome]\noperators = 'literal'",
+            r"search.tournament \(10\) draws without replacement and cannot exceed search.population \(9\)",
+        ),
+        ("[genome]\nfill = 'mutants'\ninitial = []", r'fill = "mutants" needs presets .* robust operators'),
+        ("[genome]\nfill = 'mutants'\noperators = 'literal'", r'fill = "mutants" needs presets .* robust'),
+        ("[genome]\nvary = 'constants'", r'vary = "constants" needs genome.fill = "mutants"'),
+        (
+            "individual = 'gadam'\n[gadam]\nvalidation = 'held_out'\n[training]\nvalidation_fraction = 0",
+            r"'held_out' needs training.validation_fraction above 0",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_in_one_clear_line(text: str, message: str) -> None:

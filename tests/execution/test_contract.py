@@ -11,7 +11,8 @@ import torch
 
 from evoopt.errors import EvooptError, EvooptWarning
 from evoopt.execution import ExecutorKind, make_executor
-from evoopt.execution.executor import Executor, ordered
+from evoopt.execution.executor import Executor, full_text, ordered
+from evoopt.execution.process_setup import keep_freed_memory
 from tests.execution import torch_workers, workers
 
 KINDS: list[ExecutorKind] = ["serial", "process", "dask"]
@@ -105,17 +106,21 @@ def test_a_factory_with_a_bug_is_reported_in_one_line(kind: ExecutorKind) -> Non
     ):
         list(executor.run([("double", 1)] * 4))
     assert str(caught.value) == "a worker could not be made: KeyError: 'gene'"
+    assert 'raise KeyError("gene")' in full_text(caught.value), "where it was raised"
 
 
 @kinds
-def test_chunks_run_with_the_configured_number_of_threads(kind: ExecutorKind) -> None:
+def test_chunks_run_with_the_configured_number_of_threads_and_kept_memory(kind: ExecutorKind) -> None:
     before, threads = torch.get_num_threads(), 3
+    keep_freed_memory.cache_clear()
     with make_executor(
         kind, torch_workers.make_counting, None, workers=1, threads_per_worker=threads
     ) as executor:
         (result,) = executor.run([None])
+    assert result.value is not None, result.error
     assert result.value[0] == threads
     assert kind == "serial" or result.value[1] == str(threads)
+    assert result.value[2], "whether freed memory is kept"
     assert torch.get_num_threads() == before
 
 

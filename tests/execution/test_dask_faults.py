@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dask.config
 import distributed  # noqa: F401  (has its settings before one of them is changed for a while)
 import psutil
 import pytest
+import torch
 
 from evoopt.errors import EvooptError
 from evoopt.execution import make_executor
@@ -66,6 +69,69 @@ def kill_dask_workers_of(mark: Path, times: int, enough: threading.Event) -> Non
                 if worker in descendants(os.getpid()):  # not who adopts the children of a dead worker
                     worker.kill()
                     killed.add(pid)
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "workers", "gpus"),
+    [
+        ("cuda", "3,5", None, ["3", "5"]),
+        ("cuda", "3,5", 3, ["3", "5", "3"]),
+        ("cuda", None, None, ["0", "1"]),
+        ("cuda", "3", 2, [None, None]),
+        ("cuda:1", "3,5", None, [None]),
+        ("cpu", "3,5", None, [None] * 7),
+    ],
+)
+def test_workers_beside_this_process_share_its_gpus(
+    device: str,
+    visible: str | None,
+    workers: int | None,
+    gpus: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A device with a number is one of those visible already."""
+
+    def start(asked: dict[int, dict[str, Any]], *args: object, **kwargs: object) -> None:
+        options.extend(worker["options"] for worker in asked.values())
+        raise RuntimeError("enough")
+
+    options = list[dict[str, Any]]()
+    monkeypatch.setattr("evoopt.execution.dask.SpecCluster", start)
+    monkeypatch.setattr("evoopt.execution.dask.usable_cores", lambda: 7)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with make_dask(workers=workers, device=device) as executor, pytest.raises(EvooptError, match="enough"):
+        list(executor.run([("double", 1)]))
+    assert [one.get("env", {}).get("CUDA_VISIBLE_DEVICES") for one in options] == gpus
+    assert [one.get("resources") for one in options] == [None if device == "cpu" else {"GPU": 1}] * len(gpus)
+
+
+@pytest.mark.parametrize(
+    ("device", "resources", "said"),
+    [
+        ("cpu", [], ["waiting for Dask workers; start one with: dask worker tcp://there:1"]),
+        ("cpu", [{}], []),
+        ("cuda", [{}, {"GPU": 1.0}], []),
+        (
+            "cuda",
+            [{}],
+            [
+                "waiting for Dask workers with a GPU; start one with: dask worker tcp://there:1 --nthreads 1 "
+                "--resources GPU=1"
+            ],
+        ),
+    ],
+)
+def test_who_waits_for_workers_is_told_how_to_start_one(
+    device: str, resources: list[dict[str, float]], said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = {f"tcp://there:{k + 2}": {"resources": own} for k, own in enumerate(resources)}
+    client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": workers})
+    with make_dask(scheduler="tcp://there:1", device=device) as executor:
+        executor._warn_of_missing_workers(client)  # type: ignore[attr-defined]
+    assert caplog.messages == said
 
 
 def test_a_chunk_that_always_ends_its_process_fails_alone(local: Executor) -> None:

@@ -56,8 +56,13 @@ def test_no_smaller_group_is_tried_on_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(begun) == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), torch.OutOfMemoryError("no memory")])
-def test_other_failures_are_no_failure_of_the_device(error: Exception) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("class 2")])
+def test_other_failures_are_no_failure_of_the_device(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_if_failed(error)  # on a machine without a GPU, too
+    break_device(monkeypatch.setattr)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     raise_if_failed(error)
 
 

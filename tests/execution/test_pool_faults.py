@@ -83,10 +83,23 @@ def test_a_chunk_that_always_ends_its_worker_fails_alone(pool: Executor) -> None
     check_others(results)
 
 
-def test_a_chunk_whose_worker_ends_once_is_retried(pool: Executor, tmp_path: Path) -> None:
+@posix_only
+def test_a_worker_that_leaves_its_pipe_and_lives_on_is_ended(
+    pool: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_process, "_KILL_S", 0.2)
+    results = ordered(pool.run([("leave_pipe",), *OTHERS]), 6)
+    assert (results[0].error, results[0].attempts) == ("worker died (it left its pipe)", 2)
+    check_others(results)
+
+
+def test_a_chunk_whose_worker_ends_once_is_retried(
+    pool: Executor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     results = ordered(pool.run([("die_once", tmp_path / "mark"), *OTHERS]), 6)
     assert (results[0].value, results[0].error, results[0].attempts) == ("survived", None, 2)
     check_others(results)
+    assert caplog.messages == ["chunk 0: worker died (exit code 3); it is started once more"]
 
 
 def test_exit_inside_a_chunk_is_an_error_and_keeps_the_worker(pool: Executor) -> None:
@@ -223,10 +236,22 @@ def test_workers_that_die_at_startup_are_given_up() -> None:
         list(pool.run([("double", 1)] * 4))
 
 
-def test_a_worker_that_dies_once_at_startup_costs_nothing(tmp_path: Path) -> None:
-    with make_executor("process", workers.make_dying_once, tmp_path / "mark", workers=1) as pool:
-        (result,) = pool.run([("double", 4)])
-    assert (result.value, result.attempts) == (8, 1)
+def test_only_deaths_at_startup_in_a_row_give_a_run_up_and_others_cost_nothing(tmp_path: Path) -> None:
+    setup = tmp_path / "births", {1, 2, 3, 4, 5, 7, 8}
+    with make_executor("process", workers.make_dying_at_times, setup, workers=1) as pool:
+        with pytest.raises(EvooptError, match="no worker could start"):
+            list(pool.run([("double", 4)]))
+        results = ordered(pool.run([("die_once", tmp_path / "mark"), ("double", 4)]), 2)
+    assert [(result.value, result.attempts) for result in results] == [("survived", 2), (8, 1)]
+
+
+@pytest.mark.parametrize(("threads", "size"), [(1, 7), (2, 3), (8, 1)])
+def test_as_many_workers_start_as_fit_the_cores(
+    threads: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evoopt.execution.pool.usable_cores", lambda: 7)
+    with make_executor("process", workers.make_scripted, None, threads_per_worker=threads) as pool:
+        assert pool._size == size  # type: ignore[attr-defined]
 
 
 def test_no_worker_left_and_none_to_be_made_ends_the_run(tmp_path: Path) -> None:

@@ -73,5 +73,7 @@ def test_a_precision_that_cannot_be_is_refused(device: str, precision: Any, mess
 
 
 def test_only_what_rounds_otherwise_is_told_apart_in_finished_work() -> None:
-    assert Place().rounding == {"device": "cpu", "threads": 1}
-    assert Place(device="cuda", precision="tf32").rounding["precision"] == "tf32"
+    assert Place(workers=3, timeout_s=9.0).rounding == {"device": "cpu", "threads": 1}
+    for precision in ("tf32", "bf16"):
+        place = Place(threads_per_worker=2, device="cuda", precision=precision)
+        assert place.rounding == {"device": "cuda", "threads": 2, "precision": precision}

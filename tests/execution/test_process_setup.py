@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evoopt.execution.process_setup import importable_main, thread_limits_for_children
+from evoopt.execution.process_setup import importable_main, thread_limits_for_children, usable_cores
 
 ROOT = Path(__file__).parents[2]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -177,8 +177,16 @@ def test_thread_limits_leave_the_environment_as_it_was(monkeypatch: pytest.Monke
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     before = dict(os.environ)
     with thread_limits_for_children(3):
-        assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "3")
+        assert {os.environ[f"{library}_NUM_THREADS"] for library in ("OMP", "MKL", "OPENBLAS")} == {"3"}
     assert dict(os.environ) == before
+
+
+def test_usable_cores_are_those_that_the_process_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 64
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from evoopt.execution.process_setup import keep_freed_memory
+
 
 class Summing:
     """Maps a seed to float32 results that depend on the order of summation."""
@@ -22,10 +24,11 @@ class Summing:
 
 
 class Counting:
-    """Tells the limits on threads: torch's, and the one in the environment."""
+    """Tells torch's limit on threads, the one in the environment, and whether freed memory was to be kept."""
 
-    def __call__(self, chunk: Any) -> tuple[int, str | None]:
-        return torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    def __call__(self, chunk: Any) -> tuple[int, str | None, bool]:
+        kept = keep_freed_memory.cache_info().currsize > 0
+        return torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"), kept
 
 
 def make_summing(setup: Any) -> Summing:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
 import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,11 @@ class Scripted:
 
     def die(self, code: int) -> None:
         os._exit(code)
+
+    def leave_pipe(self) -> None:
+        for pipe in [one for one in gc.get_objects() if isinstance(one, Connection)]:
+            pipe.close()
+        time.sleep(600)
 
     def die_once(self, mark: Path) -> str:
         if first_time(mark):
@@ -144,8 +151,12 @@ def make_dying(setup: Any) -> Scripted:
     os._exit(7)
 
 
-def make_dying_once(mark: Path) -> Scripted:
-    if first_time(mark):
+def make_dying_at_times(setup: tuple[Path, set[int]]) -> Scripted:
+    """Dies at the given births, counted from 1 in a file; of one process after the other."""
+    file, deaths = setup
+    with file.open("a") as births:
+        births.write("x")
+    if file.stat().st_size in deaths:
         os._exit(7)
     return Scripted(None)
 

@@ -245,6 +245,7 @@ def test_rule_and_genome_files_export_as_the_same_class(tmp_path: Path) -> None:
         ("Sequence", "hide"),
         ("Iterator", "hide"),
         ("_Private", "private"),
+        ("\ufb01t", "would spell class name '\ufb01t' otherwise"),
     ],
 )
 def test_names_that_no_class_can_bear_are_refused(name: str, reason: str, tmp_path: Path) -> None:

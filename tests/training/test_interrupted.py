@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evoopt.optim import UpdateRule, preset
 from evoopt.training.batched import EngineOptions, train_batched
-from evoopt.training.interrupted import Interruptible, interruptible, remove_states
+from evoopt.training.interrupted import Interruptible, States, interruptible, remove_states
 from evoopt.training.lockstep import Lockstep
 from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
@@ -107,6 +107,35 @@ def test_a_state_that_was_harmed_is_not_used(harm: str, steps_made: list[int], t
     found = run(Interruptible(None, stem, every=0))
     assert steps_made[1:] == first
     assert all(same(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_state_that_cannot_be_kept_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    found = interruptible(lambda chunk: phases("mlp", "auto"))(
+        Interruptible(None, tmp_path / "file" / "job", every=0)
+    )
+    assert all(same(a, b) for a, b in zip(found, phases("mlp", "auto"), strict=True))
+
+    def full_disk(*args: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("evoopt.training.weights_file.os.replace", full_disk)
+    States(tmp_path / "job").save(tmp_path / "job.0.state", ({}, {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_at_its_end_a_training_is_kept_unless_the_job_is_young(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("evoopt.training.interrupted.time.monotonic", lambda: now[0])
+    states = States(tmp_path / "job", 60.0, _begun=0.0, _saved=0.0)
+    due = []
+    for now[0] in (50.0, 60.0, 70.0):
+        due.append((states.due(at_end=False), states.due(at_end=True)))
+        if now[0] == 60.0:
+            states.save(tmp_path / "job.0.state", ({}, {}))
+    assert due == [(False, False), (True, True), (False, True)]
 
 
 def test_short_jobs_leave_nothing(tmp_path: Path) -> None:

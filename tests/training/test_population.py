@@ -15,6 +15,7 @@ from evoopt.training.dropout import DropoutDraws, give, with_given_dropout
 from evoopt.training.forward import evaluate_population, losses_and_gradients, outputs
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
+from evoopt.training.weights_file import read_tensors, write_tensors
 
 from .examples import OWN_TASKS, Residual, odd_convolutions, task_and_data
 
@@ -105,7 +106,26 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("content", ["text", "other", "another architecture"])
+def test_tensors_that_share_memory_are_written_whole_and_in_any_layout(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).view(2, 3)
+    tensors = {"embedding": weight, "head": weight, "turned": weight.T, "part": weight[:, 1]}
+    write_tensors(tmp_path / "x.safetensors", tensors, "mine", task="digits")
+    found, facts = read_tensors(tmp_path / "x.safetensors", "mine")
+    assert facts == {"kind": "mine", "version": 1, "task": "digits"}
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+REFUSED = {
+    "text": "cannot read .* as safetensors",
+    "other": "is not a file of kind 'evoopt.population'",
+    "another architecture": "holds models of another architecture",
+    "no number of members": "does not say how many models it holds",
+    "no sensible number of members": "does not say how many models it holds",
+}
+
+
+@pytest.mark.parametrize("content", REFUSED)
 def test_other_files_are_refused_with_a_clear_line(content: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -114,9 +134,12 @@ def test_other_files_are_refused_with_a_clear_line(content: str, tmp_path: Path)
         path.write_text("hello")
     elif content == "other":
         save_file({"a": torch.zeros(2)}, path)
-    else:
+    elif content == "another architecture":
         ModelPopulation.from_models([MLP(5, 4)]).save(path)
-    with pytest.raises(EvooptError, match=r"cannot read|not a file of kind|another architecture"):
+    else:
+        members = "3" if content == "no number of members" else -1
+        write_tensors(path, {"a": torch.zeros(2)}, "evoopt.population", members=members)
+    with pytest.raises(EvooptError, match=REFUSED[content]):
         ModelPopulation.load(path, MLP(3, 2))
 
 

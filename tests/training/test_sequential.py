@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +17,14 @@ from evoopt.tasks import SealedSplit
 from evoopt.training.batched import EngineOptions, train_batched
 from evoopt.training.engine import choose_engine, train
 from evoopt.training.plan import TrainingPlan
-from evoopt.training.sequential import train_sequential
+from evoopt.training.sequential import evaluate, train_sequential
 from evoopt.training.streams import minibatches
 
 from .examples import own_task, task_and_data
 
 ADAM, WILD = PRESETS["adam"], replace(PRESETS["sgd"], lr=1e6)
 PLAN = TrainingPlan(12, seed=1, batch_size=16, window=5)
+ENGINES = ("batched", "sequential")
 
 
 @pytest.fixture(params=[train_sequential, train_batched])
@@ -68,7 +71,17 @@ def test_weights_that_end_up_not_finite_are_a_divergence(trainer) -> None:
     last_step_explodes = replace(PRESETS["sgd"], lr=1e38)
     (result,) = trainer(task, data, [last_step_explodes], replace(PLAN, steps=1))
     assert (result.outcome, result.steps) == ("diverged", 1)
-    assert "not finite at evaluation" in result.reason or math.isnan(result.metric)
+    assert result.reason == "weights or outputs not finite at evaluation"
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_model_with_a_weight_that_is_not_finite_has_no_score_even_if_no_output_shows_it(
+    value: float,
+) -> None:
+    task, data = task_and_data("mlp")
+    model = task.make_model()
+    model.register_parameter("unused", nn.Parameter(torch.tensor(value)))
+    assert all(map(math.isnan, evaluate(task, model, data.validation)))
 
 
 @pytest.mark.filterwarnings("ignore:.*could not be trained as one program")
@@ -89,7 +102,7 @@ def test_a_runtime_error_in_the_optimizer_is_a_divergence(monkeypatch: pytest.Mo
     task, data = task_and_data("mlp")
     (result,) = train_sequential(task, data, [ADAM], PLAN)
     assert (result.outcome, result.steps) == ("diverged", 0)
-    assert "value cannot be converted" in result.reason
+    assert result.reason == "optimizer step failed: RuntimeError: value cannot be converted"
 
 
 def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +180,35 @@ def test_choosing_an_engine_names_one_and_says_what_was_measured() -> None:
     times = {engine: measured[f"{engine}_ms"] for engine in ("batched", "sequential")}
     assert name == min(times, key=lambda engine: times[engine])
     assert all(value > 0 for value in times.values())
+
+
+@pytest.mark.parametrize(
+    ("broken", "taken"),
+    [((), "batched"), (("batched",), "sequential"), (("sequential",), "batched"), (ENGINES, "sequential")],
+)
+def test_of_engines_those_that_fail_are_not_taken_and_say_why(
+    broken: tuple[str, ...], taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds_per_step(
+        task: Any, data: Any, rules: Sequence[Any], plan: Any, device: Any, options: Any
+    ) -> float:
+        engine = "sequential" if options.way == "loop" else "batched"
+        tried[engine] = len(rules)
+        if engine in broken:
+            raise ValueError(f"no {engine} here")
+        return 0.004
+
+    tried: dict[str, int] = {}
+    monkeypatch.setattr("evoopt.training.engine.seconds_per_step", seconds_per_step)
+    name, measured = choose_engine(*task_and_data("mlp"), [ADAM] * 4, PLAN)
+    assert name == taken
+    assert tried == {"batched": 4, "sequential": 2}, (
+        "one by one the cost of a member does not depend on others"
+    )
+    times = {"batched_ms": 1.0, "sequential_ms": 2.0}
+    expected = {f"{engine}_ms": times[f"{engine}_ms"] for engine in ENGINES if engine not in broken}
+    reasons = {engine: f"ValueError: no {engine} here" for engine in broken}
+    assert measured == {"members": 4, "device": "cpu", **expected, **reasons}
 
 
 @pytest.mark.parametrize("engine", ["auto", "batched", "sequential"])

@@ -280,8 +280,12 @@ def test_the_weights_that_live_on_from_phase_to_phase_are_the_last_ones() -> Non
     members.rules = tuple(plain)
     train_phase(task, split, members, PhasePlan(6, 8, (5,)))
     assert bool((members.population.weights == members.population.weights[0]).all())
+    assert members.m.any()
+    assert members.v.any()
     train_phase(task, split, members, PhasePlan(2, 8, (5,), keep_moments=False))
-    assert members.stages == {}
+    assert not members.m.any()
+    assert not members.v.any()
+    assert (members.stages, members.steps) == ({}, (0, 0, 0))
 
 
 TRAINED = (*STAGED_PRESETS.values(), EVERYTHING, RULES["mean"], PRESETS["marfinetz2025"], RULES["fractions"])

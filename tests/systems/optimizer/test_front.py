@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.report.writing import make_page, save_plot
 from evoopt.runs import Run
 from evoopt.runs.finalists import member, preferred
+from evoopt.runs.run import COMPARISON_FILE
 from evoopt.systems.optimizer.best_rule import front_of
 from evoopt.systems.optimizer.scheme import rule_generations
 from evoopt.systems.optimizer.text import describe_run
@@ -64,10 +66,20 @@ def test_who_is_not_there_is_said_in_one_line(asked: dict[str, str], words: str)
     assert "\n" not in str(caught.value)
 
 
+COMPARED = {
+    "verdict": ["x beats y."],
+    "protocol": {"steps": 10, "trials": 6},
+    "participants": [{"name": "x"}],
+    "tuning": {"digits": {"x": {"setting": "lr 1"}}},
+}
+TUNED = "lr 1 on digits (of 6 settings each, 10 steps)"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("front") / "run"
     whole(path, PARETO)
+    (path / COMPARISON_FILE).write_text(json.dumps(COMPARED))
     return path
 
 
@@ -101,6 +113,25 @@ def test_the_final_is_about_the_front_and_preferences_lead_to_members_of_it(fold
         assert rule == UpdateRule.from_json(found["rule"])
         assert load_rule(folder, name=str(found["id"]))[0] == load_rule(folder, name=found["key"])[0] == rule
         assert provenance.genome == found["genome"]
+
+
+def test_an_export_tells_what_the_search_cost_and_names_task_files_without_their_folder(
+    tmp_path: Path,
+) -> None:
+    tasks = [f"{tmp_path}/mine.py:make", "digits"]
+    whole(tmp_path / "run", config(search={"generations": 1}, evaluation={"tasks": tasks}))
+    with Run(tmp_path / "run") as run:
+        count = len(list(run.store.evaluations()))
+    _, provenance = load_rule(tmp_path / "run")
+    assert (provenance.data, provenance.budget) == ("mine.py:make, digits", f"{count} trainings of 10 steps")
+
+
+def test_only_of_the_winner_an_export_tells_what_the_comparison_found(folder: Path) -> None:
+    with Run(folder) as run:
+        winner, *others = run.winner["finalists"]
+    for finalist, told in ((winner, ("x beats y.", TUNED)), (others[-1], (None, None))):
+        _, provenance = load_rule(folder, name=str(finalist["id"]))
+        assert (provenance.comparison, provenance.tuned) == told
 
 
 def test_the_scatter_is_drawn(folder: Path, tmp_path: Path) -> None:

@@ -150,17 +150,24 @@ def test_a_run_interrupted_in_its_final_or_funnel_resumes_exactly(tmp_path: Path
 
 
 def test_the_baseline_is_tuned_anew_for_every_level_and_kept(tmp_path: Path) -> None:
-    settings = FUNNEL.override({"evaluation": {"baseline_trials": 6, "engine": "batched"}})
+    settings = FUNNEL.override({"evaluation": {"baseline_trials": 6, "batch_size": 7}})
     executor = StubExecutor()
     with Run.create(tmp_path / "run", settings) as run:
         level = settings.funnel_levels[0]
         first = tuned_baseline(run, settings, executor, level=level)
-        assert {chunk.plan.steps for chunk in executor.chunks} == {40}
+        assert {(chunk.plan.steps, chunk.plan.batch_size) for chunk in executor.chunks} == {(40, 7)}
         count = len(executor.chunks)
         assert tuned_baseline(run, settings, executor, level=level) == first
         assert len(executor.chunks) == count
         assert list(run.store.meta("baseline-longer")) == ["wine"]
         assert run.store.meta("baseline") is None
+        assert run.store.engines() == {"wine": "sequential"}
+    with Run.create(tmp_path / "stopped", settings) as run:
+        with pytest.raises(KeyboardInterrupt):
+            tuned_baseline(run, settings, StubExecutor(stop_at=3), level=level)
+        rest = StubExecutor()
+        assert tuned_baseline(run, settings, rest, level=level) == first
+        assert len(rest.chunks) == count - 3, "what was trained is never trained again"
     assert tuning_trainings(settings) == (3 + 1 + 1) * (6 + 4 * 2) * 2
 
 

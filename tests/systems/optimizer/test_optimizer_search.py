@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from evoopt.errors import EvooptError, NoScoreError
-from evoopt.execution import ChunkResult
+from evoopt.execution import ChunkResult, Place, place
 from evoopt.jobs.records import FINAL_REPLICATE
-from evoopt.jobs.rule_worker import Chunk, EngineProbe
+from evoopt.jobs.rule_worker import Chunk, EngineProbe, WorkerSetup
 from evoopt.optim import preset
 from evoopt.runs import Run
+from evoopt.systems.optimizer import closing_comparison
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-from evoopt.systems.optimizer.optimizer_search import evolve_rules, expected_time
+from evoopt.systems.optimizer.optimizer_search import evolve_rules, make_run_executor
+from evoopt.tasks import DataOptions
 from evoopt.training.plan import TrainingResult
 from tests.stubs import StubExecutor
 
@@ -125,13 +127,49 @@ def test_a_run_stopped_many_times_resumes_exactly(tmp_path: Path) -> None:
     pytest.fail("the run never ended")
 
 
-def test_the_expected_time_is_that_of_all_trainings_on_all_workers() -> None:
-    settings = config(execution={"executor": "process", "workers": 2}, evaluation={"steps": 1000})
-    told = expected_time(settings, "some/where/digits.py:make", ms=60.0)
-    assert told == (
-        "digits.py:make: 60 ms per step of a training; up to 120 trainings of 1,000 steps take about 60 min "
-        "on 2 processes"
+def test_settings_of_trainings_reach_every_training(tmp_path: Path) -> None:
+    training = {"drop_last": False, "halve_at": 0.5, "descent_filter": True, "batch_size": 7}
+    _, executor = whole(tmp_path / "run", config(search={"generations": 1}, evaluation=training))
+    assert {
+        (chunk.plan.drop_last, chunk.plan.halve_at, chunk.descent_filter, chunk.plan.batch_size)
+        for chunk in executor.chunks
+    } == {tuple(training.values())}
+
+
+@pytest.mark.parametrize("fitness", ["validation", "paper"])
+def test_workers_load_the_data_that_the_settings_ask_for(
+    fitness: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setups = list[WorkerSetup]()
+    monkeypatch.setattr(place, "make_executor", lambda kind, factory, setup, **options: setups.append(setup))
+    settings = config(
+        evaluation={"fitness": fitness, "train_size": 99}, execution={"data_dir": str(tmp_path)}
     )
+    make_run_executor(settings)
+    data = DataOptions(tmp_path, train_size=99, seed=7)
+    if fitness == "paper":  # published: trained on the whole subset, scored on test data
+        data = replace(data, validation_fraction=0.0, unseal_test=True)
+    assert setups == [WorkerSetup(("digits", "digits_cnn"), data)]
+
+
+def test_a_search_ends_with_a_comparison_of_its_own_trainings_where_it_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(*contenders: Any, engines: dict[str, str], quiet: bool) -> None:
+        asked[:] = [*contenders[2:], engines]
+        raise NoScoreError("enough")
+
+    asked = list[Any]()
+    monkeypatch.setattr(closing_comparison, "run_comparison", compared)
+    settings = config(search={"generations": 1}, evaluation={"train_size": 99, "batch_size": 7})
+    whole(tmp_path / "run", settings)
+    with Run(tmp_path / "run") as run:
+        moved = settings.override({"execution": {"executor": "process", "workers": 3, "device": "cuda"}})
+        assert closing_comparison.short_comparison(run, moved).report is None
+    protocol, where, engines = asked
+    assert (protocol.steps, protocol.train_size, protocol.batch_size) == (10, 99, 7)
+    assert where == Place("process", 3, device="cuda")
+    assert engines == {"digits": "sequential", "digits_cnn": "sequential"}
 
 
 def test_equal_rules_are_trained_once_per_seed(tmp_path: Path) -> None:
