@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
-from torch import nn
-
 from evoopt.errors import EvooptError
 from evoopt.execution import Worker
 from evoopt.jobs.no_score import with_metric
@@ -43,9 +41,10 @@ class WorkerSetup:
             EvooptError: A task that cannot be loaded, or whose model is complex.
         """
         tasks = {name: get_task(name) for name in self.tasks}
+        loaded = {name: (task, load_task_data(task, self.data)) for name, task in tasks.items()}
         for task in tasks.values():
             _refuse_complex(task)
-        return {name: (task, load_task_data(task, self.data)) for name, task in tasks.items()}
+        return loaded
 
 
 class TaskChunk(Protocol):
@@ -131,8 +130,7 @@ def _refuse_complex(task: Task) -> None:
     """Models are trained in float32 here, by which a complex number would lose its imaginary part."""
     with seeded(0):
         model = task.make_model()
-    tensors = [*model.named_parameters(), *model.named_buffers()] if isinstance(model, nn.Module) else []
-    for name, tensor in tensors:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_complex():
             raise EvooptError(
                 f"task {task.name!r}: {name!r} of the model is complex, and searches for optimizers and "

@@ -21,14 +21,12 @@ def check_function(name: str, function: Any) -> None:
     """Check that a loss or metric can be called with outputs and targets.
 
     Raises:
-        EvooptError: It is a class, cannot be called, or has parameters.
+        EvooptError: It is a class or cannot be called.
     """
     if isinstance(function, type):
         raise EvooptError(f"{name} is a class: pass an instance, {function.__name__}()")
     if not callable(function):
         raise EvooptError(f"{name} must be a function of outputs and targets, not {function!r}")
-    if isinstance(function, nn.Module) and any(p.requires_grad for p in function.parameters()):
-        raise EvooptError(f"{name} has parameters, which nothing trains: have the model own them")
 
 
 def check_inputs(model: nn.Module, x: Tensor, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -161,6 +162,9 @@ class Task:
         )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
             told = f"a whole number of at least 1, not {self.batch_size!r}"
             raise EvooptError(f"task {self.name!r}: batch_size must be {told}")
+        if isinstance(self.loss, nn.Module) and any(p.requires_grad for p in self.loss.parameters()):
+            told = "has parameters, which nothing trains: have the model own them"
+            raise EvooptError(f"task {self.name!r}: the loss {told}")

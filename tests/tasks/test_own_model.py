@@ -58,7 +58,7 @@ def test_what_makes_no_model_is_refused_in_one_line(case: str, trainer: Any) -> 
     [
         ({"loss_fn": nn.CrossEntropyLoss}, r"loss_fn is a class: pass an instance, CrossEntropyLoss\(\)"),
         ({"loss_fn": "mse"}, "loss_fn must be a function of outputs and targets, not 'mse'"),
-        ({"loss_fn": Weighted()}, r"loss_fn has parameters, which nothing trains"),
+        ({"loss_fn": Weighted()}, "the loss has parameters, which nothing trains"),
         ({"metric": nn.MSELoss}, r"metric is a class: pass an instance, MSELoss\(\)"),
         ({"metric": 1.0}, r"metric must be a function of outputs and targets, not 1\.0"),
     ],
