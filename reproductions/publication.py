@@ -14,9 +14,8 @@ import torch
 
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
-from evoopt.execution import Place
+from evoopt.execution import Place, check_device
 from evoopt.execution.executor import WorkerFactory
-from evoopt.execution.place import check_device
 from evoopt.version import __version__
 from reproductions.figures import save_figures
 from reproductions.markdown import section
@@ -128,7 +127,7 @@ def reproduce(
     chosen = tuple(dict.fromkeys(publication.methods if methods is None else methods))
     _check(publication, wanted, chosen, given, scale)
     check_device(place.device, place.precision)
-    rounding = {name: v for name, v in place.rounding.items() if v != Place().rounding.get(name)}
+    rounding = dict(place.rounding.items() - Place().rounding.items())
     setup = Setup(out, place.data_dir, place.device, place.threads_per_worker, rounding)
     budgets, notes = {}, []
     for name in wanted:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tqdm import tqdm
@@ -78,7 +79,7 @@ class UnitFile:
         rounding: Of the units that are looked for and kept, see `Setup`.
     """
 
-    def __init__(self, path: Path, rounding: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, path: Path, rounding: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._lines, self._rounding = JsonLines(path), rounding
         self._known: dict[str, dict[str, Any]] = {
             record["key"]: record["result"] for record in self._lines if {"key", "result"} <= record.keys()
@@ -91,7 +92,7 @@ class UnitFile:
         return self._known[self._key(unit)]
 
     def _key(self, unit: Unit) -> str:
-        return unit.with_settings(self._rounding).key if self._rounding else unit.key
+        return unit.with_settings(self._rounding).key
 
     def keep(self, unit: Unit, result: Mapping[str, Any]) -> None:
         """Add the result of a unit; numbers that are not finite become null."""

@@ -103,17 +103,14 @@ def train_literally(
         plans = [TrainingPlan(steps, seed, 0, drop_last=False, split="test") for seed in range(seeds)]
         wanted = [Training(task, rule.canonical(), plan) for rule in RULES.values() for plan in plans]
         setup = WorkerSetup((task,), data, place.device)
+        where = [value for name, value in place.rounding.items() if name != "threads"]
         with place.start(make_worker, setup) as executor:
-            queue = TrainingQueue(executor, memory=memory, context=["literal", str(size), *_where(place)])
+            queue = TrainingQueue(executor, memory=memory, context=["literal", str(size), *where])
             results = queue.train(wanted)
         scores[task] = {
             name: _score(task, results[k * seeds : (k + 1) * seeds]) for k, name in enumerate(RULES)
         }
     return scores
-
-
-def _where(place: Place) -> list[str]:
-    return [place.device] if place.precision == "full" else [place.device, place.precision]
 
 
 def relative_gain(scores: Mapping[str, LiteralScore], over: str = "Adam") -> list[float]:
