@@ -61,7 +61,16 @@ def test_the_same_seed_gives_the_same_trials_and_maximising_is_minimising_the_op
     opposite = study(evoopt.ThreeParentSampler(8, seed=3), 40, "maximize", lambda trial: -objective(trial))
     params = [trial.params for trial in first.trials]
     assert params == [trial.params for trial in second.trials] == [trial.params for trial in opposite.trials]
-    assert len({str(trial.params) for trial in first.trials}) > 20
+    assert len({str(trial.params) for trial in first.trials}) == 40
+
+
+def test_no_trial_is_made_twice_while_there_are_others() -> None:
+    one = study(
+        evoopt.ThreeParentSampler(5, seed=1), 40, of=lambda trial: trial.suggest_float("x", -10, 10) ** 2
+    )
+    assert len({trial.params["x"] for trial in one.trials}) == 40
+    few = study(evoopt.ThreeParentSampler(4, seed=1), 12, of=lambda trial: trial.suggest_int("x", 0, 2))
+    assert {trial.params["x"] for trial in few.trials} == {0, 1, 2}
 
 
 def test_failed_and_pruned_trials_and_parameters_of_some_trials_only() -> None:

@@ -24,7 +24,7 @@ try:
 except ImportError:
     raise EvooptError("ThreeParentSampler needs the package optuna: pip install optuna") from None
 
-_BREEDING, _LITTERS = 431, 4
+_BREEDING, _MOST_LITTERS = 431, 50
 
 
 class ThreeParentSampler(BaseSampler):  # type: ignore[misc]
@@ -87,18 +87,19 @@ class ThreeParentSampler(BaseSampler):  # type: ignore[misc]
         if all(math.isnan(parent.fom) for parent in pool):
             return {}
         rng = np.random.default_rng(derive_seed(self._seed, _BREEDING, generation))
-        births = SCHEMES["three_parent"](self._section, space).breed(pool, _LITTERS * size, rng)
-        children: list[dict[str, Any]] = [
-            {name: _on_grid(value, search_space[name], rng) for name, value in birth.genome.genotype}
-            for birth in births
-        ]
+        breeder = SCHEMES["three_parent"](self._section, space)
         # A study has no use for what it has tried: children that are new come first.
         known = [{name: one.params.get(name) for name in space.names} for one in earlier]
-        fresh: list[dict[str, Any]] = [
-            child for k, child in enumerate(children) if child not in known + children[:k]
-        ]
-        child: dict[str, Any] = [*fresh, *children][place]
-        return child
+        fresh: list[dict[str, Any]] = []
+        again: list[dict[str, Any]] = []
+        for _ in range(_MOST_LITTERS):
+            for birth in breeder.breed(pool, size, rng):
+                child = {n: _on_grid(value, search_space[n], rng) for n, value in birth.genome.genotype}
+                (again if child in known or child in fresh else fresh).append(child)
+            if len(fresh) > place:
+                break
+        chosen: dict[str, Any] = [*fresh, *again][place]
+        return chosen
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
