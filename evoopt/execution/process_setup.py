@@ -32,18 +32,32 @@ def keep_freed_memory() -> bool:
     """Let glibc's allocator keep large freed blocks for reuse instead of giving them back to the kernel.
 
     Activations of many MB are otherwise faulted in again at every step, which can cost half of the time.
-    The process then holds on to its peak memory. Nothing happens on other allocators.
+    The process then holds on to its peak memory until `give_back_freed_memory`. Nothing happens on other
+    allocators.
 
     Returns:
         Whether the allocator took the setting.
     """
+    libc = _glibc()
+    if libc is None:
+        return False
+    return bool(libc.mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def give_back_freed_memory() -> None:
+    """Give the kernel what `keep_freed_memory` has had the allocator keep so far."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
     if platform.libc_ver()[0] != "glibc":
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+        libc = ctypes.CDLL(None)
+    except OSError:
+        return None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch  # noqa: F401  (loaded before the first chunk, so that the thread l
 
 from evoopt.errors import EvooptError
 from evoopt.execution.executor import ChunkResult, Executor, Worker, WorkerFactory
-from evoopt.execution.process_setup import keep_freed_memory, torch_threads
+from evoopt.execution.process_setup import give_back_freed_memory, keep_freed_memory, torch_threads
 from evoopt.execution.worker import attempt, startup_error
 
 
@@ -18,8 +18,8 @@ class SerialExecutor(Executor):
     """Runs chunks one after the other in this process, in order.
 
     The number of torch threads is changed only while the worker is made and while a chunk runs. Like a pool's
-    workers, the process keeps freed memory from the first run on (see `keep_freed_memory`): it is harmless,
-    and the speeds compare. `KeyboardInterrupt` and `SystemExit` pass through.
+    workers, the process keeps freed memory from the first run on (see `keep_freed_memory`), and gives it back
+    when this is closed. `KeyboardInterrupt` and `SystemExit` pass through.
     """
 
     def __init__(self, factory: WorkerFactory, setup: Any, threads: int) -> None:
@@ -40,7 +40,9 @@ class SerialExecutor(Executor):
 
     def close(self) -> None:
         """Let go of the worker and what it loaded."""
-        self._worker = None
+        if self._worker is not None:
+            self._worker = None
+            give_back_freed_memory()
         self._closed = True
 
     def _make_worker(self) -> Worker:

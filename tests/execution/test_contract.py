@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evoopt.errors import EvooptError, EvooptWarning
-from evoopt.execution import ExecutorKind, make_executor
+from evoopt.execution import ExecutorKind, make_executor, serial
 from evoopt.execution.executor import Executor, full_text, ordered
 from evoopt.execution.process_setup import keep_freed_memory
 from tests.execution import torch_workers, workers
@@ -122,6 +122,15 @@ def test_chunks_run_with_the_configured_number_of_threads_and_kept_memory(kind: 
     assert kind == "serial" or result.value[1] == str(threads)
     assert result.value[2], "whether freed memory is kept"
     assert torch.get_num_threads() == before
+
+
+def test_this_process_gives_back_what_it_kept_when_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr(serial, "give_back_freed_memory", lambda: given.append(True))
+    with make_executor("serial", workers.make_scripted, None, workers=1) as executor:
+        assert list(executor.run([("double", 1)]))
+        assert not given
+    assert given == [True]
 
 
 def test_results_are_the_same_bits_on_any_executor_with_any_number_of_workers() -> None:

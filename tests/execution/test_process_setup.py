@@ -190,11 +190,11 @@ def test_usable_cores_are_those_that_the_process_was_given(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_freed_memory_is_kept_for_reuse() -> None:
-    """Page faults of refilling a large block twenty times, before and after the setting."""
+def test_freed_memory_is_kept_for_reuse_until_it_is_given_back() -> None:
+    """Page faults of refilling a large block twenty times, before and after the setting; and residence."""
     text = """
 import ctypes, resource
-from evoopt.execution.process_setup import keep_freed_memory
+from evoopt.execution.process_setup import give_back_freed_memory, keep_freed_memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.malloc.argtypes = [ctypes.c_size_t]
@@ -210,11 +210,19 @@ def faults():
 before = faults()
 assert keep_freed_memory()
 faults()
-print(before, faults())
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+inner, block = libc.malloc(64 * 2**20), libc.malloc(64)  # the block keeps the heap from shrinking at its end
+libc.memset(inner, 1, 64 * 2**20)
+libc.free(inner)
+after, kept = faults(), resident()
+give_back_freed_memory()
+print(before, after, kept - resident())
 """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     output = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, check=True, env=env
     ).stdout
-    before, after = map(int, output.split())
+    before, after, given_back = map(int, output.split())
     assert after < before / 10
+    assert given_back > 50 * 2**20
