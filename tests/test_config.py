@@ -31,6 +31,14 @@ def test_shipped_spaces_are_sound_and_described(name: str) -> None:
     [
         ("[search]\npopulation = = 5\n", r"my.toml is not valid TOML: .*line 2"),
         ("[search]\npopulatoin = 5", r"unknown setting in my.toml: 'search.populatoin'.*'search.population'"),
+        (
+            "[serach]\npopulation = 5",
+            r"'serach'. Did you mean 'search'\? Known: description, evaluation, exec",
+        ),
+        (
+            "[search]\nsteps = 5",
+            r"'search.steps'. Did you mean 'evaluation.steps'\? Known: evaluation.steps\.",
+        ),
         ("[search]\npopulation = 1", r"my.toml: search.population: .*greater than or equal to 2 \(found 1\)"),
         ("[search]\npopulation = 'x'", r"search.population"),
         ("[search]\npopulation = 4\nelites = 4", r"elites \(4\) must be smaller"),

@@ -153,6 +153,11 @@ class RunConfig(Section):
         return self.tasks
 
     @property
+    def settled(self) -> tuple[str, ...]:
+        """Settings, or sections, that all that a run has done rests on, so that they stay as they are."""
+        return ("individual", self.tasks_setting)
+
+    @property
     def compares(self) -> bool:
         """Whether the run ends with a comparison of its winner."""
         return False
@@ -225,8 +230,12 @@ class RunConfig(Section):
         """TOML text that `parse_config` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
-    def override(self, changes: Mapping[str, Mapping[str, Any]]) -> Self:
+    def override(self, changes: Mapping[str, Mapping[str, Any]], source: str = "the settings given") -> Self:
         """Replace single values, given per section; None means no change.
+
+        Args:
+            changes: Values by section and name.
+            source: Where they come from, for messages.
 
         Raises:
             EvooptError: A value that does not fit, or a setting that this individual type does not have.
@@ -236,7 +245,7 @@ class RunConfig(Section):
             given = {name: value for name, value in values.items() if value is not None}
             if given:
                 data.setdefault(section, {}).update(given)
-        return type(self).validated(data, "command line")
+        return type(self).validated(data, source)
 
     @property
     def limits(self) -> list[str]:
@@ -254,7 +263,7 @@ class RunConfig(Section):
         for name in names:
             section, _, setting = self.options[name].partition(".")
             data[section].pop(setting, None)
-        return type(self).validated(data, "command line")
+        return type(self).validated(data, self.name)
 
     def option(self, name: str) -> Any:
         """A setting by its name on the command line."""
@@ -279,7 +288,7 @@ class RunConfig(Section):
             section, _, setting = self.options[name].partition(".")
             changes.setdefault(section, {})[setting] = value
         try:
-            return self.override(changes)
+            return self.override(changes, "command line")
         except EvooptError as error:
             given = [name for name, value in options.items() if value is not None]
             raise EvooptError(self._in_options(str(error), given)) from None
@@ -310,7 +319,7 @@ class RunConfig(Section):
             first = error.errors(include_url=False)[0]
             setting = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
-                raise unknown_name(f"setting in {source}:", setting, _settings(cls)) from None
+                raise unknown_name(f"setting in {source}:", setting, _near(cls, setting)) from None
             raise EvooptError(f"{source}: {setting}: {first['msg']} (found {first['input']!r})") from None
         config.cross_check(source)
         return config
@@ -336,6 +345,15 @@ def only_task(names: tuple[str, ...], individual: str) -> str:
     if len(names) != 1:
         raise EvooptError(f"individuals of type {individual!r} are trained on one task, not {len(names)}")
     return names[0]
+
+
+def _near(config: type[RunConfig], setting: str) -> list[str]:
+    """Settings of the name of one that is unknown, in whatever section; else those beside it."""
+    section, _, name = setting.rpartition(".")
+    known = list(_settings(config))
+    same = [one for one in known if one.rpartition(".")[2] == name]
+    beside = [one for one in known if one.rpartition(".")[0] == section] if section else config.model_fields
+    return same or list(beside) or known
 
 
 def _settings(config: type[RunConfig]) -> Iterator[str]:

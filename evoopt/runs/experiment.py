@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoopt.config import RunConfig, parse_config
@@ -28,15 +29,15 @@ def experiment_of(config: RunConfig) -> dict[str, Any]:
 def refuse_changes(run: Run, allowed: bool = False) -> None:
     """Compare a run's settings and the files of its own tasks with those that it began with.
 
-    Settings of the section ``execution`` may change, and all while nothing is done. A run of an earlier
-    version, which kept nothing, passes.
+    Settings of the section ``execution`` may change, and all while nothing is done; task files may be
+    elsewhere. A run of an earlier version, which kept nothing, passes.
 
     Args:
         run: Open for writing.
         allowed: Go on all the same, and note in the run what has changed.
 
     Raises:
-        EvooptError: Something has changed, which is not allowed.
+        EvooptError: Something has changed, which is not allowed, or which no run can go on with.
     """
     kept = run.store.meta(EXPERIMENT)
     if kept is None:
@@ -44,37 +45,74 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     with read_as_data(str(run.folder)):
         before = parse_config(str(kept["config"]), "the configuration that it began with")
         now = experiment_of(run.config)
-        changes = [*differing_settings(before, run.config), *_files(dict(kept["files"]), now["files"])]
-    if not changes:
+        moved = _moved(before.every_task, run.config.every_task)
+        before = before.with_task_files(lambda task: moved.get(task, task))
+        settings = dict(differing_settings(before, run.config))
+        changes = [*settings.values(), *_files(_where_now(dict(kept["files"]), moved), now["files"])]
+    if not (changes or moved):
         return
     if gone := [file for file in task_files(run.config.every_task) if not file.is_file()]:
         raise EvooptError(
             f"task file {gone[0]} is gone: put it back, or write where it is now into "
             f"{run.folder / 'config.toml'}"
         )
-    if run.store.begun and not allowed:
-        more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
-        raise EvooptError(
-            f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo it, "
-            f"or go on all the same, of which a note is kept: {command('resume', run.folder, '--changed')}"
-        )
-    if run.store.begun:
+    if run.store.begun and changes:
+        _refuse_settled(run, settings)
+        if not allowed:
+            more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
+            go_on = command("resume", run.folder, "--changed")
+            raise EvooptError(
+                f"since {run.folder} began, this has changed: {'; '.join(changes[:_MOST_SHOWN])}{more}. Undo "
+                f"it, or go on all the same, of which a note is kept: {go_on}"
+            )
         done = len(run.generations)
         when = f"after generation {done}" if done else "in the first generation"
         run.store.forget_chunks()
         run.store.set_meta(CHANGES, [*run.changes, *(f"{when}: {change}" for change in changes)])
+    if moved:
+        run.store.rename_tasks(moved)
     run.store.set_meta(EXPERIMENT, now)
 
 
-def differing_settings(before: RunConfig, now: RunConfig) -> Iterator[str]:
-    """What two configurations, of one type or not, do not have in common, in words."""
+def differing_settings(before: RunConfig, now: RunConfig) -> Iterator[tuple[str, str]]:
+    """Settings that two configurations, of one type or not, do not have in common: names, and in words."""
     old, new = (
         dict(_flat(config.model_dump(mode="json", exclude=_FREE, exclude_none=True)))
         for config in (before, now)
     )
     for key in dict.fromkeys([*old, *new]):
         if old.get(key) != new.get(key):
-            yield f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+            yield key, f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+
+
+def _refuse_settled(run: Run, settings: Mapping[str, str]) -> None:
+    rests = [
+        words
+        for key, words in settings.items()
+        if any(f"{key}.".startswith(f"{name}.") for name in run.config.settled)
+    ]
+    if rests:
+        raise EvooptError(
+            f"since {run.folder} began, this has changed: {rests[0]}. All that it has done rests on that: "
+            "undo it, or begin another run"
+        )
+
+
+def _moved(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:
+    """Task files that are in another folder now: what they were called, and what they are."""
+    pairs = zip(before, now, strict=True) if len(before) == len(now) else ()
+    return {old: new for old, new in pairs if old != new and Path(old).name == Path(new).name}
+
+
+def _where_now(digests: Mapping[str, str], moved: Mapping[str, str]) -> dict[str, str]:
+    """Digests by path, those of moved task files and of what lies beside them by the paths of now."""
+    folders = [tuple(file.parent for file in task_files(pair)) for pair in moved.items()]
+    found = {}
+    for path, digest in digests.items():
+        file = Path(path)
+        places = [new / file.relative_to(old) for old, new in folders if file.is_relative_to(old)]
+        found[str(places[0] if places else file)] = digest
+    return found
 
 
 def _files(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

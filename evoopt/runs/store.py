@@ -177,6 +177,17 @@ class RunStore:
             self._db.execute(f"DELETE FROM curves WHERE {places}", (generation, task))
             self._db.execute(f"DELETE {of}", (generation, task))
 
+    def rename_tasks(self, names: Mapping[str, str]) -> None:
+        """Call tasks otherwise in everything that is kept, but for the generation in progress."""
+        with self._db.transaction(durable=True):
+            rows = [row for row in self._db.rows("evaluations") if row[4] in names]
+            self._db.insert("evaluations", ((*r[:4], names[r[4]], *r[5:]) for r in rows), replace=True)
+            for table in ("meta", "generations", "checkpoint"):
+                named = [
+                    (key, json.dumps(_renamed(self._json(text), names))) for key, text in self._db.rows(table)
+                ]
+                self._db.insert(table, named, replace=True)
+
     def has_succeeded(self, task: str) -> bool:
         """Whether any training on a task has ended well so far."""
         query = "SELECT 1 FROM evaluations WHERE task = ? AND outcome = 'ok' LIMIT 1"
@@ -354,6 +365,15 @@ def _of_the_end(generation: int) -> dict[str, str]:
         "evaluations": rows,
         "meta": f"key IN ('winner', '{ENDED}', '{REOPENED}', '{LIFTED}')",
     }
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """JSON with other names in place of texts and keys that are one of some names."""
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _json(database: Database, text: str) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -111,12 +113,12 @@ def test_a_run_stopped_in_its_first_generation_begins_it_anew_with_what_has_chan
         assert not run.store.begun
         run.store.keep_chunk("key", [1])
         assert run.store.begun
-    gadam = {"population": 90, "generations": 80, "lr": 0.5, "beta1": 0.5, "beta2": 0.5}
+    gadam = {"generations": 80, "lr": 0.5, "beta1": 0.5, "beta2": 0.5, "eps": 0.5}
     changed = config.override({"gadam": gadam, "training": {"steps": 70, "chunk_size": 60}})
     (folder / "config.toml").write_text(changed.to_toml())
     with Run(folder, writable=True) as run:
         with pytest.raises(
-            EvooptError, match=r"has changed: gadam\.population .* and 2 more\. Undo"
+            EvooptError, match=r"has changed: gadam\.generations .* and 2 more\. Undo"
         ) as refused:
             refuse_changes(run)
         assert str(refused.value).count(" -> ") == 5
@@ -130,6 +132,105 @@ def test_a_run_stopped_in_its_first_generation_begins_it_anew_with_what_has_chan
     shown = CliRunner().invoke(app, ["show", str(folder)]).output
     assert all(change in shown for change in changes)
     assert "Changed in the first generation" in write_report(folder).read_text()
+
+
+SMALL = {
+    "search": {"population": 3, "elites": 1, "generations": 2, "finalists": 1, "compare": False},
+    "evaluation": {"steps": 2, "replicates": 1, "fitness": "gain", "baseline_trials": 6, "max_loss": 1e6},
+    "execution": {"executor": "serial"},
+}
+
+
+def test_a_run_whose_folder_was_moved_with_its_task_file_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    (before / "helper.py").write_text("")
+    (before / "mine.py").write_text(
+        "import helper\nfrom evoopt.tasks import TASKS\ndef make_task(): return TASKS['wine']"
+    )
+    config = load_space("quick").override(SMALL).with_tasks((f"{before / 'mine.py'}:make_task", "yeast"))
+
+    def stop(record: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.search(config, out=before / "run", on_generation=stop)
+    evoopt.search(config, out=before / "whole").close()
+    before.rename(after)
+    edit("config.toml", str(before), str(after))(after / "run")
+    (after / "helper.py").write_text("# else")
+    with pytest.raises(
+        EvooptError, match=rf"changed: task file {after}/helper\.py has other contents\. Undo"
+    ):
+        evoopt.resume(after / "run")
+    (after / "helper.py").write_text("")
+    with evoopt.resume(after / "run") as run:
+        assert run.changes == []
+    moved, whole = (json.loads((after / name / "result.json").read_text()) for name in ("run", "whole"))
+    assert moved["evaluations"].pop("sha256") != whole["evaluations"].pop("sha256")  # names are part of it
+    assert json.dumps(moved) == json.dumps(whole).replace(str(before), str(after))
+    evoopt.resume(after / "run").close()
+
+
+GAIN = {"evaluation": {"fitness": "gain"}}
+VALIDATION = {"evaluation": {"fitness": "validation"}}
+
+
+@pytest.mark.parametrize(
+    ("space", "begun_with", "change", "allowed"),
+    [
+        ("gadam-digits", {}, {"gadam": {"population": 9}}, False),
+        ("gadam-digits", {}, {"training": {"task": "wine"}}, False),
+        ("gadam-digits", {}, {"gadam": {"lr": 0.5}}, True),
+        ("genetic-digits", {}, {"genetic": {"population": 9}}, False),
+        ("genetic-digits", {}, {"scoring": {"task": "genetic_mnist"}}, False),
+        ("pbt-digits", {}, {"recombination": {"population": 9}}, True),
+        ("pbt-digits", {}, {"training": {"task": "wine"}}, False),
+        ("pbt-digits", {}, {"space": {"lr": {"min": 1e-5, "max": 1.0, "default": 1e-3}}}, False),
+        ("quick", {}, {"search": {"population": 9}}, False),
+        ("quick", {}, {"evaluation": {"tasks": ["digits", "wine"]}}, False),
+        ("quick", GAIN, {"search": {"survivors": "pareto"}}, False),
+        ("quick", GAIN, {"search": {"max_replicates": 9}}, False),
+        ("quick", VALIDATION, {"search": {"max_replicates": 9}}, True),
+        *(
+            ("quick", GAIN, {"evaluation": {name: 77}}, False)
+            for name in ("steps", "replicates", "train_size")
+        ),
+        ("quick", VALIDATION, {"evaluation": {"steps": 77}}, True),
+        *(
+            ("quick", GAIN, {"evaluation": change}, False)
+            for change in (
+                {"baseline": "lion"},
+                {"baseline_trials": 77},
+                {"batch_size": 7},
+                {"drop_last": False},
+                {"fitness": "validation"},
+                {"meta_tasks": ["wine"]},
+                {"rungs": [0.5]},
+                {"seeds": "literal"},
+                {"target": "area"},
+            )
+        ),
+        ("quick", GAIN, {"evaluation": {"max_loss": 7.0}}, True),
+    ],
+)
+def test_what_all_rests_on_that_a_run_has_done_cannot_change(
+    space: str, begun_with: dict[str, Any], change: dict[str, Any], allowed: bool, tmp_path: Path
+) -> None:
+    config = load_space(space).override(begun_with)
+    with Run.create(tmp_path / "run", config) as run:
+        run.store.keep_chunk("key", [1])
+    (tmp_path / "run" / "config.toml").write_text(config.override(change).to_toml())
+    with Run(tmp_path / "run", writable=True) as run:
+        if allowed:
+            refuse_changes(run, allowed=True)
+            return
+        setting = ".".join(next((section, *values) for section, values in change.items()))
+        with pytest.raises(
+            EvooptError, match=rf"changed: {setting}.* rests on that: undo it, or begin another"
+        ):
+            refuse_changes(run, allowed=True)
+        assert (run.changes, run.store.chunk("key")) == ([], [1])
 
 
 @pytest.mark.parametrize("change", [change for change, message in CHANGES if not message])

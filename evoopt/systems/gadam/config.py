@@ -66,6 +66,11 @@ class GadamConfig(RunConfig):
     gadam: GadamSection = GadamSection()
     training: TrainingSection = TrainingSection()
 
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """See `RunConfig.settled`."""
+        return (*super().settled, "gadam.population")
+
     def cross_check(self, source: str) -> None:
         """Check settings against each other."""
         gadam = self.gadam

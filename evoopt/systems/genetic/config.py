@@ -91,3 +91,8 @@ class GeneticConfig(RunConfig):
     individual: Literal["genetic"] = "genetic"
     genetic: GeneticSection = GeneticSection()
     scoring: ScoringSection = ScoringSection()
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """See `RunConfig.settled`."""
+        return (*super().settled, "genetic.population")

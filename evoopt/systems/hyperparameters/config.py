@@ -133,6 +133,11 @@ class RecombinationConfig(RunConfig):
     training: RecombinationTraining = RecombinationTraining()
     space: dict[str, dict[str, Any]] = Field(default_factory=dict, description="one table per hyperparameter")
 
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """See `RunConfig.settled`."""
+        return (*super().settled, "space")
+
     def loci(self) -> HyperparameterSpace:
         """The space of hyperparameters.
 

@@ -85,6 +85,14 @@ class GenomeSection(Section):
         )
 
 
+_MEASURE = tuple(f"evaluation.{name}" for name in ("fitness", "target", "replicates", "meta_tasks", "seeds"))
+_OF_THE_BASELINE = (
+    "search.max_replicates",
+    *(f"evaluation.{name}" for name in ("baseline", "baseline_trials", "steps", "rungs")),
+    *(f"evaluation.{name}" for name in ("train_size", "batch_size", "drop_last")),
+)
+
+
 class OptimizerConfig(RunConfig):
     """A search for an optimizer: individuals are update rules."""
 
@@ -105,6 +113,12 @@ class OptimizerConfig(RunConfig):
     search: SearchSection = SearchSection()
     evaluation: EvaluationSection = EvaluationSection()
     genome: GenomeSection = GenomeSection()
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """See `RunConfig.settled`; gains are relative to trainings of the baseline when the run began."""
+        judged = _MEASURE if not self.evaluation.judged_by_gain else (*_MEASURE, *_OF_THE_BASELINE)
+        return (*super().settled, "search.population", "search.survivors", *judged)
 
     @property
     def compares(self) -> bool:

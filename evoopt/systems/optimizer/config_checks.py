@@ -24,6 +24,10 @@ def check_judging(search: SearchSection, evaluation: EvaluationSection, source: 
         EvooptError: Settings that do not fit each other.
     """
     rungs = evaluation.rungs
+    for name in ("tasks", "meta_tasks", "funnel_tasks"):
+        tasks = getattr(evaluation, name)
+        if len(set(tasks)) < len(tasks):
+            raise EvooptError(f"{source}: evaluation.{name} names a task twice: {', '.join(tasks)}")
     for name in ("rates", "decays"):
         if getattr(evaluation, name) % 2 == 0:
             raise EvooptError(f"{source}: evaluation.{name} must be odd, with the genome's own in the middle")

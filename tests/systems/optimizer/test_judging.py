@@ -150,6 +150,12 @@ def test_who_starts_far_from_its_best_rate_gets_there_in_its_first_generation(
 @pytest.mark.parametrize(
     ("evaluation", "words"),
     [
+        (
+            {"tasks": ["digits", "wine", "digits"]},
+            "evaluation.tasks names a task twice: digits, wine, digits",
+        ),
+        ({"meta_tasks": ["wine", "wine"]}, "evaluation.meta_tasks names a task twice"),
+        ({"funnel_tasks": ["wine", "wine"]}, "evaluation.funnel_tasks names a task twice"),
         ({"rates": 2}, "evaluation.rates must be odd"),
         ({"decays": 4}, "evaluation.decays must be odd"),
         ({"rate_reach": 2}, "evaluation.rate_reach needs several evaluation.rates"),
