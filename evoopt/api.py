@@ -184,7 +184,7 @@ def search_restarts(
                 before = run.config
             new = {name: asked.option(name) for name in asked.limits}
             begun[one] = {name: n for name, n in new.items() if n != before.option(name)}
-            if changes := dict(differing_settings(*(c.without(c.limits) for c in (before, asked)))):
+            if changes := differing_settings(*(c.without(c.limits) for c in (before, asked))):
                 shown = "; ".join(list(changes.values())[:3])
                 raise EvooptError(f"{one} has other settings ({shown}): give --out another folder")
         for one, seeded in wanted.items():

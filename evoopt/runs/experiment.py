@@ -47,7 +47,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
         now = experiment_of(run.config)
         moved = _moved(before.every_task, run.config.every_task)
         before = before.with_task_files(lambda task: moved.get(task, task))
-        settings = dict(differing_settings(before, run.config))
+        settings = differing_settings(before, run.config)
         changes = [*settings.values(), *_files(_where_now(dict(kept["files"]), moved), now["files"])]
     if not (changes or moved):
         return
@@ -74,15 +74,17 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     run.store.set_meta(EXPERIMENT, now)
 
 
-def differing_settings(before: RunConfig, now: RunConfig) -> Iterator[tuple[str, str]]:
-    """Settings that two configurations, of one type or not, do not have in common: names, and in words."""
+def differing_settings(before: RunConfig, now: RunConfig) -> dict[str, str]:
+    """What two configurations, of one type or not, do not have in common: by setting, in words."""
     old, new = (
         dict(_flat(config.model_dump(mode="json", exclude=_FREE, exclude_none=True)))
         for config in (before, now)
     )
-    for key in dict.fromkeys([*old, *new]):
-        if old.get(key) != new.get(key):
-            yield key, f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+    return {
+        key: f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    }
 
 
 def _refuse_settled(run: Run, settings: Mapping[str, str]) -> None:
