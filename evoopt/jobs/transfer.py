@@ -84,7 +84,7 @@ def as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
     """Tensors on the CPU as arrays that share their memory.
 
     Raises:
-        EvooptError: A type of numbers that numpy has not.
+        EvooptError: A type of numbers that numpy has not, or float16, in which Adam's divisor vanishes.
     """
     return {name: as_array(tensor) for name, tensor in tensors.items()}
 
@@ -92,10 +92,13 @@ def as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
 def as_array(tensor: Tensor) -> NDArray[Any]:
     """One of them."""
     try:
-        return tensor.numpy()
+        array = None if tensor.dtype == torch.float16 else tensor.numpy()
     except TypeError:
+        array = None
+    if array is None:
         dtype = str(tensor.dtype).removeprefix("torch.")
-        raise EvooptError(f"models of {dtype} cannot be trained here: make them in float32") from None
+        raise EvooptError(f"models of {dtype} cannot be trained here: make them in float32")
+    return array
 
 
 def _filed(parcel: Parcel, path: Path) -> Path:

@@ -64,7 +64,9 @@ def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trainer", [evoopt.Gadam, evoopt.GeneticTrainer])
-def test_numbers_that_numpy_has_not_are_refused_in_one_line(trainer: Any) -> None:
-    x, y = torch.randn(40, 4).bfloat16(), torch.arange(40) % 3
-    with pytest.raises(EvooptError, match="models of bfloat16 cannot be trained here: make them in float32"):
-        trainer(lambda: torch.nn.Linear(4, 3).bfloat16()).fit((x, y))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_in_half_precision_are_refused_in_one_line(trainer: Any, dtype: torch.dtype) -> None:
+    x, y = torch.randn(40, 4).to(dtype), torch.arange(40) % 3
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(EvooptError, match=f"models of {name} cannot be trained here: make them in float32"):
+        trainer(lambda: torch.nn.Linear(4, 3).to(dtype)).fit((x, y))
