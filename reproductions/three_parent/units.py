@@ -43,7 +43,7 @@ def configure(unit: Unit, setup: Setup) -> RecombinationConfig:
                 "seed": unit.seed,
                 **({"target": budget.target, "every": budget.every} if isinstance(config, HpoConfig) else {}),
                 **({"fom": part.measure} if part.measure in ("steps", "seconds") else {}),
-                **({"limit": part.limit} if part.limit is not None else {}),
+                **({"limit": part.limit / budget.narrower**2} if part.limit is not None else {}),
                 **SEARCHES.get(unit.method, {}),
             },
             "training": {
