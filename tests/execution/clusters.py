@@ -73,14 +73,6 @@ def chunk_processes(pid: int) -> list[psutil.Process]:
     return [p for p in descendants(pid) if "spawn_main" in " ".join(p.cmdline())]
 
 
-def wait_until(condition: object, seconds: float = 120) -> None:
-    """Wait for a callable to become true."""
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}

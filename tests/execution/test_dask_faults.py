@@ -1,10 +1,9 @@
-"""A Dask cluster loses nothing and never hangs, whatever happens to its parts."""
+"""A Dask cluster loses nothing and never hangs, whatever happens to its parts: what is its own."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -24,9 +23,8 @@ from evoopt.errors import EvooptError
 from evoopt.execution import make_executor
 from evoopt.execution.executor import Executor, ordered
 from tests.execution import workers
-from tests.execution.clusters import Cluster, chunk_processes, descendants, separate_cluster, wait_until
-
-OTHERS = [("double", i) for i in range(1, 6)]
+from tests.execution.clusters import Cluster, chunk_processes, descendants, separate_cluster
+from tests.execution.workers import OTHERS, in_background, pid_in, wait_until
 
 
 def make_dask(cluster: Cluster | None = None, **options: object) -> Executor:
@@ -35,27 +33,10 @@ def make_dask(cluster: Cluster | None = None, **options: object) -> Executor:
     return make_executor("dask", workers.make_scripted, None, **settings)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def local() -> Iterator[Executor]:
-    with make_dask(timeout_s=3.0) as made:
-        yield made
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with separate_cluster(tmp_path) as made:
         yield made
-
-
-def pid_in(mark: Path) -> int:
-    wait_until(lambda: mark.exists() and mark.read_text())
-    return int(mark.read_text())
-
-
-def in_background(action: object, *arguments: object) -> threading.Thread:
-    thread = threading.Thread(target=action, args=arguments, daemon=True)  # type: ignore[arg-type]
-    thread.start()
-    return thread
 
 
 def kill_dask_workers_of(mark: Path, times: int, enough: threading.Event) -> None:
@@ -134,59 +115,6 @@ def test_who_waits_for_workers_is_told_how_to_start_one(
     assert caplog.messages == said
 
 
-def test_a_chunk_that_always_ends_its_process_fails_alone(local: Executor) -> None:
-    first, *others = ordered(local.run([("die", 5), *OTHERS]), 6)
-    assert (first.error, first.attempts) == ("worker died (exit code 5)", 2)
-    assert [(r.value, r.attempts) for r in others] == [(2 * i, 1) for i in range(1, 6)]
-
-
-def test_a_hung_chunk_is_ended_and_reported(local: Executor, tmp_path: Path) -> None:
-    first, *others = ordered(local.run([("sleep", 600, tmp_path / "pid"), *OTHERS]), 6)
-    assert (first.error, first.attempts) == ("timed out after 3 s", 2)
-    assert not psutil.pid_exists(pid_in(tmp_path / "pid"))
-    assert all(result.error is None for result in others)
-
-
-def test_what_cannot_be_pickled_fails_alone(local: Executor) -> None:
-    chunks = [("size", lambda: None), ("unpicklable",), ("unreadable",), ("double", 5)]
-    *bad, good = ordered(local.run(chunks), 4)
-    assert good.value == 10
-    assert [result.attempts for result in bad] == [0, 1, 1]
-    assert [" ".join((result.error or "").split()[:4]) for result in bad] == [
-        "chunk cannot be pickled:",
-        "RuntimeError: result cannot be",
-        "result cannot be unpickled:",
-    ]
-
-
-def test_work_that_cannot_be_sent_is_refused_at_once() -> None:
-    with pytest.raises(EvooptError, match="cannot be sent to Dask workers"):
-        make_executor("dask", lambda setup: workers.Scripted(setup), None)
-
-
-def test_a_second_run_beside_an_unfinished_one_is_refused(local: Executor) -> None:
-    results = local.run(OTHERS)
-    next(results)
-    with pytest.raises(RuntimeError, match="earlier run"):
-        next(local.run(OTHERS))
-    assert len(list(results)) == len(OTHERS) - 1
-
-
-def test_an_abandoned_run_ends_its_chunks(local: Executor, tmp_path: Path) -> None:
-    results = local.run([("double", 1), ("sleep", 600, tmp_path / "pid")])
-    next(results)
-    pid = pid_in(tmp_path / "pid")
-    results.close()  # type: ignore[attr-defined]
-    wait_until(lambda: not psutil.pid_exists(pid))
-    assert [result.value for result in local.run([("double", 8)])] == [16]
-
-
-def test_large_chunks_and_results_pass(local: Executor) -> None:
-    sent, received = ordered(local.run([("size", b"x" * 30_000_000), ("bytes", 30_000_000)]), 2)
-    assert sent.value == 30_000_000
-    assert received.value == b"x" * 30_000_000
-
-
 def test_chunks_of_a_lost_dask_worker_run_elsewhere(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     with make_dask() as executor:
@@ -262,45 +190,32 @@ def test_an_executor_leaves_nothing_behind_on_a_cluster_that_goes_on(
         assert [result.value for result in executor.run([("double", 3)])] == [6]
 
 
-def test_a_leader_that_is_killed_leaves_no_chunk_running(cluster: Cluster, tmp_path: Path) -> None:
-    script = tmp_path / "leader.py"
+def start_leader(mark: Path, **options: object) -> subprocess.Popen[bytes]:
+    """A program that has a chunk of it sleep on Dask."""
+    script = mark.with_name("leader.py")
     script.write_text(
-        "import sys\n"
         "from pathlib import Path\n"
         "from evoopt.execution import make_executor\n"
         "from tests.execution import workers\n"
         "if __name__ == '__main__':\n"
-        "    executor = make_executor('dask', workers.make_scripted, None, scheduler=sys.argv[1])\n"
-        "    list(executor.run([('sleep', 600, Path(sys.argv[2]))]))\n"
+        f"    executor = make_executor('dask', workers.make_scripted, None, **{options!r})\n"
+        f"    list(executor.run([('sleep', 600, Path({str(mark)!r}))]))\n"
     )
     root = str(Path(__file__).parents[2])
-    mark = tmp_path / "pid"
-    leader = subprocess.Popen(
-        [sys.executable, str(script), cluster.address, str(mark)], env={**os.environ, "PYTHONPATH": root}
-    )
-    pid = pid_in(mark)
+    return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root})
+
+
+def test_a_leader_that_is_killed_leaves_no_chunk_running(cluster: Cluster, tmp_path: Path) -> None:
+    leader = start_leader(tmp_path / "pid", scheduler=cluster.address)
+    pid = pid_in(tmp_path / "pid")
     leader.kill()
     leader.wait()
     wait_until(lambda: not psutil.pid_exists(pid))
 
 
 def test_a_leader_that_is_killed_takes_its_own_cluster_along(tmp_path: Path) -> None:
-    script = tmp_path / "leader.py"
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from evoopt.execution import make_executor\n"
-        "from tests.execution import workers\n"
-        "if __name__ == '__main__':\n"
-        "    executor = make_executor('dask', workers.make_scripted, None, workers=1)\n"
-        "    list(executor.run([('sleep', 600, Path(sys.argv[1]))]))\n"
-    )
-    root = str(Path(__file__).parents[2])
-    mark = tmp_path / "pid"
-    leader = subprocess.Popen(
-        [sys.executable, str(script), str(mark)], env={**os.environ, "PYTHONPATH": root}
-    )
-    pid_in(mark)
+    leader = start_leader(tmp_path / "pid", workers=1)
+    pid_in(tmp_path / "pid")
     family = descendants(leader.pid)
     assert len(family) >= 2
     leader.kill()
@@ -322,15 +237,3 @@ def test_work_for_a_gpu_goes_to_workers_that_offer_one(tmp_path: Path) -> None:
             assert pid in {process.pid for process in chunk_processes(gpu.pid)}
             assert not chunk_processes(plain.pid)
             mine.join()
-
-
-def test_a_stopped_process_counts_as_hung(local: Executor) -> None:
-    (result,) = local.run([("freeze",)])
-    assert (result.error, result.attempts) == ("timed out after 3 s", 2)
-
-
-def test_a_process_killed_from_outside_costs_one_retry(local: Executor, tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    in_background(lambda: os.kill(pid_in(mark), signal.SIGKILL))
-    (result,) = local.run([("sleep_once", 600, mark)])
-    assert (result.value, result.attempts) == ("awake", 2)

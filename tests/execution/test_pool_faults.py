@@ -1,4 +1,4 @@
-"""A process pool loses nothing and never hangs, whatever happens to its workers."""
+"""A process pool loses nothing and never hangs, whatever happens to its workers: what is its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gc
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.execution import make_executor, worker_process
-from evoopt.execution.executor import ChunkResult, Executor, ordered
+from evoopt.execution.executor import Executor, ordered
 from evoopt.execution.worker_process import limit_transfers
 from tests.execution import workers
+from tests.execution.workers import OTHERS, check_others, in_background, pid_in
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -33,54 +33,8 @@ def pool() -> Iterator[Executor]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def impatient_pool() -> Iterator[Executor]:
-    with make_pool(timeout_s=2.0) as made:
-        yield made
-
-
 def alive(pid: int) -> bool:
     return pid in {child.pid for child in multiprocessing.active_children()}
-
-
-def wait_for_pid(mark: Path) -> int:
-    """The process id that a chunk writes to the file when it starts."""
-    while not (mark.exists() and mark.read_text()):
-        time.sleep(0.01)
-    return int(mark.read_text())
-
-
-def kill_when_marked(mark: Path, times: int) -> threading.Thread:
-    """Send SIGKILL to each of the next `times` processes that write their id to the file."""
-
-    def kill() -> None:
-        killed: set[str] = set()
-        while len(killed) < times:
-            text = mark.read_text() if mark.exists() else ""
-            if text and text not in killed:
-                os.kill(int(text), signal.SIGKILL)
-                killed.add(text)
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    return thread
-
-
-def check_others(results: list[ChunkResult]) -> None:
-    """All results but the first are those of doubling their index, at the first attempt."""
-    assert [(r.value, r.error, r.attempts) for r in results[1:]] == [
-        (2 * i, None, 1) for i in range(1, len(results))
-    ]
-
-
-OTHERS = [("double", i) for i in range(1, 6)]
-
-
-def test_a_chunk_that_always_ends_its_worker_fails_alone(pool: Executor) -> None:
-    results = ordered(pool.run([("die", 5), *OTHERS]), 6)
-    assert (results[0].error, results[0].attempts) == ("worker died (exit code 5)", 2)
-    check_others(results)
 
 
 @posix_only
@@ -108,26 +62,6 @@ def test_exit_inside_a_chunk_is_an_error_and_keeps_the_worker(pool: Executor) ->
 
 
 @posix_only
-def test_a_worker_killed_from_outside_costs_one_retry(pool: Executor, tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    killer = kill_when_marked(mark, times=1)
-    results = ordered(pool.run([("sleep_once", 600, mark), *OTHERS]), 6)
-    killer.join()
-    assert (results[0].value, results[0].attempts) == ("awake", 2)
-    check_others(results)
-
-
-@posix_only
-def test_a_worker_killed_every_time_is_reported(pool: Executor, tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    killer = kill_when_marked(mark, times=2)
-    results = ordered(pool.run([("sleep", 600, mark), *OTHERS]), 6)
-    killer.join()
-    assert (results[0].error, results[0].attempts) == ("worker died (signal 9)", 2)
-    check_others(results)
-
-
-@posix_only
 def test_a_worker_killed_between_runs_is_replaced_at_no_cost(pool: Executor, tmp_path: Path) -> None:
     pids = workers.process_ids(pool, tmp_path / "before")
     for pid in pids:
@@ -145,27 +79,6 @@ def test_a_worker_whose_forked_child_lives_on_is_still_seen_to_die(pool: Executo
     (result,) = pool.run([("fork_and_die_once", mark)])
     os.kill(int(mark.read_text()), signal.SIGKILL)  # fails if the child, which held the pipe open, is gone
     assert (result.value, result.attempts) == ("survived", 2)
-
-
-def test_a_hung_chunk_is_ended_and_reported(impatient_pool: Executor, tmp_path: Path) -> None:
-    results = ordered(impatient_pool.run([("sleep", 600, tmp_path / "pid"), *OTHERS]), 6)
-    assert (results[0].error, results[0].attempts) == ("timed out after 2 s", 2)
-    assert results[0].seconds >= 2
-    assert not alive(int((tmp_path / "pid").read_text()))
-    check_others(results)
-
-
-def test_a_chunk_that_hangs_once_is_retried(impatient_pool: Executor, tmp_path: Path) -> None:
-    results = ordered(impatient_pool.run([("sleep_once", 600, tmp_path / "mark"), *OTHERS]), 6)
-    assert (results[0].value, results[0].attempts) == ("awake", 2)
-    check_others(results)
-
-
-@posix_only
-def test_a_stopped_worker_counts_as_hung(impatient_pool: Executor) -> None:
-    results = ordered(impatient_pool.run([("freeze",), *OTHERS]), 6)
-    assert (results[0].error, results[0].attempts) == ("timed out after 2 s", 2)
-    check_others(results)
 
 
 @posix_only
@@ -188,44 +101,11 @@ def test_half_a_message_does_not_block_its_reader() -> None:
             ours.recv_bytes()
 
 
-def test_a_slow_consumer_is_not_taken_for_a_slow_worker(impatient_pool: Executor) -> None:
-    for result in impatient_pool.run([("bytes", 1_000_000)] * 4):
-        assert (result.error, result.attempts) == (None, 1)
-        time.sleep(1.2)  # the other worker's result waits in its pipe beyond the time limit
-
-
-def test_large_chunks_and_results_pass(pool: Executor) -> None:
-    sent, received = ordered(pool.run([("size", b"x" * 30_000_000), ("bytes", 30_000_000)]), 2)
-    assert sent.value == 30_000_000
-    assert received.value == b"x" * 30_000_000
-
-
-def test_what_cannot_be_pickled_fails_alone(pool: Executor, tmp_path: Path) -> None:
-    chunks = [
-        ("double", 0),
-        ("size", lambda: None),
-        ("unpicklable",),
-        ("unreadable",),
-        ("size", workers.Unreadable("chunk")),
-        ("double", 5),
-    ]
-    pids = workers.process_ids(pool, tmp_path / "before")
-    results = ordered(pool.run(chunks), 6)
-    assert [result.value for result in results] == [0, None, None, None, None, 10]
-    errors = [result.error for result in results[1:5]]
-    assert [(error or "").split(":")[0] for error in errors] == [
-        "chunk cannot be pickled",
-        "result cannot be pickled",
-        "result cannot be unpickled",
-        "RuntimeError",
-    ]
-    assert [result.attempts for result in results[1:5]] == [0, 1, 1, 1]
-    assert workers.process_ids(pool, tmp_path / "after") == pids, "a worker was lost"
-
-
-def test_work_that_cannot_be_sent_is_refused_at_once() -> None:
-    with pytest.raises(EvooptError, match="cannot be sent to worker processes"):
-        make_executor("process", lambda setup: workers.Scripted(setup), None)
+def test_a_slow_consumer_is_not_taken_for_a_slow_worker() -> None:
+    with make_pool(timeout_s=2.0) as pool:
+        for result in pool.run([("bytes", 1_000_000)] * 4):
+            assert (result.error, result.attempts) == (None, 1)
+            time.sleep(1.2)  # the other worker's result waits in its pipe beyond the time limit
 
 
 def test_workers_that_die_at_startup_are_given_up() -> None:
@@ -279,28 +159,16 @@ def test_no_more_workers_start_than_there_are_chunks_and_they_stay() -> None:
         assert len(pool._workers) == 1  # type: ignore[attr-defined]
 
 
-def test_an_abandoned_run_stops_its_chunks(tmp_path: Path) -> None:
-    with make_pool() as pool:
-        results = pool.run([("sleep", 600, tmp_path / "pid"), *OTHERS])
-        for _ in OTHERS:
-            next(results)
-        pid = wait_for_pid(tmp_path / "pid")
-        assert alive(pid)
-        results.close()  # type: ignore[attr-defined]
-        assert not alive(pid)
-        assert [result.value for result in pool.run([("double", 8)])] == [16]
-
-
 @posix_only
 def test_ctrl_c_in_the_consumer_stops_its_chunks_and_leaves_the_pool_usable(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
 
     def interrupt() -> None:
-        wait_for_pid(mark)
+        pid_in(mark)
         os.kill(os.getpid(), signal.SIGINT)
 
     with make_pool() as pool:
-        threading.Thread(target=interrupt, daemon=True).start()
+        in_background(interrupt)
         with pytest.raises(KeyboardInterrupt):
             list(pool.run([("sleep", 600, mark)]))
         assert not alive(int(mark.read_text()))
@@ -312,19 +180,11 @@ def test_close_ends_busy_workers_of_a_run_that_nobody_finished(tmp_path: Path) -
     results = pool.run([("sleep", 600, tmp_path / "pid"), *OTHERS])
     for _ in OTHERS:
         next(results)
-    pid = wait_for_pid(tmp_path / "pid")
+    pid = pid_in(tmp_path / "pid")
     pool.close()
     assert not alive(pid)
     with pytest.raises(RuntimeError, match="closed"):
         next(results)
-
-
-def test_a_second_run_beside_an_unfinished_one_is_refused(pool: Executor) -> None:
-    results = pool.run(OTHERS)
-    next(results)
-    with pytest.raises(RuntimeError, match="earlier run"):
-        next(pool.run(OTHERS))
-    assert len(list(results)) == len(OTHERS) - 1
 
 
 def test_a_forgotten_pool_ends_its_workers(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 import time
 import warnings
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from evoopt.errors import EvooptError, EvooptWarning
-from evoopt.execution.executor import Executor
+from evoopt.execution.executor import ChunkResult, Executor
 
 
 class Scripted:
@@ -126,6 +128,52 @@ def first_time(mark: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+OTHERS = [("double", i) for i in range(1, 6)]
+"""Chunks beside the first, which something happens to."""
+
+
+def check_others(results: list[ChunkResult]) -> None:
+    """All results but the first are those of doubling their index, at the first attempt."""
+    assert [(r.value, r.error, r.attempts) for r in results[1:]] == [
+        (2 * i, None, 1) for i in range(1, len(results))
+    ]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for a callable to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def pid_in(mark: Path) -> int:
+    """The process id that a chunk writes to the file when it starts."""
+    wait_until(lambda: mark.exists() and mark.read_text())
+    return int(mark.read_text())
+
+
+def in_background(action: Callable[..., object], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=action, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def kill_when_marked(mark: Path, times: int) -> threading.Thread:
+    """Send SIGKILL to each of the next `times` processes that write their id to the file."""
+
+    def kill() -> None:
+        killed: set[str] = set()
+        while len(killed) < times:
+            text = mark.read_text() if mark.exists() else ""
+            if text and text not in killed:
+                os.kill(int(text), signal.SIGKILL)
+                killed.add(text)
+            time.sleep(0.01)
+
+    return in_background(kill)
 
 
 def process_ids(executor: Executor, folder: Path, count: int = 2) -> set[int]:
