@@ -26,7 +26,6 @@ from evoopt.optim import (
     AdEMAMix,
     EvolvedOptimizer,
     Muon,
-    NorMuon,
     UpdateRule,
     generated,
     matrix_groups,
@@ -34,10 +33,8 @@ from evoopt.optim import (
 )
 from tests.export.subjects import STAGED, make, regression, weight_and_bias
 from tests.export.test_training_loops import assert_compiled_equals_eager
-from tests.optim import published, published_matrices
-from tests.optim.test_published import draw, path, problem, torch_path
+from tests.optim.test_published import draw
 from tests.optim.test_staged_optimizer import EVERYTHING, Net
-from tests.optim.test_staged_presets import ELEMENTWISE
 
 CLASSES = {name: getattr(generated, PRESET_CLASSES[name]) for name in STAGED_PRESETS} | STAGED
 every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
@@ -48,52 +45,6 @@ def trained(cls: type[Any], params: list[Parameter], steps: int = 5, **options: 
     for _ in range(steps):
         optimizer.step(regression(params))
     return optimizer
-
-
-@pytest.mark.parametrize("name", ELEMENTWISE)
-def test_classes_are_their_publications(name: str) -> None:
-    weight, grads = problem(6, 4)
-    options = {} if name == "laprop" else {"weight_decay": 0.1}
-    expected = path(ELEMENTWISE[name], weight, grads, **options)
-    actual = torch_path(lambda p: CLASSES[name](p, **options), weight, grads)
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(8, 5), (6, 3, 2, 2)])
-def test_classes_for_matrices_are_their_publications(shape: tuple[int, ...]) -> None:
-    weight, grads = problem(*shape)
-    muon = path(published_matrices.muon, weight, grads, lr=1e-3, weight_decay=0.1, adjust="match_rms_adamw")
-    normuon = path(published_matrices.normuon, weight, grads, lr=1e-3, weight_decay=0.1)
-    for cls, expected in ((Muon, muon), (NorMuon, normuon)):
-        actual = torch_path(cls, weight, grads)
-        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
-    if len(shape) == 2:
-        factored = path(published_matrices.adam_factored, weight, grads)
-        actual = torch_path(lambda p: AdamWFactored(p, weight_decay=0.0), weight, grads)
-        torch.testing.assert_close(actual, factored, rtol=1e-9, atol=1e-12)
-
-
-def test_the_average_of_adamw_is_that_of_its_publication() -> None:
-    weight, grads = problem(6, 4)
-    parameter = Parameter(weight.clone())
-    optimizer = AdamWEMA([parameter])
-    for grad in grads:
-        parameter.grad = grad.clone()
-        optimizer.step()
-    expected = list(published.averaged(list(path(published.adamw, weight, grads))))[-1]
-    with optimizer.averaged():
-        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(8, 5), (5, 8)])
-def test_muon_is_that_of_torch_up_to_its_bfloat16(shape: tuple[int, int]) -> None:
-    weight, grads = problem(*shape)
-    options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1}
-    expected = torch_path(
-        lambda p: torch.optim.Muon(p, adjust_lr_fn="match_rms_adamw", **options), weight, grads
-    )
-    actual = torch_path(lambda p: Muon(p, **options), weight, grads)
-    assert float((actual - expected).norm()) < 0.02 * float((actual - weight).norm())
 
 
 @every_class
