@@ -64,14 +64,6 @@ def test_steps_go_downhill_or_uphill_if_asked(
 
 
 @every_class
-def test_groups_follow_a_scheduler_downhill(cls: type[Any]) -> None:
-    params = weight_and_bias()
-    optimizer = make(cls, [{"params": params[:1]}, {"params": params[1:], "lr": 0.01}])
-    assert loss_change(optimizer, params, [StepLR(optimizer, step_size=10, gamma=0.9)]) < 0
-    assert optimizer.param_groups[1]["lr"] == pytest.approx(0.01 * 0.9**2)
-
-
-@every_class
 @pytest.mark.parametrize("shape", [(), (1,)])
 def test_a_tensor_lr_of_one_element_equals_the_number(cls: type[Any], shape: tuple[int, ...]) -> None:
     params, expected = weight_and_bias(torch.float64), weight_and_bias(torch.float64)
@@ -369,12 +361,6 @@ def test_steps_are_counted_in_the_default_precision() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert optimizer.state[params[0]]["step"].dtype == torch.float64  # as in torch.optim
-
-
-@every_implementation
-def test_bfloat16_parameters_go_downhill(cls: type[Any], implementation: dict[str, Any]) -> None:
-    params = weight_and_bias(torch.bfloat16)
-    assert loss_change(make(cls, params, lr=0.01, **implementation), params) < 0
 
 
 @every_implementation

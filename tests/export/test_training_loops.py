@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn import Parameter
 
 from evoopt.export import write_export
 from evoopt.optim import Marfinetz2025
 from tests.counts import some
-from tests.export.subjects import CLASSES, RANDOM, make, regression, weight_and_bias
+from tests.export.subjects import CLASSES, make, regression, weight_and_bias
 
 
 def assert_compiled_equals_eager(cls: type[Any], **options: Any) -> None:
@@ -93,19 +92,6 @@ def test_grad_scaler_unscales_and_skips_infinite_gradients(cls: type[Any]) -> No
         torch.testing.assert_close(params, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cls", RANDOM.values(), ids=RANDOM)
-def test_an_average_of_the_weights_follows(cls: type[Any]) -> None:
-    model = torch.nn.Linear(3, 2)
-    averaged = torch.optim.swa_utils.AveragedModel(model)
-    optimizer = make(cls, model.parameters())
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(torch.ones(4, 3)).square().sum().backward()
-        optimizer.step()
-        averaged.update_parameters(model)
-    assert int(averaged.n_averaged) == 3
-
-
 WORKER = """
 import os
 import sys
@@ -147,10 +133,3 @@ def test_two_processes_under_distributed_data_parallel_stay_equal(tmp_path: Path
     torch.manual_seed(0)
     initial = [p.tolist() for p in torch.nn.Linear(4, 3).parameters()]
     assert outputs[0].decode().strip() != str(initial)
-
-
-def test_a_float16_parameter_steps_without_overflow() -> None:
-    parameter = Parameter(torch.ones(3, dtype=torch.float16))
-    parameter.grad = torch.full((3,), 0.1, dtype=torch.float16)
-    make(Marfinetz2025, [parameter]).step()
-    assert bool(torch.isfinite(parameter).all())
