@@ -99,8 +99,9 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {  # Keras' penalty of 1e-4 has tw
 BATCHES = {
     **dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "mnist_lenet5", "cifar10_capsnet"), 128),
     **{f"genetic_{of}": 32 for of in ("mnist", "mnist_136", "cifar10", "cifar10_rgb", "digits")},
-    "mnist_lenet_hpo": 100, "cifar10_resnet20": 32, "p3b1": 10,
+    "mnist_lenet_hpo": 100, "cifar10_resnet20": 32, "p3b1": 10, "digits": 32, "digits_cnn": 32,
 }  # fmt: skip
+"""Those of digits are ours."""
 
 
 @pytest.mark.parametrize("name", SECTIONS)

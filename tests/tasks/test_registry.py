@@ -115,17 +115,6 @@ def test_embedded_tasks_are_those_that_load_without_files(name: str, no_data: Pa
         assert name in EMBEDDED or name not in TASKS
 
 
-def test_batch_sizes_are_those_of_the_specification() -> None:
-    by_size = {
-        10: {"p3b1"},
-        32: {"digits", "digits_cnn", "cifar10_resnet20"},
-        100: {"mnist_lenet_hpo"},
-        128: {"mnist", "fashion_mnist", "cifar10", "mnist_lenet5", "cifar10_capsnet"},
-    }
-    for size, names in by_size.items():
-        assert {TASKS[name].batch_size for name in names} == {size}
-
-
 def test_a_small_network_learns_the_digits() -> None:
     task = TASKS["digits"]
     data = load_task_data(task, DataOptions())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evoopt.errors import EvooptError, SealedTestError
-from evoopt.tasks import DataOptions, SealedSplit, Split, Task, accuracy
+from evoopt.tasks import DataOptions, SealedSplit, Split, accuracy
 
 
 def some_split() -> Split:
@@ -49,8 +49,3 @@ def test_accuracy_counts_largest_outputs() -> None:
 def test_bad_options_are_named(setting: str, value: Any) -> None:
     with pytest.raises(EvooptError, match=f"{setting}.*{value}"):
         DataOptions(**{setting: value})
-
-
-def test_task_needs_a_positive_batch_size() -> None:
-    with pytest.raises(EvooptError, match=r"'mine': batch_size .* not 0"):
-        Task("mine", torch.nn.Identity, lambda options: None, batch_size=0)  # type: ignore[arg-type, return-value]
