@@ -15,6 +15,7 @@ from evoopt.individuals import individual_type
 from evoopt.runs import Run
 from evoopt.runs.store import ENDED
 from tests.report import runs
+from tests.stubs import interrupt
 
 CONFIGS = {
     **runs.CONFIGS,
@@ -127,9 +128,6 @@ def test_a_limit_that_is_reached_in_the_last_generation_ended_nothing(tmp_path: 
 def test_a_limit_that_was_lifted_stays_so_however_often_the_run_is_interrupted(
     unlimited: Callable[[str], str], tmp_path: Path
 ) -> None:
-    def interrupt(record: dict[str, Any]) -> None:
-        raise KeyboardInterrupt
-
     evoopt.search(CONFIGS["genetic"].with_options({"max_trainings": 8}), out=tmp_path / "run").close()
     with pytest.raises(KeyboardInterrupt):
         evoopt.resume(tmp_path / "run", limits={"patience": 10**6}, on_generation=interrupt)
@@ -146,9 +144,6 @@ def test_patience_counts_generations_that_were_no_better(tmp_path: Path) -> None
 
 
 def test_limits_can_be_given_when_a_run_goes_on(tmp_path: Path) -> None:
-    def interrupt(record: dict[str, Any]) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         evoopt.search(CONFIGS["pbt"], out=tmp_path / "run", on_generation=interrupt)
     with evoopt.resume(tmp_path / "run", limits={"max_trainings": 13}) as run:

@@ -15,6 +15,7 @@ from evoopt.cli import app as package
 from evoopt.errors import EvooptError
 from reproductions.__main__ import app
 from reproductions.publication import command_line
+from tests.stubs import interrupt
 
 COMMANDS = ("marfinetz2025", "gadam", "gacnn", "three_parent")
 TINY = "--parts digits --population 2 --generations 1 --steps 2 --seeds 1 --replays 1"
@@ -64,10 +65,7 @@ def test_three_parent_takes_another_target_and_other_widths(tmp_path: Path) -> N
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("reproductions.publication.reproduce", interrupted)
+    monkeypatch.setattr("reproductions.publication.reproduce", interrupt)
     result = CliRunner().invoke(app, ["gadam", "--out", str(tmp_path)])
     assert result.exit_code == 130
     assert f"the same command with --out {tmp_path} goes on from here" in result.output

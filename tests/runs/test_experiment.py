@@ -19,6 +19,7 @@ from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.experiment import EXPERIMENT, refuse_changes
 from evoopt.tasks.source_files import source_digests
+from tests.stubs import interrupt
 
 TASK = """
 import random
@@ -43,12 +44,9 @@ def folder(tmp_path: Path) -> Path:
         }
     )
 
-    def stop(record: object) -> None:
-        raise KeyboardInterrupt
-
     task = f"{tmp_path / 'mine.py'}:make_task"
     with pytest.raises(KeyboardInterrupt):
-        evoopt.search(config.with_tasks((task,)), out=tmp_path / "run", on_generation=stop)
+        evoopt.search(config.with_tasks((task,)), out=tmp_path / "run", on_generation=interrupt)
     return tmp_path / "run"
 
 
@@ -150,11 +148,8 @@ def test_a_run_whose_folder_was_moved_with_its_task_file_goes_on_as_if_it_had_no
     )
     config = load_space("quick").override(SMALL).with_tasks((f"{before / 'mine.py'}:make_task", "yeast"))
 
-    def stop(record: object) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        evoopt.search(config, out=before / "run", on_generation=stop)
+        evoopt.search(config, out=before / "run", on_generation=interrupt)
     evoopt.search(config, out=before / "whole").close()
     before.rename(after)
     edit("config.toml", str(before), str(after))(after / "run")
