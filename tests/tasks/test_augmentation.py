@@ -112,7 +112,6 @@ def test_only_colour_images_are_augmented_those_of_keras_models_by_a_tenth_of_th
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_result_on_a_gpu_equals_that_on_the_cpu() -> None:
     images = CIFAR10(pixels())
     result = augmented(images.cuda())

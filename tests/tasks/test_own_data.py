@@ -165,7 +165,6 @@ def test_arrays_on_disk_and_quantised_tensors_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_data_on_another_device_are_taken_from_there() -> None:
     assert_same(taken((X.cuda(), Y.cuda())), taken((X, Y)))
 

@@ -174,8 +174,6 @@ def test_the_kernel_compiles_for_a_gpu_where_torch_brings_the_compiler(dtype: to
 @pytest.mark.cuda
 @pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
 def test_an_update_on_a_device_is_that_of_the_cpu(rules: list[UpdateRule]) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     rules = [rule for rule in rules if not rule.canonical().active and set(dict(rule.terms)) <= TERMS_KNOWN]
     w = torch.randn(len(rules), 1000, generator=torch.Generator().manual_seed(0))
     on_device, here = w.cuda(), w.clone()

@@ -137,7 +137,6 @@ def test_engines_stop_the_same_half(halve_at: float) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ["mlp", "odd_convolutions", "residual", "digits_cnn", "cifar10"])
 def test_batched_training_on_cuda_equals_the_plain_loop_there(name: str) -> None:
     task, data = task_and_data(name)
