@@ -204,26 +204,6 @@ def test_the_state_of_a_rule_without_stages_is_refused() -> None:
         )
 
 
-def test_averages_go_in_and_out_of_the_parameters() -> None:
-    params = parameters()
-    optimizer = train(preset("adamw_ema"), params, range(STEPS))
-    last = [p.detach().clone() for p in params]
-    copies = parameters()
-    optimizer.copy_averaged_to(copies)
-    with optimizer.averaged():
-        assert not any(torch.equal(p, q) for p, q in zip(params, last))
-        assert all(torch.equal(p, q) for p, q in zip(params, copies))
-        with pytest.raises(RuntimeError, match="does not nest"), optimizer.averaged():
-            pass
-    assert all(torch.equal(p, q) for p, q in zip(params, last))
-    with pytest.raises(RuntimeError, match="leave averaged"), optimizer.averaged():
-        optimizer.step()
-    assert all(torch.equal(p, q) for p, q in zip(params, last))
-    optimizer.step()
-    with pytest.raises(ValueError, match="a model like this one"):
-        optimizer.copy_averaged_to(copies[1:])
-
-
 def test_a_rule_of_the_last_weights_reads_them() -> None:
     params = parameters()
     optimizer = train(preset("muon"), params, range(3))
