@@ -55,14 +55,10 @@ def test_muon_is_its_publication_with_adam_for_what_is_no_hidden_matrix(
         published_matrices.with_adamw, weight, grads, matrix=published_matrices.muon, hidden=hidden,
         adam_lr=1e-3, weight_decay=0.1, **({"lr": 1e-3, "adjust": "match_rms_adamw"} if hidden else {}),
     )  # fmt: skip
-    parameter = nn.Parameter(weight.clone())
-    optimizer = EvolvedOptimizer([{"params": [parameter], "matrix": hidden}], preset("muon"))
-    weights = []
-    for grad in grads:
-        parameter.grad = grad.clone()
-        optimizer.step()
-        weights.append(parameter.detach().clone())
-    assert_close(torch.stack(weights), expected)
+    actual = torch_path(
+        lambda p: EvolvedOptimizer([{"params": p, "matrix": hidden}], preset("muon")), weight, grads
+    )
+    assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (6, 3, 2, 2)])
@@ -169,13 +165,8 @@ def test_coupled_decay_is_that_of_torch(name: str) -> None:
     if name == "sgd":
         rule = replace(rule, terms=(("grad", 1.0),), use_m=False, use_v=False)
     weight, grads = problem(6, 4)
-    own = weight.clone().requires_grad_()
-    optimizer, expected = plain([own], lr=0.01, weight_decay=0.3), []
-    for grad in grads:
-        own.grad = grad.clone()
-        optimizer.step()
-        expected.append(own.detach().clone())
-    assert_close(rule_path(rule, weight, grads), torch.stack(expected))
+    expected = torch_path(lambda p: plain(p, lr=0.01, weight_decay=0.3), weight, grads)
+    assert_close(rule_path(rule, weight, grads), expected)
 
 
 def test_presets_train_a_network() -> None:
