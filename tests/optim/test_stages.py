@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from evoopt.optim import MORE_TERMS, STAGES, Stage, UpdateRule, preset
-from evoopt.optim.stages.annealing import DECAY_SHAPES
-from evoopt.optim.stages.readout import READOUTS
 from evoopt.optim.stages.stage import StageInputs
-from evoopt.report.mathml import typeset
 from tests.optim.test_published import draw
 
 SHAPES = [(8, 5), (5, 8), (16, 27), (1, 3), (40, 64)]
@@ -169,13 +166,6 @@ def test_shapes_have_the_size_that_they_promise(stage: Stage) -> None:
             assert 0.3 < float(values.min()) <= float(values.max()) < 1.3
         else:
             torch.testing.assert_close(square.sum((1, 2)), torch.full((2,), min(rows, columns)).double())
-
-
-@pytest.mark.parametrize(
-    "entry", [*STAGES, *MORE_TERMS, *DECAY_SHAPES, *READOUTS], ids=lambda entry: entry.name
-)
-def test_reports_can_typeset_what_the_registries_say(entry: Any) -> None:
-    assert typeset(entry.latex).startswith("<math")
 
 
 def test_more_terms_are_apart_from_those_of_tables() -> None:

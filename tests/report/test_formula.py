@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
-from evoopt.optim import PRESETS, TERMS, UpdateRule, preset
+from evoopt.optim import MORE_TERMS, PRESETS, STAGES, TERMS, UpdateRule, preset
+from evoopt.optim.stages.annealing import DECAY_SHAPES
+from evoopt.optim.stages.readout import READOUTS
 from evoopt.report.formula import _raw_moments, formulas
 from evoopt.report.mathml import typeset
 from tests.rules import random_rule, random_staged_rule
@@ -16,11 +19,13 @@ def words(latex: str) -> str:
     return "".join(ET.fromstring(typeset(latex)).itertext())
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
-def test_every_term_can_be_typeset(term) -> None:  # type: ignore[no-untyped-def]
-    root = ET.fromstring(typeset(term.latex))
-    assert root.tag == "math"
-    assert "g" in words(term.latex) or "m" in words(term.latex)
+@pytest.mark.parametrize(
+    "entry", [*TERMS, *MORE_TERMS, *STAGES, *DECAY_SHAPES, *READOUTS], ids=lambda entry: entry.name
+)
+def test_every_entry_of_the_registries_can_be_typeset(entry: Any) -> None:
+    assert ET.fromstring(typeset(entry.latex)).tag == "math"
+    if entry in TERMS:
+        assert "g" in words(entry.latex) or "m" in words(entry.latex)
 
 
 def test_structure_follows_the_latex() -> None:
