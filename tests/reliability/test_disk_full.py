@@ -79,6 +79,17 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return Reference(space, results, sizes)
 
 
+def finished(space: Path, run: Path, anew: Path) -> Path:
+    """Go on with a run now that there is space, or begin it anew if it never began; where it ended."""
+    if (run / "config.toml").exists():
+        code, errors = finish("resume", run)
+    else:
+        run = anew
+        code, errors = finish("search", space, "--out", run)
+    assert code == 0, errors
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 60, 140, 220, 300, 400, 700])
 def test_a_full_disk_stops_a_run_that_goes_on_later(
@@ -93,13 +104,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(
         if code == 2:
             assert errors.splitlines()[-1].startswith("error: cannot write")
         subprocess.run(["mount", "-o", f"remount,size={SPACE_TO_GO_ON}", str(disk)], check=True)
-        if (run / "config.toml").exists():
-            code, errors = finish("resume", run)
-        else:
-            code, errors = finish("search", reference.space, "--out", disk / "anew")
-            run = disk / "anew"
-        assert code == 0, errors
-        assert outcome(run) == reference.outcome
+        assert outcome(finished(reference.space, run, disk / "anew")) == reference.outcome
 
 
 @pytest.mark.slow
@@ -121,10 +126,4 @@ def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(
     assert stopped.returncode or max(reference.sizes) <= limit, "it cannot have written its files"
     if stopped.returncode:
         assert "error: cannot write" in stopped.stderr
-    if (run / "config.toml").exists():
-        code, errors = finish("resume", run)
-    else:
-        run = tmp_path / "anew"
-        code, errors = finish("search", reference.space, "--out", run)
-    assert code == 0, errors
-    assert outcome(run) == reference.outcome
+    assert outcome(finished(reference.space, run, tmp_path / "anew")) == reference.outcome
