@@ -147,11 +147,6 @@ def test_options_without_meaning_are_refused(whole: tuple[str, Path]) -> None:
         load_space(name).with_tasks(("digits", "mnist"))
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_configurations_survive_their_file(name: str) -> None:
-    assert parse_config(config(name).to_toml(), name) == config(name)
-
-
 def test_an_unknown_individual_type_names_the_known_ones() -> None:
     with pytest.raises(
         EvooptError, match=r"unknown individual type in x\.toml 'gadm'\. Did you mean 'gadam'"
