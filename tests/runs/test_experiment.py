@@ -242,7 +242,8 @@ def test_a_run_that_kept_nothing_of_how_it_began_resumes_as_before(folder: Path)
     with Run(folder, writable=True) as run:
         run.store.set_meta(EXPERIMENT, None)
     edit("config.toml", "steps = 2", "steps = 3")(folder)
-    evoopt.resume(folder).close()
+    with evoopt.resume(folder) as run:
+        assert (run.finished, run.changes) == (True, [])
 
 
 def test_the_files_of_a_task_are_those_that_it_imports_from_its_folder(tmp_path: Path) -> None:

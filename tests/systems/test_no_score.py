@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,17 @@ def test_a_limit_that_fits_the_loss_is_all_that_a_large_one_needs(tmp_path: Path
 @pytest.mark.parametrize("name", ["gadam-digits", "pbt-digits"])
 @pytest.mark.parametrize("task", ["nan", "percent"])
 def test_a_metric_by_which_nothing_is_chosen_may_be_anything(name: str, task: str, tmp_path: Path) -> None:
-    run(name, task, tmp_path).close()
+    with run(name, task, tmp_path) as done:
+        assert done.finished
 
 
 def test_a_regression_needs_no_metric_where_the_loss_decides() -> None:
     x = torch.randn(60, 3)
-    evoopt.Gadam(lambda: nn.Linear(3, 1), nn.functional.mse_loss, population=2, generations=1, steps=1).fit(
-        (x, x[:, :1])
+    gadam = evoopt.Gadam(
+        lambda: nn.Linear(3, 1), nn.functional.mse_loss, population=2, generations=1, steps=1
     )
+    gadam.fit((x, x[:, :1]))
+    assert math.isfinite(gadam.history_[-1]["best"])
 
 
 def ended(outcome: Any, reason: str) -> TrainingResult:
