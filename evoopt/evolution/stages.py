@@ -54,6 +54,10 @@ class StageRecord(Protocol):
     def reopened(self) -> bool:
         """Whether a scheme that a limit has finished is to go on."""
 
+    @property
+    def ended(self) -> str | None:
+        """Why a limit ended it in an earlier attempt, which left no winner; None if none did."""
+
     def load_stage(self) -> State | None:
         """The newest checkpoint, None before the first."""
 
@@ -84,7 +88,8 @@ def evolve(
             scheme.restore(*state)
     history = []
     reopened = state is not None and record is not None and record.reopened
-    while (reopened or not scheme.finished) and (budget is None or budget.why is None):
+    ended = state is not None and record is not None and record.ended is not None
+    while (reopened or not (scheme.finished or ended)) and (budget is None or budget.why is None):
         reopened = False
         stage = scheme.advance()
         if record is not None:

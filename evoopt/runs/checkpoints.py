@@ -45,6 +45,11 @@ class Checkpoints:
         """Whether a limit had ended the run, which is to go on all the same."""
         return bool(self._run.store.meta(REOPENED))
 
+    @property
+    def ended(self) -> str | None:
+        """Why a limit ended the run, which has no winner yet."""
+        return self._run.ended
+
     def load_stage(self) -> State | None:
         """The newest checkpoint, None before the first.
 

@@ -13,7 +13,7 @@ import evoopt
 from evoopt.errors import EvooptError
 from evoopt.individuals import individual_type
 from evoopt.runs import Run
-from evoopt.runs.store import ENDED
+from evoopt.runs.store import ENDED, RunStore
 from tests.report import runs
 from tests.stubs import interrupt
 
@@ -148,3 +148,24 @@ def test_limits_can_be_given_when_a_run_goes_on(tmp_path: Path) -> None:
         evoopt.search(CONFIGS["pbt"], out=tmp_path / "run", on_generation=interrupt)
     with evoopt.resume(tmp_path / "run", limits={"max_trainings": 13}) as run:
         assert len(run.generations) == 3
+
+
+def test_a_run_that_a_limit_ended_is_ended_though_its_end_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.search(CONFIGS["genetic"], out=tmp_path / "run", on_generation=interrupt)
+    limits = {"max_trainings": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "save_winner", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            evoopt.resume(tmp_path / "run", limits=limits)
+    with evoopt.resume(tmp_path / "run") as run:
+        assert len(run.generations) == run.winner["generations"] == 1
+        assert run.ended is not None
+        assert "--max-trainings 1" in run.ended
+    with evoopt.resume(tmp_path / "run", limits={"max_trainings": 10**6}) as run:
+        assert (len(run.generations), run.ended) == (CONFIGS["genetic"].option("generations"), None)
