@@ -180,6 +180,11 @@ class HyperparameterGenerations:
         self._note(children)
         return [birth.parents[-1] if birth.parents else 0 for birth in births]
 
+    @property
+    def scored(self) -> int:
+        """Number of generations that have been scored."""
+        return self.generation + bool(self._foms)
+
     def lineage(self, number: int) -> list[tuple[int, Hyperparameters]]:
         """Ids and hyperparameters of all whose weights a living individual or the best has, oldest first."""
         lineage: list[tuple[int, Hyperparameters]] = []

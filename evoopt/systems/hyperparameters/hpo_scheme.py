@@ -66,7 +66,7 @@ class Trials:
             "born": best.generation,
             "hyperparameters": best.genome.values(),
             "trial": self._trials[best.genome.key].to_json(),
-            "generations": generations.generation + 1,
+            "generations": generations.scored,
             "evaluations": len(self._trials),
             "steps": sum(trial.steps for trial in self._trials.values()),
         }

@@ -113,6 +113,17 @@ def test_equal_phenotypes_are_never_trained_twice() -> None:
         assert record["fom"] == [trial.fom for trial in again]
 
 
+def test_a_winner_tells_how_many_generations_are_scored_not_which_is_bred() -> None:
+    trials = Trials(Counting(), 42)
+    scheme = hpo_scheme(HpoSection(population=4, generations=5), SPACE, trials)
+    for done in range(1, 6):
+        scheme.advance()
+        assert trials.winner(scheme.generations)["generations"] == scheme.generation == done
+    again = hpo_scheme(HpoSection(population=4, generations=5), SPACE, trials)
+    again.restore(*scheme.snapshot())
+    assert trials.winner(again.generations)["generations"] == 5
+
+
 def test_an_interrupted_search_goes_on_exactly() -> None:
     section = HpoSection(population=8, generations=5)
 
