@@ -67,7 +67,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
             )
         done = len(run.generations)
         when = f"after generation {done}" if done else "in the first generation"
-        run.store.forget_chunks()
+        run.store.forget_unfinished(done)
         run.store.set_meta(CHANGES, [*run.changes, *(f"{when}: {change}" for change in changes)])
     if moved:
         run.store.rename_tasks(moved)

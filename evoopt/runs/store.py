@@ -48,6 +48,7 @@ _CURVES = """
 CREATE TABLE IF NOT EXISTS curves (
     generation INTEGER NOT NULL, chunk INTEGER NOT NULL, position INTEGER NOT NULL, curve TEXT NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (generation, chunk, position)) WITHOUT ROWID"""
+_BEFORE_THE_FIRST = -1  # what trainings of a baseline are kept under
 _TOLD = ("outcome", "steps", "train_loss", "eval_loss", "metric", "seconds")
 _JOB = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
@@ -206,6 +207,18 @@ class RunStore:
     def forget_chunks(self) -> None:
         """Have the generation in progress done anew."""
         with self._db.transaction():
+            self._db.execute("DELETE FROM chunks")
+
+    def forget_unfinished(self, done: int) -> None:
+        """Have all that no finished generation rests on done anew: trainings, and those of a final, too.
+
+        Args:
+            done: How many generations are finished.
+        """
+        # Other settings may lay out chunks otherwise, whose rows would be called what those are.
+        with self._db.transaction():
+            for table in ("curves", "evaluations"):
+                self._db.execute(f"DELETE FROM {table} WHERE generation >= ?", (done or _BEFORE_THE_FIRST,))
             self._db.execute("DELETE FROM chunks")
 
     @property

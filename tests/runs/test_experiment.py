@@ -18,8 +18,11 @@ from evoopt.errors import EvooptError, NoScoreError
 from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.experiment import EXPERIMENT, refuse_changes
+from evoopt.systems.optimizer.config import OptimizerConfig
+from evoopt.systems.optimizer.evaluator import Evaluator
+from evoopt.systems.optimizer.optimizer_search import evolve_rules
 from evoopt.tasks.source_files import source_digests
-from tests.stubs import interrupt
+from tests.stubs import StubExecutor, interrupt
 
 TASK = """
 import random
@@ -226,6 +229,33 @@ def test_what_all_rests_on_that_a_run_has_done_cannot_change(
         ):
             refuse_changes(run, allowed=True)
         assert (run.changes, run.store.chunk("key")) == ([], [1])
+
+
+def test_what_changes_inside_a_generation_has_all_of_that_generation_done_anew(tmp_path: Path) -> None:
+    config = OptimizerConfig().override(
+        {
+            "search": {"population": 8, "generations": 1},
+            "evaluation": {"replicates": 1, "chunk_size": 3, "engine": "sequential"},
+        }
+    )
+    folder = tmp_path / "run"
+
+    def evolve(folder: Path, executor: StubExecutor) -> str:
+        with Run(folder, writable=True) as run:
+            refuse_changes(run, allowed=True)
+            assert isinstance(run.config, OptimizerConfig)
+            evolve_rules(run, run.config, Evaluator(run.config, executor, run.store))
+            body = json.loads(run.result_json())
+            body.pop("changes", None)
+            return json.dumps(body)
+
+    Run.create(tmp_path / "whole", config.override({"evaluation": {"chunk_size": 2}})).close()
+    whole = evolve(tmp_path / "whole", StubExecutor())
+    Run.create(folder, config).close()
+    with pytest.raises(KeyboardInterrupt):
+        evolve(folder, StubExecutor(stop_at=1))
+    edit("config.toml", "chunk_size = 3", "chunk_size = 2")(folder)
+    assert evolve(folder, StubExecutor()) == whole
 
 
 @pytest.mark.parametrize("change", [change for change, message in CHANGES if not message])
