@@ -58,6 +58,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
         )
     if run.store.begun and changes:
         _refuse_settled(run, settings)
+        _refuse_generations(run, before)
         if not allowed:
             more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
             go_on = command("resume", run.folder, "--changed")
@@ -98,6 +99,18 @@ def _refuse_settled(run: Run, settings: Mapping[str, str]) -> None:
             f"since {run.folder} began, this has changed: {rests[0]}. All that it has done rests on that: "
             "undo it, or begin another run"
         )
+
+
+def _refuse_generations(run: Run, before: RunConfig) -> None:
+    done, then, now = len(run.generations), before.option("generations"), run.config.option("generations")
+    if then == now or done < min(then, now):
+        return
+    if done < then:
+        sooner = command("resume", run.folder, "--max-trainings", "1")
+        advice = f"undo it; to end the run where it is, then: {sooner}"
+    else:
+        advice = "the last one is among them: undo it, or begin another run"
+    raise EvooptError(f"{run.folder} cannot have {now} generations, {done} are done: {advice}")
 
 
 def _moved(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:

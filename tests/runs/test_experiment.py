@@ -135,10 +135,11 @@ def test_a_run_stopped_in_its_first_generation_begins_it_anew_with_what_has_chan
     assert "Changed in the first generation" in write_report(folder).read_text()
 
 
+SERIAL = {"execution": {"executor": "serial"}}
 SMALL = {
     "search": {"population": 3, "elites": 1, "generations": 2, "finalists": 1, "compare": False},
     "evaluation": {"steps": 2, "replicates": 1, "fitness": "gain", "baseline_trials": 6, "max_loss": 1e6},
-    "execution": {"executor": "serial"},
+    **SERIAL,
 }
 
 
@@ -256,6 +257,38 @@ def test_what_changes_inside_a_generation_has_all_of_that_generation_done_anew(t
         evolve(folder, StubExecutor(stop_at=1))
     edit("config.toml", "chunk_size = 3", "chunk_size = 2")(folder)
     assert evolve(folder, StubExecutor()) == whole
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (2, r"cannot have 2 generations, 2 are done: undo it; .* resume .*run --max-trainings 1$"),
+        (1, "cannot have 1 generations, 2 are done: undo it"),
+        (3, None),
+        (5, None),
+    ],
+)
+def test_generations_may_be_more_or_fewer_but_not_fewer_than_are_done(
+    now: int, message: str | None, tmp_path: Path
+) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        if record["generation"] == 1:
+            raise KeyboardInterrupt
+
+    config = load_space("quick").override(
+        {"search": {"population": 3, "elites": 1, "generations": 4}, "evaluation": {"fitness": "noise"}}
+    )
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.search(config.override(SERIAL), out=folder, on_generation=stop)
+    edit("config.toml", "generations = 4", f"generations = {now}")(folder)
+    if message is None:
+        with evoopt.resume(folder, changed=True) as run:
+            assert len(run.generations) == now
+        edit("config.toml", f"generations = {now}", "generations = 9")(folder)
+        message = f"cannot have 9 generations, {now} are done: the last one is among them: undo it, or begin"
+    with pytest.raises(EvooptError, match=message):
+        evoopt.resume(folder, changed=True)
 
 
 @pytest.mark.parametrize("change", [change for change, message in CHANGES if not message])
