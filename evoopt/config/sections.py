@@ -155,7 +155,8 @@ class RunConfig(Section):
     @property
     def settled(self) -> tuple[str, ...]:
         """Settings, or sections, that all that a run has done rests on, so that they stay as they are."""
-        return ("individual", self.tasks_setting)
+        # The seed decides who validates: another one has those select by what they were trained on.
+        return ("individual", self.tasks_setting, self.options["seed"])
 
     @property
     def compares(self) -> bool:

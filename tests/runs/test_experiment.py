@@ -65,7 +65,7 @@ def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
 CHANGES: list[tuple[Callable[[Path], None], str]] = [
     (edit("config.toml", "steps = 2", "steps = 3"), "training.steps 2 -> 3"),
     (edit("config.toml", 'moments = "reset"\n', ""), ""),  # its default
-    (edit("config.toml", "[training]", "[training]\ntrain_size = 300"), "training.train_size not set -> 300"),
+    (edit("config.toml", "[training]", "[training]\nbatch_size = 30"), "training.batch_size not set -> 30"),
     (
         edit("config.toml", "lr = 0.001\nbeta1 = 0.9", "lr = 0.01\nbeta1 = 0.8"),
         "gadam.lr 0.001 -> 0.01; gadam.beta1 0.9 -> 0.8",
@@ -183,7 +183,28 @@ VALIDATION = {"evaluation": {"fitness": "validation"}}
         ("gadam-digits", {}, {"gadam": {"lr": 0.5}}, True),
         ("genetic-digits", {}, {"genetic": {"population": 9}}, False),
         ("genetic-digits", {}, {"scoring": {"task": "genetic_mnist"}}, False),
-        ("pbt-digits", {}, {"recombination": {"population": 9}}, True),
+        ("pbt-digits", {}, {"recombination": {"population": 9}}, False),
+        ("pbt-digits", {}, {"recombination": {"mutation_rate": 0.9}}, True),
+        *(
+            (space, {}, change, False)
+            for space, change in (
+                ("gadam-digits", {"gadam": {"seed": 9}}),
+                ("gadam-digits", {"training": {"train_size": 300}}),
+                ("gadam-digits", {"training": {"validation_fraction": 0.3}}),
+                ("genetic-digits", {"genetic": {"fitness": "accuracy"}}),
+                ("genetic-digits", {"scoring": {"train_size": 300}}),
+                ("genetic-digits", {"scoring": {"validation_fraction": 0.3}}),
+                ("pbt-digits", {"training": {"train_size": 300}}),
+                ("pbt-digits", {"training": {"validation_fraction": 0.3}}),
+                ("pbt-digits", {"training": {"batch_size": 30}}),
+                ("pbt-digits", {"training": {"steps": 77}}),
+                ("pbt-digits", {"recombination": {"fom": "error"}}),
+                ("pbt-digits", {"recombination": {"optimizer": "adamw"}}),
+                ("hpo-lenet", {"recombination": {"fom": "loss"}}),
+                ("hpo-lenet", {"recombination": {"target": 0.7}}),
+                ("quick", {"search": {"seed": 9}}),
+            )
+        ),
         ("pbt-digits", {}, {"training": {"task": "wine"}}, False),
         ("pbt-digits", {}, {"space": {"lr": {"min": 1e-5, "max": 1.0, "default": 1e-3}}}, False),
         ("quick", {}, {"search": {"population": 9}}, False),

@@ -68,8 +68,8 @@ class GadamConfig(RunConfig):
 
     @property
     def settled(self) -> tuple[str, ...]:
-        """See `RunConfig.settled`."""
-        return (*super().settled, "gadam.population")
+        """See `RunConfig.settled`; models live on, and what they were trained on must not validate them."""
+        return (*super().settled, "gadam.population", "training.train_size", "training.validation_fraction")
 
     def cross_check(self, source: str) -> None:
         """Check settings against each other."""

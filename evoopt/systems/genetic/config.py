@@ -94,5 +94,6 @@ class GeneticConfig(RunConfig):
 
     @property
     def settled(self) -> tuple[str, ...]:
-        """See `RunConfig.settled`."""
-        return (*super().settled, "genetic.population")
+        """See `RunConfig.settled`; networks live on, with a fitness of which there is one kind."""
+        parts = ("scoring.train_size", "scoring.validation_fraction")
+        return (*super().settled, "genetic.population", "genetic.fitness", *parts)

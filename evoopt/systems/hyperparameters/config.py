@@ -135,8 +135,8 @@ class RecombinationConfig(RunConfig):
 
     @property
     def settled(self) -> tuple[str, ...]:
-        """See `RunConfig.settled`."""
-        return (*super().settled, "space")
+        """See `RunConfig.settled`; the best that ever was is only the best by one figure of merit."""
+        return (*super().settled, "space", "recombination.fom")
 
     def loci(self) -> HyperparameterSpace:
         """The space of hyperparameters.
@@ -161,12 +161,24 @@ class PbtConfig(RecombinationConfig):
     individual: Literal["pbt"] = "pbt"
     recombination: PbtSection = PbtSection()
 
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """See `RunConfig.settled`; models live on, and all steps of a schedule are of one kind."""
+        of_training = ("train_size", "validation_fraction", "steps", "batch_size")
+        parts = (f"training.{name}" for name in of_training)
+        return (*super().settled, "recombination.population", "recombination.optimizer", *parts)
+
 
 class HpoConfig(RecombinationConfig):
     """Hyperparameters evolve, and each genome trains a network afresh."""
 
     individual: Literal["hpo"] = "hpo"
     recombination: HpoSection = HpoSection()
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """See `RunConfig.settled`."""
+        return (*super().settled, "recombination.target")
 
     def cross_check(self, source: str) -> None:
         """See `RecombinationConfig.cross_check`."""
