@@ -1,36 +1,19 @@
-"""What all figures share: panels, curves in their band, differences with their intervals, files."""
+"""What all figures share: panels, curves in their band, differences with their intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evoopt.compare.plots import STYLE
 from evoopt.compare.statistics import PairedDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def save_figures(draw: Callable[[], Mapping[str, Figure | None]], folder: Path) -> tuple[Path, ...]:
-    """Draw and write what is there as PNG files into a folder; returns their paths."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    paths = []
-    with mpl.rc_context(STYLE):
-        for name, figure in draw().items():
-            if figure is not None:
-                FigureCanvasAgg(figure)
-                paths.append(folder / f"{name}.png")
-                figure.savefig(paths[-1], bbox_inches="tight")
-    return tuple(paths)
 
 
 def panels(

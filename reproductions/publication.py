@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import torch
 
+from evoopt.compare.plots import save_figures
 from evoopt.compare.result import without_nan
 from evoopt.errors import EvooptError, unknown_name
 from evoopt.execution import Place, check_device
 from evoopt.execution.executor import WorkerFactory
 from evoopt.version import __version__
-from reproductions.figures import save_figures
 from reproductions.markdown import section
 from reproductions.results import Found, Result
 from reproductions.units import Setup, Unit, UnitFile, do_units

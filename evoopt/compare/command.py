@@ -11,7 +11,7 @@ from evoopt.compare.analysis import Analysis, analyse
 from evoopt.compare.comparison import LOCAL, run_comparison
 from evoopt.compare.contender import Contender, with_unique_names
 from evoopt.compare.controls import BEST_OF_N, best_of_n, check_controls, control_contenders
-from evoopt.compare.plots import save_plots
+from evoopt.compare.plots import PICTURES, save_figures
 from evoopt.compare.protocol import Protocol, check_trials, refuse_seen_tests
 from evoopt.compare.result import Comparison, without_nan
 from evoopt.compare.sources import BASELINES, contender
@@ -137,7 +137,7 @@ def write_report(report: Report, folder: Path) -> None:
     (folder / COMPARISON_FILE).write_text(json_text(report), encoding="utf-8")
     (folder / "comparison.csv").write_text(to_csv(comparison, analysis), encoding="utf-8")
     (folder / "scores.csv").write_text(to_csv_seeds(comparison), encoding="utf-8")
-    save_plots(comparison, analysis, folder)
+    save_figures(lambda: {name: draw(comparison, analysis) for name, draw in PICTURES.items()}, folder)
 
 
 def json_text(report: Report) -> str:

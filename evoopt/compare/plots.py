@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +26,19 @@ STYLE: Any = {
 }  # fmt: skip
 
 
-def save_plots(comparison: Comparison, analysis: Analysis, folder: Path) -> list[Path]:
-    """Draw all pictures as PNG files into a folder; returns their paths."""
+def save_figures(draw: Callable[[], Mapping[str, Figure | None]], folder: Path) -> tuple[Path, ...]:
+    """Draw and write what is there as PNG files into a folder; returns their paths."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     paths = []
     with mpl.rc_context(STYLE):
-        for name, draw in PICTURES.items():
-            figure = draw(comparison, analysis)
-            FigureCanvasAgg(figure)
-            paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], bbox_inches="tight")
-    return paths
+        for name, figure in draw().items():
+            if figure is not None:
+                FigureCanvasAgg(figure)
+                paths.append(folder / f"{name}.png")
+                figure.savefig(paths[-1], bbox_inches="tight")
+    return tuple(paths)
 
 
 def draw_curves(comparison: Comparison, analysis: Analysis) -> Figure:

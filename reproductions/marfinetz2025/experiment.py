@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 
 from evoopt.compare.command import Report, checked_contenders, compare
+from evoopt.compare.plots import save_figures
 from evoopt.compare.protocol import Protocol
 from evoopt.errors import EvooptError
 from evoopt.execution import Place
 from reproductions.claims import RULE, bold, from_zero
-from reproductions.figures import save_figures
 from reproductions.marfinetz2025.plots import draw_comparison
 from reproductions.marfinetz2025.published import (
     CLAIMS,
