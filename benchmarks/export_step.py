@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import Parameter
 from torchvision.models import resnet18
 
+from evoopt.execution.process_setup import torch_threads
 from evoopt.export.write_presets import PRESET_CLASSES
 from evoopt.optim import STAGED_PRESETS, generated
 
@@ -84,17 +85,13 @@ def run(repetitions: int = 15, compiled: bool = True) -> dict[str, Any]:
         class to the kind it is compared with, and per preset the bytes of state against what its moving
         averages need.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         return {
             "resnet20": _measure(resnet20_parameters, repetitions, compiled),
             "resnet18": _measure(resnet18_parameters, repetitions, False),
             "transformer": _measure(transformer_parameters, repetitions, compiled),
             "state_bytes": _state_bytes(),
         }
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measure(make: Callable[[], list[Parameter]], repetitions: int, compiled: bool) -> dict[str, Any]:
@@ -144,15 +141,11 @@ def run_stages(repetitions: int = 7) -> dict[str, Any]:
         each class and, on the small lists, of ``torch.optim.Muon`` with that AdamW for what is no hidden
         matrix.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        makes = (small_transformer_parameters, many_parameters, transformer_parameters)
+    makes = (small_transformer_parameters, many_parameters, transformer_parameters)
+    with torch_threads(1):
         return {
             make.__name__.removesuffix("_parameters"): _measure_stages(make, repetitions) for make in makes
         }
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measure_stages(make: Callable[[], list[Parameter]], repetitions: int) -> dict[str, Any]:
