@@ -86,7 +86,7 @@ def scoring(
         score = score_on(executor)
         try:
             times = side_by_side(
-                {"ours": (lambda: void(score(population.packed())), members)}
+                {"ours": (lambda: score(population.packed()), members)}
                 | {
                     f"eager {b}": (partial(eager, score_eagerly, network, few, count, b), few)
                     for b in batches
@@ -188,10 +188,6 @@ def forward_flops(network: str) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         networks(network, 1)[0](images(network, 1).x)
     return int(counter.get_total_flops())
-
-
-def void(value: object) -> None:
-    del value
 
 
 CASES: dict[str, Callable[[], Outcome]] = {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.evolution.stages import Stage
-from evoopt.execution import ChunkResult, make_executor
+from evoopt.execution import ChunkResult, Worker, make_executor
 from evoopt.jobs.rule_worker import Chunk
 from evoopt.runs import Run
 from evoopt.systems.optimizer.config import OptimizerConfig, config_of
@@ -28,19 +28,17 @@ from evoopt.systems.optimizer.optimizer_search import evolve_rules
 from evoopt.training.plan import TrainingResult
 
 
-class Stub:
+def stub(chunk: Chunk) -> list[TrainingResult]:
     """Scores a rule by its learning rate, at once."""
-
-    def __call__(self, chunk: Chunk) -> list[TrainingResult]:
-        results = []
-        for rule in chunk.rules:
-            score = 1 / (1 + abs(rule.lr - 1e-3)) + 1e-9 * (chunk.plan.seed % 1000)
-            results.append(TrainingResult("ok", "", 10, 1 - score, 1 - score, score, 1e-6))
-        return results
+    results = []
+    for rule in chunk.rules:
+        score = 1 / (1 + abs(rule.lr - 1e-3)) + 1e-9 * (chunk.plan.seed % 1000)
+        results.append(TrainingResult("ok", "", 10, 1 - score, 1 - score, score, 1e-6))
+    return results
 
 
-def make_stub(setup: Any) -> Stub:
-    return Stub()
+def make_stub(setup: Any) -> Worker:
+    return stub
 
 
 class Meter:
@@ -101,21 +99,15 @@ def load(
     ):
         list(made.run([Chunk("digits", (), None, "sequential")] * workers))  # type: ignore[arg-type]
         meter = Meter(folder)
-        limited = _Limited(meter, generations)
+
+        def limited(stage: Stage) -> None:
+            meter(stage)
+            if len(meter.rows) == generations:
+                raise Halt
+
         with contextlib.suppress(Halt):
             evolve_rules(run, config, Evaluator(config, made, run.store), limited)
     return meter
-
-
-class _Limited:
-    def __init__(self, meter: Meter, generations: int) -> None:
-        self._meter, self._left = meter, generations
-
-    def __call__(self, stage: Stage) -> None:
-        self._meter(stage)
-        self._left -= 1
-        if not self._left:
-            raise Halt
 
 
 def resume_seconds(folder: Path) -> float:

@@ -23,7 +23,7 @@ ROUNDS = 5
 
 
 def side_by_side(
-    contenders: Mapping[str, tuple[Callable[[], None], float]], rounds: int = ROUNDS
+    contenders: Mapping[str, tuple[Callable[[], object], float]], rounds: int = ROUNDS
 ) -> dict[str, list[float]]:
     """Time contenders in turn, after one unmeasured turn each.
 

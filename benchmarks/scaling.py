@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.execution import Executor, make_executor, ordered
+from evoopt.execution import Executor, Worker, make_executor, ordered
 from evoopt.jobs.rule_worker import Chunk, WorkerSetup, make_worker
 from evoopt.jobs.transfer import answer, as_arrays, received, sending
 from evoopt.systems.optimizer.optimizer_space import OptimizerSpace
@@ -60,15 +60,9 @@ class Measured:
     service: list[float]
 
 
-class Echo:
-    """Gives back what it was given."""
-
-    def __call__(self, chunk: Any) -> Any:
-        return chunk
-
-
-def make_echo(setup: Any) -> Echo:
-    return Echo()
+def make_echo(setup: Any) -> Worker:
+    """Gives back what it is given."""
+    return lambda chunk: chunk
 
 
 @contextmanager
