@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
         moved = _moved(before.every_task, run.config.every_task)
         before = before.with_task_files(lambda task: moved.get(task, task))
         settings = differing_settings(before, run.config)
-        changes = [*settings.values(), *_files(_where_now(dict(kept["files"]), moved), now["files"])]
+        changes = [*settings.values(), *_files(_where_now(kept["files"], moved, now["files"]), now["files"])]
     if not (changes or moved):
         return
     if gone := [file for file in task_files(run.config.every_task) if not file.is_file()]:
@@ -119,14 +119,17 @@ def _moved(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:
     return {old: new for old, new in pairs if old != new and Path(old).name == Path(new).name}
 
 
-def _where_now(digests: Mapping[str, str], moved: Mapping[str, str]) -> dict[str, str]:
+def _where_now(digests: Mapping[str, str], moved: Mapping[str, str], now: Collection[str]) -> dict[str, str]:
     """Digests by path, those of moved task files and of what lies beside them by the paths of now."""
     folders = [tuple(file.parent for file in task_files(pair)) for pair in moved.items()]
+    folders.sort(key=lambda pair: len(pair[0].parts), reverse=True)  # the inner of folders in each other
     found = {}
     for path, digest in digests.items():
         file = Path(path)
-        places = [new / file.relative_to(old) for old, new in folders if file.is_relative_to(old)]
-        found[str(places[0] if places else file)] = digest
+        places = [str(new / file.relative_to(old)) for old, new in folders if file.is_relative_to(old)]
+        # One file of several in a folder may have moved, and what it imports with it or not.
+        places.append(path)
+        found |= dict.fromkeys([place for place in places if place in now] or places[:1], digest)
     return found
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import evoopt
 from evoopt.cli import app
-from evoopt.config import load_space
+from evoopt.config import RunConfig, load_space
 from evoopt.errors import EvooptError, NoScoreError
 from evoopt.report import write_report
 from evoopt.runs import Run
@@ -169,6 +169,49 @@ def test_a_run_whose_folder_was_moved_with_its_task_file_goes_on_as_if_it_had_no
     assert moved["evaluations"].pop("sha256") != whole["evaluations"].pop("sha256")  # names are part of it
     assert json.dumps(moved) == json.dumps(whole).replace(str(before), str(after))
     evoopt.resume(after / "run").close()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "moves"),
+    [
+        (["p/a.py", "p/b.py"], {"p/a.py": "q/a.py", "p/b.py": "q/b.py", "p/helper.py": "q/helper.py"}),
+        (["p/a.py", "p/b.py"], {"p/a.py": "q/a.py"}),
+        (
+            ["p/a.py", "p/sub/b.py"],
+            {"p/a.py": "q/a.py", "p/sub/b.py": "r/b.py", "p/helper.py": "q/helper.py"},
+        ),
+        (["p/a.py", "s/a.py"], {"p/a.py": "q/a.py", "s/a.py": "t/a.py", "p/helper.py": "q/helper.py"}),
+    ],
+)
+def test_task_files_may_move_together_or_one_by_one(
+    tasks: list[str], moves: dict[str, str], tmp_path: Path
+) -> None:
+    for name in [*tasks, "p/helper.py"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"import helper\nNAME = {name!r}")
+
+    def config(of: dict[str, str]) -> RunConfig:
+        return load_space("quick").with_tasks(
+            tuple(f"{tmp_path / of.get(name, name)}:make" for name in tasks)
+        )
+
+    with Run.create(tmp_path / "run", config({})) as run:
+        run.store.keep_chunk("key", [1])
+    for old, new in moves.items():
+        (tmp_path / new).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / old).rename(tmp_path / new)
+    (tmp_path / "run" / "config.toml").write_text(config(moves).to_toml())
+    with Run(tmp_path / "run", writable=True) as run:
+        refuse_changes(run)
+        refuse_changes(run)
+        assert run.changes == []
+    moved = tmp_path / moves[tasks[0]]
+    moved.write_text("NAME = 'another'")
+    with (
+        Run(tmp_path / "run", writable=True) as run,
+        pytest.raises(EvooptError, match=rf"{moved} has other contents"),
+    ):
+        refuse_changes(run)
 
 
 GAIN = {"evaluation": {"fitness": "gain"}}
