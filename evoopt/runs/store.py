@@ -24,6 +24,8 @@ REOPENED = "reopened"
 """Names that a run which had ended is to go on, until it does."""
 LIFTED = "lifted"
 """Names the limits, by their names on the command line, that ended a run which then was to go on."""
+TUNED_AT_THE_END = "baseline-"
+"""Begins the names of baselines that are tuned after the last generation."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -210,7 +212,7 @@ class RunStore:
             self._db.execute("DELETE FROM chunks")
 
     def forget_unfinished(self, done: int) -> None:
-        """Have all that no finished generation rests on done anew: trainings, and those of a final, too.
+        """Have all that no finished generation rests on done anew: trainings, final and funnel, too.
 
         Args:
             done: How many generations are finished.
@@ -219,6 +221,7 @@ class RunStore:
         with self._db.transaction():
             for table in ("curves", "evaluations"):
                 self._db.execute(f"DELETE FROM {table} WHERE generation >= ?", (done or _BEFORE_THE_FIRST,))
+            self._db.execute("DELETE FROM meta WHERE key LIKE ?", (f"{TUNED_AT_THE_END}%",))
             self._db.execute("DELETE FROM chunks")
 
     @property

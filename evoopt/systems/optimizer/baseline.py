@@ -17,6 +17,7 @@ from evoopt.execution import Executor
 from evoopt.jobs.no_score import no_score
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
+from evoopt.runs.store import TUNED_AT_THE_END
 from evoopt.systems.optimizer.best_rule import BASELINE
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.judging_settings import FunnelLevel
@@ -57,7 +58,7 @@ def tuned_baseline(
     Raises:
         NoScoreError: No trial on some task gave a score.
     """
-    name = BASELINE if level is None else f"{BASELINE}-{level.name}"
+    name = BASELINE if level is None else f"{TUNED_AT_THE_END}{level.name}"
     level = level or _whole_search(config)
     if (known := run.store.meta(name)) is None:
         known = _tune(run, config, executor, on_done, level, run.folder / f"{name}.jsonl")

@@ -16,6 +16,7 @@ from evoopt.jobs.records import FINAL_REPLICATE, FUNNEL_REPEAT, FUNNEL_REPLICATE
 from evoopt.optim import UpdateRule, preset
 from evoopt.report.writing import make_page
 from evoopt.runs import Run
+from evoopt.runs.experiment import refuse_changes
 from evoopt.systems.optimizer.baseline import BASELINE_SEEDS, tuned_baseline, tuning_trainings
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.evaluator import Evaluator
@@ -169,6 +170,20 @@ def test_the_baseline_is_tuned_anew_for_every_level_and_kept(tmp_path: Path) -> 
         assert tuned_baseline(run, settings, rest, level=level) == first
         assert len(rest.chunks) == count - 3, "what was trained is never trained again"
     assert tuning_trainings(settings) == (3 + 1 + 1) * (6 + 4 * 2) * 2
+
+
+def test_a_funnel_that_changes_while_it_is_passed_has_its_baselines_tuned_anew(tmp_path: Path) -> None:
+    settings, executor = FUNNEL.override({"evaluation": {"baseline_trials": 6}}), StubExecutor()
+    with Run.create(tmp_path / "run", settings) as run:
+        run.store.set_meta("baseline", {})
+        run.store.keep_chunk("key", [1])
+        tuned_baseline(run, settings, executor, level=settings.funnel_levels[1])
+    changed = settings.override({"evaluation": {"funnel_tasks": ["yeast"]}})
+    (tmp_path / "run" / "config.toml").write_text(changed.to_toml())
+    with Run(tmp_path / "run", writable=True) as run:
+        refuse_changes(run, allowed=True)
+        assert list(tuned_baseline(run, changed, executor, level=changed.funnel_levels[1])) == ["yeast"]
+        assert run.store.meta("baseline") == {}
 
 
 @pytest.mark.parametrize("look", ["second", "either"])
