@@ -121,11 +121,11 @@ class ElitistGenerations(Generic[G]):
             ValueError, TypeError, LookupError: Not a state of this search.
         """
         population = [RankedIndividual.from_json(row, self._read_genome) for row in state["population"]]
-        most = max(self._elitism.max_replicates, self._elitism.replicates)
-        if len(population) != self._elitism.population or not all(
-            0 < ind.replicates <= most for ind in population
-        ):
+        if len(population) != self._elitism.population or any(ind.replicates < 1 for ind in population):
             raise ValueError("not a population of this search")
+        most = max(self._elitism.max_replicates, self._elitism.replicates)
+        for ind in population:  # the setting may be lower than it was
+            ind.replicates = min(ind.replicates, most)
         self.generation, self._next_id = int(state["generation"]), int(state["next_id"])
         self.population = population
         self._rng.bit_generator.state = state["numpy_random"]

@@ -323,6 +323,25 @@ def test_what_changes_inside_a_generation_has_all_of_that_generation_done_anew(t
     assert evolve(folder, StubExecutor()) == whole
 
 
+def test_elites_have_no_more_seeds_than_they_may_have_now(tmp_path: Path) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        if record["generation"] == 2:
+            raise KeyboardInterrupt
+
+    config = OptimizerConfig().override(
+        {"search": {"population": 3, "elites": 1, "generations": 4}, "evaluation": {"fitness": "noise"}}
+    )
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        evoopt.search(config.override(SERIAL), out=folder, on_generation=stop)
+    edit("config.toml", "max_replicates = 8", "max_replicates = 2")(folder)
+    with evoopt.resume(folder, changed=True) as run:
+        state = run.store.checkpoint()
+        assert state is not None
+        counts = [row["replicates"] for row in state["scheme"]["generations"]["population"]]
+        assert (len(run.generations), max(counts)) == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("now", "message"),
     [
