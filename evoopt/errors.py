@@ -43,9 +43,14 @@ def one_line(error: BaseException) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
 
 
-def command(name: str, folder: str | Path, *options: str) -> str:
+def command(name: str, folder: str | Path, *options: str | Path) -> str:
     """A command on a run folder as it can be copied into a shell."""
-    return " ".join(["evoopt", name, shlex.quote(str(folder)), *options])
+    return " ".join(["evoopt", name, in_shell(folder), *map(in_shell, options)])
+
+
+def in_shell(word: str | Path) -> str:
+    """A word as a shell takes it for one."""
+    return shlex.quote(str(word))
 
 
 @contextmanager

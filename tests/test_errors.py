@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from evoopt.errors import EvooptError, NoScoreError, one_line
+import evoopt
+from evoopt.errors import EvooptError, NoScoreError, command, one_line
 
 
 class Speechless(Exception):
@@ -27,3 +31,11 @@ class Speechless(Exception):
 )
 def test_an_exception_is_a_line_with_its_type_and_our_own_its_message(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+def test_commands_that_are_advised_can_be_copied_wherever_the_folder_lies() -> None:
+    assert command("compare", "my run", "--out", "it's") == """evoopt compare 'my run' --out 'it'"'"'s'"""
+    raw = re.compile(r"evoopt [a-z]+ \{|--out \{(?!in_shell)")
+    sources = list(Path(evoopt.__file__).parent.rglob("*.py"))
+    assert sources
+    assert [str(file) for file in sources if raw.search(file.read_text(encoding="utf-8"))] == []

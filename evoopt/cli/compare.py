@@ -20,7 +20,7 @@ from evoopt.cli.app import (
     app,
     executor_kind,
 )
-from evoopt.errors import EvooptError
+from evoopt.errors import EvooptError, in_shell
 
 if TYPE_CHECKING:
     from evoopt.compare import Place
@@ -86,7 +86,7 @@ def compare(
                 controls=control or (), out=folder, quiet=quiet,
             )  # fmt: skip
         except KeyboardInterrupt:
-            typer.echo(f"stopped; the same command with --out {folder} goes on from here", err=True)
+            typer.echo(f"stopped; the same command with --out {in_shell(folder)} goes on from here", err=True)
             sys.exit(EXIT_INTERRUPTED)
     typer.echo(report.text)
     typer.echo(f"files    {folder}")

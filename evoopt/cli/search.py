@@ -25,7 +25,7 @@ from evoopt.cli.app import (
     list_lines,
 )
 from evoopt.cli.completion import space_names, task_names
-from evoopt.errors import command, read_as_data
+from evoopt.errors import command, in_shell, read_as_data
 
 if TYPE_CHECKING:
     from evoopt.callbacks import Callback
@@ -220,7 +220,7 @@ def _interrupted(folder: Path) -> NoReturn:
             f"stopped; everything done so far is kept. Go on with: {command('resume', folder)}", err=True
         )
     elif list(folder.glob(f"*/{CONFIG_FILE}")):
-        typer.echo(f"stopped; repeat the command with --out {folder} to go on", err=True)
+        typer.echo(f"stopped; repeat the command with --out {in_shell(folder)} to go on", err=True)
     sys.exit(EXIT_INTERRUPTED)
 
 

@@ -45,7 +45,7 @@ def _required(run: Run) -> Comparison:
 
 
 def _command(run: Run) -> str:
-    return f"evoopt compare {run.folder} --out {run.folder}"
+    return command("compare", run.folder, "--out", run.folder)
 
 
 def verdict_texts(run: Run) -> list[Text]:
@@ -58,12 +58,7 @@ def verdict_texts(run: Run) -> list[Text]:
         ]
     comparison = read_comparison(run)
     if comparison is None:
-        return [
-            not_measured(
-                run.verdict
-                or f"Not compared with tuned Adam; to do so: evoopt compare {run.folder} --out {run.folder}"
-            )
-        ]
+        return [not_measured(run.verdict or f"Not compared with tuned Adam; to do so: {_command(run)}")]
     analysis = analyse(comparison)
     findings = {row.finding for row in analysis.rows if row.finding is not None}
     tone = _TONES.get(str(*findings), "plain") if len(findings) == 1 else "plain"

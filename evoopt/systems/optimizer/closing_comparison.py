@@ -10,7 +10,7 @@ from evoopt.compare.comparison import run_comparison
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender, run_contender
 from evoopt.compare.verdict import verdict
-from evoopt.errors import NoScoreError
+from evoopt.errors import NoScoreError, command
 from evoopt.runs.run import COMPARISON_FILE, Run, write_file
 from evoopt.systems.optimizer.config import OptimizerConfig, config_of
 
@@ -51,7 +51,7 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
     if winner.saw_test:
         return ShortComparison(
             "not compared with tuned Adam: this search was scored on test data, as published, so there is no "
-            f"unseen data left on {', '.join(run.config.tasks)}; try: evoopt compare {run.folder} "
+            f"unseen data left on {', '.join(run.config.tasks)}; try: {command('compare', run.folder)} "
             "--tasks with others",
             None,
         )
