@@ -123,7 +123,7 @@ def _where_now(digests: Mapping[str, str], moved: Mapping[str, str], now: Collec
     """Digests by path, those of moved task files and of what lies beside them by the paths of now."""
     folders = [tuple(file.parent for file in task_files(pair)) for pair in moved.items()]
     folders.sort(key=lambda pair: len(pair[0].parts), reverse=True)  # the inner of folders in each other
-    found = {}
+    found: dict[str, str] = {}
     for path, digest in digests.items():
         file = Path(path)
         places = [str(new / file.relative_to(old)) for old, new in folders if file.is_relative_to(old)]
