@@ -16,11 +16,11 @@ def check_header(data: Any, kind: str, *versions: int) -> dict[str, Any]:
     Raises:
         EvooptError: Another kind of file or a version this package does not read.
     """
-    _require(isinstance(data, dict), f"expected a JSON object of kind {kind!r}")
-    _require(data.get("kind") == kind, f"expected kind {kind!r}, found {data.get('kind')!r}")
+    require(isinstance(data, dict), f"expected a JSON object of kind {kind!r}")
+    require(data.get("kind") == kind, f"expected kind {kind!r}, found {data.get('kind')!r}")
     found = data.get("version")
     read = " and ".join(str(version) for version in versions)
-    _require(
+    require(
         any(found is not True and found == version for version in versions),
         f"{kind} version {found!r} is not supported, this evoopt reads version {read}",
     )
@@ -58,6 +58,11 @@ def is_number(value: Any) -> bool:
     return whole or isinstance(value, float)
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """Refuse what does not meet a condition.
+
+    Raises:
+        EvooptError: With the message.
+    """
     if not condition:
         raise EvooptError(message)

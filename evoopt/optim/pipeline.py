@@ -99,7 +99,8 @@ class Pipeline:
 
     def _check(self, name: str, good: Callable[[float], bool], must: str) -> None:
         value = getattr(self, name)
-        if value is not None and not good(value):
+        absent = value is None and getattr(type(self), name) is None
+        if not absent and not good(value):
             raise EvooptError(f"{name} must {must}, not {value!r}")
 
     @cached_property

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from evoopt.errors import EvooptError
 from evoopt.optim.canonical import canonical
 from evoopt.optim.json_checks import check_fields as check_fields
 from evoopt.optim.json_checks import check_header as check_header
 from evoopt.optim.json_checks import is_number as is_number
+from evoopt.optim.json_checks import require
 from evoopt.optim.pipeline import SWITCHES, Pipeline
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.stages.annealing import fraction_factor
@@ -83,31 +83,21 @@ class UpdateRule(Pipeline):
         for name, value in list(vars(self).items()):
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
-        _require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
-        _require(math.isfinite(self.lr) and self.lr > 0, f"lr must be positive, not {self.lr!r}")
+        require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
+        for name in ("lr", "eps"):
+            self._check(name, lambda x: math.isfinite(x) and x > 0, "be positive")
         for name in ("beta1", "beta2"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"{name} must lie in [0, 1), not {value!r}")
-        _require(0 <= self.beta3 <= 1, f"beta3 must lie in [0, 1], not {self.beta3!r}")
-        _require(math.isfinite(self.eps) and self.eps > 0, f"eps must be positive, not {self.eps!r}")
-        _require(
-            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
-            f"weight_decay must be >= 0, not {self.weight_decay!r}",
-        )
-        _require(
-            self.clip_value is None or (math.isfinite(self.clip_value) and self.clip_value > 0),
-            f"clip_value must be positive or absent, not {self.clip_value!r}",
-        )
-        _require(self.warmup_steps >= 0, f"warmup_steps must be >= 0, not {self.warmup_steps!r}")
-        _require(
+            self._check(name, lambda x: 0 <= x < 1, "lie in [0, 1)")
+        self._check("beta3", lambda x: 0 <= x <= 1, "lie in [0, 1]")
+        self._check("weight_decay", lambda x: math.isfinite(x) and x >= 0, "be >= 0")
+        self._check("clip_value", lambda x: math.isfinite(x) and x > 0, "be positive or absent")
+        self._check("warmup_steps", lambda x: x >= 0, "be >= 0")
+        require(
             not (self.has_fractions and (self.warmup_steps or self.cosine)),
             "a schedule is either in steps (warmup_steps, cosine) or in fractions of the training "
             "(warmup_fraction, decay_shape), not both",
         )
-        _require(
-            self.nesterov_beta is None or 0 <= self.nesterov_beta <= 1,
-            f"nesterov_beta must lie in [0, 1] or be absent, not {self.nesterov_beta!r}",
-        )
+        self._check("nesterov_beta", lambda x: 0 <= x <= 1, "lie in [0, 1] or be absent")
 
     @property
     def needs_total_steps(self) -> bool:
@@ -221,12 +211,12 @@ class UpdateRule(Pipeline):
         body = check_header(data, "update_rule", 1, RULE_VERSION)
         known = _FIELDS if data["version"] == 1 else (*_FIELDS, *_STAGE_FIELDS)
         check_fields("update rule", body, (f for f in fields(cls) if f.name in known), skip=("terms",))
-        _require(
+        require(
             isinstance(body.get("terms"), list), "update rule needs terms, a list of [name, weight] pairs"
         )
         for pair in body["terms"]:
             shaped = isinstance(pair, list) and len(pair) == 2
-            _require(
+            require(
                 shaped and isinstance(pair[0], str) and is_number(pair[1]),
                 f"a term is written as [name, weight], not {pair!r}",
             )
@@ -244,8 +234,3 @@ _STAGE_FIELDS = tuple(field.name for field in fields(Pipeline))
 _FIELDS = tuple(field.name for field in fields(UpdateRule) if field.name not in _STAGE_FIELDS)
 _AROUND = (*SCHEDULE, "readout", "ema_decay", "mean_fraction")
 """Fields around a step: schedule and readout, which all parameters share."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise EvooptError(message)
