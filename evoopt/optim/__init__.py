@@ -5,8 +5,9 @@ They are imported when first used, so that whoever reads a rule needs no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from evoopt.first_use import at_first_use
 
 if TYPE_CHECKING:
     from evoopt.optim.evolved import EvolvedOptimizer
@@ -69,23 +70,17 @@ __all__ = [
     "preset",
 ]
 
-
 _MODULES = {
-    **dict.fromkeys(("PRESETS", "STAGED_PRESETS", "preset"), "presets"),
-    **dict.fromkeys(("STAGES", "Stage"), "stages"),
-    **dict.fromkeys(("MORE_TERMS", "TERMS"), "terms"),
-    "EvolvedOptimizer": "evolved",
-    "Term": "term",
-    "UpdateRule": "rule",
-    "matrix_groups": "groups",
+    **dict.fromkeys(__all__, "evoopt.optim.generated"),
+    **dict.fromkeys(("PRESETS", "STAGED_PRESETS", "preset"), "evoopt.optim.presets"),
+    **dict.fromkeys(("STAGES", "Stage"), "evoopt.optim.stages"),
+    **dict.fromkeys(("MORE_TERMS", "TERMS"), "evoopt.optim.terms"),
+    "EvolvedOptimizer": "evoopt.optim.evolved",
+    "Term": "evoopt.optim.term",
+    "UpdateRule": "evoopt.optim.rule",
+    "matrix_groups": "evoopt.optim.groups",
+    # The documentation showed these here before they moved up; nothing in the package asks for them here.
+    **dict.fromkeys(("from_genome", "from_rule", "from_run"), "evoopt.export.classes"),
 }
-"""Where each is; what is not here is a generated class."""
 
-
-def __getattr__(name: str) -> Any:
-    # The documentation showed them here before they moved up; nothing in the package asks for them here.
-    if name in ("from_genome", "from_rule", "from_run"):
-        return getattr(importlib.import_module("evoopt.export.classes"), name)
-    if name in __all__:
-        return getattr(importlib.import_module(f"evoopt.optim.{_MODULES.get(name, 'generated')}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = at_first_use(__name__, _MODULES)
