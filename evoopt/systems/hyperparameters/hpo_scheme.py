@@ -7,7 +7,6 @@ from typing import Any
 
 from evoopt.evolution.budget import Budget, lower_is_better
 from evoopt.evolution.scored import ScoredScheme
-from evoopt.systems.hyperparameters.breeding import Breeder
 from evoopt.systems.hyperparameters.config import HpoSection
 from evoopt.systems.hyperparameters.generations import HyperparameterGenerations
 from evoopt.systems.hyperparameters.hyperparameter_space import HyperparameterSpace
@@ -84,7 +83,6 @@ def hpo_scheme(
     section: HpoSection,
     space: HyperparameterSpace,
     trials: Trials,
-    breeder: Breeder | None = None,
     budget: Budget | None = None,
 ) -> ScoredScheme[HyperparameterGenerations]:
     """The whole search, not begun.
@@ -93,14 +91,13 @@ def hpo_scheme(
         section: Scheme, population, figure of merit.
         space: Hyperparameters.
         trials: Score them.
-        breeder: A scheme of one's own.
         budget: Ends it before its last generation, see `hpo_budget`.
 
     Raises:
         EvooptError: Settings that do not fit each other.
     """
     budget = budget or hpo_budget(section)
-    generations = HyperparameterGenerations.of(section, space, breeder)
+    generations = HyperparameterGenerations.of(section, space)
     return ScoredScheme(generations, section.generations, trials, budget.spent)
 
 
