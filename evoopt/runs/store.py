@@ -24,7 +24,9 @@ REOPENED = "reopened"
 """Names that a run which had ended is to go on, until it does."""
 LIFTED = "lifted"
 """Names the limits, by their names on the command line, that ended a run which then was to go on."""
-TUNED_AT_THE_END = "baseline-"
+BASELINE = "baseline"
+"""Names the baseline of a search, tuned before its first generation."""
+TUNED_AT_THE_END = f"{BASELINE}-"
 """Begins the names of baselines that are tuned after the last generation."""
 
 _SCHEMA = """
@@ -227,7 +229,8 @@ class RunStore:
     @property
     def begun(self) -> bool:
         """Whether anything of the run is done."""
-        return self.checkpoint() is not None or self._any("chunks") or self._any("evaluations")
+        done = self.checkpoint() is not None or self.meta(BASELINE) is not None
+        return done or self._any("chunks") or self._any("evaluations")
 
     def _any(self, table: str) -> bool:
         # Runs begun by an earlier version do not have every table.

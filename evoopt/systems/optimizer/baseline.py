@@ -17,11 +17,11 @@ from evoopt.execution import Executor
 from evoopt.jobs.no_score import no_score
 from evoopt.optim.rule import UpdateRule
 from evoopt.runs.run import Run
-from evoopt.runs.store import TUNED_AT_THE_END
-from evoopt.systems.optimizer.best_rule import BASELINE
+from evoopt.runs.store import BASELINE, TUNED_AT_THE_END
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.systems.optimizer.judging_settings import FunnelLevel
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
+from evoopt.tasks.source_files import source_digests
 from evoopt.training.plan import derive_seed
 
 BASELINE_SEEDS = 2
@@ -84,7 +84,8 @@ def _tune(
         evaluation.engine,
         evaluation.chunk_size,
         trials,  # finished ones, so that an interrupted tuning goes on
-        context={**place.rounding, **asdict(protocol)},
+        # A task of one's own may change as long as nothing but this is begun.
+        context={**place.rounding, **asdict(protocol), **source_digests(protocol.tasks)},
         engines=run.store.engines(),
         on_done=on_done,
     )

@@ -7,10 +7,8 @@ from typing import Any, get_args
 from evoopt.evolution.individual import Individual
 from evoopt.runs.finalists import Preference, preferred
 from evoopt.runs.run import Run
+from evoopt.runs.store import BASELINE
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
-
-BASELINE = "baseline"
-"""Name under which the store keeps the tuned baseline."""
 
 
 def best_of(run: Run) -> dict[str, Any] | None:

@@ -172,6 +172,24 @@ def test_the_baseline_is_tuned_anew_for_every_level_and_kept(tmp_path: Path) -> 
     assert tuning_trainings(settings) == (3 + 1 + 1) * (6 + 4 * 2) * 2
 
 
+def test_a_task_that_changes_while_a_baseline_is_tuned_has_all_of_its_trials_done_anew(
+    tmp_path: Path,
+) -> None:
+    task, executors = tmp_path / "mine.py", [StubExecutor(stop_at=3), StubExecutor(), StubExecutor()]
+    settings = FUNNEL.override({"evaluation": {"baseline_trials": 6}}).with_tasks((f"{task}:make",))
+    task.write_text("NAME = 'wine'")
+    with Run.create(tmp_path / "run", settings) as run:
+        with pytest.raises(KeyboardInterrupt):
+            tuned_baseline(run, settings, executors[0])
+        assert not run.store.begun
+        task.write_text("NAME = 'yeast'")
+        tuned_baseline(run, settings, executors[1])
+        assert run.store.begun, "all rests on it from now on"
+    with Run.create(tmp_path / "whole", settings) as run:
+        tuned_baseline(run, settings, executors[2])
+    assert len(executors[1].chunks) == len(executors[2].chunks)
+
+
 def test_a_funnel_that_changes_while_it_is_passed_has_its_baselines_tuned_anew(tmp_path: Path) -> None:
     settings, executor = FUNNEL.override({"evaluation": {"baseline_trials": 6}}), StubExecutor()
     with Run.create(tmp_path / "run", settings) as run:
