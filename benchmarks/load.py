@@ -155,8 +155,8 @@ def main() -> None:
         mean = sum(row["ms_per_evaluation"] for row in meter.rows) / len(meter.rows)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
         print(f"mean    {mean:.3f} ms/evaluation, peak memory {peak:.0f} MB, load {os.getloadavg()[0]:.1f}")
-        print(f"show    {_command_seconds('evoopt.cli', 'show', str(folder)):.2f} s, the command")
-        print(f"        {_command_seconds('evoopt.cli', 'spaces'):.2f} s of that for a command without a run")
+        print(f"show    {_command_seconds('evoopt', 'show', str(folder)):.2f} s, the command")
+        print(f"        {_command_seconds('evoopt', 'spaces'):.2f} s of that for a command without a run")
         subprocess.run([sys.executable, "-m", "benchmarks.load", "--resume", str(folder)], check=True)
 
 
