@@ -80,7 +80,10 @@ def gadam(
     ctx: typer.Context,
     parts: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures."),
+        typer.Option(
+            help="Comma-separated: mnist, orl5, orl7, orl9, yeast, adult, letter, digits, figures, "
+            "figures_lenet5."
+        ),
     ] = None,
     methods: Methods = None,
     paper: Paper = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 from evoopt.training.phase import PhaseEngine
@@ -138,10 +138,12 @@ PAPER_FIGURES = FiguresBudget(
     10, 10, 5000, part="mnist", populations=tuple(range(2, 21, 2)), sweep_generations=5,
     timed_part="mnist", timed=Budget(10, 1, 5000), workers=(1, 2, 4, 8, 10),
 )  # fmt: skip
+FIGURE_PARTS: Mapping[str, str] = {FIGURES: "digits", "figures_lenet5": "mnist"}
+"""What may be asked for, and the data set and network of its small budget."""
 
 
 def budget_of(part: str, paper: bool) -> Budget:
     """The small or the published budget of a part or of the figures."""
-    if part == FIGURES:
-        return PAPER_FIGURES if paper else SMALL_FIGURES
+    if part in FIGURE_PARTS:
+        return PAPER_FIGURES if paper else replace(SMALL_FIGURES, part=FIGURE_PARTS[part])
     return PARTS[part].paper if paper else PARTS[part].small

@@ -10,7 +10,7 @@ from evoopt.execution.process_setup import usable_cores
 from evoopt.tasks import get_task, load_task_data
 from reproductions.gadam.budget import (
     DEFAULT_PARTS,
-    FIGURES,
+    FIGURE_PARTS,
     PAPER_PARTS,
     PARTS,
     Budget,
@@ -59,7 +59,7 @@ GADAM = Publication(
     name="gadam",
     title="Zhang and Gouza (2018): GADAM repeated, and held against equal compute",
     intro="arXiv 1805.07500. Numbers are mean ± standard deviation over seeds.",
-    parts=(*PARTS, FIGURES),
+    parts=(*PARTS, *FIGURE_PARTS),
     small_parts=DEFAULT_PARTS,
     paper_parts=PAPER_PARTS,
     methods=METHODS,
