@@ -39,7 +39,7 @@ def stop_between_writes(pid: int, database: Path) -> None:
 def test_a_second_process_on_a_run_is_refused_and_the_first_is_not_disturbed(tmp_path: Path) -> None:
     space = write_space(tmp_path, "quick")
     first = start("search", space, "--out", tmp_path / "run")
-    while not (tmp_path / "run" / "run.owner").exists():
+    while not (tmp_path / "run" / "config.toml").exists():  # the last thing that makes it a run
         time.sleep(0.01)
         assert first.poll() is None
     stop_between_writes(first.pid, tmp_path / "run" / "run.sqlite")
