@@ -91,14 +91,11 @@ def as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
 
 def as_array(tensor: Tensor) -> NDArray[Any]:
     """One of them."""
-    try:
-        array = None if tensor.dtype == torch.float16 else tensor.numpy()
-    except TypeError:
-        array = None
-    if array is None:
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        raise EvooptError(f"models of {dtype} cannot be trained here: make them in float32")
-    return array
+    with contextlib.suppress(TypeError):
+        if tensor.dtype != torch.float16:
+            return tensor.numpy()
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    raise EvooptError(f"models of {dtype} cannot be trained here: make them in float32")
 
 
 def _filed(parcel: Parcel, path: Path) -> Path:

@@ -28,6 +28,8 @@ BASELINE = "baseline"
 """Names the baseline of a search, tuned before its first generation."""
 TUNED_AT_THE_END = f"{BASELINE}-"
 """Begins the names of baselines that are tuned after the last generation."""
+BEFORE_THE_FIRST = -1
+"""The generation that trainings of the baseline are kept under."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
@@ -52,7 +54,6 @@ _CURVES = """
 CREATE TABLE IF NOT EXISTS curves (
     generation INTEGER NOT NULL, chunk INTEGER NOT NULL, position INTEGER NOT NULL, curve TEXT NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (generation, chunk, position)) WITHOUT ROWID"""
-_BEFORE_THE_FIRST = -1  # what trainings of a baseline are kept under
 _TOLD = ("outcome", "steps", "train_loss", "eval_loss", "metric", "seconds")
 _JOB = ("generation", "chunk", "position", "key", "task", "replicate", "repeat", "seed", "engine")
 
@@ -222,7 +223,7 @@ class RunStore:
         # Other settings may lay out chunks otherwise, whose rows would be called what those are.
         with self._db.transaction():
             for table in ("curves", "evaluations"):
-                self._db.execute(f"DELETE FROM {table} WHERE generation >= ?", (done or _BEFORE_THE_FIRST,))
+                self._db.execute(f"DELETE FROM {table} WHERE generation >= ?", (done or BEFORE_THE_FIRST,))
             self._db.execute("DELETE FROM meta WHERE key LIKE ?", (f"{TUNED_AT_THE_END}%",))
             self._db.execute("DELETE FROM chunks")
 

@@ -44,22 +44,18 @@ def test_a_chunk_that_always_ends_its_process_fails_alone(executor: Executor) ->
 
 
 @posix_only
-def test_a_process_killed_from_outside_costs_one_retry(executor: Executor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chunk", "times", "value", "error"),
+    [("sleep_once", 1, "awake", None), ("sleep", 2, None, "worker died (signal 9)")],
+)
+def test_a_process_killed_from_outside_costs_one_retry_and_is_reported_the_second_time(
+    chunk: str, times: int, value: str | None, error: str | None, executor: Executor, tmp_path: Path
+) -> None:
     mark = tmp_path / "pid"
-    killer = kill_when_marked(mark, times=1)
-    results = ordered(executor.run([("sleep_once", 600, mark), *OTHERS]), 6)
+    killer = kill_when_marked(mark, times)
+    results = ordered(executor.run([(chunk, 600, mark), *OTHERS]), 6)
     killer.join()
-    assert (results[0].value, results[0].attempts) == ("awake", 2)
-    check_others(results)
-
-
-@posix_only
-def test_a_process_killed_every_time_is_reported(executor: Executor, tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    killer = kill_when_marked(mark, times=2)
-    results = ordered(executor.run([("sleep", 600, mark), *OTHERS]), 6)
-    killer.join()
-    assert (results[0].error, results[0].attempts) == ("worker died (signal 9)", 2)
+    assert (results[0].value, results[0].error, results[0].attempts) == (value, error, 2)
     check_others(results)
 
 

@@ -135,6 +135,16 @@ def test_a_run_stopped_in_its_first_generation_begins_it_anew_with_what_has_chan
     assert "Changed in the first generation" in write_report(folder).read_text()
 
 
+def interrupt_in(generation: int) -> Callable[[dict[str, Any]], None]:
+    """Ctrl-C when that generation is done, the first being 0."""
+
+    def hook(record: dict[str, Any]) -> None:
+        if record["generation"] == generation:
+            interrupt()
+
+    return hook
+
+
 SERIAL = {"execution": {"executor": "serial"}}
 SMALL = {
     "search": {"population": 3, "elites": 1, "generations": 2, "finalists": 1, "compare": False},
@@ -324,16 +334,12 @@ def test_what_changes_inside_a_generation_has_all_of_that_generation_done_anew(t
 
 
 def test_elites_have_no_more_seeds_than_they_may_have_now(tmp_path: Path) -> None:
-    def stop(record: dict[str, Any]) -> None:
-        if record["generation"] == 2:
-            raise KeyboardInterrupt
-
     config = OptimizerConfig().override(
         {"search": {"population": 3, "elites": 1, "generations": 4}, "evaluation": {"fitness": "noise"}}
     )
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        evoopt.search(config.override(SERIAL), out=folder, on_generation=stop)
+        evoopt.search(config.override(SERIAL), out=folder, on_generation=interrupt_in(2))
     edit("config.toml", "max_replicates = 8", "max_replicates = 2")(folder)
     with evoopt.resume(folder, changed=True) as run:
         state = run.store.checkpoint()
@@ -354,16 +360,12 @@ def test_elites_have_no_more_seeds_than_they_may_have_now(tmp_path: Path) -> Non
 def test_generations_may_be_more_or_fewer_but_not_fewer_than_are_done(
     now: int, message: str | None, tmp_path: Path
 ) -> None:
-    def stop(record: dict[str, Any]) -> None:
-        if record["generation"] == 1:
-            raise KeyboardInterrupt
-
     config = load_space("quick").override(
         {"search": {"population": 3, "elites": 1, "generations": 4}, "evaluation": {"fitness": "noise"}}
     )
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        evoopt.search(config.override(SERIAL), out=folder, on_generation=stop)
+        evoopt.search(config.override(SERIAL), out=folder, on_generation=interrupt_in(1))
     edit("config.toml", "generations = 4", f"generations = {now}")(folder)
     if message is None:
         with evoopt.resume(folder, changed=True) as run:

@@ -9,7 +9,7 @@ import numpy as np
 
 from evoopt.execution import Executor
 from evoopt.jobs.records import Evaluation
-from evoopt.runs.store import RunStore
+from evoopt.runs.store import BEFORE_THE_FIRST, RunStore
 from evoopt.systems.optimizer.broken_tasks import refuse_broken_tasks
 from evoopt.systems.optimizer.climb import Climb
 from evoopt.systems.optimizer.config import OptimizerConfig
@@ -20,7 +20,6 @@ from evoopt.systems.optimizer.trainings import Trainings
 from evoopt.systems.optimizer.validation import Validation
 
 _NOISE = 202
-_BASELINE_GENERATION = -1
 
 
 class Evaluator:
@@ -131,5 +130,5 @@ class Evaluator:
             for rung in (rungs if task in evaluation.tasks else (0,))
             for replicate in seeds
         ]
-        self._trainings.train(wanted, _BASELINE_GENERATION)
+        self._trainings.train(wanted, BEFORE_THE_FIRST)
         return Gains(self._trainings.on_own_tasks(self._baseline, self._baseline), evaluation.target)
