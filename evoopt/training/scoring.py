@@ -97,18 +97,28 @@ class Scorer:
         Raises:
             EvooptError: The fitness fails.
         """
-        return [self._score(one) for part in torch.split(rows, self._at_once) for one in self.outputs(part)]
+        found: list[Tensor | float] = []
+        for part in torch.split(rows, self._at_once):
+            outputs = self.outputs(part)
+            finite = torch.isfinite(outputs.flatten(1)).all(dim=1).tolist()
+            found += [
+                self._score(one) if good else math.nan for one, good in zip(outputs, finite, strict=True)
+            ]
+        # A device is waited for once, not once for each network.
+        there = [value for value in found if isinstance(value, Tensor)]
+        waited_for = iter(torch.stack(there).tolist() if there else ())
+        values = [next(waited_for) if isinstance(value, Tensor) else value for value in found]
+        return [value if math.isfinite(value) else math.nan for value in values]
 
     @torch.no_grad()
-    def _score(self, outputs: Tensor) -> float:
-        if not bool(torch.isfinite(outputs).all()):
-            return math.nan
+    def _score(self, outputs: Tensor) -> Tensor | float:
+        """Fitness of a network; if it is a number on a device, it stays there."""
         try:
-            value = float(self._fitness(outputs.clone(), self._examples.y.clone()))
+            value = self._fitness(outputs.clone(), self._examples.y.clone())
+            return value if isinstance(value, Tensor) and value.is_cuda and not value.dim() else float(value)
         except Exception as error:  # a person's own function
             shapes = f"outputs {list(outputs.shape)} and targets {list(self._examples.y.shape)}"
             raise EvooptError(f"the fitness fails on {shapes}: {one_line(error)}") from error
-        return value if math.isfinite(value) else math.nan
 
 
 class SideBySide:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.training.layers import does_more, plain_sequential
-from evoopt.training.stacked_layers import Back, Rule, followed_by, rule_for
+from evoopt.training.stacked_convolutions import Back, Rule
+from evoopt.training.stacked_layers import followed_by, rule_for
 
 
 class Layer(NamedTuple):

@@ -18,11 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.training.dropout import GivenDropout
-from evoopt.training.native import convolution, linear, pooling
-
-Tensors = Mapping[str, Tensor]
-Back = Callable[[Tensor, bool], tuple[Tensor | None, dict[str, Tensor]]]
-Rule = Callable[[Any, Tensors, Tensor], tuple[Tensor, Back]]
+from evoopt.training.native import convolution, linear
+from evoopt.training.stacked_convolutions import (
+    Back,
+    Rule,
+    Tensors,
+    convolve,
+    images,
+    lies_as_images,
+    memory_for,
+    pool,
+    stacked,
+)
 
 ELEMENTWISE = (nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh)
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -32,7 +39,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
     """The rule of a layer, None if there is none for its kind or settings."""
     if type(layer) is nn.Conv2d:
         plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
-        return _convolution if plain and isinstance(layer.padding, tuple) else None
+        return convolve if plain and isinstance(layer.padding, tuple) else None
     if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
         return _batch_norm if layer.momentum is not None else None
     if type(layer) is nn.ZeroPad2d:
@@ -40,7 +47,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
     if type(layer) is nn.Flatten:
         return _flatten if (layer.start_dim, layer.end_dim) == (1, -1) else None
     if type(layer) in _POOLING:
-        return None if getattr(layer, "return_indices", False) else _pooling
+        return None if getattr(layer, "return_indices", False) else pool
     if type(layer) in ELEMENTWISE:
         return _elementwise
     others: dict[type[nn.Module], Rule] = {
@@ -53,10 +60,10 @@ def followed_by(rule: Rule, layer: nn.Module) -> Rule | None:
     """The rule that runs a layer of the given rule and the next layer in one, if there is one."""
     first: Any
     first, more = (rule.func, rule.keywords) if isinstance(rule, partial) else (rule, {})
-    if type(layer) is nn.ReLU and first in (_linear, _convolution) and "relu" not in more:
+    if type(layer) is nn.ReLU and first in (_linear, convolve) and "relu" not in more:
         return partial(first, **more, relu=True)
-    if type(layer) is nn.MaxPool2d and first is _convolution and not more and convolution.pools(layer):
-        return partial(_convolution, pool=layer)
+    if type(layer) is nn.MaxPool2d and first is convolve and not more and convolution.pools(layer):
+        return partial(convolve, pooled=layer)
     return None
 
 
@@ -69,7 +76,7 @@ def _linear(layer: nn.Linear, tensors: Tensors, a: Tensor, relu: bool = False) -
     out = linear.forward(a, weight, bias, relu)
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        gradients = {name: _memory_for(tensors, name) for name in ("weight", "bias") if name in tensors}
+        gradients = {name: memory_for(tensors, name) for name in ("weight", "bias") if name in tensors}
         passed = out if relu else None
         return linear.backward(
             a, weight, grad, passed, gradients["weight"], gradients.get("bias"), wanted
@@ -114,11 +121,6 @@ def _linear_by_torch(weight: Tensor, bias: Tensor | None, a: Tensor, relu: bool)
     return out, back
 
 
-def _memory_for(tensors: Tensors, name: str) -> Tensor:
-    """Memory for the gradient of a parameter."""
-    return tensors[f"{name}.grad"] if f"{name}.grad" in tensors else torch.empty_like(tensors[name])
-
-
 def _relu(layer: nn.ReLU, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     out = a.relu_() if layer.inplace else a.relu()
     return out, lambda grad, wanted: (torch.ops.aten.threshold_backward(grad, out, 0), {})
@@ -150,6 +152,8 @@ def _dropout(layer: GivenDropout, tensors: Tensors, a: Tensor) -> tuple[Tensor, 
     uniform = tensors["uniform"]
     by_member = uniform.dim() == a.dim()
     uniform = uniform.movedim(1, -1) if by_member else uniform.movedim(0, -1).unsqueeze(0)
+    if lies_as_images(a):  # numbers in another order than the activations' would be read one by one
+        uniform = uniform.permute(4, 2, 3, 0, 1).contiguous().permute(3, 4, 1, 2, 0)
     mask = layer.mask(uniform, p, a.dtype)
     return a * mask, lambda grad, wanted: (grad * mask, {})
 
@@ -159,23 +163,6 @@ def _elementwise(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor,
     return _by_autograd((lambda leaf: layer(leaf.clone())) if in_place else layer, {"": a})
 
 
-def _pooling(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    if isinstance(layer, nn.MaxPool2d) and pooling.suits(layer, a):
-        out, undo_pooling = pooling.max_pool(layer, a)
-        return out, lambda grad, wanted: (undo_pooling(grad) if wanted else None, {})
-    # [P*C, H, W, b] is what a channels-last image of b channels looks like in memory.
-    shape = a.shape
-    pooled, undo = _by_autograd(layer, {"": a.flatten(0, 1).permute(0, 3, 1, 2)})
-    out = pooled.permute(0, 2, 3, 1)
-
-    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        images, _ = undo(grad.reshape(out.shape).permute(0, 3, 1, 2), wanted)
-        assert images is not None
-        return images.permute(0, 2, 3, 1).reshape(-1, *shape[1:]), {}
-
-    return out.reshape(*shape[:2], *out.shape[1:]), back
-
-
 def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     # Every member's channel is a channel of one big image batch of size 1.
     members = max(len(t) for t in (a, *tensors.values()))
@@ -183,10 +170,12 @@ def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Ten
     if layer.training and "num_batches_tracked" in tensors:
         tensors["num_batches_tracked"].add_(1)
 
+    by_example = lies_as_images(a)
+
     def norm(a: Tensor, *affine: Tensor) -> Tensor:
         weight, bias = (t.reshape(-1) for t in affine) if affine else (None, None)
         out = F.batch_norm(
-            a.reshape(1, members * a.shape[1], -1),
+            images(a) if by_example else a.reshape(1, members * a.shape[1], -1),
             None if mean is None else mean.view(-1),
             None if var is None else var.view(-1),
             weight,
@@ -195,7 +184,7 @@ def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Ten
             layer.momentum or 0.0,
             layer.eps,
         )
-        return out.view(a.shape)
+        return stacked(out, members) if by_example else out.view(a.shape)
 
     a = a.expand(members, *a.shape[1:])
     return _by_autograd(norm, {"": a, **{key: tensors[key] for key in ("weight", "bias") if key in tensors}})
@@ -212,81 +201,3 @@ def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) 
         return gradients.pop(""), gradients
 
     return out.detach(), back
-
-
-def _convolution(
-    layer: nn.Conv2d, tensors: Tensors, a: Tensor, pool: nn.MaxPool2d | None = None, relu: bool = False
-) -> tuple[Tensor, Back]:
-    if not convolution.suits(layer, a):
-        done = _convolution_by_columns(layer, tensors, a)
-        done = _then(done[1], _pooling(pool, {}, done[0])) if pool else done
-        return _then(done[1], _relu(nn.ReLU(inplace=True), {}, done[0])) if relu else done
-    weight, padding = tensors["weight"], _symmetric_padding(layer)
-    window = pooling.pair(pool.kernel_size) if pool else (1, 1)
-    out, winners = convolution.convolve(a, weight, tensors.get("bias"), padding, window, relu)
-    down, across = (a.shape[k + 2] + 2 * padding[k] - weight.shape[k + 3] + 1 for k in (0, 1))
-
-    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        gradients = {"bias": _memory_for(tensors, "bias")} if "bias" in tensors else {}
-        passed = out if relu else None
-        grad = convolution.output_gradient(
-            grad, passed, winners, (down, across), window, gradients.get("bias")
-        )
-        gradients["weight"] = convolution.kernel_gradient(a, grad, weight, padding)
-        return convolution.input_gradient(grad, weight, padding) if wanted else None, gradients
-
-    return out, back
-
-
-def _convolution_by_columns(layer: nn.Conv2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    """The same as one matrix product per member, on copies of what every kernel element meets."""
-    weight, stride, shape = tensors["weight"], layer.stride, a.shape
-    down, right = _symmetric_padding(layer)
-    members, out_channels, channels, kh, kw = weight.shape
-    kernels = weight.reshape(members, out_channels, -1)
-    windows = _windows(F.pad(a, (0, 0, right, right, down, down)), kh, kw, stride)
-    columns = windows.reshape(len(a), kernels.shape[2], -1).expand(members, -1, -1)
-    if "bias" in tensors:
-        out = torch.baddbmm(tensors["bias"].unsqueeze(-1), kernels, columns)
-    else:
-        out = torch.bmm(kernels, columns)
-
-    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        grad = grad.reshape(out.shape)
-        gradients = {"weight": torch.bmm(grad, columns.transpose(1, 2)).view(weight.shape)}
-        if "bias" in tensors:
-            gradients["bias"] = grad.sum(dim=-1)
-        if not wanted:
-            return None, gradients
-        parts = torch.bmm(kernels.transpose(1, 2), grad).view(members, channels, kh, kw, *windows.shape[4:])
-        height, width = shape[2:4]
-        padded = grad.new_zeros(members, channels, height + 2 * down, width + 2 * right, shape[-1])
-        met_by_kernel = _windows(padded, kh, kw, stride)
-        for i in range(kh):
-            for j in range(kw):
-                met_by_kernel[:, :, i, j] += parts[:, :, i, j]
-        return padded[:, :, down : down + height, right : right + width], gradients
-
-    return out.view(members, out_channels, *windows.shape[4:]), back
-
-
-def _then(undo: Back, second: tuple[Tensor, Back]) -> tuple[Tensor, Back]:
-    """A layer that ``undo`` undoes, and the second one behind it, which has no parameters."""
-    out, undo_second = second
-
-    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        flowing, _ = undo_second(grad, True)
-        assert flowing is not None, "it is wanted"
-        return undo(flowing, wanted)
-
-    return out, back
-
-
-def _symmetric_padding(layer: nn.Conv2d) -> tuple[int, int]:
-    assert isinstance(layer.padding, tuple), "see rule_for"
-    return layer.padding[0], layer.padding[1]
-
-
-def _windows(padded: Tensor, kh: int, kw: int, stride: tuple[int, ...]) -> Tensor:
-    """What every kernel element meets, as a view ``[P, C, kh, kw, H_out, W_out, b]``."""
-    return padded.unfold(2, kh, stride[0]).unfold(3, kw, stride[1]).permute(0, 1, 5, 6, 2, 3, 4)

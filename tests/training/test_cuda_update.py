@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -21,54 +18,12 @@ from evoopt.training.native import cuda, cuda_update
 from evoopt.training.native.arguments import TYPES
 from evoopt.training.native.update import LISTS
 
+from .cuda_on_cpu import compile_for_a_gpu, launch
 from .examples import random_rules
 
-# A grid of threads, one after another: the kernel's threads share nothing.
-ON_CPU = """
-#include <cmath>
-using std::sqrt;
-#define __global__
-#define __device__
-struct Place { int x, y, z; };
-static Place blockIdx, threadIdx, blockDim, gridDim;
-"""
-RUN = """
-extern "C" void run(const int *grid, int threads, T **t, const int *places, const int *n) {
-  gridDim = {grid[0], grid[1], 1}, blockDim = {threads, 1, 1};
-  for (blockIdx.x = 0; blockIdx.x < grid[0]; ++blockIdx.x)
-    for (blockIdx.y = 0; blockIdx.y < grid[1]; ++blockIdx.y)
-      for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x)
-        update(t[0], t[1], t[2], t[3], t[4], places, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]);
-}
-"""
-Run = Callable[..., None]
 
-
-@pytest.fixture(scope="module")
-def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Callable[[torch.dtype], Run]:
-    """Launches the kernel with arguments of `cuda_update.launch`, on the CPU."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("needs a C++ compiler")
-    libraries = {}
-    for dtype in TYPES:
-        folder = tmp_path_factory.mktemp("cuda")
-        (folder / "update.cpp").write_text(ON_CPU + cuda.source("update", dtype, LISTS) + RUN)
-        command = [compiler, "-O1", "-std=c++17", "-w", "-shared", "-fPIC", "-o", "update.so", "update.cpp"]
-        subprocess.run(command, cwd=folder, check=True)
-        libraries[dtype] = ctypes.CDLL(str(folder / "update.so"))
-
-    def of(dtype: torch.dtype) -> Run:
-        def run(grid: tuple[int, ...], block: tuple[int, ...], args: list[Tensor | int]) -> None:
-            tensors, places, numbers = args[:5], args[5], args[6:]
-            pointers = (ctypes.c_void_p * 5)(*(t.data_ptr() for t in tensors))
-            as_ints = lambda values: (ctypes.c_int * len(values))(*values)  # noqa: E731
-            at = ctypes.c_void_p(places.data_ptr())
-            libraries[dtype].run(as_ints(grid), block[0], pointers, at, as_ints(numbers))
-
-        return run
-
-    return of
+def on_cpu(w: Tensor, how: cuda.Launch) -> None:
+    launch(cuda.source("update", w.dtype, LISTS), "update", how)
 
 
 def problem(rules: list[UpdateRule], size: int, dtype: torch.dtype) -> SimpleNamespace:
@@ -100,12 +55,11 @@ RULES = {
 @pytest.mark.parametrize("dtype", list(TYPES), ids=str)
 @pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
 def test_the_kernel_moves_a_population_as_the_reference_does(
-    on_cpu: Callable[[torch.dtype], Run], rules: list[UpdateRule], dtype: torch.dtype, size: int
+    rules: list[UpdateRule], dtype: torch.dtype, size: int
 ) -> None:
     rules = [rule for rule in rules if not rule.canonical().active and set(dict(rule.terms)) <= TERMS_KNOWN]
     one, other = problem(rules, size, dtype), problem(rules, size, dtype)
-    arguments, grid = cuda_update.launch(one.program.terms, one.w, one.g, one.m, one.v, one.table)
-    on_cpu(dtype)(grid, (cuda_update._THREADS, 1, 1), arguments)
+    on_cpu(one.w, cuda_update.launch(one.program.terms, one.w, one.g, one.m, one.v, one.table))
     run_program(other.program, other.w, other.g, other.m, other.v, other.table.unsqueeze(-1))
     tolerance = {torch.float32: 3e-6, torch.float64: 1e-14}[dtype]
     for mine, reference in ((one.w, other.w), (one.m, other.m), (one.v, other.v)):
@@ -115,13 +69,13 @@ def test_the_kernel_moves_a_population_as_the_reference_does(
 TERMS_KNOWN = set(cuda_update.PLACES)
 
 
-def test_rows_of_a_larger_matrix_are_moved_alone(on_cpu: Callable[[torch.dtype], Run]) -> None:
+def test_rows_of_a_larger_matrix_are_moved_alone() -> None:
     whole, reference = (problem(random_rules(6, seed=1), 96, torch.float32) for _ in range(2))
     part = slice(2, 5)
-    arguments, grid = cuda_update.launch(
+    how = cuda_update.launch(
         whole.program.terms, whole.w[part], whole.g[part], whole.m[part], whole.v[part], whole.table[:, part]
     )
-    on_cpu(torch.float32)(grid, (256, 1, 1), arguments)
+    on_cpu(whole.w, how)
     before = problem(random_rules(6, seed=1), 96, torch.float32).w
     run_program(
         reference.program, reference.w, reference.g, reference.m, reference.v, reference.table.unsqueeze(-1)
@@ -161,14 +115,7 @@ def test_a_term_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("dtype", list(TYPES), ids=str)
 def test_the_kernel_compiles_for_a_gpu_where_torch_brings_the_compiler(dtype: torch.dtype) -> None:
-    try:
-        compile_ = torch.cuda._utils._nvrtc_compile
-        torch.cuda._utils._get_gpu_rtc_library()
-    except (AttributeError, OSError, TypeError) as error:
-        pytest.skip(f"this torch has no compiler for CUDA: {error!r}")
-    binary, name = compile_(cuda.source("update", dtype, LISTS), "update", compute_capability="90")
-    assert name == "update"
-    assert len(binary) > 1000
+    compile_for_a_gpu(cuda.source("update", dtype, LISTS), "update")
 
 
 @pytest.mark.cuda

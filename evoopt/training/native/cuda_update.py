@@ -10,8 +10,8 @@ from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.training.coefficients import CONSTANTS
+from evoopt.training.native import cuda
 from evoopt.training.native.arguments import TYPES
-from evoopt.training.native.cuda import kernel
 from evoopt.training.native.update import LISTS, PLACES
 
 _THREADS = 256
@@ -21,8 +21,8 @@ _LARGEST = 2**31 - 1
 
 def suits(weights: Tensor, terms: Sequence[str]) -> bool:
     """Whether the kernel can update such weights by these terms."""
-    known = weights.is_cuda and weights.dtype in TYPES and PLACES.keys() >= set(terms)
-    return known and kernel("update", weights.dtype, weights.device.index or 0, LISTS) is not None
+    known = weights.dtype in TYPES and PLACES.keys() >= set(terms)
+    return known and cuda.compiles("update", "update", weights, LISTS)
 
 
 def step(
@@ -33,20 +33,15 @@ def step(
     Raises:
         EvooptError: Tensors that do not fit each other.
     """
-    arguments, grid = launch(tuple(terms), w, g, m, v, coefficients)
-    if w.numel() == 0:
-        return
-    run = kernel("update", w.dtype, w.device.index or 0, LISTS)
-    if run is None:
-        raise EvooptError("the CUDA kernel of updates does not compile here")
-    with torch.cuda.device(w.device):
-        run(grid=grid, block=(_THREADS, 1, 1), args=arguments)
+    how = launch(tuple(terms), w, g, m, v, coefficients)
+    if w.numel():
+        cuda.run("update", "update", w, how, LISTS)
 
 
 def launch(
     terms: tuple[str, ...], w: Tensor, g: Tensor, m: Tensor | None, v: Tensor | None, coefficients: Tensor
-) -> tuple[list[Tensor | int], tuple[int, int, int]]:
-    """Arguments of the kernel, and its blocks.
+) -> cuda.Launch:
+    """How the kernel is called.
 
     Raises:
         EvooptError: Tensors that do not fit each other.
@@ -75,7 +70,8 @@ def launch(
     blocks = min(65_535, max(1, -(-size // (_THREADS * _PER_THREAD))))
     places = _places(terms, w.device)
     numbers = [m is not None, v is not None, size, *strides, columns, wide]
-    return [*rows, coefficients, places, *map(int, numbers)], (members, blocks, 1)
+    arguments: list[Tensor | int] = [*rows, coefficients, places, *map(int, numbers)]
+    return cuda.Launch(arguments, (members, blocks, 1), (_THREADS, 1, 1))
 
 
 def _fits(x: Tensor, w: Tensor) -> bool:
