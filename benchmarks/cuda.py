@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -22,8 +24,10 @@ from benchmarks.genetic import NETWORKS, images, networks
 from benchmarks.problems import PROBLEMS, Problem, data_of, random_rules, task_of
 from evoopt.errors import one_line
 from evoopt.optim import preset
+from evoopt.training import stacked_convolutions
 from evoopt.training.batched import EngineOptions, seconds_per_step
 from evoopt.training.batched_update import BatchedUpdate
+from evoopt.training.native import cuda_between
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.scoring import Scorer
@@ -43,7 +47,7 @@ def cuda() -> Outcome:
         "cuda": torch.version.cuda,
         "cores": torch.get_num_threads(),
     }
-    for part in (start_up, steps, update, scoring, tests):
+    for part in (start_up, steps, convolutions, update, scoring, generation, tests):
         started = time.perf_counter()
         try:
             found, kept = part()
@@ -146,6 +150,29 @@ def plain_step(problem: Problem) -> float:
     return (time.perf_counter() - started) / 60
 
 
+def convolutions() -> tuple[list[Row], dict[str, Any]]:
+    """What the ways of large convolutions bring, each left out in turn; as often by columns alone."""
+    parts: dict[str, tuple[Any, str, Any]] = {
+        "as they are": (stacked_convolutions, "_MANY", stacked_convolutions._MANY),
+        "by columns alone": (stacked_convolutions, "_MANY", 10**9),
+        "bias, pooling and ReLU by torch": (cuda_between, "suits", lambda z, window: False),
+    }
+    rows, record = [], {}
+    for name in ("cnn28", "cifar"):
+        for precision in PRECISIONS:
+            for what, (module, attribute, value) in parts.items():
+                before = getattr(module, attribute)
+                setattr(module, attribute, value)
+                try:
+                    seconds = population_step(PROBLEMS[name], 50, "stacked", precision)
+                finally:
+                    setattr(module, attribute, before)
+                record[f"{name} {precision} {what}"] = seconds
+                title = f"{PROBLEMS[name].title}: 50 members, {precision}, {what}"
+                rows.append(Row(title, f"{seconds * 1e6:.1f} us per member and step"))
+    return rows, record
+
+
 def update() -> tuple[list[Row], dict[str, Any]]:
     """The update of large populations against a copy of as many bytes."""
     rows, record = [], {}
@@ -183,6 +210,48 @@ def scoring(members: int = 100, count: int = 10_000) -> tuple[list[Row], dict[st
     ours, eager = (on_device(f, 5) for f in (lambda: scorer(rows), loop))
     what = f"{NETWORKS['mnist'][2]}: {members} on {count:,} images / a loop over eager models"
     return [Row(what, f"{eager / ours:.1f}x", ">= 20x")], {"ours": ours, "eager": eager}
+
+
+def generation(
+    precisions: Sequence[str] = ("full", "bf16"), options: Sequence[str] = ("--device", "cuda")
+) -> tuple[list[Row], dict[str, Any]]:
+    """A whole search of one generation of the published space, on data of the published size and made up."""
+    rows, record = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_up_data(Path(folder))
+        for precision in precisions:
+            given = ["--generations", "1", "--executor", "serial", "--no-compare", "--quiet", *options]
+            given += ["--precision", precision, "--out", f"{folder}/{precision}"]
+            command = [sys.executable, "-m", "evoopt", "search", "marfinetz2025", *given]
+            started = time.perf_counter()
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=180,
+                env={**os.environ, "EVOOPT_DATA": folder},
+            )
+            seconds = time.perf_counter() - started
+            if done.returncode:
+                raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+            projected = f"{seconds:.1f} s with its start, 50 of them {seconds * 50 / 60:.0f} minutes"
+            asked = "< 30 minutes" if precision == "bf16" else ""
+            rows.append(Row(f"a generation of marfinetz2025, {precision}", projected, asked))
+            record[precision] = seconds
+    return rows, record
+
+
+def make_up_data(folder: Path, train: int = 15_000, test: int = 10_000) -> None:
+    """Noise whose first rows tell the class, in the files and shapes of MNIST, Fashion-MNIST and CIFAR-10."""
+    draw = np.random.default_rng(0)
+    for name, shape in (("mnist", (28, 28)), ("fashion_mnist", (28, 28)), ("cifar10", (32, 32, 3))):
+        arrays = {}
+        for part, count in (("train", train), ("test", test)):
+            arrays[f"y_{part}"] = draw.integers(0, 10, count, dtype=np.uint8)
+            images = draw.integers(0, 128, (count, *shape), dtype=np.uint8)
+            images[np.arange(count), arrays[f"y_{part}"]] += 100
+            arrays[f"x_{part}"] = images
+        np.savez(folder / f"{name}.npz", **arrays)
 
 
 def tests() -> tuple[list[Row], dict[str, Any]]:
