@@ -25,8 +25,8 @@ Rule = Callable[[Any, Tensors, Tensor], tuple[Tensor, Back]]
 _MANY = 32  # channels: measured with 1 and 32 of them
 _ALIGNED = 8  # numbers: rows of a product's operands on tensor cores
 
-_Undo = Callable[[Tensor, bool], tuple[Tensor | None, Tensor]]
-"""Maps the gradient of a product to those of its activations and of its kernels."""
+_Product = tuple[Tensor, Back, bool]
+"""What a layer's product gives, how it is undone, and whether its bias is in it."""
 
 
 def convolve(
@@ -39,13 +39,13 @@ def convolve(
     way = _way_on_cuda(layer, len(weight), len(a)) if _on_cuda(a) else _columns
     if not layer.training and way is not _grouped and cuda_convolution.suits(layer, a, window):
         return cuda_convolution.convolve(a, weight, bias, _padding(layer), window, relu), _not_trained
-    z, undo = way(layer, weight, a)
-    out, undo_rest = _behind(z, bias, pooled, relu)
+    z, undo, with_bias = way(layer, weight, bias, a)
+    out, undo_rest = _behind(z, None if with_bias else bias, pooled, relu)
 
     def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
         d_z, d_bias = undo_rest(grad)
-        d_input, d_weight = undo(d_z, wanted)
-        return d_input, {"weight": d_weight} if d_bias is None else {"weight": d_weight, "bias": d_bias}
+        d_input, gradients = undo(d_z, wanted)
+        return d_input, gradients if d_bias is None else {**gradients, "bias": d_bias}
 
     return out, back
 
@@ -111,87 +111,95 @@ def _on_cuda(a: Tensor) -> bool:
     return a.is_cuda
 
 
-def _way_on_cuda(layer: nn.Conv2d, members: int, inputs: int) -> Callable[..., tuple[Tensor, _Undo]]:
+def _way_on_cuda(layer: nn.Conv2d, members: int, inputs: int) -> Callable[..., _Product]:
     """How to make the product of a layer for so many members, and as many inputs or one for all."""
     if layer.in_channels >= _MANY <= layer.out_channels:
         return _grouped
     return _shared_columns if inputs == 1 < members and layer.out_channels >= _MANY else _columns
 
 
-def _columns(layer: nn.Conv2d, weight: Tensor, a: Tensor) -> tuple[Tensor, _Undo]:
+def _columns(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, a: Tensor) -> _Product:
     """One matrix product per member, on copies of what every kernel element meets."""
     shape, (down, right) = a.shape, _padding(layer)
     members, out_channels, channels, kh, kw = weight.shape
     kernels = weight.reshape(members, out_channels, -1)
     windows = _windows(F.pad(a, (0, 0, right, right, down, down)), kh, kw, layer.stride)
     columns = windows.reshape(len(a), kernels.shape[2], -1).expand(members, -1, -1)
-    out = torch.bmm(kernels, columns)
+    size = windows.shape[4:]
 
-    def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
-        grad = grad.reshape(out.shape)
-        d_weight = torch.bmm(grad, columns.transpose(1, 2)).view(weight.shape)
+    def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        grad = grad.flatten(2)
+        gradients = {"weight": torch.bmm(grad, columns.transpose(1, 2)).view(weight.shape)}
         if not wanted:
-            return None, d_weight
-        parts = torch.bmm(kernels.transpose(1, 2), grad).view(members, channels, kh, kw, *windows.shape[4:])
+            return None, gradients
+        parts = torch.bmm(kernels.transpose(1, 2), grad).view(members, channels, kh, kw, *size)
         height, width = shape[2:4]
         padded = grad.new_zeros(members, channels, height + 2 * down, width + 2 * right, shape[-1])
         met_by_kernel = _windows(padded, kh, kw, layer.stride)
         for i in range(kh):
             for j in range(kw):
                 met_by_kernel[:, :, i, j] += parts[:, :, i, j]
-        return padded[:, :, down : down + height, right : right + width], d_weight
+        return padded[:, :, down : down + height, right : right + width], gradients
 
-    return out.view(members, out_channels, *windows.shape[4:]), undo
+    return torch.bmm(kernels, columns).view(members, out_channels, *size), undo, False
 
 
-def _shared_columns(layer: nn.Conv2d, weight: Tensor, a: Tensor) -> tuple[Tensor, _Undo]:
+def _shared_columns(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, a: Tensor) -> _Product:
     """One product for the filters of all members, of images that all see; its outputs lie as images."""
     (down, right), (members, filters, *kernel) = _padding(layer), weight.shape
     x = F.pad(a[0].permute(3, 1, 2, 0), (0, 0, right, right, down, down))  # [b, H, W, C]
     windows = x.unfold(1, kernel[1], layer.stride[0]).unfold(2, kernel[2], layer.stride[1])
-    spare = -windows[0, 0, 0].numel() % _ALIGNED
-    columns = F.pad(windows.flatten(3).flatten(0, 2), (0, spare))
-    out = torch.mm(columns, F.pad(weight.reshape(members * filters, -1), (0, spare)).t())
+    columns, kernels = windows.flatten(3).flatten(0, 2), weight.flatten(2)
+    used = kernels.shape[2]
+    if bias is not None:
+        columns, kernels = F.pad(columns, (0, 1), value=1.0), torch.cat([kernels, bias.unsqueeze(2)], dim=2)
+    spare = -columns.shape[1] % _ALIGNED
+    columns, kernels = F.pad(columns, (0, spare)), F.pad(kernels, (0, spare))
+    out = torch.mm(columns, kernels.flatten(0, 1).t())
+    kind = out.dtype
 
-    def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
-        assert not wanted or not layer.training, "nothing before it is trained"
-        rows = images(grad, out.dtype).permute(0, 2, 3, 1).flatten(0, 2)
-        d_weight = torch.mm(rows.t(), columns)[:, : columns.shape[1] - spare]
-        return None, d_weight.reshape(weight.shape)
+    def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        assert not wanted, "nothing before it is trained"
+        rows = images(grad, kind).permute(0, 2, 3, 1).flatten(0, 2)
+        d_kernels = torch.unflatten(torch.mm(rows.t(), columns), 0, (members, filters))
+        gradients = {"weight": d_kernels[..., :used].reshape(weight.shape)}
+        return None, gradients if bias is None else {**gradients, "bias": d_kernels[..., used]}
 
-    return stacked(out.view(*windows.shape[:3], -1).permute(0, 3, 1, 2), members), undo
+    z = stacked(out.view(*windows.shape[:3], -1).permute(0, 3, 1, 2), members)
+    return z, undo, bias is not None
 
 
-def _grouped(layer: nn.Conv2d, weight: Tensor, a: Tensor) -> tuple[Tensor, _Undo]:
+def _grouped(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, a: Tensor) -> _Product:
     """A group of channels for each member."""
     members, stride, padding = len(weight), layer.stride, _padding(layer)
     x = images(a.expand(members, *a.shape[1:]), kind := _computed_in(a))
     kernels = weight.flatten(0, 1).to(kind).contiguous(memory_format=torch.channels_last)
     out = F.conv2d(x, kernels, None, stride, padding, groups=members)
 
-    def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
+    def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
         d_x, d_kernels, _ = torch.ops.aten.convolution_backward(
             images(grad, kind), x, kernels, None, stride, padding, (1, 1), False, (0, 0), members,
             (wanted, True, False),
         )  # fmt: skip
-        return stacked(d_x, members) if wanted else None, torch.unflatten(d_kernels, 0, (members, -1))
+        gradients = {"weight": torch.unflatten(d_kernels, 0, (members, -1))}
+        return stacked(d_x, members) if wanted else None, gradients
 
-    return stacked(out, members), undo
+    return stacked(out, members), undo, False
 
 
 def _behind(
     z: Tensor, bias: Tensor | None, pooling_layer: nn.MaxPool2d | None, relu: bool
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor | None]]]:
     """What follows a product, and the function that maps its gradient to those of product and bias."""
-    window, inside = _window(pooling_layer), lies_as_images(z)
-    memory = _in_memory(z, inside)
+    window, inside, members = _window(pooling_layer), lies_as_images(z), len(z)
+    size, something = (z.shape[2], z.shape[3]), bias is not None or relu or pooling_layer is not None
     winners: Tensor | None = None
     undo_pooling: Back | None = None
-    kernels = memory.is_contiguous() and cuda_between.suits(memory, window)
-    if kernels:
+    memory = _in_memory(z, inside)
+    if something and memory.is_contiguous() and cuda_between.suits(memory, window):
         flat = None if bias is None else bias.flatten()
         rows, winners = cuda_between.forward(memory, flat, window, relu, inside)
-        out = _from_memory(rows, len(z), inside)
+        out = _from_memory(rows, members, inside)
     else:
         out = z if bias is None else z.add_(bias[..., None, None, None])
         if pooling_layer is not None:
@@ -204,8 +212,7 @@ def _behind(
         d_bias = None if bias is None else grad.sum(dim=(2, 3, 4))
         if winners is not None:
             g = _in_memory(grad.to(out.dtype), inside).contiguous()
-            size = (memory.shape[1], memory.shape[2])
-            grad = _from_memory(cuda_between.backward(g, winners, size, window), len(z), inside)
+            grad = _from_memory(cuda_between.backward(g, winners, size, window), members, inside)
         if undo_pooling is not None:
             grad = cast(Tensor, undo_pooling(grad, True)[0])
         return grad, d_bias

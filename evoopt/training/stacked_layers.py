@@ -131,8 +131,14 @@ def _identity(layer: nn.Identity, tensors: Tensors, a: Tensor) -> tuple[Tensor, 
 
 
 def _flatten(layer: nn.Flatten, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    shape = a.shape
-    return a.reshape(len(a), -1, a.shape[-1]), lambda grad, wanted: (grad.reshape(-1, *shape[1:]), {})
+    shape, by_example = a.shape, lies_as_images(a)
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        grad = grad.reshape(-1, *shape[1:])
+        # Once in the order of what comes before, instead of at every layer.
+        return stacked(images(grad), len(grad)) if by_example else grad, {}
+
+    return a.reshape(len(a), -1, a.shape[-1]), back
 
 
 def _zero_padding(layer: nn.ZeroPad2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
