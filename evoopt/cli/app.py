@@ -49,7 +49,7 @@ Executor = Annotated[str | None, typer.Option(help="serial, process or dask.")]
 Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler, e.g. tcp://host:8786.")
 ]
-Precision = Annotated[str | None, typer.Option(help="full, tf32 or bf16 products on CUDA.")]
+Precision = Annotated[str | None, typer.Option(help="full, tf32 (on CUDA) or bf16 products.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with data sets; EVOOPT_DATA by default, then the user's cache.")

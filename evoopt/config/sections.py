@@ -67,7 +67,7 @@ class ExecutionSection(Section):
     workers: int | None = Field(None, ge=1, description="worker processes, one per core by default")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     precision: Precision = Field(
-        "full", description="of products on CUDA; tf32 and bf16 are faster and round more"
+        "full", description="of products; tf32 (on CUDA) and bf16 are faster and round more"
     )
     timeout_s: float | None = Field(
         None, gt=0, le=1e8, description="seconds after which a chunk's worker is replaced"

@@ -37,7 +37,8 @@ class Place:
         timeout_s: Longest time for one chunk in seconds, after which its process is killed. ``"serial"``
             cannot enforce it.
         scheduler: Address of a running Dask scheduler for ``"dask"``; None makes a cluster on this machine.
-        precision: Of products on CUDA; ``tf32`` and ``bf16`` are faster and round more.
+        precision: Of products; ``tf32`` (on CUDA) and ``bf16`` are faster and round more. On a CPU only
+            products by torch are in bf16, faster where the processor knows it (AMX, AVX512_BF16).
         exchange: Folder that all machines see, in which living models travel; None for messages.
     """
 
@@ -59,7 +60,7 @@ class Place:
 
     def start(self, factory: WorkerFactory, setup: Any) -> Executor:
         """An executor there; see `make_executor`."""
-        if self.device != "cpu":
+        if self.device != "cpu" or self.precision != "full":
             from evoopt.execution.precision import WorkersIn
 
             factory = WorkersIn(factory, self.precision)
@@ -83,8 +84,8 @@ def check_device(device: str | torch.device, precision: Precision = "full") -> s
         raise EvooptError(f"device {name!r} is unknown: write cpu, cuda or cuda:N")
     if precision not in get_args(Precision):
         raise unknown_name("precision", precision, get_args(Precision))
-    if name == "cpu" and precision != "full":
-        raise EvooptError(f"precision {precision!r} needs a CUDA device: add device cuda, or use 'full'")
+    if name == "cpu" and precision == "tf32":
+        raise EvooptError("precision 'tf32' needs a CUDA device: add device cuda, or use 'bf16' or 'full'")
     count = torch.cuda.device_count() if name != "cpu" else 0
     if name != "cpu" and int(name.partition(":")[2] or 0) >= count:
         found = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"

@@ -32,8 +32,12 @@ def computing_in(precision: Precision | None = None) -> Iterator[None]:
     if cuda:
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
-        # Weights change in place between two steps, so that no copy of them may be kept.
-        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+        with contextlib.ExitStack() as contexts:
+            # Torch warns where there is no device to do so on.
+            for kind in ("cpu", "cuda") if cuda else ("cpu",):
+                # Weights change in place between two steps, so that no copy of them may be kept.
+                mixed = torch.autocast(kind, torch.bfloat16, precision == "bf16", cache_enabled=False)
+                contexts.enter_context(mixed)
             yield
     finally:
         _CURRENT.reset(token)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.execution.device import raise_if_failed
-from evoopt.execution.place import Precision
+from evoopt.execution.place import Precision, check_device
 from evoopt.execution.precision import computing_in
 from evoopt.optim.rule import UpdateRule
 from evoopt.tasks.task import Split, Task, TaskData
@@ -45,7 +45,7 @@ class EngineOptions:
     Attributes:
         way: How forward passes run, see `Way`; ``auto`` is ``stacked`` for models it knows, else ``vmap``.
         compile: Whether the update is compiled.
-        precision: ``tf32`` and ``bf16`` (mixed) are faster on CUDA and round more; None is that of the
+        precision: ``tf32`` (on CUDA) and ``bf16`` (mixed) are faster and round more; None is that of the
             context around, see `computing_in`.
         check_every: Steps between two looks at who has diverged; each waits for the device.
     """
@@ -78,8 +78,8 @@ def train_batched(
         EvooptError: Options that do not fit the device.
     """
     options = options or EngineOptions()
-    if options.precision not in (None, "full") and torch.device(device).type != "cuda":
-        raise EvooptError(f"precision {options.precision!r} needs a CUDA device; use 'full'")
+    if options.precision:
+        check_device(device, options.precision)
     scored = scored_split(data, plan).to(device, dtype)
     training = _Training(task, data.train.to(device, dtype), plan, dtype, options)
 

@@ -22,27 +22,32 @@ class Telling:
         return settings(), inside
 
 
-def settings() -> tuple[str, bool]:
-    return torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")
+def settings() -> tuple[str, bool, bool]:
+    return (
+        torch.get_float32_matmul_precision(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+    )
 
 
 def make_telling(setup: Any) -> Telling:
     return Telling()
 
 
-EXPECTED: dict[Precision, tuple[str, bool]] = {
-    "full": ("highest", False),
-    "tf32": ("high", False),
-    "bf16": ("highest", torch.cuda.is_available()),
+EXPECTED: dict[Precision, tuple[str, bool, bool]] = {
+    "full": ("highest", False, False),
+    "tf32": ("high", False, False),
+    "bf16": ("highest", True, torch.cuda.is_available()),
 }
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 @pytest.mark.parametrize("precision", EXPECTED)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("executor", ["serial", "process"])
-def test_work_on_cuda_is_done_in_the_precision_of_its_place(executor: Any, precision: Precision) -> None:
+def test_work_is_done_in_the_precision_of_its_place(executor: Any, device: str, precision: Precision) -> None:
     before = settings()
-    with Place(executor, 1, device="cuda", precision=precision).start(make_telling, None) as made:
+    with Place(executor, 1, device=device, precision=precision).start(make_telling, None) as made:
         [result] = made.run([None])
     assert result.value == (EXPECTED[precision], EXPECTED[precision])
     assert settings() == before

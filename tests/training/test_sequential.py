@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from evoopt.errors import SealedTestError
+from evoopt.errors import EvooptError, SealedTestError
 from evoopt.optim import PRESETS, EvolvedOptimizer
 from evoopt.tasks import SealedSplit
 from evoopt.training.batched import EngineOptions, train_batched
@@ -220,9 +220,15 @@ def test_every_engine_trains(engine: str) -> None:
     assert actual[0].eval_loss == pytest.approx(expected[0].eval_loss, rel=1e-3)
 
 
-def test_reduced_precision_is_refused_on_a_cpu() -> None:
-    from evoopt.errors import EvooptError
+def test_products_by_torch_are_in_bfloat16_on_a_cpu_where_asked_for() -> None:
+    task, data = task_and_data("digits_cnn")
+    [exact] = train(task, data, [ADAM], PLAN, engine="sequential")
+    [other] = train(task, data, [ADAM], PLAN, engine="sequential", options=EngineOptions(precision="bf16"))
+    assert other.eval_loss != exact.eval_loss
+    assert other.eval_loss == pytest.approx(exact.eval_loss, rel=0.02)
 
+
+def test_tf32_is_refused_on_a_cpu() -> None:
     task, data = task_and_data("mlp")
     with pytest.raises(EvooptError, match="CUDA"):
-        train_batched(task, data, [ADAM], PLAN, options=EngineOptions(precision="bf16"))
+        train_batched(task, data, [ADAM], PLAN, options=EngineOptions(precision="tf32"))
