@@ -80,13 +80,10 @@ sys.argv[1:] = ["search", *options.split(), "--out", sys.argv[1]]
 main()
 """
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        command = [sys.executable, "-c", first, f"{folder}/run"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        seconds = time.perf_counter() - started
-    found = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("FIRST")]
-    if done.returncode or not found:
-        raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+        seconds, told = timed_run(["-c", first, f"{folder}/run"], 120)
+    found = [float(line.split()[1]) for line in told.splitlines() if line.startswith("FIRST")]
+    if not found:
+        raise RuntimeError("the search trained nothing")
     return (
         [
             Row("cold start to the end of the first training", f"{found[0]:.1f} s", "< 10 s"),
@@ -94,6 +91,21 @@ main()
         ],
         {"first_training": found[0], "whole": seconds},
     )
+
+
+def timed_run(arguments: Sequence[str], timeout: float, **environment: str) -> tuple[float, str]:
+    """Seconds that Python takes with these arguments, and what it prints.
+
+    Raises:
+        RuntimeError: It fails; with its last line.
+    """
+    started = time.perf_counter()
+    command, variables = [sys.executable, *arguments], {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=variables)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+    return seconds, done.stdout
 
 
 def steps() -> tuple[list[Row], dict[str, Any]]:
@@ -151,7 +163,7 @@ def plain_step(problem: Problem) -> float:
 
 
 def convolutions() -> tuple[list[Row], dict[str, Any]]:
-    """What the ways of large convolutions bring, each left out in turn; as often by columns alone."""
+    """Large convolutional models with each way of convolutions, and with one of them left out."""
     parts: dict[str, tuple[Any, str, Any]] = {
         "as they are": (stacked_convolutions, "_MANY", stacked_convolutions._MANY),
         "by columns alone": (stacked_convolutions, "_MANY", 10**9),
@@ -222,18 +234,8 @@ def generation(
         for precision in precisions:
             given = ["--generations", "1", "--executor", "serial", "--no-compare", "--quiet", *options]
             given += ["--precision", precision, "--out", f"{folder}/{precision}"]
-            command = [sys.executable, "-m", "evoopt", "search", "marfinetz2025", *given]
-            started = time.perf_counter()
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=180,
-                env={**os.environ, "EVOOPT_DATA": folder},
-            )
-            seconds = time.perf_counter() - started
-            if done.returncode:
-                raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+            command = ["-m", "evoopt", "search", "marfinetz2025", *given]
+            seconds, _ = timed_run(command, 180, EVOOPT_DATA=folder)
             projected = f"{seconds:.1f} s with its start, 50 of them {seconds * 50 / 60:.0f} minutes"
             asked = "< 30 minutes" if precision == "bf16" else ""
             rows.append(Row(f"a generation of marfinetz2025, {precision}", projected, asked))

@@ -57,19 +57,33 @@ def pool(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
         return out, lambda grad, wanted: (undo(grad) if wanted else None, {})
     # Without images, [P*C, H, W, b] is what a channels-last image of b channels looks like in memory.
     by_example, members = lies_as_images(a), len(a)
-    leaf = (images(a) if by_example else a.flatten(0, 1).permute(0, 3, 1, 2)).detach().requires_grad_()
-    with torch.enable_grad():
-        pooled = layer(leaf)
 
-    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        g = images(grad) if by_example else grad.flatten(0, 1).permute(0, 3, 1, 2)
-        (d_leaf,) = torch.autograd.grad(pooled, leaf, g)
-        return unfolded(d_leaf), {}
+    def folded(x: Tensor) -> Tensor:
+        return images(x) if by_example else x.flatten(0, 1).permute(0, 3, 1, 2)
 
     def unfolded(x: Tensor) -> Tensor:
         return stacked(x, members) if by_example else torch.unflatten(x.permute(0, 2, 3, 1), 0, (members, -1))
 
-    return unfolded(pooled.detach()), back
+    out, undo_images = by_autograd(layer, {"": folded(a)})
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        d_images, _ = undo_images(folded(grad), wanted)
+        return unfolded(cast(Tensor, d_images)), {}
+
+    return unfolded(out), back
+
+
+def by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) -> tuple[Tensor, Back]:
+    """A layer that autograd undoes; ``inputs`` are the activations, named "", and then the parameters."""
+    leaves = {key: t.detach().requires_grad_() for key, t in inputs.items()}
+    with torch.enable_grad():
+        out = function(*leaves.values())
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        gradients = dict(zip(leaves, torch.autograd.grad(out, list(leaves.values()), grad), strict=True))
+        return gradients.pop(""), gradients
+
+    return out.detach(), back
 
 
 def lies_as_images(a: Tensor) -> bool:
@@ -222,7 +236,7 @@ def _behind(
 
 def _in_memory(a: Tensor, inside: bool) -> Tensor:
     """Activations as ``[b, H, W, P * C]``, or with the examples innermost ``[P * C, H, W, b]``."""
-    return a.permute(4, 2, 3, 0, 1).flatten(3) if inside else a.flatten(0, 1)
+    return images(a).permute(0, 2, 3, 1) if inside else a.flatten(0, 1)
 
 
 def _from_memory(rows: Tensor, members: int, inside: bool) -> Tensor:

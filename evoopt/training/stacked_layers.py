@@ -9,7 +9,6 @@ autograd; they may overwrite their input only if the layer was marked as in-plac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from evoopt.training.stacked_convolutions import (
     Back,
     Rule,
     Tensors,
+    by_autograd,
     convolve,
     images,
     lies_as_images,
@@ -159,14 +159,14 @@ def _dropout(layer: GivenDropout, tensors: Tensors, a: Tensor) -> tuple[Tensor, 
     by_member = uniform.dim() == a.dim()
     uniform = uniform.movedim(1, -1) if by_member else uniform.movedim(0, -1).unsqueeze(0)
     if lies_as_images(a):  # numbers in another order than the activations' would be read one by one
-        uniform = uniform.permute(4, 2, 3, 0, 1).contiguous().permute(3, 4, 1, 2, 0)
+        uniform = stacked(images(uniform), len(uniform))
     mask = layer.mask(uniform, p, a.dtype)
     return a * mask, lambda grad, wanted: (grad * mask, {})
 
 
 def _elementwise(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     in_place = getattr(layer, "inplace", False)  # which autograd does not let happen to a leaf
-    return _by_autograd((lambda leaf: layer(leaf.clone())) if in_place else layer, {"": a})
+    return by_autograd((lambda leaf: layer(leaf.clone())) if in_place else layer, {"": a})
 
 
 def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
@@ -193,17 +193,4 @@ def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Ten
         return stacked(out, members) if by_example else out.view(a.shape)
 
     a = a.expand(members, *a.shape[1:])
-    return _by_autograd(norm, {"": a, **{key: tensors[key] for key in ("weight", "bias") if key in tensors}})
-
-
-def _by_autograd(function: Callable[..., Tensor], inputs: Mapping[str, Tensor]) -> tuple[Tensor, Back]:
-    """A layer that autograd undoes; ``inputs`` are the activations, named "", and then the parameters."""
-    leaves = {key: t.detach().requires_grad_() for key, t in inputs.items()}
-    with torch.enable_grad():
-        out = function(*leaves.values())
-
-    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        gradients = dict(zip(leaves, torch.autograd.grad(out, list(leaves.values()), grad), strict=True))
-        return gradients.pop(""), gradients
-
-    return out.detach(), back
+    return by_autograd(norm, {"": a, **{key: tensors[key] for key in ("weight", "bias") if key in tensors}})

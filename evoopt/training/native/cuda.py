@@ -35,7 +35,8 @@ class Launch(NamedTuple):
 def source(file: str, dtype: torch.dtype, before: str = "") -> str:
     """``file.cu`` for numbers of a type, with some lines before it."""
     halves = "#define EVOOPT_BFLOAT16\n" if dtype == torch.bfloat16 else ""
-    return f"{halves}typedef {TYPES_THERE[dtype]} T;\n{before}{text_of(f'{file}.cu')}"
+    # First a declaration: some versions of torch write extern "C" before the first line.
+    return f"typedef {TYPES_THERE[dtype]} T;\n{halves}{before}{text_of(f'{file}.cu')}"
 
 
 def compiles(file: str, name: str, like: Tensor, before: str = "") -> bool:
