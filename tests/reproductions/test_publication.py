@@ -198,7 +198,7 @@ def test_units_of_another_device_or_precision_are_others(tmp_path: Path) -> None
 def test_a_device_that_is_not_there_is_refused_though_nothing_is_left_to_do(tmp_path: Path) -> None:
     do(tmp_path, parts=("first",))
     with pytest.raises(EvooptError, match="needs a CUDA device"):
-        reproduce(TOY, parts=("first",), place=Place("serial", precision="bf16"), out=tmp_path)
+        reproduce(TOY, parts=("first",), place=Place("serial", precision="tf32"), out=tmp_path)
 
 
 def test_a_misspelt_part_is_guessed(tmp_path: Path) -> None:
