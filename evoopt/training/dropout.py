@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from evoopt.training.counters import keys_of, uniforms
 from evoopt.training.streams import own_draws
 
 _KINDS: dict[type[nn.Module], int | None] = {
@@ -80,32 +81,35 @@ def dropouts(model: nn.Module) -> list[tuple[str, GivenDropout]]:
 
 
 class DropoutDraws:
-    """Draws the uniform numbers of every dropout module for one step after the other.
+    """Draws the uniform numbers of every dropout module for any step.
 
     A module that runs more than once in a forward pass, or not at all, gets none and draws its own.
 
     Args:
         model: A model made by `with_given_dropout`.
+        seeds: One for each member that has numbers of its own.
+        device: Where they are drawn.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, seeds: Sequence[int], device: torch.device) -> None:
         self._model = model
         self._modules = dropouts(model)
-        self._shapes: dict[torch.Size, dict[str, torch.Size]] = {}
+        self._keys = keys_of(seeds, device)
+        self._shapes: dict[torch.Size, list[tuple[str, int, torch.Size]]] = {}
 
-    def draw(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Numbers for a minibatch ``x``, keyed by the name of each module's ``uniform`` buffer.
+    def draw(self, x: Tensor, step: int) -> dict[str, Tensor]:
+        """Numbers ``[seeds, ...]`` in float32 by the name of each module's ``uniform`` buffer.
 
-        They are drawn on the CPU in float32, whatever the model's device and dtype.
+        Args:
+            x: A minibatch ``[b, ...]`` of one member.
+            step: Of the training, from 0.
         """
         if not self._modules:
             return {}
         if x.shape not in self._shapes:
             self._shapes[x.shape] = _needed_shapes(self._model, self._modules, x)
-        return {
-            f"{name}.uniform": torch.rand(shape, generator=generator).to(x.device, non_blocking=True)
-            for name, shape in self._shapes[x.shape].items()
-        }
+        needed = self._shapes[x.shape]
+        return {f"{name}.uniform": uniforms(self._keys, step, k, shape) for name, k, shape in needed}
 
 
 def give(model: nn.Module, draws: dict[str, Tensor]) -> None:
@@ -117,8 +121,8 @@ def give(model: nn.Module, draws: dict[str, Tensor]) -> None:
 
 def _needed_shapes(
     model: nn.Module, modules: Sequence[tuple[str, GivenDropout]], x: Tensor
-) -> dict[str, torch.Size]:
-    """Shape of the numbers for each module that runs once."""
+) -> list[tuple[str, int, torch.Size]]:
+    """Name, number and shape of what is drawn, for each module that runs once."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     for _, module in modules:
         module.dry_run, module.wanted = True, []
@@ -128,4 +132,4 @@ def _needed_shapes(
     finally:
         for _, module in modules:
             module.dry_run = False
-    return {name: module.wanted[0] for name, module in modules if len(module.wanted) == 1}
+    return [(name, k, m.wanted[0]) for k, (name, m) in enumerate(modules) if len(m.wanted) == 1]

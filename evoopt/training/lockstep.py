@@ -77,16 +77,14 @@ class Lockstep:
         Where states are kept (see `evoopt.training.interrupted`), the steps that an interrupted attempt has
         made are left out.
         """
-        batches = enumerate(load_minibatches(self._task, self._train, self._plans, self._model))
+        load = functools.partial(load_minibatches, self._task, self._train, self._plans, self._model)
         states = current_states()
         if states is None:
-            yield from batches
+            yield from enumerate(load())
             return
         path = states.next_file()
         made = self._restore(states.load(path))
-        for step, batch in batches:
-            if step < made:
-                continue
+        for step, batch in enumerate(load(made), made):
             yield step, batch
             if states.due(at_end=step + 1 == len(self.losses)):
                 states.save(path, self._state(step + 1))

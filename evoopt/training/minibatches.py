@@ -37,7 +37,7 @@ class Minibatch(NamedTuple):
 
 
 def load_minibatches(
-    task: Task, train: Split, plans: Sequence[TrainingPlan], model: nn.Module
+    task: Task, train: Split, plans: Sequence[TrainingPlan], model: nn.Module, first: int = 0
 ) -> Iterator[Minibatch]:
     """Yield the minibatches of a training in order.
 
@@ -48,27 +48,29 @@ def load_minibatches(
             member, which differ in their seeds alone.
         model: Any one model of the training, with given dropout, on the split's device; only read for the
             shapes of its dropout masks.
+        first: The 0-based step to begin with.
     """
     drawn = [minibatches(len(train), plan) for plan in plans]
     if not drawn[0]:
         return
     shared, lengths = len(plans) == 1, [len(batch) for batch in drawn[0]]
     order = torch.stack([torch.cat(batches) for batches in drawn]).to(train.x.device)
-    augmenting, dropping = ([generator(plan, stream) for plan in plans] for stream in (AUGMENTATION, DROPOUT))
-    draws = DropoutDraws(model)
+    augmenting = [generator(plan, AUGMENTATION) for plan in plans]
+    draws = DropoutDraws(model, [derive_seed(plan.seed, DROPOUT) for plan in plans], train.x.device)
     roots = [derive_seed(plan.seed, OTHER_DRAWS) for plan in plans]
     for step, index in enumerate(torch.split(order[0] if shared else order, lengths, dim=-1)):
-        seeds = tuple(root ^ step for root in roots)
-        x, y = train.x[index], train.y[index]
-        if shared:
-            x = x if task.augment is None else task.augment(x, augmenting[0])
-            yield Minibatch(x, y, draws.draw(x, dropping[0]), seeds)
+        if step < first and task.augment is None:
             continue
-        if task.augment is not None:
+        x, y = train.x[index], train.y[index]
+        if task.augment is not None and shared:
+            x = task.augment(x, augmenting[0])
+        elif task.augment is not None:
             x = torch.stack([task.augment(one, source) for one, source in zip(x, augmenting, strict=True)])
-        uniform = [draws.draw(one, source) for one, source in zip(x, dropping, strict=True)]
-        stacks = {name: torch.stack([u[name] for u in uniform]) for name in uniform[0]}
-        yield Minibatch(x, y, stacks, seeds)
+        if step < first:  # but how its inputs were augmented had to be drawn
+            continue
+        uniform = draws.draw(x if shared else x[0], step)
+        uniform = {name: numbers[0] for name, numbers in uniform.items()} if shared else uniform
+        yield Minibatch(x, y, uniform, tuple(root ^ step for root in roots))
 
 
 def scored_split(data: TaskData, plan: TrainingPlan) -> Split:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERMS
 from evoopt.training.coefficients import CONSTANTS
-from evoopt.training.native import convolution, cross_entropy, linear, pooling, staged, update
+from evoopt.training.native import convolution, cross_entropy, linear, philox, pooling, staged, update
 from tests.hostile.odd_kernels import compare
 
 P, IN, OUT, B, KH, KW, H, W = 3, 5, 4, 6, 2, 3, 7, 8  # all different, so that no mistake fits by chance
@@ -104,6 +104,10 @@ def calls() -> dict[str, Call]:
             {"outputs": torch.randn(P, OUT, B), "y": torch.randint(0, OUT, (P, B))},
             frozenset({("outputs", 1)}), ("y",), measure="outputs",
         ),
+        "uniforms": Call(
+            lambda keys: philox.uniforms(keys, 2, 1, (B, 3)), {"keys": torch.arange(P)},
+            frozenset({("keys", 0)}),
+        ),
         "update": Call(
             partial(update.step, terms),
             {"w": w, "g": g, "m": m, "v": v, "coefficients": torch.rand(len(CONSTANTS) + len(terms), P)},
@@ -159,7 +163,8 @@ def _unlike(tensor: Tensor) -> Iterator[tuple[str, object]]:
     yield "sparse", tensor.to_sparse()
     yield "without memory", freed
     yield "with a dimension more", tensor.unsqueeze(-1)
-    yield "with a dimension less", tensor.flatten(0, 1)
+    if tensor.dim() > 1:
+        yield "with a dimension less", tensor.flatten(0, 1)
     yield "without dimensions", torch.tensor(1, dtype=tensor.dtype)
     yield "an array", tensor.numpy()
     yield "a list", tensor.tolist()
@@ -225,6 +230,9 @@ def wrong_settings() -> Iterator[tuple[str, Callable[[], object]]]:
             cross_entropy.losses_and_gradient, torch.empty(P, 0, B), torch.zeros(P, B, dtype=torch.int64)
         ),
     )
+    for numbers in ((-1, 0, (B,)), (0, -1, (B,)), (2**31, 0, (B,)), (0, 0, (-1,)), (0, 0, (2**30, 2**30)),
+                    (0.5, 0, (B,))):  # fmt: skip
+        yield f"uniforms, {numbers}", partial(philox.uniforms, torch.arange(P), *numbers)
     table = torch.zeros(len(CONSTANTS) + 2, P)
     for terms in (("grad", "no such term"), ("grad", "grad")):
         yield f"update, terms {terms}", partial(update.step, terms, *torch.rand(2, P, 5), None, None, table)

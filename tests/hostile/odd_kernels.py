@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from evoopt.optim.terms import TERMS
 from evoopt.training.batched_update import run_program
 from evoopt.training.coefficients import CONSTANTS, Program
-from evoopt.training.native import convolution, cross_entropy, linear, pooling, staged, update
+from evoopt.training.counters import plain_uniforms
+from evoopt.training.native import convolution, cross_entropy, linear, philox, pooling, staged, update
 
 SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23, 31, 32, 33, 37, 64, 67)
 _TERMS = [term.name for term in TERMS if term.cpp is not None]
@@ -21,7 +22,7 @@ def compare(seed: int) -> str:
     """One random call; returns what differs, nothing where the kernel is right."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    kind = rng.choice([_linear, _convolution, _pooling, _cross_entropy, _update, _staged])
+    kind = rng.choice([_linear, _convolution, _pooling, _cross_entropy, _update, _staged, _uniforms])
     dtype = rng.choice([torch.float32, torch.float64])
     close = 1e-10 if dtype == torch.float64 else 2e-4
     for name, (actual, expected) in kind(rng, dtype).items():
@@ -217,3 +218,9 @@ def _staged(rng: random.Random, dtype: torch.dtype) -> Pairs:
             u = u / u.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-15)
         of_w[:, own] = of_w[:, own] * decay - lr * piece.factor * u
     return {"w": (w, of_w), "m": (m, of_m), "v": (v, of_v)}
+
+
+def _uniforms(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    keys = torch.randint(0, 2**63 - 1, (rng.choice(SIZES),))
+    place = rng.randrange(2**31), rng.randrange(4), (rng.choice(SIZES), rng.choice(SIZES))
+    return {"numbers": (philox.uniforms(keys, *place), plain_uniforms(keys, *place))}

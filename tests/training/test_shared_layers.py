@@ -60,5 +60,7 @@ def test_outputs_and_gradients_are_those_of_the_model(make: object, shape: tuple
 def test_a_dropout_layer_at_two_places_gets_numbers_for_each() -> None:
     dropout = nn.Dropout(0.5)
     model = with_given_dropout(nn.Sequential(nn.Linear(4, 5), dropout, nn.Linear(5, 3), dropout))
-    draws = DropoutDraws(model).draw(torch.zeros(2, 4), torch.Generator())
-    assert {name: tuple(t.shape) for name, t in draws.items()} == {"1.uniform": (2, 5), "3.uniform": (2, 3)}
+    drawn = DropoutDraws(model, [1], torch.device("cpu")).draw(torch.zeros(2, 4), 0)
+    shapes = {name: tuple(t.shape) for name, t in drawn.items()}
+    assert shapes == {"1.uniform": (1, 2, 5), "3.uniform": (1, 2, 3)}
+    assert not torch.equal(drawn["1.uniform"][..., :3], drawn["3.uniform"])

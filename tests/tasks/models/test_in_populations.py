@@ -101,9 +101,9 @@ def check_gradients(case: Case, way: str, x: Tensor, y: Tensor, shared: bool) ->
     singles = two(case)
     population = ModelPopulation.from_models(singles, way)  # type: ignore[arg-type]
     references = [with_given_dropout(copy.deepcopy(model)).train() for model in singles]
-    draws, generator = DropoutDraws(references[0]), torch.Generator().manual_seed(2)
-    each = [draws.draw(x if shared else x[0], generator) for _ in singles]
-    uniform = each[0] if shared else {key: torch.stack([own[key] for own in each]) for key in each[0]}
+    drawn = DropoutDraws(references[0], range(len(singles)), x.device).draw(x if shared else x[0], 2)
+    each = [{key: numbers[i] for key, numbers in drawn.items()} for i in range(len(singles))]
+    uniform = each[0] if shared else drawn
     gradients = torch.empty_like(population.weights)
     losses = losses_and_gradients(population, case.loss, x, y, uniform, gradients, shared)
     views = population.architecture.layout.views(gradients)
