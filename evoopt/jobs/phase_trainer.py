@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from evoopt.execution import Executor
+from evoopt.execution.place import Precision
+from evoopt.execution.precision import WorkersIn
 from evoopt.jobs.phase_worker import Examples, PhaseChunk, PhaseResult, PhaseSetup, make_phase_worker
 from evoopt.jobs.queue import Memory, jobs_here, run_jobs
 from evoopt.jobs.transfer import as_arrays, received, sending
@@ -44,9 +46,16 @@ class PhaseTrainer:
         self._engine: PhaseEngine = engine
 
     @classmethod
-    def here(cls, setup: PhaseSetup, chunk_size: int = 10, engine: PhaseEngine = "batched") -> PhaseTrainer:
+    def here(
+        cls,
+        setup: PhaseSetup,
+        chunk_size: int = 10,
+        engine: PhaseEngine = "batched",
+        precision: Precision = "full",
+    ) -> PhaseTrainer:
         """One that works in this process."""
-        return cls(jobs_here(make_phase_worker(setup), _FAILURE), chunk_size, engine)
+        work = WorkersIn(make_phase_worker, precision)(setup)
+        return cls(jobs_here(work, _FAILURE), chunk_size, engine)
 
     @classmethod
     def on(

@@ -18,17 +18,17 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
-def gadam(**options: Any) -> Gadam:
-    return Gadam(make_model, population=3, generations=2, steps=5, **options)
+def gadam(make: Callable[[], nn.Module] = make_model, **options: Any) -> Gadam:
+    return Gadam(make, population=3, generations=2, steps=5, **options)
 
 
-def pbt(**options: Any) -> PopulationBasedTraining:
+def pbt(make: Callable[[], nn.Module] = make_model, **options: Any) -> PopulationBasedTraining:
     space = {"lr": {"min": 1e-4, "max": 0.1, "default": 1e-2}}
-    return PopulationBasedTraining(make_model, space, population=3, generations=2, steps=5, **options)
+    return PopulationBasedTraining(make, space, population=3, generations=2, steps=5, **options)
 
 
-def genetic(**options: Any) -> GeneticTrainer:
-    return GeneticTrainer(make_model, population=4, generations=2, **options)
+def genetic(make: Callable[[], nn.Module] = make_model, **options: Any) -> GeneticTrainer:
+    return GeneticTrainer(make, population=4, generations=2, **options)
 
 
 every_class = pytest.mark.parametrize("make", [gadam, pbt, genetic])
@@ -80,6 +80,28 @@ def test_models_of_doubles_are_trained_in_doubles(make: Callable[..., Any], doub
         expected = make(engine="reference").fit(examples(torch.float64))
         for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@every_class
+def test_products_are_in_the_precision_that_is_asked_for(make: Callable[..., Any]) -> None:
+    told: list[bool] = []
+
+    def telling() -> nn.Module:
+        model = make_model()
+        model.register_forward_hook(lambda *_: told.append(torch.is_autocast_enabled("cpu")))
+        return model
+
+    of_torch = {} if make is genetic else {"engine": "reference"}
+    for precision in ("bf16", "full"):
+        told.clear()
+        trainer = make(make=telling, precision=precision, **of_torch)
+        with torch.autocast("cpu", torch.bfloat16):  # what one is in oneself does not count
+            trainer.fit(examples(torch.float32), examples(torch.float32))
+        assert set(told[len(told) // 2 :]) == {precision == "bf16"}  # before, the model is tried out as it is
+    with pytest.raises(EvooptError, match="'tf32' needs a CUDA device"):
+        make(precision="tf32")
+    with pytest.raises(EvooptError, match="unknown precision 'half'"):
+        make(precision="half")
 
 
 @pytest.mark.parametrize("make", [gadam, pbt])

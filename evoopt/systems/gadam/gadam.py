@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
 from evoopt.execution import check_device
+from evoopt.execution.place import Precision
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.gadam.config import GadamConfig
@@ -45,6 +46,7 @@ class Gadam:
             for large convolutional models on a CPU; ``"reference"``: a plain loop with `torch.optim.Adam`.
         chunk_size: Models per program.
         device: Where to train.
+        precision: Of products: ``"full"``, ``"tf32"`` (on CUDA) or ``"bf16"``, see `evoopt.execution.Place`.
         **settings: Settings of the section ``gadam``: ``mutation_rate``,
             ``mutation``, ``moments``, ``validation``, ``validation_size``, ``theta``, ``lr``, ``seed``, ...
 
@@ -66,6 +68,7 @@ class Gadam:
         engine: PhaseEngine = "batched",
         chunk_size: int = 10,
         device: str | torch.device = "cpu",
+        precision: Precision = "full",
         **settings: Any,
     ) -> None:
         section = {"population": population, "generations": generations, **settings}
@@ -80,7 +83,7 @@ class Gadam:
         self._config = GadamConfig.validated({"gadam": section, "training": training}, "Gadam")
         self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
         self._validation_fraction = validation_fraction
-        self._device = check_device(device)
+        self._device, self._precision = check_device(device, precision), precision
         self.history_: list[dict[str, Any]] = []
         self.average_: nn.Module | None = None
 
@@ -104,7 +107,7 @@ class Gadam:
             seed=gadam.seed,
         )  # fmt: skip
         trainer = PhaseTrainer.here(
-            PhaseSetup(task, data, self._device), training.chunk_size, training.engine
+            PhaseSetup(task, data, self._device), training.chunk_size, training.engine, self._precision
         )
         sizes = Sizes.of(task, data)
         scheme = GadamScheme(task, sizes, gadam, training.steps, trainer)

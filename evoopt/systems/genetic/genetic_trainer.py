@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.selection import get_selection
-from evoopt.execution import ExecutorKind, check_device, make_executor
+from evoopt.execution import ExecutorKind, Place, check_device
+from evoopt.execution.place import Precision
+from evoopt.execution.precision import computing_in
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.chromosome import Encoding, EncodingName
 from evoopt.systems.genetic.scheme import GeneticScheme, initial_population
@@ -51,6 +53,7 @@ class GeneticTrainer:
         seed: Decides everything.
         head_start: Then train the best network with Adam for so many minibatches of 32, on cross-entropy.
         device: Where networks are scored.
+        precision: Of products: ``"full"``, ``"tf32"`` (on CUDA) or ``"bf16"``, see `evoopt.execution.Place`.
         workers: Processes that score; the result does not depend on their number. More than one need a model
             and a fitness that are importable by name.
 
@@ -72,6 +75,7 @@ class GeneticTrainer:
         seed: int = 0,
         head_start: int | None = None,
         device: str | torch.device = "cpu",
+        precision: Precision = "full",
         workers: int = 1,
     ) -> None:
         for name, value, least in (("population", population, 2), ("generations", generations, 1)):
@@ -82,7 +86,10 @@ class GeneticTrainer:
         self._scheme = make_scheme(scheme, select=select) if isinstance(scheme, str) else scheme
         self._model_fn, self._fitness, self._encoding, self._mutation = model_fn, fitness, encoding, mutation
         self._population, self._generations, self._seed = population, generations, seed
-        self._head_start, self._device, self._workers = head_start, check_device(device), workers
+        self._head_start = head_start
+        kind: ExecutorKind = "process" if workers > 1 else "serial"
+        device = check_device(device, precision)
+        self._place = Place(kind, workers, device=device, precision=precision)
         self.history_: list[dict[str, Any]] = []
 
     def fit(self, train: OwnData, validation: OwnData | None = None) -> nn.Module:
@@ -106,11 +113,11 @@ class GeneticTrainer:
         initial = initial_population(self._model_fn, self._population, self._seed)
         model = initial.architecture.model
         operators = WeightOperators(Encoding.of(model, self._encoding), self._mutation)
-        validate = None if held_out is None else Scorer(model, held_out, self._fitness, self._device)
-        setup = ScoringSetup(model, examples, self._fitness, self._device)
-        kind: ExecutorKind = "process" if self._workers > 1 else "serial"
+        place = self._place
+        validate = None if held_out is None else Scorer(model, held_out, self._fitness, place.device)
+        setup = ScoringSetup(model, examples, self._fitness, place.device)
         self.history_ = []
-        with make_executor(kind, make_scoring_worker, setup, workers=self._workers) as executor:
+        with computing_in(place.precision), place.start(make_scoring_worker, setup) as executor:
             evolution = GeneticScheme(
                 initial,
                 operators,
@@ -128,9 +135,9 @@ class GeneticTrainer:
                 if validate is not None:
                     record["validation"] = validate(evolution.best_row.unsqueeze(0))[0]
                 self.history_.append(record)
-        best = evolution.best_model()
-        if self._head_start is not None:
-            best = train_on(best, examples, self._head_start, self._seed, device=self._device)
+            best = evolution.best_model()
+            if self._head_start is not None:
+                best = train_on(best, examples, self._head_start, self._seed, device=place.device)
         return best
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import evolve
 from evoopt.execution import check_device
+from evoopt.execution.place import Precision
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import PhaseSetup
 from evoopt.systems.hyperparameters.config import PbtConfig
@@ -53,6 +54,7 @@ class PopulationBasedTraining:
             for large convolutional models on a CPU.
         chunk_size: Models per program.
         device: Where to train.
+        precision: Of products: ``"full"``, ``"tf32"`` (on CUDA) or ``"bf16"``, see `evoopt.execution.Place`.
         **settings: Settings of the section ``recombination``: ``seed``, ``optimizer``,
             ``mutation_rate``, ``demes``, ...
 
@@ -77,6 +79,7 @@ class PopulationBasedTraining:
         engine: str = "batched",
         chunk_size: int = 10,
         device: str | torch.device = "cpu",
+        precision: Precision = "full",
         **settings: Any,
     ) -> None:
         self._space = space if isinstance(space, HyperparameterSpace) else HyperparameterSpace.parse(space)
@@ -101,7 +104,7 @@ class PopulationBasedTraining:
         )
         self._model_fn, self._loss_fn, self._metric = model_fn, loss_fn, metric
         self._validation_fraction = validation_fraction
-        self._device = check_device(device)
+        self._device, self._precision = check_device(device, precision), precision
         self._fom_given = fom is not None
         self._fitted: tuple[Task, PhaseTrainer] | None = None
         self.history_: list[dict[str, Any]] = []
@@ -130,7 +133,7 @@ class PopulationBasedTraining:
         if not self._fom_given and self._metric is None and (y.is_floating_point() or y.ndim > 1):
             section = section.model_copy(update={"fom": "loss"})
         trainer = PhaseTrainer.here(
-            PhaseSetup(task, data, self._device), training.chunk_size, training.engine
+            PhaseSetup(task, data, self._device), training.chunk_size, training.engine, self._precision
         )
         sizes = Sizes.of(task, data)
         scheme = PbtScheme(task, sizes, section, self._space, trainer, training.steps)
