@@ -260,6 +260,7 @@ def generation() -> Outcome:
 CASES: dict[str, Callable[[], Outcome]] = {
     "mlp": lambda: against_pool("mlp", 50, 4, 400, "batched", ">= 10x"),
     "mlp100": lambda: against_pool("mlp", 100, 4, 400, "batched", ">= 10x"),
+    "dropout": lambda: against_pool("dropout", 50, 4, 400, "batched", ""),
     "cnn8": lambda: against_pool("cnn8", 48, 4, 200, "batched", ">= 5x"),
     "cnn28": lambda: against_pool("cnn28", 2, 2, 24, "batched", ">= 1.5x"),
     "notebook": against_notebook,

@@ -13,6 +13,7 @@ from evoopt.optim import PRESETS, UpdateRule
 from evoopt.optim.terms import PAPER_TERMS
 from evoopt.tasks import SealedSplit, Split, Task, TaskData
 from evoopt.tasks.models import CIFAR10CNN, MLP, SmallCNN, SmallDigitsCNN
+from evoopt.tasks.models.parts import hidden
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,15 @@ def mlp() -> nn.Module:
     return MLP(40, 100, 100, 10)
 
 
+def mlp_with_dropout() -> nn.Module:
+    return nn.Sequential(*hidden(40, 100, 0.3), *hidden(100, 100, 0.3), nn.Linear(100, 10))
+
+
 PROBLEMS = {
     p.name: p
     for p in (
         Problem("mlp", mlp, (40,), 32, "MLP 40-100-100-10, batch 32"),
+        Problem("dropout", mlp_with_dropout, (40,), 32, "MLP 40-100-100-10 with dropout, batch 32"),
         Problem("cnn8", SmallDigitsCNN, (1, 8, 8), 32, "CNN on 8x8 images, batch 32"),
         Problem("cnn28", SmallCNN, (1, 28, 28), 128, "SmallCNN on 28x28 images, batch 128"),
         Problem("cifar", CIFAR10CNN, (3, 32, 32), 128, "CIFAR10CNN on 32x32 images, batch 128"),

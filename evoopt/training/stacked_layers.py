@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.training.dropout import GivenDropout
-from evoopt.training.native import convolution, linear
+from evoopt.training.native import convolution, dropout, linear
 from evoopt.training.stacked_convolutions import (
     Back,
     Rule,
@@ -154,13 +154,16 @@ def _zero_padding(layer: nn.ZeroPad2d, tensors: Tensors, a: Tensor) -> tuple[Ten
 def _dropout(layer: GivenDropout, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
     if not layer.training:
         return _identity(nn.Identity(), tensors, a)
-    p = tensors["p"].reshape(-1, *([1] * (a.dim() - 1)))
     uniform = tensors["uniform"]
     by_member = uniform.dim() == a.dim()
     uniform = uniform.movedim(1, -1) if by_member else uniform.movedim(0, -1).unsqueeze(0)
+    if dropout.suits(a):
+        rates = tensors["p"]
+        a, uniform = a.expand(len(rates), *a.shape[1:]), uniform.contiguous()
+        return dropout.apply(a, uniform, rates), lambda g, wanted: (dropout.apply(g, uniform, rates), {})
     if lies_as_images(a):  # numbers in another order than the activations' would be read one by one
         uniform = stacked(images(uniform), len(uniform))
-    mask = layer.mask(uniform, p, a.dtype)
+    mask = layer.mask(uniform, tensors["p"].reshape(-1, *([1] * (a.dim() - 1))), a.dtype)
     return a * mask, lambda grad, wanted: (grad * mask, {})
 
 

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERMS
 from evoopt.training.coefficients import CONSTANTS
-from evoopt.training.native import convolution, cross_entropy, linear, philox, pooling, staged, update
+from evoopt.training.native import (
+    convolution,
+    cross_entropy,
+    dropout,
+    linear,
+    philox,
+    pooling,
+    staged,
+    update,
+)
 from tests.hostile.odd_kernels import compare
 
 P, IN, OUT, B, KH, KW, H, W = 3, 5, 4, 6, 2, 3, 7, 8  # all different, so that no mistake fits by chance
@@ -103,6 +112,12 @@ def calls() -> dict[str, Call]:
             cross_entropy.losses_and_gradient,
             {"outputs": torch.randn(P, OUT, B), "y": torch.randint(0, OUT, (P, B))},
             frozenset({("outputs", 1)}), ("y",), measure="outputs",
+        ),
+        "dropout": Call(
+            dropout.apply,
+            {"a": images, "uniform": torch.rand(P, CHANNELS, H, W, B),
+             "rates": torch.rand(P, dtype=torch.float64)},
+            frozenset({("uniform", 3)}), ("uniform",), measure="a",
         ),
         "uniforms": Call(
             lambda keys: philox.uniforms(keys, 2, 1, (B, 3)), {"keys": torch.arange(P)},

@@ -12,7 +12,17 @@ from evoopt.optim.terms import TERMS
 from evoopt.training.batched_update import run_program
 from evoopt.training.coefficients import CONSTANTS, Program
 from evoopt.training.counters import plain_uniforms
-from evoopt.training.native import convolution, cross_entropy, linear, philox, pooling, staged, update
+from evoopt.training.dropout import GivenDropout
+from evoopt.training.native import (
+    convolution,
+    cross_entropy,
+    dropout,
+    linear,
+    philox,
+    pooling,
+    staged,
+    update,
+)
 
 SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23, 31, 32, 33, 37, 64, 67)
 _TERMS = [term.name for term in TERMS if term.cpp is not None]
@@ -22,7 +32,9 @@ def compare(seed: int) -> str:
     """One random call; returns what differs, nothing where the kernel is right."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    kind = rng.choice([_linear, _convolution, _pooling, _cross_entropy, _update, _staged, _uniforms])
+    kind = rng.choice(
+        [_linear, _convolution, _pooling, _cross_entropy, _update, _staged, _dropout, _uniforms]
+    )
     dtype = rng.choice([torch.float32, torch.float64])
     close = 1e-10 if dtype == torch.float64 else 2e-4
     for name, (actual, expected) in kind(rng, dtype).items():
@@ -218,6 +230,18 @@ def _staged(rng: random.Random, dtype: torch.dtype) -> Pairs:
             u = u / u.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-15)
         of_w[:, own] = of_w[:, own] * decay - lr * piece.factor * u
     return {"w": (w, of_w), "m": (m, of_m), "v": (v, of_v)}
+
+
+def _dropout(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    shape = (rng.randrange(5), *(rng.choice(SIZES[:-5]) for _ in range(rng.randrange(2, 5))))
+    numbers = [rng.choice([1, shape[0]]), *shape[1:]]
+    if rng.random() < 0.5:  # whole channels
+        numbers[2:-1] = [1] * len(numbers[2:-1])
+    a, uniform = torch.randn(shape, dtype=dtype), torch.rand(numbers)
+    rates = torch.tensor([rng.choice([0.0, 0.3, 0.5, 1.0]) for _ in range(shape[0])], dtype=torch.float64)
+    expected = a * GivenDropout.mask(uniform, rates.view(-1, *[1] * (len(shape) - 1)), dtype)
+    given = [_laid_out(rng, t) for t in (a, uniform, rates)]
+    return {"outputs": (dropout.apply(*given), expected)}
 
 
 def _uniforms(rng: random.Random, dtype: torch.dtype) -> Pairs:
