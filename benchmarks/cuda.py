@@ -32,7 +32,7 @@ from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
 from evoopt.training.scoring import Scorer
 
-STEPS = (("cnn28", 50), ("cifar", 50), ("mlp", 50), ("mlp", 500), ("cnn8", 500))
+STEPS = (("cnn28", 50), ("cifar", 50), ("mlp", 50), ("mlp", 500), ("dropout", 500), ("cnn8", 500))
 PRECISIONS = ("full", "tf32", "bf16")
 ASKED = {"cnn28": ">= 20x", "cifar": ">= 20x", "mlp": ">= 100x at 500"}
 

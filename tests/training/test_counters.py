@@ -91,3 +91,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_launched(
 
 def test_it_compiles_for_a_gpu_where_torch_brings_a_compiler() -> None:
     compile_for_a_gpu(SOURCE, "uniforms")
+
+
+@pytest.mark.cuda
+def test_a_device_draws_the_same_bits() -> None:
+    keys = KEYS.cuda()
+    assert cuda_philox.suits(keys)
+    for way in (uniforms, plain_uniforms):
+        drawn = way(keys, 11, 1, (33, 7))
+        assert drawn.is_cuda
+        assert torch.equal(drawn.cpu(), uniforms(KEYS, 11, 1, (33, 7)))
