@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
 def canonical(rule: UpdateRule) -> UpdateRule:
     """The simplest rule that makes the same steps, but for rounding; `UpdateRule.canonical`."""
-    rule = replace(rule, **_schedule(rule), **_readout(rule))
-    rule = replace(rule, terms=_plain(rule))
+    rule = _changed(rule, **_schedule(rule), **_readout(rule))
+    rule = _changed(rule, terms=_plain(rule))
     rule = _without_idle_moments(rule)
-    rule = replace(rule, **_stages(rule))
+    rule = _changed(rule, **_stages(rule))
     rule = _merge_scale(rule)
-    rule = replace(rule, **_others(rule))
+    rule = _changed(rule, **_others(rule))
     return replace(rule, **_constants(rule))
+
+
+def _changed(rule: UpdateRule, **changes: Any) -> UpdateRule:
+    """`replace` without the checks, which are made of what comes out in the end."""
+    changed, known = object.__new__(type(rule)), rule.__dataclass_fields__
+    vars(changed).update({name: value for name, value in vars(rule).items() if name in known}, **changes)
+    return changed
 
 
 def _plain(rule: UpdateRule) -> Terms:
@@ -46,7 +53,7 @@ def _without_idle_moments(rule: UpdateRule) -> UpdateRule:
     first = rule.normalize_first and bool(kept)
     # With decay 0 a second moment is the squared gradient, unless it is a mean of some.
     use_v = use_v and ("v" in uses or first) and (rule.beta2 > 0 or rule.second_moment != "full")
-    return replace(rule, terms=kept, use_m=use_m, use_v=use_v, normalize_first=first)
+    return _changed(rule, terms=kept, use_m=use_m, use_v=use_v, normalize_first=first)
 
 
 def _stages(rule: UpdateRule) -> dict[str, Any]:
@@ -82,11 +89,11 @@ def _merge_scale(rule: UpdateRule) -> UpdateRule:
     # A bias that is common to the whole direction is such a factor too.
     corrected = rule.bias_correction and (rule.use_v or any(name != "momentum" for name, _ in rule.terms))
     terms = tuple((name, weight / largest) for name, weight in rule.terms)
-    return replace(rule, terms=terms, bias_correction=corrected)
+    return _changed(rule, terms=terms, bias_correction=corrected)
 
 
 def _others(rule: UpdateRule) -> dict[str, Any]:
-    same = rule.others == "adam" and _equal(rule.others_rule, replace(rule, others="rule").others_rule)
+    same = rule.others == "adam" and _equal(rule.others_rule, _changed(rule, others="rule").others_rule)
     others = "rule" if same else rule.others
     adam = others == "adam"
     apart = rule.needs_matrices or adam or rule.others_lr != 1
