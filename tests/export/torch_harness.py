@@ -1,9 +1,9 @@
 """Exported classes registered with the harness PyTorch tests its own optimizers with.
 
 PyTorch installs the harness (`OptimizerInfo`, the error inputs common to all optimizers, the ``optims``
-decorator, `TensorTracker`, the device-type machinery and its `TestCase`) but not `TestOptimRenewed`, the
-suite built on it, so the tests here are ours. All of it is private. It takes seconds to import, so
-`test_torch_harness` runs them when its turn comes.
+decorator, the device-type machinery and its `TestCase`) but not `TestOptimRenewed`, the suite built on it, so
+the tests here are ours. All of it is private. It takes seconds to import, so `test_torch_harness` runs them
+when its turn comes.
 """
 
 # ruff: noqa: PT009, PT027
@@ -105,26 +105,6 @@ class TestExported(utils.TestCase):  # type: ignore[misc]
                 rises = inputs.kwargs.get("maximize", False)
                 (self.assertGreater if rises else self.assertLess)(loss, first, inputs.desc)
 
-    @harness.optims(optim_db, dtypes=[torch.float64])
-    def test_foreach_tracks_forloop(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
-        for inputs in optim_info.optim_inputs_func(device=device):
-            models = self._model(device, dtype), self._model(device, dtype)
-            optimizers = [
-                optim_info.optim_cls(model.parameters(), foreach=foreach, **inputs.kwargs)
-                for model, foreach in zip(models, (False, True), strict=True)
-            ]
-            tracker = harness.TensorTracker()
-            for _ in range(7):
-                for model, optimizer in zip(models, optimizers, strict=True):
-                    self._fill_gradients(model)
-                    optimizer.step()
-                for p, q in zip(*(model.parameters() for model in models), strict=True):
-                    states = optimizers[0].state[p], optimizers[1].state[q]
-                    for a, b in [(p, q), *((states[0][name], states[1][name]) for name in states[0])]:
-                        tracker.add(a)
-                        tracker.pop_check_set(b, self)
-            self.assertTrue(tracker.all_popped())
-
     @harness.optims(optim_db)
     def test_tensor_lr(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
         for kwargs in _all_kwargs(device, dtype, optim_info):
@@ -140,20 +120,6 @@ class TestExported(utils.TestCase):  # type: ignore[misc]
                     self._fill_gradients(model)
                     optimizer.step()
             self.assertEqual(list(models[0].parameters()), list(models[1].parameters()))
-
-    @harness.optims([info for info in optim_db if info.supports_complex], dtypes=[torch.complex64])
-    def test_complex(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
-        for kwargs in _all_kwargs(device, dtype, optim_info):
-            whole = Parameter(torch.randn(3, 2, device=device, dtype=dtype))
-            parts = [Parameter(whole.detach().real.clone()), Parameter(whole.detach().imag.clone())]
-            first = optim_info.optim_cls([whole], **kwargs)
-            second = optim_info.optim_cls(parts, **kwargs)
-            for _ in range(3):
-                whole.grad = torch.randn_like(whole)
-                parts[0].grad, parts[1].grad = whole.grad.real.clone(), whole.grad.imag.clone()
-                first.step()
-                second.step()
-                self.assertEqual(torch.complex(parts[0], parts[1]), whole)
 
     @harness.optims(optim_db)
     def test_older_and_saved_state_dicts_load(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
