@@ -67,14 +67,24 @@ def _rule_in(cls: type[Any]) -> Any:
     return json.loads(str(cls.__doc__).split("Rule as JSON::")[1])
 
 
-def test_complex_matrices_are_refused_but_not_where_a_group_says_that_they_are_none() -> None:
+of_muon = pytest.mark.parametrize("kind", [Muon, lambda groups: EvolvedOptimizer(groups, preset("muon"))])
+
+
+@of_muon
+def test_complex_matrices_are_refused_but_not_where_a_group_says_that_they_are_none(kind: Any) -> None:
     matrix = Parameter(torch.ones(2, 2, dtype=torch.complex64))
-    with pytest.raises(ValueError, match=r"^Muon has stages for matrices, which are not defined for complex"):
-        Muon([matrix])
-    optimizer = Muon([{"params": [matrix], "matrix": False}])
-    with pytest.raises(ValueError, match=r"a parameter of shape \(3,\) is no matrix: leave matrix=True out"):
+    refused = r"^(Muon|this rule) has stages for matrices, which are not defined for complex ones$"
+    with pytest.raises(ValueError, match=refused):
+        kind([matrix])
+    vector = Parameter(torch.ones(3, dtype=torch.complex64))
+    optimizer = kind([{"params": [matrix], "matrix": False}, {"params": [vector]}])
+    with pytest.raises(ValueError, match=refused):
+        optimizer.add_param_group({"params": [Parameter(torch.ones_like(matrix))]})
+    with pytest.raises(
+        ValueError, match=r"^a parameter of shape \(3,\) is no matrix: leave matrix=True out$"
+    ):
         optimizer.add_param_group({"params": [Parameter(torch.ones(3))], "matrix": True})
-    assert len(optimizer.param_groups) == 1
+    assert len(optimizer.param_groups) == 2
 
 
 @pytest.mark.parametrize(
@@ -90,7 +100,7 @@ def test_groups_made_from_a_model_leave_adam_what_is_no_hidden_matrix(make_group
     assert adam == {name for name, _ in model.named_parameters()} - {"convolution.weight", "hidden.weight"}
 
 
-@pytest.mark.parametrize("kind", [Muon, lambda groups: EvolvedOptimizer(groups, preset("muon"))])
+@of_muon
 def test_embeddings_stay_what_they_are_where_a_loaded_state_does_not_say(kind: Any) -> None:
     params = [Parameter(torch.ones(3, 2)) for _ in range(2)]
     optimizer = kind([{"params": [params[0]], "matrix": True}, {"params": [params[1]], "matrix": False}])
@@ -208,18 +218,12 @@ def test_before_the_first_step_averages_are_the_weights() -> None:
         torch.testing.assert_close(params, copies, rtol=0, atol=0)
 
 
-def test_the_state_of_adamw_has_no_averages() -> None:
+@averaging
+def test_the_state_of_adamw_has_no_averages(kind: Any) -> None:
     params = weight_and_bias()
     state = trained(generated.AdamW, params).state_dict()
     with pytest.raises(ValueError, match="cannot load the state of another optimizer: it has no average"):
-        AdamWEMA(params).load_state_dict(state)
-
-
-def test_averages_that_are_loaded_go_on_in_float32() -> None:
-    params = weight_and_bias(torch.bfloat16)
-    optimizer = AdamWEMA(params)
-    optimizer.load_state_dict(trained(AdamWEMA, params).state_dict())
-    assert {state["average"].dtype for state in optimizer.state.values()} == {torch.float32}
+        kind(params).load_state_dict(state)
 
 
 def test_a_mean_of_the_last_weights_asks_for_the_length_of_the_training() -> None:

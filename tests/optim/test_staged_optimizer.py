@@ -129,15 +129,8 @@ def test_empty_and_tiny_matrices_are_no_trouble(rule: UpdateRule, shape: tuple[i
     assert bool(torch.isfinite(p).all())
 
 
-def test_complex_matrices_are_refused_and_complex_vectors_move_as_pairs() -> None:
-    matrix, vector = (nn.Parameter(torch.ones(n, dtype=torch.complex128)) for n in ((2, 2), (3,)))
-    with pytest.raises(ValueError, match="not defined for complex"):
-        EvolvedOptimizer([matrix], preset("muon"))
-    optimizer = EvolvedOptimizer([vector], preset("muon"))
-    with pytest.raises(ValueError, match="complex"):
-        optimizer.add_param_group({"params": [matrix]})
-    assert len(optimizer.param_groups) == 1
-    EvolvedOptimizer([{"params": [matrix], "matrix": False}], preset("muon"))
+def test_complex_vectors_move_as_pairs() -> None:
+    vector = nn.Parameter(torch.ones(3, dtype=torch.complex128))
     for rule in (preset("cautious_adamw"), preset("lamb"), preset("mars_adamw")):
         pairs = nn.Parameter(torch.ones(3, 2).double())
         vector.data.fill_(1 + 1j)
@@ -189,19 +182,6 @@ def test_the_betas_of_a_group_are_those_of_its_stages(name: str) -> None:
     expected = moved(replace(rule, beta1=0.8, beta2=0.7))
     assert torch.equal(moved(rule, betas=betas), expected)
     assert not torch.equal(moved(rule), expected)
-
-
-def test_a_vector_is_no_matrix_even_if_a_group_says_so() -> None:
-    with pytest.raises(ValueError, match=r"shape \(3,\) is no matrix"):
-        EvolvedOptimizer([{"params": [nn.Parameter(torch.ones(3))], "matrix": True}], preset("muon"))
-
-
-def test_the_state_of_a_rule_without_stages_is_refused() -> None:
-    params = parameters()
-    with pytest.raises(ValueError, match="cannot load the state of another optimizer: it has no average"):
-        EvolvedOptimizer(params, preset("adamw_ema")).load_state_dict(
-            train(preset("adamw"), params, range(2)).state_dict()
-        )
 
 
 def test_a_rule_of_the_last_weights_reads_them() -> None:
