@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ def random_rule(seed: int) -> UpdateRule:
         use_m=bool(rng.random() < 0.7),
         use_v=bool(rng.random() < 0.7),
         bias_correction=bool(rng.random() < 0.5),
-        clip_value=float(rng.uniform(0.1, 2)) if rng.random() < 0.5 else None,
+        clip_value=float(10 ** rng.uniform(-2.3, 0.3)) if rng.random() < 0.5 else None,
         warmup_steps=int(rng.integers(0, 30)),
         cosine=bool(rng.random() < 0.5),
         nesterov_beta=0.9 if rng.random() < 0.3 else None,
@@ -64,4 +65,13 @@ def random_staged_rule(seed: int) -> UpdateRule:
         decay_power=2.0,
         ema_decay=0.9,
         l2=sometimes(0.05) or 0.0,
+        shape_output=bool(rng.random() < 0.5),
+        mean_fraction=float(rng.choice([0.4, 1.0])),
     )
+
+
+def random_rules(count: int, seed: int, draw: Callable[[int], UpdateRule] = random_rule) -> list[UpdateRule]:
+    """Draw several rules for engines that round differently."""
+    rules = [draw(1000 * seed + k) for k in range(count)]
+    # Without a second moment a term is m/(|g|+eps), which multiplies the rounding of g by up to 1/eps.
+    return [rule if rule.use_v else replace(rule, eps=rule.eps ** (1 / 3)) for rule in rules]

@@ -14,7 +14,8 @@ from evoopt.execution.executor import ordered
 from evoopt.training.batched import train_batched
 from evoopt.training.plan import TrainingPlan
 from tests.execution.torch_workers import break_device, make_breaking
-from tests.training.examples import random_rules, task_and_data
+from tests.rules import random_rules
+from tests.training.examples import task_and_data
 
 
 def test_a_worker_whose_device_fails_is_replaced_and_its_chunk_runs_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small tasks and random rules that the training tests share."""
+"""Small tasks that the training tests share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evoopt.optim import TERMS, UpdateRule
 from evoopt.tasks import TASKS, SealedSplit, Split, Task, TaskData, iwslt
 from evoopt.tasks.models import MLP
 from evoopt.tasks.rescaling import SUFFIX, rescaled
-
-SIGN_TERMS = ("sign_grad", "sign_momentum", "lion")
 
 
 class Residual(nn.Module):
@@ -183,32 +179,3 @@ def task_and_data(name: str) -> tuple[Task, TaskData]:
         return TASKS[name], parts_of(_BUILT_IN_OTHERS[name])
     assert name in _BUILT_IN, f"give the built-in task {name!r} an input shape here"
     return TASKS[name], data_of(*_BUILT_IN[name])
-
-
-def random_rule(rng: np.random.Generator, terms: tuple[str, ...] | None = None) -> UpdateRule:
-    """Any rule: all terms, repeated terms, flags, schedules and clipping."""
-    names = terms or tuple(term.name for term in TERMS)
-    count = int(rng.integers(1, 5))
-    use_v = bool(rng.random() < 0.7)
-    return UpdateRule(
-        tuple((str(rng.choice(names)), float(rng.uniform(-1, 1))) for _ in range(count)),
-        lr=10 ** rng.uniform(-4, -2),
-        beta1=rng.uniform(0.5, 0.99),
-        beta2=rng.uniform(0.9, 0.9999),
-        beta3=rng.uniform(0, 1),
-        # Without a second moment a term is m/(|g|+eps), which multiplies the rounding of g by up to 1/eps.
-        eps=10 ** (rng.uniform(-9, -6) if use_v else rng.uniform(-3, -1)),
-        weight_decay=float(rng.choice([0.0, 10 ** rng.uniform(-5, -1)])),
-        use_m=bool(rng.random() < 0.7),
-        use_v=use_v,
-        bias_correction=bool(rng.random() < 0.6),
-        clip_value=float(rng.uniform(0.005, 0.5)) if rng.random() < 0.4 else None,
-        warmup_steps=int(rng.integers(0, 20)),
-        cosine=bool(rng.random() < 0.5),
-        nesterov_beta=0.9 if rng.random() < 0.3 else None,
-    )
-
-
-def random_rules(count: int, seed: int, terms: tuple[str, ...] | None = None) -> list[UpdateRule]:
-    rng = np.random.default_rng(seed)
-    return [random_rule(rng, terms) for _ in range(count)]

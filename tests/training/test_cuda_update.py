@@ -17,9 +17,9 @@ from evoopt.training.coefficients import CONSTANTS, Program, StepTable
 from evoopt.training.native import cuda, cuda_update
 from evoopt.training.native.arguments import TYPES
 from evoopt.training.native.update import LISTS
+from tests.rules import random_rules
 
 from .cuda_on_cpu import compile_for_a_gpu, launch
-from .examples import random_rules
 
 
 def on_cpu(w: Tensor, how: cuda.Launch) -> None:

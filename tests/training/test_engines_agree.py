@@ -13,8 +13,11 @@ from evoopt.tasks import TASKS
 from evoopt.training.batched import EngineOptions, train_batched
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.sequential import train_sequential
+from tests.rules import random_rules
 
-from .examples import OWN_TASKS, SIGN_TERMS, random_rules, task_and_data
+from .examples import OWN_TASKS, task_and_data
+
+SIGN_TERMS = ("sign_grad", "sign_momentum", "lion")
 
 # Neither the gradient of a bias in front of batch normalisation nor what it does to the loss is more than
 # rounding, but a sign makes full steps of it, which the running mean follows: only training losses agree.

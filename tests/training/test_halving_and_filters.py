@@ -12,8 +12,9 @@ from evoopt.training.batched import train_batched
 from evoopt.training.filters import _probes, reject_reason
 from evoopt.training.halving import better_half
 from evoopt.training.plan import TrainingPlan
+from tests.rules import random_rules
 
-from .examples import random_rules, task_and_data
+from .examples import task_and_data
 
 
 def test_the_half_with_the_lower_recent_loss_stays() -> None:

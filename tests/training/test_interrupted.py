@@ -18,8 +18,8 @@ from evoopt.training.members import Members
 from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
-from tests.rules import random_staged_rule
-from tests.training.examples import random_rules, task_and_data
+from tests.rules import random_rules, random_staged_rule
+from tests.training.examples import task_and_data
 
 STEPS = 40
 BLOWS_UP = UpdateRule((("grad", 1.0),), lr=1e9)

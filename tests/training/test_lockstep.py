@@ -14,8 +14,9 @@ from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
+from tests.rules import random_rules
 
-from .examples import random_rules, task_and_data
+from .examples import task_and_data
 
 TASKS = ("mlp", "odd_convolutions", "residual")
 

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
 from evoopt.jobs.rule_worker import Chunk, EngineName
-from evoopt.optim import MORE_TERMS, PRESETS, STAGED_PRESETS, STAGES, TERMS, UpdateRule, preset
-from evoopt.optim.pipeline import CHOICES
+from evoopt.optim import MORE_TERMS, PRESETS, STAGED_PRESETS, STAGES, UpdateRule, preset
 from evoopt.tasks import Split, Task
 from evoopt.training.batched import EngineOptions, train_batched
 from evoopt.training.batched_update import BatchedUpdate, Compile
@@ -28,8 +26,9 @@ from evoopt.training.population_update import Update, population_update
 from evoopt.training.sequential import evolved_optimizer, train_sequential
 from tests.optim.test_staged_optimizer import EVERYTHING
 from tests.optim.test_stages import asking
+from tests.rules import random_rules, random_staged_rule
 
-from .examples import random_rules, task_and_data
+from .examples import task_and_data
 from .test_phase import problem
 
 STEPS = 20
@@ -47,40 +46,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         nn.Linear(2, 3),
     ),
 }  # fmt: skip
-
-
-def random_staged_rule(rng: np.random.Generator) -> UpdateRule:
-    """Any rule with any stages."""
-    names = [term.name for term in (*TERMS, *MORE_TERMS)]
-    flag = lambda: bool(rng.random() < 0.5)  # noqa: E731
-    chosen = {name: str(rng.choice(known)) for name, known in CHOICES.items()}
-    return UpdateRule(
-        tuple((str(rng.choice(names)), float(rng.uniform(0.2, 1))) for _ in range(rng.integers(1, 4))),
-        lr=10 ** rng.uniform(-3, -2),
-        beta1=rng.uniform(0.5, 0.99),
-        beta2=rng.uniform(0.9, 0.999),
-        eps=10 ** rng.uniform(-4, -2),
-        weight_decay=float(rng.choice([0, 0.1])),
-        use_m=flag(),
-        use_v=flag(),
-        bias_correction=flag(),
-        clip_value=1.0 if flag() else None,
-        nesterov_beta=0.3 if flag() else None,
-        clip_norm=float(rng.uniform(0.5, 2)) if flag() else None,
-        gradient_difference=float(rng.choice([0, 0.1])),
-        normalize_first=flag(),
-        slow_beta=0.99 if flag() else None,
-        iterations=int(rng.integers(1, 4)),
-        shape_output=flag(),
-        cautious_decay=flag(),
-        others_lr=float(rng.uniform(0.5, 2)),
-        warmup_fraction=float(rng.choice([0, 0.3])),
-        decay_start=0.2,
-        ema_decay=0.8,
-        mean_fraction=0.4,
-        l2=0.05 if flag() else 0.0,
-        **chosen,
-    )
 
 
 RULES = {
@@ -104,9 +69,7 @@ def variants(rule: UpdateRule) -> list[UpdateRule]:
 
 
 def mixed_population() -> list[UpdateRule]:
-    rng = np.random.default_rng(0)
-    staged = [random_staged_rule(rng) for _ in range(8)]
-    plain = random_rules(4, seed=0)
+    staged, plain = random_rules(8, 0, random_staged_rule), random_rules(4, seed=0)
     return [rule for pair in zip(staged, [*plain, *PRESETS.values()], strict=False) for rule in pair]
 
 
@@ -185,8 +148,7 @@ def test_members_with_and_without_stages_share_a_population(name: str, at_once: 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_any_combination_of_stages_moves_a_population_as_its_optimizer_does(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rules = [random_staged_rule(rng) for _ in range(15)]
+    rules = random_rules(15, seed, random_staged_rule)
     assert_close(moved("mlp", rules), reference("mlp", rules))
 
 

@@ -13,8 +13,7 @@ from evoopt.training import batched_update
 from evoopt.training.batched_update import BatchedUpdate, Compile
 from evoopt.training.coefficients import Program
 from tests.optim.scalar_reference import train_scalar
-
-from .examples import random_rules
+from tests.rules import random_rules
 
 STEPS = 20
 
