@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from evoopt.errors import EvooptError, NoScoreError
 from evoopt.evolution.selection import Scores
+from evoopt.evolution.stages import evolve
 from evoopt.execution import make_executor
 from evoopt.jobs.weight_scoring import ScoringSetup, make_scoring_worker, score_on
 from evoopt.systems.genetic.genetic_trainer import GeneticTrainer
@@ -23,22 +24,13 @@ from evoopt.training.scoring import Scorer
 from tests.systems.genetic.networks import evolution, stripes, tiny_network, worst_class
 
 
-def run(scheme: GeneticScheme) -> list[dict[str, Any]]:
-    records = []
-    while not scheme.finished:
-        record = scheme.advance().record
-        assert record is not None
-        records.append(record)
-    return records
-
-
 def final(scheme: GeneticScheme) -> tuple[bytes, ...]:
     state, tensors = scheme.snapshot()
     return json.dumps(state).encode(), *(tensors[name].numpy().tobytes() for name in sorted(tensors))
 
 
 def test_the_best_of_an_elitist_population_never_falls() -> None:
-    best = [record["best"] for record in run(evolution(generations=25))]
+    best = [record["best"] for record in evolve(evolution(generations=25))]
     assert best == sorted(best)
     assert best[-1] > best[0]
 
@@ -46,7 +38,7 @@ def test_the_best_of_an_elitist_population_never_falls() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_best_ever_never_falls_and_is_the_model_that_comes_out(scheme: str) -> None:
     evolved = evolution(scheme, generations=8)
-    records = run(evolved)
+    records = evolve(evolved)
     ever = [record["best_ever"] for record in records]
     assert ever == np.maximum.accumulate([record["best"] for record in records]).tolist()
     examples = stripes()
@@ -58,7 +50,7 @@ def test_the_best_ever_never_falls_and_is_the_model_that_comes_out(scheme: str) 
     ("scheme", "children"), [("elitist", 11), ("generational", 12), ("steady_state", 12)]
 )
 def test_only_new_networks_are_scored(scheme: str, children: int) -> None:
-    records = run(evolution(scheme, generations=4))
+    records = evolve(evolution(scheme, generations=4))
     assert [record["generation"] for record in records] == [0, 1, 2, 3]
     assert [record["evaluations"] for record in records] == [12 + k * children for k in range(4)]
     assert records[-1]["forward_samples"] == 60 * records[-1]["evaluations"]
@@ -67,7 +59,7 @@ def test_only_new_networks_are_scored(scheme: str, children: int) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_cached_fitness_is_that_of_the_weights(scheme: str) -> None:
     evolved = evolution(scheme, generations=5)
-    run(evolved)
+    evolve(evolved)
     fresh = Scorer(tiny_network(), stripes(), "accuracy")(evolved.weights)
     assert evolved.fitness.tolist() == fresh
 
@@ -76,7 +68,7 @@ def test_cached_fitness_is_that_of_the_weights(scheme: str) -> None:
 @pytest.mark.parametrize("stop", [0, 1, 3])
 def test_a_resumed_evolution_ends_with_the_same_bytes(scheme: str, stop: int) -> None:
     whole = evolution(scheme)
-    expected = run(whole)
+    expected = evolve(whole)
     first = evolution(scheme)
     before = [first.advance().record for _ in range(stop)]
     state, tensors = first.snapshot()
@@ -85,7 +77,7 @@ def test_a_resumed_evolution_ends_with_the_same_bytes(scheme: str, stop: int) ->
     resumed = evolution(scheme)
     resumed.advance()
     resumed.restore(state, tensors)
-    assert before + run(resumed) == expected
+    assert before + evolve(resumed) == expected
     assert final(resumed) == final(whole)
 
 

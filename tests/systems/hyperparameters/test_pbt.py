@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evoopt.errors import EvooptError
+from evoopt.evolution.stages import evolve
 from evoopt.jobs.phase_trainer import PhaseTrainer
 from evoopt.jobs.phase_worker import Examples, PhaseSetup
 from evoopt.systems.hyperparameters.breeding import SCHEMES, Birth, Parent
@@ -97,15 +98,6 @@ def scheme_of(
     section = PbtSection(**{"population": 6, "generations": 4, "mutation_rate": 0.3, **settings})
     sizes = Sizes(len(data.train), len(data.validation), task.batch_size)
     return PbtScheme(task, sizes, section, space, trainer_of(task, data, engine), steps, breeder)
-
-
-def finish(scheme: PbtScheme) -> list[dict[str, Any]]:
-    records = []
-    while not scheme.finished:
-        record = scheme.advance().record
-        assert record is not None
-        records.append(record)
-    return records
 
 
 @dataclass
@@ -192,7 +184,7 @@ def test_sgd_with_momentum_is_that_of_torch() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_schedule_with_the_runs_own_seed_gives_the_winner_bit_for_bit(name: str) -> None:
     scheme = scheme_of(name, DROPOUT, "reference", population=4)
-    records = finish(scheme)
+    records = evolve(scheme)
     schedule, winner = (
         Schedule.from_json(json.loads(json.dumps(scheme.schedule().to_json()))),
         scheme.winner(),
@@ -213,7 +205,7 @@ def test_the_schedule_with_the_runs_own_seed_gives_the_winner_bit_for_bit(name: 
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
 def test_a_replay_by_the_fast_engines_agrees_up_to_rounding(engine: PhaseEngine) -> None:
     scheme = scheme_of("dense", DROPOUT, engine)
-    finish(scheme)
+    evolve(scheme)
     task, data = problem()
     again = replay(scheme.schedule(), [42, 1], task, trainer_of(task, data, engine))
     expected = dict(scheme.best_model().named_parameters())
