@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -69,6 +70,9 @@ EVERY: dict[str, Any] = {
     for name, cls in (CLASSES | STAGED).items()
 }
 """Every class with each of its implementations."""
+
+every_class = pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
+every_implementation = pytest.mark.parametrize(("cls", "implementation"), EVERY.values(), ids=EVERY)
 
 
 def scheduled(cls: type[Any]) -> bool:

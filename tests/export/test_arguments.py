@@ -12,18 +12,15 @@ from torch.nn import Parameter
 
 from evoopt.optim import Adam, Lion, Marfinetz2025, Muon, RMSprop
 from tests.export.subjects import (
-    CLASSES,
-    EVERY,
     IMPLEMENTATIONS,
     RANDOM,
     STAGED,
+    every_class,
+    every_implementation,
     make,
     regression,
     weight_and_bias,
 )
-
-every_class = pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
-every_implementation = pytest.mark.parametrize(("cls", "implementation"), EVERY.values(), ids=EVERY)
 
 
 @every_class

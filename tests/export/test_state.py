@@ -20,16 +20,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from evoopt.export.naming import function_name
 from tests.export.subjects import (
     CLASSES,
-    EVERY,
     STAGED,
+    every_class,
+    every_implementation,
     make,
     regression,
     settings,
     weight_and_bias,
 )
 
-every_class = pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
-every_implementation = pytest.mark.parametrize(("cls", "implementation"), EVERY.values(), ids=EVERY)
 NAMES = ["weight", "bias"]
 
 

@@ -19,20 +19,18 @@ from torch.utils._pytree import tree_leaves
 
 from tests.export.subjects import (
     CLASSES,
-    EVERY,
     IMPLEMENTATIONS,
-    STAGED,
+    every_class,
+    every_implementation,
     make,
     regression,
     settings,
     weight_and_bias,
 )
 
-every_class = pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
 both_implementations = pytest.mark.parametrize(
     "implementation", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS
 )
-every_implementation = pytest.mark.parametrize(("cls", "implementation"), EVERY.values(), ids=EVERY)
 
 
 def loss_change(optimizer: torch.optim.Optimizer, params: list[Parameter], schedulers: Any = ()) -> float:
