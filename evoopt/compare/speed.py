@@ -98,16 +98,16 @@ def performance_profile(times: Mapping[str, Sequence[float]], taus: Floats) -> d
     }
 
 
-def profile_score(times: Mapping[str, Sequence[float]], limit: float = PROFILE_LIMIT) -> dict[str, float]:
-    """Area under each performance profile between 1 and ``limit``, as a share of the largest possible.
+def profile_score(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Area under each performance profile between 1 and `PROFILE_LIMIT`, as a share of the largest possible.
 
-    1 means fastest on every problem, 0 never within ``limit`` times the fastest (AlgoPerf's benchmark score).
+    1 means fastest on every problem, 0 never within that many times the fastest (AlgoPerf's benchmark score).
     """
     from scipy.integrate import trapezoid  # by those alone who compute
 
-    taus = np.linspace(1.0, limit, 301)
+    taus = np.linspace(1.0, PROFILE_LIMIT, 301)
     profiles = performance_profile(times, taus)
     return {
-        name: float(trapezoid(profile, taus)) / (limit - 1) if profile else math.nan
+        name: float(trapezoid(profile, taus)) / (PROFILE_LIMIT - 1) if profile else math.nan
         for name, profile in profiles.items()
     }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ALPHA, POWER = 0.05, 0.8
+CONFIDENCE = 1 - ALPHA
 RESAMPLES = 9999
 FEW = 8
 """Below so many values their resamples are too few to have the ends of an interval among them."""
@@ -76,7 +77,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifferenc
     )
 
 
-def mean_interval(values: Floats, confidence: float = 1 - ALPHA, seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: Floats) -> tuple[float, float]:
     """Interval of a mean that keeps its promise with few values: by bootstrap, below `FEW` Student's.
 
     A percentile interval of ten values covers about 90% where it claims 95%, because resamples spread less
@@ -93,24 +94,23 @@ def mean_interval(values: Floats, confidence: float = 1 - ALPHA, seed: int = 0) 
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     if n < FEW:
-        margin = students_margin(float(values.std(ddof=1)), n, confidence)
+        margin = students_margin(float(values.std(ddof=1)), n)
         return float(values.mean() - margin), float(values.mean() + margin)
     interval = stats.bootstrap(
-        (values,), np.mean, confidence_level=expanded(n, n - 1, confidence)[1], n_resamples=RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(seed),
+        (values,), np.mean, confidence_level=expanded(n, n - 1)[1], n_resamples=RESAMPLES,
+        method="percentile", random_state=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return float(interval.low), float(interval.high)
 
 
-def students_margin(spread: float, n: int, confidence: float = 1 - ALPHA) -> float:
+def students_margin(spread: float, n: int) -> float:
     """Half of Student's interval of a mean of ``n`` values with this standard deviation."""
     from scipy import stats
 
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread / math.sqrt(n)
 
 
-def expanded(n: int, freedom: int, confidence: float = 1 - ALPHA) -> tuple[float, float]:
+def expanded(n: int, freedom: int) -> tuple[float, float]:
     """How far a bootstrap over ``n`` seeds has to reach so that on normal data its interval is Student's t.
 
     Hesterberg (2015), "What Teachers Should Know About the Bootstrap", section 5.3, the expanded percentile
@@ -119,14 +119,13 @@ def expanded(n: int, freedom: int, confidence: float = 1 - ALPHA) -> tuple[float
     Args:
         n: Values in a resample.
         freedom: Degrees of freedom.
-        confidence: Wanted level.
 
     Returns:
         In standard deviations of the resamples, and as the level of their percentiles.
     """
     from scipy import stats
 
-    reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(n / (n - 1))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(n / (n - 1))
     return reach, float(1 - 2 * stats.norm.sf(reach))
 
 
@@ -199,8 +198,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def minimum_detectable_effect(spread: float, pairs: int, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Smallest true mean difference that would be found with probability ``power``.
+def minimum_detectable_effect(spread: float, pairs: int, alpha: float = ALPHA) -> float:
+    """Smallest true mean difference that would be found with probability `POWER`.
 
     Power of the two-sided paired t-test, from the noncentral t distribution, as an approximation to that of
     the signed-rank test.
@@ -209,7 +208,6 @@ def minimum_detectable_effect(spread: float, pairs: int, alpha: float = ALPHA, p
         spread: Standard deviation of the paired differences.
         pairs: Number of pairs.
         alpha: Level of a single test; in a family of m tests, the level divided by m.
-        power: Wanted power.
 
     Returns:
         The effect in the unit of ``spread``; infinite if the signed-rank test cannot reach ``alpha`` with so
@@ -225,7 +223,7 @@ def minimum_detectable_effect(spread: float, pairs: int, alpha: float = ALPHA, p
 
     def missing(noncentrality: float) -> float:
         beyond = stats.nct.sf(critical, pairs - 1, noncentrality)
-        return float(beyond) - power
+        return float(beyond) - POWER
 
     return float(optimize.brentq(missing, 0.0, 10 * critical + 20)) * spread / math.sqrt(pairs)
 

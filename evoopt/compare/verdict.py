@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evoopt.compare.analysis import Analysis, Row
 from evoopt.compare.result import Comparison
-from evoopt.compare.statistics import paired_difference
+from evoopt.compare.statistics import ALPHA, paired_difference
 
 _CONTROLS = {
     "random search": "its selection brought nothing that chance does not bring",
@@ -68,9 +68,9 @@ def _beats(comparison: Comparison, name: str, rival: str) -> bool:
     return any(pair.low > 0 for pair in pairs) and not any(pair.high < 0 for pair in pairs)
 
 
-def seeds_needed(tests: int, alpha: float = 0.05) -> int:
-    """Fewest seeds with which the smallest p-value, Holm-adjusted, is below ``alpha``."""
-    return math.floor(math.log2(tests / alpha)) + 2
+def seeds_needed(tests: int) -> int:
+    """Fewest seeds with which the smallest p-value, Holm-adjusted, is below `ALPHA`."""
+    return math.floor(math.log2(tests / ALPHA)) + 2
 
 
 def points(value: float) -> str:

@@ -113,12 +113,12 @@ def train_literally(
     return scores
 
 
-def relative_gain(scores: Mapping[str, LiteralScore], over: str = "Adam") -> list[float]:
-    """Fitness of the evolved optimizer relative to another's, seed by seed, as a share of the other's.
+def relative_gain(scores: Mapping[str, LiteralScore]) -> list[float]:
+    """Fitness of the evolved optimizer relative to Adam's, seed by seed, as a share of Adam's.
 
-    NaN where one diverged, whose fitness is a penalty and no measure, or where the other has none.
+    NaN where one diverged, whose fitness is a penalty and no measure, or where Adam has none.
     """
-    ours, theirs = scores[EVOLVED], scores[over]
+    ours, theirs = scores[EVOLVED], scores["Adam"]
     sound = np.isfinite(np.add(ours.accuracy, theirs.accuracy)) & (np.array(theirs.fitness) != 0)
     pairs = zip(sound, ours.fitness, theirs.fitness, strict=True)
     return [(own - other) / abs(other) if good else math.nan for good, own, other in pairs]
