@@ -126,22 +126,6 @@ def test_a_cosine_rule_asks_for_total_steps() -> None:
         EvolvedOptimizer([torch.nn.Parameter(torch.ones(1))], preset("marfinetz2025"))
 
 
-def test_training_continues_exactly_from_a_state_dict() -> None:
-    rule, grads = random_rule(11), gradients(11)
-    whole = train_rule(rule, grads)
-    parameter = torch.nn.Parameter(start())
-    optimizer = EvolvedOptimizer([parameter], rule, total_steps=STEPS)
-    for k, grad in enumerate(grads):
-        if k == 25:
-            state = optimizer.state_dict()
-            parameter = torch.nn.Parameter(parameter.detach().clone())
-            optimizer = EvolvedOptimizer([parameter], rule, total_steps=STEPS)
-            optimizer.load_state_dict(state)
-        parameter.grad = grad.clone()
-        optimizer.step()
-    assert torch.equal(parameter.detach(), whole[-1])
-
-
 def test_the_schedule_follows_the_training_not_the_parameter() -> None:
     rule = UpdateRule((("grad", 1.0),), lr=1.0, warmup_steps=4, use_m=False, use_v=False)
     late, other = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
