@@ -32,9 +32,8 @@ from evoopt.optim import (
     preset,
 )
 from tests.export.subjects import STAGED, make, regression, weight_and_bias
-from tests.export.test_training_loops import assert_compiled_equals_eager
 from tests.optim.test_published import draw
-from tests.optim.test_staged_optimizer import EVERYTHING, Net
+from tests.optim.test_staged_optimizer import Net
 
 CLASSES = {name: getattr(generated, PRESET_CLASSES[name]) for name in STAGED_PRESETS} | STAGED
 every_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
@@ -278,15 +277,6 @@ def test_only_what_a_rule_uses_is_written(cls: type[Any], absent: tuple[str, ...
     source = Path(str(sys.modules[cls.__module__].__file__)).read_text(encoding="utf-8")
     code = source.partition('    """\n')[2]
     assert [text for text in absent if text in code] == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("foreach", [None, True])
-@pytest.mark.parametrize(
-    "cls", [*STAGED.values(), from_rule(EVERYTHING, "Everything")], ids=[*STAGED, "everything"]
-)
-def test_a_compiled_step_equals_an_eager_one(cls: type[Any], foreach: bool | None) -> None:
-    assert_compiled_equals_eager(cls, foreach=foreach)
 
 
 @pytest.mark.parametrize("foreach", [False, True])

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from evoopt.export import write_export
+from evoopt.export import from_rule, write_export
 from evoopt.optim import Marfinetz2025
 from tests.counts import some
-from tests.export.subjects import CLASSES, make, regression, weight_and_bias
+from tests.export.subjects import CLASSES, STAGED, make, regression, weight_and_bias
+from tests.optim.test_staged_optimizer import EVERYTHING
 
 
 def assert_compiled_equals_eager(cls: type[Any], **options: Any) -> None:
@@ -40,7 +41,11 @@ def test_a_compiled_step_equals_an_eager_one(foreach: bool) -> None:
     assert_compiled_equals_eager(Marfinetz2025, foreach=foreach)
 
 
-COMPILED = some(CLASSES, "adamw", "lion", "every_term", "warmup")
+COMPILED = {
+    **some(CLASSES, "adamw", "lion", "every_term", "warmup"),
+    **STAGED,
+    "everything": from_rule(EVERYTHING, "Everything"),
+}
 
 
 @pytest.mark.slow
