@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.training.dropout import GivenDropout
-from evoopt.training.native import convolution, dropout, linear
+from evoopt.training.native import batch_norm, convolution, dropout, linear
 from evoopt.training.stacked_convolutions import (
     Back,
     Rule,
@@ -60,7 +60,7 @@ def followed_by(rule: Rule, layer: nn.Module) -> Rule | None:
     """The rule that runs a layer of the given rule and the next layer in one, if there is one."""
     first: Any
     first, more = (rule.func, rule.keywords) if isinstance(rule, partial) else (rule, {})
-    if type(layer) is nn.ReLU and first in (_linear, convolve) and "relu" not in more:
+    if type(layer) is nn.ReLU and first in (_linear, convolve, _batch_norm) and "relu" not in more:
         return partial(first, **more, relu=True)
     if type(layer) is nn.MaxPool2d and first is convolve and not more and convolution.pools(layer):
         return partial(convolve, pooled=layer)
@@ -172,16 +172,19 @@ def _elementwise(layer: nn.Module, tensors: Tensors, a: Tensor) -> tuple[Tensor,
     return by_autograd((lambda leaf: layer(leaf.clone())) if in_place else layer, {"": a})
 
 
-def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Tensor, Back]:
-    # Every member's channel is a channel of one big image batch of size 1.
+def _batch_norm(
+    layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor, relu: bool = False
+) -> tuple[Tensor, Back]:
     members = max(len(t) for t in (a, *tensors.values()))
     mean, var = tensors.get("running_mean"), tensors.get("running_var")
     if layer.training and "num_batches_tracked" in tensors:
         tensors["num_batches_tracked"].add_(1)
-
+    if batch_norm.suits(a):
+        return _batch_norm_by_kernel(layer, tensors, a, members, relu)
     by_example = lies_as_images(a)
 
     def norm(a: Tensor, *affine: Tensor) -> Tensor:
+        # Every member's channel is a channel of one big image batch of size 1.
         weight, bias = (t.reshape(-1) for t in affine) if affine else (None, None)
         out = F.batch_norm(
             images(a) if by_example else a.reshape(1, members * a.shape[1], -1),
@@ -193,7 +196,27 @@ def _batch_norm(layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor) -> tuple[Ten
             layer.momentum or 0.0,
             layer.eps,
         )
-        return stacked(out, members) if by_example else out.view(a.shape)
+        out = stacked(out, members) if by_example else out.view(a.shape)
+        return out.relu() if relu else out
 
     a = a.expand(members, *a.shape[1:])
     return by_autograd(norm, {"": a, **{key: tensors[key] for key in ("weight", "bias") if key in tensors}})
+
+
+def _batch_norm_by_kernel(
+    layer: nn.BatchNorm2d, tensors: Tensors, a: Tensor, members: int, relu: bool
+) -> tuple[Tensor, Back]:
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    kept = "running_mean" in tensors
+    running = (tensors["running_mean"], tensors["running_var"]) if kept else None
+    of_batch = layer.training or not kept
+    out, by = batch_norm.forward(
+        a, members, weight, bias, running, of_batch, layer.momentum or 0.0, layer.eps, relu
+    )
+
+    def back(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
+        gradients = {name: memory_for(tensors, name) for name in ("weight", "bias") if name in tensors}
+        passed, d_weight, d_bias = out if relu else None, gradients.get("weight"), gradients.get("bias")
+        return batch_norm.backward(a, weight, grad, by, passed, d_weight, d_bias, of_batch), gradients
+
+    return out, back

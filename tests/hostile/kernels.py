@@ -19,6 +19,7 @@ from evoopt.errors import EvooptError
 from evoopt.optim.terms import TERMS
 from evoopt.training.coefficients import CONSTANTS
 from evoopt.training.native import (
+    batch_norm,
     convolution,
     cross_entropy,
     dropout,
@@ -67,6 +68,7 @@ def calls() -> dict[str, Call]:
     pooled = torch.randn(P, CHANNELS, H // 2, W // 2, B)
     less = torch.randn(P, FILTERS, (H - KH + 1) // 2, (W - KW + 1) // 2, B)
     w, g, m, v = torch.rand(4, P, 17)
+    per_channel = {"weight": torch.rand(P, CHANNELS), "bias": torch.rand(P, CHANNELS)}
     terms = [term.name for term in TERMS if term.cpp is not None]
     return {
         "linear.forward": Call(
@@ -112,6 +114,22 @@ def calls() -> dict[str, Call]:
             cross_entropy.losses_and_gradient,
             {"outputs": torch.randn(P, OUT, B), "y": torch.randint(0, OUT, (P, B))},
             frozenset({("outputs", 1)}), ("y",), measure="outputs",
+        ),
+        "batch_norm.forward": Call(
+            lambda a, weight, bias, mean, var: batch_norm.forward(
+                a, P, weight, bias, (mean, var), True, 0.1, 1e-5, True
+            ),
+            {"a": images, **per_channel, "mean": per_channel["weight"].clone(),
+             "var": per_channel["weight"].clone()},
+            frozenset(("a", k) for k in (2, 3, 4)), ("a",), ("weight", "bias"), ("mean", "var"),
+        ),
+        "batch_norm.backward": Call(
+            partial(batch_norm.backward, of_batch=True),
+            {"a": images, "weight": per_channel["weight"], "grad": images.clone(),
+             "by": torch.rand(P, CHANNELS, 2), "relu_out": images.clone(),
+             "d_weight": torch.empty(P, CHANNELS), "d_bias": torch.empty(P, CHANNELS)},
+            shared=("a",), optional=("weight", "relu_out", "d_weight", "d_bias"),
+            written=("d_weight", "d_bias"),
         ),
         "dropout": Call(
             dropout.apply,

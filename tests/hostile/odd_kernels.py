@@ -14,6 +14,7 @@ from evoopt.training.coefficients import CONSTANTS, Program
 from evoopt.training.counters import plain_uniforms
 from evoopt.training.dropout import GivenDropout
 from evoopt.training.native import (
+    batch_norm,
     convolution,
     cross_entropy,
     dropout,
@@ -33,7 +34,7 @@ def compare(seed: int) -> str:
     rng = random.Random(seed)
     torch.manual_seed(seed)
     kind = rng.choice(
-        [_linear, _convolution, _pooling, _cross_entropy, _update, _staged, _dropout, _uniforms]
+        [_linear, _convolution, _pooling, _cross_entropy, _update, _staged, _batch_norm, _dropout, _uniforms]
     )
     dtype = rng.choice([torch.float32, torch.float64])
     close = 1e-10 if dtype == torch.float64 else 2e-4
@@ -230,6 +231,46 @@ def _staged(rng: random.Random, dtype: torch.dtype) -> Pairs:
             u = u / u.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-15)
         of_w[:, own] = of_w[:, own] * decay - lr * piece.factor * u
     return {"w": (w, of_w), "m": (m, of_m), "v": (v, of_v)}
+
+
+def _batch_norm(rng: random.Random, dtype: torch.dtype) -> Pairs:
+    members, channels, *rest = rng.randrange(5), *(rng.choice(SIZES) for _ in range(3))
+    a = torch.randn(1 if rng.random() < 0.3 else members, channels, *rest, dtype=dtype)
+    relu, affine, kept, of_batch = (rng.random() < 0.5 for _ in "abcd")
+    of_batch = of_batch or not kept
+    if a.shape[2:].numel() < 3 and of_batch:  # where nearly all of a gradient is taken away
+        return {}
+    # No output at a deviation of about zero, where ReLU is undecided.
+    shifts = torch.rand(members, channels, dtype=dtype) + 0.5
+    weight, bias, mean, var = (_laid_out(rng, shifts.roll(k).clone()) for k in range(4))
+    grad = torch.randn(members, *a.shape[1:], dtype=dtype)
+    x, w, b = (t.clone().requires_grad_() for t in (a.expand(members, *a.shape[1:]), weight, bias))
+    m, v, y = mean.clone(), var.clone(), x.flatten(2)
+    if of_batch and y.numel():
+        centre, spread = y.mean(dim=2), y.var(dim=2, correction=0)
+        n = y.shape[2]
+        m, v = 0.7 * m + 0.3 * centre.detach(), 0.7 * v + 0.3 * spread.detach() * n / (n - 1)
+    else:
+        centre, spread = m, v
+    y = (y - centre.unsqueeze(2)) / (spread.unsqueeze(2) + 1e-3).sqrt()
+    if affine:
+        y = y * w.unsqueeze(2) + b.unsqueeze(2)
+    expected = (y.relu() if relu else y).view(x.shape)
+    wanted = torch.autograd.grad(expected, (x, w, b), grad, allow_unused=True)
+    own = (weight, bias) if affine else (None, None)
+    mean, var = mean.contiguous(), var.contiguous()
+    given = [_laid_out(rng, t) for t in (a, grad)]
+    running = (mean, var) if kept else None
+    out, by = batch_norm.forward(given[0], members, *own, running, of_batch, 0.3, 1e-3, relu)
+    d_weight, d_bias = (_in_rows(rng, members, channels, dtype=dtype) if affine else None for _ in "wb")
+    passed = out if relu else None
+    dx = batch_norm.backward(given[0], own[0], given[1], by, passed, d_weight, d_bias, of_batch)
+    found = {"outputs": (out, expected), "inputs": (dx, wanted[0])}
+    if d_weight is not None and d_bias is not None:
+        found |= {"weights": (d_weight, wanted[1]), "biases": (d_bias, wanted[2])}
+    if kept:
+        found |= {"mean": (mean, m), "variance": (var, v)}
+    return found
 
 
 def _dropout(rng: random.Random, dtype: torch.dtype) -> Pairs:
