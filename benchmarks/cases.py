@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest import mock
 
 import torch
 
 from benchmarks import genetic
 from benchmarks.baselines import DeapPool, notebook_trainer
 from benchmarks.measure import (
+    ROUNDS,
     peak_memory_mb,
     product_flops,
     rates,
@@ -41,6 +43,7 @@ from evoopt.training.batched import EngineOptions, seconds_per_step
 from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.forward import losses_and_gradients
 from evoopt.training.memory import members_in_cache
+from evoopt.training.native import batch_norm, dropout
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
 
@@ -196,17 +199,35 @@ def model_sizes() -> Outcome:
     return Outcome(rows, record)
 
 
-def _steps(problem: Problem, groups: list[tuple[str, list[UpdateRule]]]) -> dict[str, list[float]]:
+def _steps(
+    problem: Problem, groups: list[tuple[str, list[UpdateRule]]], rounds: int = ROUNDS
+) -> dict[str, list[float]]:
     data = data_of(problem)
     task, plan = task_of(problem, data), TrainingPlan(500, seed=0, batch_size=problem.batch_size)
     times: dict[str, list[float]] = {label: [] for label, _ in groups}
     with torch_threads(1):
-        for _ in range(5):
+        for _ in range(rounds):
             for label, rules in groups:
                 options = EngineOptions(compile="always")
                 seconds = seconds_per_step(task, data, rules, plan, "cpu", options, budget=0.3, most=50)
                 times[label].append(seconds / len(rules))
     return times
+
+
+def layers() -> Outcome:
+    """Steps of populations with kinds of layers by compiled kernels, and the same by torch, one thread."""
+    keep_freed_memory()
+    rows, record = [], {}
+    for name, kernel in (("dropout", dropout), ("norm", batch_norm)):
+        problem, ways = PROBLEMS[name], {"kernel": kernel.suits, "torch": lambda a: False}
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(ROUNDS):
+            for way, suits in ways.items():
+                with mock.patch.object(kernel, "suits", suits):
+                    times[way] += _steps(problem, [("", adam_rules(20))], rounds=1)[""]
+        found = record[name] = ratio(times, "torch", "kernel")
+        rows.append(Row(f"{problem.title}: 20 members, {name} by torch / by the kernel", shown(found)))
+    return Outcome(rows, record)
 
 
 def memory() -> Outcome:
@@ -262,9 +283,11 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "mlp100": lambda: against_pool("mlp", 100, 4, 400, "batched", ">= 10x"),
     "dropout": lambda: against_pool("dropout", 50, 4, 400, "batched", ""),
     "cnn8": lambda: against_pool("cnn8", 48, 4, 200, "batched", ">= 5x"),
+    "norm": lambda: against_pool("norm", 48, 4, 200, "batched", ""),
     "cnn28": lambda: against_pool("cnn28", 2, 2, 24, "batched", ">= 1.5x"),
     "notebook": against_notebook,
     "shares": lambda: importlib.import_module("benchmarks.shares").shares(),
+    "layers": layers,
     "update": update_share,
     "population": population_sizes,
     "model": model_sizes,

@@ -35,12 +35,21 @@ def mlp_with_dropout() -> nn.Module:
     return nn.Sequential(*hidden(40, 100, 0.3), *hidden(100, 100, 0.3), nn.Linear(100, 10))
 
 
+def cnn_with_norms() -> nn.Module:
+    first, second = (
+        [nn.Conv2d(channels, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)]
+        for channels in (1, 16)
+    )
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(64, 10))
+
+
 PROBLEMS = {
     p.name: p
     for p in (
         Problem("mlp", mlp, (40,), 32, "MLP 40-100-100-10, batch 32"),
         Problem("dropout", mlp_with_dropout, (40,), 32, "MLP 40-100-100-10 with dropout, batch 32"),
         Problem("cnn8", SmallDigitsCNN, (1, 8, 8), 32, "CNN on 8x8 images, batch 32"),
+        Problem("norm", cnn_with_norms, (1, 8, 8), 32, "CNN with batch normalisation, 8x8 images, batch 32"),
         Problem("cnn28", SmallCNN, (1, 28, 28), 128, "SmallCNN on 28x28 images, batch 128"),
         Problem("cifar", CIFAR10CNN, (3, 32, 32), 128, "CIFAR10CNN on 32x32 images, batch 128"),
     )
