@@ -103,14 +103,14 @@ def resume(
     if from_backup:
         restore_backup(folder)
     with Run(folder, writable=True) as run:
-        refuse_changes(run, allowed=changed)
-        config, given = run.config, {name: n for name, n in (limits or {}).items() if n is not None}
-        reopens, ended = bool(given) and run.ended is not None, run.ended or ""
+        config, given, ended = run.config, limits or {}, run.ended or ""
+        reopens = run.goes_on_with(given)
         lifted = [*run.lifted, *(name for name in config.limits if reopens and config.flag(name) in ended)]
         config = config.without(lifted).override({"execution": overrides or {}}).with_options(given)
         check_device(config.execution.device, config.execution.precision)
         _listen(run, on_generation, callbacks)
         with run.reopened(lifted) if reopens else nullcontext():
+            refuse_changes(run, allowed=changed)
             individual_type(config.individual).search(run, config, quiet)
         if not (run.folder / RESULT_FILE).exists():
             run.write_result()  # the only thing that an interruption at the very end can have left undone
@@ -180,10 +180,11 @@ def search_restarts(
         for one, asked in wanted.items():
             if not (one / CONFIG_FILE).exists():
                 continue
-            with Run(one) as run:
-                before = run.config
             new = {name: asked.option(name) for name in asked.limits}
-            begun[one] = {name: n for name, n in new.items() if n != before.option(name)}
+            with Run(one) as run:
+                before, ended = run.config, run.ended_by(new)
+            changed = {name: n for name, n in new.items() if n != before.option(name)}
+            begun[one] = {} if ended else changed
             if changes := differing_settings(*(c.without(c.limits) for c in (before, asked))):
                 shown = "; ".join(list(changes.values())[:3])
                 raise EvooptError(f"{one} has other settings ({shown}): give --out another folder")

@@ -234,15 +234,15 @@ def test_restarts_run_as_they_are_asked_for_and_tell_of_themselves(
         monkeypatch.setattr(api, name, noting(name))
     begun = settings().with_options({"seed": 4, "max_trainings": 90})
     Run.create(tmp_path / "seed-4", begun).close()
+    with Run.create(tmp_path / "seed-5", begun.with_options({"seed": 5})) as run:
+        run.note_end("500 trainings are done (--max-trainings 500)")
     config = settings("process", 2).with_options({"max_trainings": 500})
     told: dict[str, Any] = {"quiet": False, "on_generation": print, "callbacks": [Callback()]}
-    runs = evoopt.search_restarts(config, 2, out=tmp_path, **told)
+    runs = evoopt.search_restarts(config, 3, out=tmp_path, **told)
+    own = config.execution.model_dump()
     assert calls == [
         ("search", config.with_options({"seed": 3}), {"out": tmp_path / "seed-3", **told}),
-        (
-            "resume",
-            tmp_path / "seed-4",
-            {"overrides": config.execution.model_dump(), "limits": {"max_trainings": 500}, **told},
-        ),
+        ("resume", tmp_path / "seed-4", {"overrides": own, "limits": {"max_trainings": 500}, **told}),
+        ("resume", tmp_path / "seed-5", {"overrides": own, "limits": {}, **told}),
     ]
-    assert [run.winner["search_fitness"] for run in runs] == [2.0, 1.0]
+    assert [run.winner["search_fitness"] for run in runs] == [3.0, 2.0, 1.0]

@@ -164,10 +164,10 @@ def resume(
     from evoopt.runs.run import Run
 
     execution = _execution(workers, executor, scheduler, device, precision, data_dir)
+    limits = {"max_time": max_time, "max_trainings": max_trainings, "patience": patience}
     if not from_backup:
         with Run(run) as before:
-            longer = before.ended is not None and (max_time or max_trainings or patience)
-            if before.finished and not before.uncompared and not longer:
+            if before.finished and not before.uncompared and not before.goes_on_with(limits):
                 more = "; --max-time, --max-trainings or --patience has it go on" if before.ended else ""
                 typer.echo(f"nothing was left to do: {run} is finished{more}", err=True)
     try:
@@ -175,7 +175,7 @@ def resume(
             run,
             quiet=quiet,
             overrides=execution,
-            limits={"max_time": max_time, "max_trainings": max_trainings, "patience": patience},
+            limits=limits,
             from_backup=from_backup,
             changed=changed,
             callbacks=_callbacks(callback, log_dir),

@@ -10,6 +10,15 @@ from evoopt.config import LimitsSection
 
 Record = dict[str, Any]
 
+_GIVEN = {
+    "max_trainings": "--max-trainings {:,}", "patience": "--patience {}", "max_time": "--max-time {:g}s"
+}  # fmt: skip
+
+
+def given(limit: str, value: float) -> str:
+    """A limit as a run that it ended says it, by its name on the command line."""
+    return f"({_GIVEN[limit].format(value)})"
+
 
 class Budget:
     """Follows a run, generation by generation.
@@ -48,11 +57,12 @@ class Budget:
         if not self._generations:
             return None
         if limits.max_trainings is not None and self._trainings >= limits.max_trainings:
-            return f"{self._trainings:,} trainings are done (--max-trainings {limits.max_trainings:,})"
+            return f"{self._trainings:,} trainings are done {given('max_trainings', limits.max_trainings)}"
         if limits.patience is not None and self._without >= limits.patience:
-            return f"{self._without} generations were no better than the best (--patience {limits.patience})"
+            reached = given("patience", limits.patience)
+            return f"{self._without} generations were no better than the best {reached}"
         if limits.max_seconds is not None and time.monotonic() - self._begin >= limits.max_seconds:
-            return f"the time is up (--max-time {limits.max_seconds:g}s)"
+            return f"the time is up {given('max_time', limits.max_seconds)}"
         return None
 
     def _note(self, record: Record) -> None:

@@ -59,6 +59,7 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     if run.store.begun and changes:
         _refuse_settled(run, settings)
         _refuse_generations(run, before)
+        _refuse_finished(run, changes)
         if not allowed:
             more = f" and {len(changes) - _MOST_SHOWN} more" if len(changes) > _MOST_SHOWN else ""
             go_on = command("resume", run.folder, "--changed")
@@ -98,6 +99,14 @@ def _refuse_settled(run: Run, settings: Mapping[str, str]) -> None:
         raise EvooptError(
             f"since {run.folder} began, this has changed: {rests[0]}. All that it has done rests on that: "
             "undo it, or begin another run"
+        )
+
+
+def _refuse_finished(run: Run, changes: Sequence[str]) -> None:
+    if run.finished:  # nothing but its comparison is left, which is to be about what it has found
+        raise EvooptError(
+            f"since {run.folder} began, this has changed: {changes[0]}. It has its winner already: undo "
+            "it, or begin another run"
         )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from evoopt.config import RunConfig, parse_config
 from evoopt.errors import EvooptError, NoScoreError, command
+from evoopt.evolution.budget import given
 from evoopt.evolution.individual import Individual
 from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
@@ -147,16 +148,20 @@ class Run:
             lifted: Names of the limits that hold no longer, however often the run is interrupted.
         """
         before, done = self.store.checkpoint(), len(self.generations)
+        noted = {name: self.store.meta(name) for name in (EXPERIMENT, CHANGES)}
         aside = {self.folder / name: self.folder / f".{name}.before" for name in _RESULTS}
         for path, hidden in aside.items():
             if path.exists():
                 path.replace(hidden)
-        kept = self.store.reopen(int(self.config.option("generations")), lifted)
+        kept = self.store.reopen(done, lifted)
         try:
             yield
         except EvooptError:
             if self.store.checkpoint() == before:
                 self.store.put_back(kept, done)
+                for name, value in noted.items():
+                    if self.store.meta(name) != value:
+                        self.store.set_meta(name, value)
                 for path, hidden in aside.items():
                     if hidden.exists():
                         hidden.replace(path)
@@ -175,6 +180,17 @@ class Run:
         """Why it ended before its last generation; None if it did not."""
         why: str | None = self.store.meta(ENDED)
         return why
+
+    def ended_by(self, limits: Mapping[str, float | None]) -> bool:
+        """Whether one of some limits, by their names on the command line, is what ended it."""
+        why = self.ended or ""
+        return any(n is not None and given(name, n) in why for name, n in limits.items())
+
+    def goes_on_with(self, limits: Mapping[str, float | None]) -> bool:
+        """Whether a limit ended it and others, by their names on the command line, have it go on."""
+        others = any(n is not None for n in limits.values())
+        lasting = {name: n for name, n in limits.items() if name != "max_time"}  # time begins anew
+        return self.ended is not None and others and not self.ended_by(lasting)
 
     @property
     def changes(self) -> list[str]:

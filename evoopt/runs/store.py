@@ -317,11 +317,11 @@ class RunStore:
         """Keep the winner; the run is finished."""
         self.set_meta("winner", winner)
 
-    def reopen(self, generations: int, lifted: Sequence[str]) -> dict[str, list[Any]]:
+    def reopen(self, done: int, lifted: Sequence[str]) -> dict[str, list[Any]]:
         """Forget the winner, why the run ended, and what was trained for and after its final.
 
         Args:
-            generations: How many generations it was to have.
+            done: How many generations it has.
             lifted: Names of the limits that hold no longer.
 
         Returns:
@@ -329,7 +329,7 @@ class RunStore:
         """
         kept = {}
         with self._db.transaction(durable=True):
-            for table, which in _of_the_end(generations).items():
+            for table, which in _of_the_end(done).items():
                 kept[table] = list(self._db.execute(f"SELECT * FROM {table} WHERE {which}"))
                 self._db.execute(f"DELETE FROM {table} WHERE {which}")
             self._db.insert(

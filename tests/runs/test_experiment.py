@@ -97,6 +97,41 @@ def test_what_has_changed_is_named_and_goes_on_only_when_asked_for(
     evoopt.resume(folder).close()  # what was accepted once is not asked again
 
 
+def test_a_run_that_has_its_winner_accepts_no_change_unless_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_space("quick").override(
+        {
+            "search": {"population": 3, "elites": 1, "generations": 4, "max_seconds": 1e-9},
+            "evaluation": {"fitness": "noise"},
+        }
+    )
+    folder = tmp_path / "run"
+
+    def state() -> list[Any]:
+        with evoopt.open_run(folder) as run:
+            rows = [run.store.select(f"SELECT * FROM {table}") for table in ("meta", "evaluations")]
+            return [*rows, run.result_json(), run.changes, (folder / "result.json").read_text()]
+
+    evoopt.search(config.override(SERIAL), out=folder).close()
+    edit("config.toml", "elites = 1", "elites = 2")(folder)
+    before = state()
+    with pytest.raises(EvooptError, match=r"elites 1 -> 2\. It has its winner already: undo it, or begin"):
+        evoopt.resume(folder, changed=True)
+    assert state() == before
+
+    def lost(*_: Any) -> None:
+        raise EvooptError("no scheduler answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evoopt.systems.optimizer.optimizer_search.make_run_executor", lost)
+        with pytest.raises(EvooptError, match="no scheduler"):
+            evoopt.resume(folder, changed=True, limits={"patience": 99})
+    assert state()[1:] == before[1:]
+    with evoopt.resume(folder, changed=True, limits={"patience": 99}) as run:
+        assert (len(run.generations), run.changes) == (4, ["after generation 1: search.elites 1 -> 2"])
+
+
 def test_without_its_task_file_a_run_cannot_go_on_and_keeps_no_note_of_an_attempt(folder: Path) -> None:
     (folder / "../mine.py").rename(folder / "../moved.py")
     with pytest.raises(
