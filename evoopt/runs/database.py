@@ -28,6 +28,14 @@ def checksum(row: Row) -> int:
     return zlib.crc32(ascii(row).encode())
 
 
+def kept_beside(path: Path) -> str | None:
+    """How to go on where a run's database is no good, or its settings are; None if there is no copy."""
+    if path.name == BACKUP_FILE or not path.with_name(BACKUP_FILE).is_file():
+        return None
+    back = command("resume", path.parent, "--from-backup")
+    return f"the last good state is kept beside it, go on from there with: {back}"
+
+
 class Database:
     """One connection; every write is one transaction.
 
@@ -78,13 +86,7 @@ class Database:
 
     def damage(self, problem: str) -> EvooptError:
         """The error for a damaged database."""
-        if (self._path.parent / BACKUP_FILE).exists() and self._path.name != BACKUP_FILE:
-            advice = (
-                f"the last good state is kept beside it, go on from there with: "
-                f"{command('resume', self._path.parent, '--from-backup')}"
-            )
-        else:
-            advice = "there is no other copy of it"
+        advice = kept_beside(self._path) or "there is no other copy of it"
         return EvooptError(f"{self._path} is damaged or not a run's database ({problem}); {advice}")
 
     @contextmanager

@@ -13,6 +13,7 @@ from evoopt.tasks.source_files import source_digests, task_files
 
 if TYPE_CHECKING:
     from evoopt.runs.run import Run
+    from evoopt.runs.store import RunStore
 
 EXPERIMENT, CHANGES = "experiment", "changes"
 """What the database keeps it under, and what has changed since."""
@@ -24,6 +25,38 @@ _MOST_SHOWN = 5
 def experiment_of(config: RunConfig) -> dict[str, Any]:
     """What makes a run the experiment that it is: its settings, and digests of the files of its own tasks."""
     return {"config": config.to_toml(), "files": source_digests(config.every_task)}
+
+
+def kept_config(store: RunStore, folder: Path) -> RunConfig | None:
+    """The settings that a run began with; None for one of an earlier version, which kept none.
+
+    Raises:
+        EvooptError: The run's database holds something else.
+    """
+    kept = store.meta(EXPERIMENT)
+    if kept is None:
+        return None
+    with read_as_data(str(folder)):
+        return parse_config(str(kept["config"]), f"{folder}, where it keeps the settings that it began with,")
+
+
+def refuse_another_type(path: Path, config: RunConfig, database: str, began: RunConfig) -> None:
+    """Compare the individual types of a run's configuration and of the database beside it.
+
+    Args:
+        path: Of the configuration.
+        config: What it holds.
+        database: The database's name.
+        began: The settings that it says the run began with.
+
+    Raises:
+        EvooptError: They differ.
+    """
+    if config.individual != began.individual:
+        raise EvooptError(
+            f"{path} is of individuals of type {config.individual!r}, but {database} beside it of type "
+            f"{began.individual!r}: put back the one that belongs there"
+        )
 
 
 def refuse_changes(run: Run, allowed: bool = False) -> None:
@@ -39,11 +72,11 @@ def refuse_changes(run: Run, allowed: bool = False) -> None:
     Raises:
         EvooptError: Something has changed, which is not allowed, or which no run can go on with.
     """
-    kept = run.store.meta(EXPERIMENT)
-    if kept is None:
+    before = kept_config(run.store, run.folder)
+    if before is None:
         return
     with read_as_data(str(run.folder)):
-        before = parse_config(str(kept["config"]), "the configuration that it began with")
+        kept = run.store.meta(EXPERIMENT)
         now = experiment_of(run.config)
         moved = _moved(before.every_task, run.config.every_task)
         before = before.with_task_files(lambda task: moved.get(task, task))

@@ -18,7 +18,8 @@ from evoopt.evolution.budget import given
 from evoopt.evolution.individual import Individual
 from evoopt.individuals import individual_type
 from evoopt.optim.rule import UpdateRule
-from evoopt.runs.experiment import CHANGES, EXPERIMENT, experiment_of
+from evoopt.runs.database import kept_beside
+from evoopt.runs.experiment import CHANGES, EXPERIMENT, experiment_of, kept_config, refuse_another_type
 from evoopt.runs.lock import LOCK_FILES, RunLock
 from evoopt.runs.store import ENDED, LIFTED, STOPPED, RunStore
 from evoopt.version import __version__
@@ -53,7 +54,10 @@ class Run:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
-            raise EvooptError(f"{folder} is not a run folder: it has no readable {CONFIG_FILE}") from None
+            text = ""
+        if not text.strip():  # as an editor leaves it on a full disk; of defaults alone there are always more
+            hint = f"; {beside}" if (beside := kept_beside(path)) else ""
+            raise EvooptError(f"{folder} is not a run folder: it has no readable {CONFIG_FILE}{hint}")
         self.config: RunConfig = parse_config(text, str(path))
         if writable:
             refuse_links(self.folder)
@@ -64,9 +68,15 @@ class Run:
                 readonly=not writable,
                 read_genome=individual_type(self.config.individual).read_genome,
             )
+            self._refuse_another_type()
         except BaseException:
             self.close()
             raise
+
+    def _refuse_another_type(self) -> None:
+        # Nothing that is read there would be what whoever reads it takes it for.
+        if (began := kept_config(self.store, self.folder)) is not None:
+            refuse_another_type(self.folder / CONFIG_FILE, self.config, DATABASE_FILE, began)
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Run:

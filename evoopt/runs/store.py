@@ -12,7 +12,7 @@ from typing import Any
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import Individual
 from evoopt.jobs.records import Evaluation
-from evoopt.runs.database import BACKUP_FILE, Database, Row
+from evoopt.runs.database import BACKUP_FILE, Database, Row, kept_beside
 from evoopt.training.plan import TrainingResult
 
 STORE_VERSION = 3
@@ -89,7 +89,8 @@ class RunStore:
         self.on_evaluation: Callable[[dict[str, Any]], None] = lambda evaluation: None
         self.states: Path | None = None
         if not create and not path.is_file():
-            raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}")
+            hint = f"; {beside}" if (beside := kept_beside(path)) else ""
+            raise EvooptError(f"{path.parent} is not a run folder: it has no {path.name}{hint}")
         self._db = Database(path, create, readonly)
         try:
             if create:

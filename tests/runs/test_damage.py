@@ -21,6 +21,7 @@ from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.finished_chunks import FinishedChunks
 from evoopt.runs.restore import restore_backup
 from tests.counts import times
+from tests.report import runs
 from tests.stubs import StubExecutor
 from tests.systems.optimizer.test_optimizer_search import config, go
 
@@ -236,6 +237,36 @@ def test_a_restoration_that_fails_leaves_the_run_as_it_is(tmp_path: Path) -> Non
         restore_backup(folder)
     assert (folder / "run.sqlite").read_bytes() == before
     Run(folder, writable=True).close()
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut"])
+def test_a_lost_configuration_is_restored_from_what_the_run_began_with(
+    harm: str, tmp_path: Path, result: str
+) -> None:
+    folder = stopped(tmp_path)
+    path = folder / "config.toml"
+    text = path.read_text()
+    path.write_text({"missing": "", "empty": "", "cut": text[:-3]}[harm])
+    if harm == "missing":
+        path.unlink()
+    if harm != "cut":
+        with pytest.raises(EvooptError, match=r"no readable config\.toml; .* resume .*run --from-backup"):
+            Run(folder)
+    aside = restore_backup(folder).with_suffix(".toml")
+    assert (path.read_text(), aside.exists()) == (text, harm != "missing")
+    assert finish(folder) == result
+    (folder / "run.sqlite").unlink()
+    with pytest.raises(EvooptError, match=r"it has no run\.sqlite; .* resume .*run --from-backup"):
+        Run(folder)
+
+
+def test_files_of_runs_of_two_types_are_no_run(tmp_path: Path) -> None:
+    folder = stopped(tmp_path)
+    (folder / "config.toml").write_text(runs.CONFIGS["pbt"].to_toml())
+    for use in (Run, restore_backup):
+        with pytest.raises(EvooptError, match=r"type 'pbt', but run.* beside it of type 'optimizer': put"):
+            use(folder)
+    assert (folder / "run.sqlite").exists()
 
 
 def test_a_run_in_use_is_not_restored(tmp_path: Path) -> None:
