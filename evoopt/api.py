@@ -17,7 +17,7 @@ from evoopt.individuals import individual_type
 from evoopt.runs.experiment import differing_settings, refuse_changes
 from evoopt.runs.folders import clear_unbegun, new_folder
 from evoopt.runs.restore import restore_backup
-from evoopt.runs.run import CONFIG_FILE, RESULT_FILE, Run
+from evoopt.runs.run import CONFIG_FILE, Run
 from evoopt.tasks import get_task
 
 GenerationHook = Callable[[dict[str, Any]], None]
@@ -112,8 +112,7 @@ def resume(
         with run.reopened(lifted) if reopens else nullcontext():
             refuse_changes(run, allowed=changed)
             individual_type(config.individual).search(run, config, quiet)
-        if not (run.folder / RESULT_FILE).exists():
-            run.write_result()  # the only thing that an interruption at the very end can have left undone
+        run.write_result()  # an interruption at the very end leaves none, damage a wrong one
     return _ended(folder, callbacks)
 
 

@@ -7,10 +7,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from evoopt.config import RunConfig, parse_config
 from evoopt.errors import EvooptError, NoScoreError, command
@@ -136,6 +138,17 @@ class Run:
     def uncompared(self) -> bool:
         """Whether a winner is named, and the comparison that the run ends with is still to be made."""
         return self.finished and self.config.compares and self.verdict is None
+
+    @property
+    def lost_model(self) -> bool:
+        """Whether the winner is a model whose file is gone or cut off; who resumes the run has it anew."""
+        if not self.finished or "parameters" not in self.winner:
+            return False
+        try:
+            with safe_open(self.folder / MODEL_FILE, framework="np"):
+                return False
+        except (OSError, SafetensorError):
+            return True
 
     @property
     def stopped(self) -> str | None:
@@ -298,8 +311,12 @@ class Run:
         write_file(self.folder / COMPARISON_FILE, text)
 
     def write_result(self) -> None:
-        """Write `result_json` into the folder."""
-        write_file(self.folder / RESULT_FILE, self.result_json())
+        """Have `result_json` in the folder."""
+        path, text = self.folder / RESULT_FILE, self.result_json()
+        with suppress(OSError):
+            if path.read_bytes() == text.encode():
+                return
+        write_file(path, text)
 
 
 def _refuse_full(folder: Path) -> None:

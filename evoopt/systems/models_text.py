@@ -57,7 +57,8 @@ def _winner_lines(run: Run, criterion: str) -> list[str]:
     winner, path, lines = run.winner, run.folder / MODEL_FILE, []
     metric = metric_of(run.config.tasks[0])
     if "parameters" in winner:
-        lines += [f"model    {path} ({winner['parameters']:,} parameters)"]
+        lost = f", gone or cut off, anew by: {command('resume', run.folder)}" if run.lost_model else ""
+        lines += [f"model    {path} ({winner['parameters']:,} parameters{lost})"]
     for name in ("fitness", "fom", "loss"):
         if name in winner:
             lines.append(f"chosen   {_figure(winner[name], '.6g')}: {criterion}")

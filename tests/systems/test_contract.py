@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import evoopt
 from evoopt.cli import app
@@ -119,9 +121,25 @@ def test_the_winner_is_the_model_in_the_folder_and_was_tested_once(whole: tuple[
     assert (winner["test"]["loss"], winner["test"]["metric"]) == pytest.approx((loss, metric), rel=1e-5)
 
 
-def test_show_and_result_tell_the_story(whole: tuple[str, Path]) -> None:
-    from typer.testing import CliRunner
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+def test_a_finished_run_whose_files_are_lost_has_them_anew_when_it_is_resumed(
+    harm: str, whole: tuple[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[1], folder)
+    for file in (folder / "result.json", folder / "model.safetensors"):
+        file.write_bytes(file.read_bytes()[:-9])
+        if harm == "missing":
+            file.unlink()
+    shown = CliRunner().invoke(app, ["show", str(folder)])
+    assert "gone or cut off, anew by: evoopt resume" in shown.output
+    resumed = CliRunner().invoke(app, ["resume", str(folder), "-q"])
+    assert (resumed.exit_code, resumed.stderr) == (0, "")
+    assert "gone or" not in resumed.output
+    assert results(folder) == results(whole[1])
 
+
+def test_show_and_result_tell_the_story(whole: tuple[str, Path]) -> None:
     _name, folder = whole
     shown = CliRunner().invoke(app, ["show", str(folder)])
     assert shown.exit_code == 0, shown.output
