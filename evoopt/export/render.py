@@ -35,6 +35,7 @@ from evoopt.optim.groups import matrix_roles
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.shape import LEAST_ROOT
 from evoopt.optim.stages.stage import WIDE
+from evoopt.runs.run import write_file
 from evoopt.version import __version__
 
 
@@ -174,13 +175,18 @@ def write_export(
     rule, provenance = load_rule(source, prefer, member)
     text = render(rule, name, provenance)
     try:
-        # "x" instead of a look beforehand: no file can come in between.
-        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        if not force:
+            path.open("x").close()  # instead of a look: no file can come in between
     except FileExistsError:
         raise EvooptError(f"{path} exists already; add --force to replace it") from None
     except OSError as error:
         raise EvooptError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        write_file(path, text)
+    except EvooptError:
+        if not force:
+            path.unlink(missing_ok=True)
+        raise
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from evoopt.errors import EvooptError
 from evoopt.report.figures import Figure, HeatMap, Intervals, Lines, Numbers, Panel, Tree
+from evoopt.runs.run import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,11 +45,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     with mpl.rc_context(_STYLE):
         canvas = _draw(figure)
         FigureCanvasAgg(canvas)
-        try:
-            undated: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-            canvas.savefig(path, dpi=200, bbox_inches="tight", metadata=undated)
-        except OSError as error:
-            raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
+        undated: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+        drawn = BytesIO()
+        canvas.savefig(drawn, format=suffix[1:], dpi=200, bbox_inches="tight", metadata=undated)
+    write_bytes(path, drawn.getvalue())
 
 
 def _draw(figure: Figure) -> Canvas:

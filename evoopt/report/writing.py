@@ -9,7 +9,7 @@ from evoopt.individuals import individual_type
 from evoopt.report.blocks import Code, Page, Section, Text
 from evoopt.report.common import Sections, planned_generations
 from evoopt.report.html import render_page
-from evoopt.runs.run import Run
+from evoopt.runs.run import Run, write_bytes
 from evoopt.version import __version__
 
 REPORT_FILE = "report.html"
@@ -76,10 +76,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         run.store.check()
         # Names of files that the locale could not decode are written as they are on disk.
         body = render_page(make_page(run)).encode("utf-8", "surrogateescape")
-    try:
-        path.write_bytes(body)
-    except OSError as error:
-        raise EvooptError(f"cannot write {path}: {error.strerror or error}") from None
+    write_bytes(path, body)
     return path
 
 

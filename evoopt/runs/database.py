@@ -51,7 +51,7 @@ class Database:
     """
 
     def __init__(self, path: Path, create: bool = False, readonly: bool = False) -> None:
-        self._path, self._readonly = path, readonly
+        self._path, self._readonly, self._create = path, readonly, create
         self._next_backup = 0.0
         uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc' if create else 'rw'}"
         with self.errors():
@@ -73,6 +73,8 @@ class Database:
             yield
         except sqlite3.OperationalError as error:
             if "full" in str(error) or "disk I/O" in str(error):
+                if self._create:
+                    raise EvooptError(f"cannot write {self._path}: {error}; free some space") from None
                 raise EvooptError(
                     f"cannot write {self._path}: {error}; nothing saved so far is lost, "
                     f"free some space and run: {command('resume', self._path.parent)}"

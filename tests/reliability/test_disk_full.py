@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 
 from evoopt.config import load_space
+from evoopt.errors import EvooptError
+from evoopt.export import write_export
+from evoopt.report import save_plot, write_report
 from evoopt.runs import Run
 from tests.reliability.commands import ENVIRONMENT, finish, outcome, write_space
+from tests.report.runs import make_run
 
 SPACE_TO_GO_ON = "64m"
 
@@ -34,19 +38,54 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """A limit on the size of files, in bytes, which is met like a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_finds_no_room_replaces_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    run = make_run("pbt", tmp_path / "run")
+    for written, write in {
+        "rule.py": lambda path: write_export("adamw", path, "Mine", path.exists()),
+        "report.html": lambda path: write_report(run, path),
+        "fitness.svg": lambda path: save_plot(run, "fitness", path),
+    }.items():
+        for old in (None, "what was there"):
+            path = tmp_path / written
+            if old is not None:
+                path.write_text(old)
+            with no_file_above(100), pytest.raises(EvooptError, match=rf"cannot write .*{written}: File too"):
+                write(path)
+            assert (path.read_text() if path.exists() else None) == old
+        write(path)
+        assert path.stat().st_size > 100
+    assert not list(tmp_path.glob(".*.part"))
+    with (
+        no_file_above(100),
+        pytest.raises(EvooptError, match=r"cannot write .*run\.sqlite: .*free some space$"),
+    ):
+        Run.create(tmp_path / "another", load_space("gadam-digits"))
+    link = tmp_path / "link.html"
+    link.symlink_to("report.html")
+    write_report(run, link)
+    assert link.is_symlink(), "a link that somebody names is written through"
+
+
 def test_without_room_for_a_backup_a_run_goes_on_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "run"
     with Run.create(folder, load_space("gadam-digits")) as run:
         run.store.set_meta("large", "x" * 200_000)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Run(folder, writable=True) as run, caplog.at_level(logging.WARNING, "evoopt"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-        try:
+        with no_file_above(100_000):
             run.store.save_generation({"generation": 0}, {"stages": 1}, [])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert "no room for a backup" in caplog.text
         assert run.store.checkpoint() == {"stages": 1}
     assert not list(folder.glob("*backup*"))
