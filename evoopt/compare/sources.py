@@ -72,6 +72,10 @@ def contender(source: str | Path) -> Contender:
         return class_contender(name, find_class(text), text)
     if path.is_dir():
         raise EvooptError(f"{text} is not a run folder: it has no {CONFIG_FILE}")
+    if path.suffix or len(path.parts) > 1:
+        raise EvooptError(
+            f"{text} is neither a preset, nor a run folder, nor a file of a rule, a genome or a class"
+        )
     raise unknown_name("contender", text, [*PRESETS, *STAGED_PRESETS, *_CLASSES])
 
 

@@ -292,6 +292,7 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
         ("missing.py", "there is no file"),
         ("missing.json", "cannot read missing.json"),
         (".", "is not a run folder"),
+        ("runs/frist", "runs/frist is neither a preset, nor a run folder, nor a file of"),
     ],
 )
 def test_unknown_contenders_are_refused(source: str, message: str) -> None:
