@@ -59,9 +59,7 @@ def launch_forward(
     outer, height, width, inner = _checked(z)
     pooled = (outer, height // window[0], width // window[1], inner)
     channels = inner if channels_inside else outer
-    if bias is not None and (
-        bias.shape != (channels,) or bias.device != z.device or not bias.is_contiguous()
-    ):
+    if bias is not None and (bias.shape != (channels,) or bias.device != z.device):
         raise EvooptError(f"the bias of a convolution must be {channels} numbers, not {list(bias.shape)}")
     numbers = torch.float32 if z.dtype == torch.bfloat16 else z.dtype
     given = z if bias is None else bias.to(numbers).contiguous()
