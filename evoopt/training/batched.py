@@ -182,7 +182,8 @@ class _Training:
                 stacklevel=2,
             )
             if len(rules) == 1:
-                return alone(rules[0])
+                with computing_in(self.options.precision):
+                    return alone(rules[0])
             count = 2
         if self.train.x.is_cuda:
             torch.cuda.empty_cache()
@@ -208,8 +209,9 @@ class _Training:
         """How the task's models run here, found out once."""
         device, way = self.train.x.device, self.options.way
         shapes = (self.train.x.shape[1:], self.train.y.shape[1:])
+        mixed = torch.is_autocast_enabled(device.type)  # what runs in full precision need not run so
         known = _MANNERS.setdefault(self.task, {})
-        if (key := (*shapes, device, self.dtype, way, self.plan.batch_size)) not in known:
+        if (key := (*shapes, device, self.dtype, mixed, way, self.plan.batch_size)) not in known:
             other = initial_model(self.task, self.plan.seed + 1).to(device, self.dtype)
             known[key] = find_manner(self.task, self.train, [model, other], self.plan.batch_size, way)
         return known[key]

@@ -162,6 +162,8 @@ def losses_and_their_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Losses ``[P]`` and the gradient of their sum with respect to the predictions ``[P, b, ...]``."""
     if _classifies(loss, predictions, y, shared):
+        # As torch's own in mixed precision: a loss is no product.
+        predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
         if cross_entropy.suits(predictions, y):
             classes = y.unsqueeze(0) if shared else y
             if result := cross_entropy.losses_and_gradient(predictions.transpose(1, 2), classes):

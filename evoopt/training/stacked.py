@@ -99,18 +99,19 @@ def stacked_gradients(
         Losses ``[P]``, and gradients ``[P, *shape]`` of the parameters by qualified name.
     """
     a = _examples_last(x, shared)
-    done: list[tuple[Layer, Back]] = []
+    done: list[tuple[Layer, Back, torch.dtype]] = []
     for layer in layers:
         a, back = layer.rule(layer.module, _own(layer, tensors), a)
-        done.append((layer, back))
+        done.append((layer, back, a.dtype))
     losses, gradient = loss(a.movedim(-1, 1))
     flowing: Tensor | None = gradient.movedim(1, -1)
     gradients: dict[str, Tensor] = {}
     first = next((k for k, layer in enumerate(layers) if layer.has_parameters), len(layers))
     for k in range(len(done) - 1, first - 1, -1):
-        layer, back = done.pop()
+        layer, back, kind = done.pop()
         assert flowing is not None, "every layer but the first one passes its gradient on"
-        flowing, by_key = back(flowing, k > first)
+        # In mixed precision the layer behind may compute with other numbers.
+        flowing, by_key = back(flowing.to(kind), k > first)
         gradients.update({layer.names[key]: gradient for key, gradient in by_key.items()})
     return losses, gradients
 

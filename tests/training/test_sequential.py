@@ -12,13 +12,16 @@ import torch
 from torch import nn
 
 from evoopt.errors import EvooptError, SealedTestError
+from evoopt.execution.place import Precision
+from evoopt.execution.precision import computing_in
 from evoopt.optim import PRESETS, EvolvedOptimizer
 from evoopt.tasks import SealedSplit
 from evoopt.training.batched import EngineOptions, train_batched
 from evoopt.training.engine import choose_engine, train
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.sequential import evaluate, train_sequential
-from evoopt.training.streams import minibatches
+from evoopt.training.streams import initial_model, minibatches
+from evoopt.training.trial_run import find_manner
 
 from .examples import own_task, task_and_data
 
@@ -105,18 +108,23 @@ def test_a_runtime_error_in_the_optimizer_is_a_divergence(monkeypatch: pytest.Mo
     assert result.reason == "optimizer step failed: RuntimeError: value cannot be converted"
 
 
-def test_when_the_batched_program_breaks_members_are_still_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["full", "bf16"])
+def test_when_the_batched_program_breaks_members_are_still_trained(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, data = task_and_data("mlp")
-    expected = train_sequential(task, data, [ADAM, WILD, ADAM], PLAN)
+    with computing_in(precision):
+        expected = train_sequential(task, data, [ADAM, WILD, ADAM], PLAN)
 
     def out_of_memory(*args: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr("evoopt.training.lockstep.losses_and_gradients", out_of_memory)
+    options = EngineOptions(precision=precision)
     with pytest.warns(UserWarning, match="could not be trained as one program"):
-        actual = train_batched(task, data, [ADAM, WILD, ADAM], PLAN)
-    assert [(r.outcome, r.metric) for r in actual if r.outcome == "ok"] == [
-        (r.outcome, r.metric) for r in expected if r.outcome == "ok"
+        actual = train_batched(task, data, [ADAM, WILD, ADAM], PLAN, options=options)
+    assert [(r.outcome, r.eval_loss) for r in actual if r.outcome == "ok"] == [
+        (r.outcome, r.eval_loss) for r in expected if r.outcome == "ok"
     ]
     assert actual[1].outcome == "diverged"
 
@@ -226,6 +234,30 @@ def test_products_by_torch_are_in_bfloat16_on_a_cpu_where_asked_for() -> None:
     [other] = train(task, data, [ADAM], PLAN, engine="sequential", options=EngineOptions(precision="bf16"))
     assert other.eval_loss != exact.eval_loss
     assert other.eval_loss == pytest.approx(exact.eval_loss, rel=0.02)
+
+
+def strided() -> nn.Module:
+    """Layers that run in float32 before and between those whose products are in bfloat16."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(72, 4),
+    )  # fmt: skip
+
+
+def test_in_bfloat16_engines_differ_by_the_rounding_of_products() -> None:
+    task = own_task("strided", strided, (1, 8, 8))
+    data, rules = task.load(None), [ADAM, replace(ADAM, lr=3e-3)]  # type: ignore[arg-type]
+    exact = train_batched(task, data, rules, PLAN, keep_losses=True)
+    with computing_in("bf16"):
+        models = [initial_model(task, seed) for seed in (0, 1)]
+        assert find_manner(task, data.train, models, task.batch_size).way == "stacked"
+        expected = train_sequential(task, data, rules, PLAN, keep_losses=True)
+        actual = train_batched(
+            task, data, rules, PLAN, keep_losses=True, options=EngineOptions(precision="bf16")
+        )
+    for one, other, unlike in zip(actual, expected, exact, strict=True):
+        assert one.losses[:5] == pytest.approx(other.losses[:5], rel=1e-3)
+        assert one.losses != unlike.losses
 
 
 def test_tf32_is_refused_on_a_cpu() -> None:

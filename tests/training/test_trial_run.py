@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from evoopt.errors import EvooptError
 from evoopt.optim.presets import preset
 from evoopt.tasks import SealedSplit, Split, Task, TaskData
+from evoopt.training.batched import EngineOptions
 from evoopt.training.engine import train
 from evoopt.training.forward import losses_and_gradients, outputs
 from evoopt.training.plan import TrainingPlan
@@ -45,6 +46,13 @@ class Residual(Net):
 class Branching(Net):
     def before(self, x: Tensor) -> Tensor:
         return x if self.out.bias.sum() > 0 else -x
+
+
+class BranchingInHalves(Branching):
+    """Looks at its weights in mixed precision alone."""
+
+    def before(self, x: Tensor) -> Tensor:
+        return super().before(x) if torch.is_autocast_enabled("cpu") else x
 
 
 class Noisy(Net):
@@ -234,6 +242,16 @@ def test_a_training_by_that_way_is_the_reference_and_leaves_the_data_alone(kind:
             assert found.losses == pytest.approx(wanted.losses, rel=1e-4)
             assert found.eval_loss == pytest.approx(wanted.eval_loss, rel=1e-4)
     assert torch.equal(data.train.x, inputs)
+
+
+@pytest.mark.filterwarnings("error:.*could not be trained as one program")
+def test_each_precision_has_its_way() -> None:
+    task = a_task(BranchingInHalves)
+    data, plan = task.load(None), TrainingPlan(steps=3, seed=4, batch_size=8)  # type: ignore[arg-type]
+    for precision in ("full", "bf16"):
+        options = EngineOptions(precision=precision)
+        [result] = train(task, data, [preset("adam")], plan, engine="batched", options=options)
+        assert result.outcome == "ok"
 
 
 def test_images_that_are_normalised_by_groups_first_train_one_by_one() -> None:
