@@ -68,7 +68,7 @@ class Lockstep:
         self.ended: dict[int, TrainingResult] = {}
         self.losses = torch.full((plans[0].steps, len(weights)), math.nan).to(weights)
         self._task, self._train, self._update, self._plans = task, train, update, plans
-        self._model = with_given_dropout(population.member(0)).to(weights.device)
+        self._model = with_given_dropout(population.member(0)).to(weights.device).train()
         self._parts: list[_Part] = []
 
     def minibatches(self) -> Iterator[tuple[int, Minibatch]]:

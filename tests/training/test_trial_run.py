@@ -69,6 +69,15 @@ class DroppingTwice(Net):
         return torch.cat([self.drop(x[:, :2]), self.drop(x[:, 2:])], dim=1)  # masks of two shapes
 
 
+class DroppingInTraining(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.3)
+
+    def before(self, x: Tensor) -> Tensor:
+        return self.drop(x) if self.training else x  # type: ignore[no-any-return]
+
+
 class LayerByLayer(nn.Module):
     """Runs the layers of a Sequential itself, and keeps what comes between them."""
 
@@ -202,6 +211,7 @@ WAYS = {
     "hook on a layer": (a_task(hooked), Manner("vmap")),
     "layer and dropout in two places": (a_task(twice), Manner("vmap")),
     "dropout that runs twice": (a_task(DroppingTwice), Manner("loop", draws=True)),
+    "made in evaluation mode": (a_task(lambda: DroppingInTraining().eval()), Manner("vmap")),
     "layers run one by one": (a_task(LayerByLayer), Manner("vmap")),
     "weights left out by chance": (a_task(LeftOutByChance), Manner("loop", draws=True)),
     "subclass of a linear layer": (
