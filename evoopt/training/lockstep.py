@@ -152,6 +152,9 @@ class Lockstep:
     def _split(self, x: Tensor) -> list[_Part]:
         """Cut the population into parts of about equal size whose activations fit the cache."""
         members, weights = len(self.population), self.population.weights
+        # The last minibatch of an epoch is smaller than those that come after it.
+        whole = min(self._plans[0].batch_size, len(self._train))
+        x = x[:1].expand(whole, *x.shape[1:])
         at_once = 1 if self.population.architecture.way == "loop" else members_at_once(self._model, x)
         count = math.ceil(members / at_once)
         # One after another they use the same memory for their gradients.

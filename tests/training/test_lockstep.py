@@ -62,3 +62,22 @@ def test_those_that_stay_go_on_with_their_own_data_when_others_leave(
     torch.testing.assert_close(stayed, weights[alive], rtol=1e-9, atol=1e-9)
     assert losses[3:, [0, 2]].isnan().all()
     assert torch.equal(losses[:3], expected[:3])
+
+
+def test_parts_are_cut_for_a_whole_minibatch_whoever_leaves_before_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("evoopt.training.lockstep.members_at_once", lambda model, x: seen.append(len(x)) or 3)
+    task, data = task_and_data("mlp")
+    population = ModelPopulation.from_seeds(task, range(4))
+    update = BatchedUpdate(random_rules(4, seed=2), 8, population.weights)
+    plan = TrainingPlan(8, 3, batch_size=32, drop_last=False)
+    lockstep, sizes = Lockstep(task, data.train, population, update, [plan]), []
+    for step, batch in lockstep.minibatches():
+        if step == 3:
+            lockstep.drop({0: TrainingResult.unsuccessful("stopped", "")})
+        sizes.append(len(batch.x))
+        lockstep.step(step, batch)
+    assert sizes == [32, 32, 32, 4] * 2
+    assert seen == [32, 32]
