@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
@@ -70,6 +71,8 @@ class Lockstep:
         self._task, self._train, self._update, self._plans = task, train, update, plans
         self._model = with_given_dropout(population.member(0)).to(weights.device).train()
         self._parts: list[_Part] = []
+        # Of trainings that follow each other, another attempt may split other ones for want of memory.
+        self._identity = zlib.crc32(repr((population.architecture.way, update.rules, plans)).encode())
 
     def minibatches(self) -> Iterator[tuple[int, Minibatch]]:
         """The 0-based steps with their data, in order, as `step` takes them.
@@ -91,7 +94,7 @@ class Lockstep:
 
     def _state(self, made: int) -> State:
         ended = {k: [one.outcome, one.reason, one.steps] for k, one in self.ended.items()}
-        facts = {"made": made, "alive": self.alive, "ended": ended}
+        facts = {"of": self._identity, "made": made, "ended": ended}
         return facts, {
             "losses": self.losses[:made].cpu(),
             **{name: tensor.cpu() for name, tensor in self._tensors().items()},
@@ -99,7 +102,7 @@ class Lockstep:
 
     def _restore(self, state: State | None) -> int:
         """Go on from a state, if it is one of this training; returns the number of steps made."""
-        if state is None:
+        if state is None or state[0].get("of") != self._identity:
             return 0
         facts, tensors = state
         losses = tensors.pop("losses")

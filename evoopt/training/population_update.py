@@ -19,7 +19,13 @@ from evoopt.training.staged_update import StagedUpdate, has_stages
 
 
 class Update(Protocol):
-    """What moves the weights of a population."""
+    """What moves the weights of a population.
+
+    Attributes:
+        rules: One per member, in canonical form.
+    """
+
+    rules: list[UpdateRule]
 
     def step(
         self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
@@ -81,25 +87,25 @@ class MixedUpdate:
         steps: int | None = None,
         done: Sequence[int] | None = None,
     ) -> None:
-        self._rules = [rule.canonical() for rule in rules]
+        self.rules = [rule.canonical() for rule in rules]
         self._done = list(done or [0] * len(rules))
         self._layout, self._total_steps = architecture.layout, total_steps
-        staged = {place: rule for place, rule in enumerate(self._rules) if has_stages(rule)}
+        staged = {place: rule for place, rule in enumerate(self.rules) if has_stages(rule)}
         self._staged = StagedUpdate(staged, architecture, like, total_steps, done, compile != "never")
         plain = [place for place in range(len(rules)) if place not in staged]
         self._plain = Subset(plain, like.device)
         self._kernel: BatchedUpdate | None = None
         if plain:
-            alone, past = [self._rules[k] for k in plain], [self._done[k] for k in plain]
+            alone, past = [self.rules[k] for k in plain], [self._done[k] for k in plain]
             self._kernel = BatchedUpdate(alone, total_steps, like[: len(plain)], compile, steps, done=past)
-        averaged = [place for place, rule in enumerate(self._rules) if rule.readout != "last"]
+        averaged = [place for place, rule in enumerate(self.rules) if rule.readout != "last"]
         self._averaged = Subset(averaged, like.device)
         self._averages = torch.zeros_like(like[: len(averaged)])
 
     def select(self, index: Tensor) -> None:
         """See `BatchedUpdate.select`."""
         places = index.tolist()
-        self._rules, self._done = [self._rules[i] for i in places], [self._done[i] for i in places]
+        self.rules, self._done = [self.rules[i] for i in places], [self._done[i] for i in places]
         self._staged.select(places)
         self._plain, plain = self._plain.selected(places)
         if self._kernel:
@@ -111,7 +117,7 @@ class MixedUpdate:
         self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
     ) -> None:
         """See `BatchedUpdate.step`."""
-        stop = len(self._rules) if stop is None else stop
+        stop = len(self.rules) if stop is None else stop
         self._staged.step(weights, gradients, step, start, stop)
         if self._kernel and (found := self._plain.part(start, stop)):
             own, index = found
@@ -125,7 +131,7 @@ class MixedUpdate:
             self._averages[own].lerp_(weights[index], weights.new_tensor(shares)[:, None])
 
     def _share(self, place: int, step: int) -> float:
-        rule = self._rules[place]
+        rule = self.rules[place]
         made = step + 1 + self._done[place]
         return READOUT_BY_NAME[rule.readout].share(vars(rule), made, self._total_steps)
 

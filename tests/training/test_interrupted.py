@@ -109,6 +109,22 @@ def test_a_state_that_was_harmed_is_not_used(harm: str, steps_made: list[int], t
     assert all(same(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def test_a_state_of_other_members_is_not_used(steps_made: list[int], tmp_path: Path) -> None:
+    """As it is found where the first attempt had to split the training before for want of memory."""
+    task, data = task_and_data("mlp")
+
+    def work(seed: int) -> list[TrainingResult]:
+        return train_batched(task, data, random_rules(3, seed), TrainingPlan(STEPS, 5, 16), keep_losses=True)
+
+    expected, run = work(2), interruptible(work)
+    steps_made[:] = [9]
+    with pytest.raises(KeyboardInterrupt):
+        run(Interruptible(1, tmp_path / "job", every=0))
+    steps_made[:] = [-1]
+    found = run(Interruptible(2, tmp_path / "job", every=0))
+    assert all(same(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_a_state_that_cannot_be_kept_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     found = interruptible(lambda chunk: phases("mlp", "auto"))(
