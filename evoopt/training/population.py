@@ -222,7 +222,9 @@ class ModelPopulation:
             for name, stack in {**self.parameters, **self.state}.items():
                 tensors[name].copy_(stack[index])
         for name, rate in self.rates.items():
-            model.get_submodule(name).p = float(rate[index])  # type: ignore[assignment]
+            dropout = copy.copy(model.get_submodule(name))  # of one at two places each has its own rate
+            dropout.p = float(rate[index])  # type: ignore[assignment]
+            model.set_submodule(name, dropout)
         return model
 
     def set_member(self, index: int, model: nn.Module) -> None:

@@ -64,3 +64,16 @@ def test_a_dropout_layer_at_two_places_gets_numbers_for_each() -> None:
     shapes = {name: tuple(t.shape) for name, t in drawn.items()}
     assert shapes == {"1.uniform": (1, 2, 5), "3.uniform": (1, 2, 3)}
     assert not torch.equal(drawn["1.uniform"][..., :3], drawn["3.uniform"])
+
+
+def test_a_dropout_layer_at_two_places_has_a_rate_at_each() -> None:
+    dropout = nn.Dropout(0.5)
+    model = nn.Sequential(nn.Linear(4, 5), dropout, nn.Sequential(nn.Linear(5, 3), dropout))
+    population = ModelPopulation.from_model(model, 2)
+    population.rates["1"][1] = 0.2
+    member = population.member(1)
+    assert [float(member[1].p), float(member[2][1].p), dropout.p] == [0.2, 0.5, 0.5]
+    population.set_member(0, member)
+    assert {name: rates.tolist() for name, rates in population.rates.items()} == {
+        "1": [0.2, 0.2], "2.1": [0.5, 0.5]
+    }  # fmt: skip
