@@ -116,5 +116,6 @@ def _checksum(state: State) -> int:
     facts, tensors = state
     checksum = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
-        checksum = zlib.crc32(tensors[name].contiguous().view(torch.uint8).numpy().data, checksum)
+        whole = tensors[name].clone(memory_format=torch.contiguous_format)  # of stride 1, even if it is one
+        checksum = zlib.crc32(whole.view(torch.uint8).numpy().data, checksum)
     return checksum

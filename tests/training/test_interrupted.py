@@ -140,6 +140,14 @@ def test_a_state_that_cannot_be_kept_costs_nothing(tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_buffer_of_a_single_member_is_kept(tmp_path: Path) -> None:
+    states, path = States(tmp_path / "job"), tmp_path / "job.0.state"
+    states.save(path, ({}, {"batches": torch.tensor(3).expand(1).clone()}))
+    state = states.load(path)
+    assert state is not None
+    assert state[1]["batches"].tolist() == [3]
+
+
 def test_at_its_end_a_training_is_kept_unless_the_job_is_young(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
