@@ -60,12 +60,11 @@ class Place:
 
     def start(self, factory: WorkerFactory, setup: Any) -> Executor:
         """An executor there; see `make_executor`."""
-        if self.device != "cpu" or self.precision != "full":
-            from evoopt.execution.precision import WorkersIn
+        # Late, because a configuration is read without torch.
+        from evoopt.execution.precision import WorkersIn
 
-            factory = WorkersIn(factory, self.precision)
         return make_executor(
-            self.executor, factory, setup, workers=self.workers,
+            self.executor, WorkersIn(factory, self.precision), setup, workers=self.workers,
             threads_per_worker=self.threads_per_worker, timeout_s=self.timeout_s,
             scheduler=self.scheduler, device=self.device,
         )  # fmt: skip
@@ -77,7 +76,7 @@ def check_device(device: str | torch.device, precision: Precision = "full") -> s
     Raises:
         EvooptError: One of another kind, one that torch does not see, or a precision that it has not.
     """
-    import torch  # late, because a configuration is read without it
+    import torch  # late, likewise
 
     name = str(device)
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
