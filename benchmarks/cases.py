@@ -43,7 +43,7 @@ from evoopt.training.batched import EngineOptions, seconds_per_step
 from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.forward import losses_and_gradients
 from evoopt.training.memory import members_in_cache
-from evoopt.training.native import batch_norm, dropout
+from evoopt.training.native import batch_norm, dropping
 from evoopt.training.plan import TrainingPlan
 from evoopt.training.population import ModelPopulation
 
@@ -218,7 +218,7 @@ def layers() -> Outcome:
     """Steps of populations with kinds of layers by compiled kernels, and the same by torch, one thread."""
     keep_freed_memory()
     rows, record = [], {}
-    for name, kernel in (("dropout", dropout), ("norm", batch_norm)):
+    for name, kernel in (("dropout", dropping), ("norm", batch_norm)):
         problem, ways = PROBLEMS[name], {"kernel": kernel.suits, "torch": lambda a: False}
         times: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(ROUNDS):

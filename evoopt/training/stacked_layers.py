@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoopt.training.dropout import GivenDropout
-from evoopt.training.native import batch_norm, convolution, dropout, linear
+from evoopt.training.native import batch_norm, convolution, dropping, linear
 from evoopt.training.stacked_convolutions import (
     Back,
     Rule,
@@ -157,10 +157,10 @@ def _dropout(layer: GivenDropout, tensors: Tensors, a: Tensor) -> tuple[Tensor, 
     uniform = tensors["uniform"]
     by_member = uniform.dim() == a.dim()
     uniform = uniform.movedim(1, -1) if by_member else uniform.movedim(0, -1).unsqueeze(0)
-    if dropout.suits(a):
+    if dropping.suits(a):
         rates = tensors["p"]
         a, uniform = a.expand(len(rates), *a.shape[1:]), uniform.contiguous()
-        return dropout.apply(a, uniform, rates), lambda g, wanted: (dropout.apply(g, uniform, rates), {})
+        return dropping.apply(a, uniform, rates), lambda g, wanted: (dropping.apply(g, uniform, rates), {})
     if lies_as_images(a):  # numbers in another order than the activations' would be read one by one
         uniform = stacked(images(uniform), len(uniform))
     mask = layer.mask(uniform, tensors["p"].reshape(-1, *([1] * (a.dim() - 1))), a.dtype)

@@ -22,7 +22,7 @@ from evoopt.training.native import (
     batch_norm,
     convolution,
     cross_entropy,
-    dropout,
+    dropping,
     linear,
     philox,
     pooling,
@@ -132,7 +132,7 @@ def calls() -> dict[str, Call]:
             written=("d_weight", "d_bias"),
         ),
         "dropout": Call(
-            dropout.apply,
+            dropping.apply,
             {"a": images, "uniform": torch.rand(P, CHANNELS, H, W, B),
              "rates": torch.rand(P, dtype=torch.float64)},
             frozenset({("uniform", 3)}), ("uniform",), measure="a",

@@ -17,7 +17,7 @@ from evoopt.training.native import (
     batch_norm,
     convolution,
     cross_entropy,
-    dropout,
+    dropping,
     linear,
     philox,
     pooling,
@@ -282,7 +282,7 @@ def _dropout(rng: random.Random, dtype: torch.dtype) -> Pairs:
     rates = torch.tensor([rng.choice([0.0, 0.3, 0.5, 1.0]) for _ in range(shape[0])], dtype=torch.float64)
     expected = a * GivenDropout.mask(uniform, rates.view(-1, *[1] * (len(shape) - 1)), dtype)
     given = [_laid_out(rng, t) for t in (a, uniform, rates)]
-    return {"outputs": (dropout.apply(*given), expected)}
+    return {"outputs": (dropping.apply(*given), expected)}
 
 
 def _uniforms(rng: random.Random, dtype: torch.dtype) -> Pairs:

@@ -21,13 +21,13 @@ from evoopt.training.native.arguments import (
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_apply = function("dropout", "apply", (POINTER,) * 4)
+_apply = function("dropping", "apply", (POINTER,) * 4)
 _shape = structure("units places examples u_stride")
 
 
 def suits(a: Tensor) -> bool:
     """Whether the compiled kernel can run on these activations."""
-    return a.is_cpu and a.dtype in TYPES and library("dropout") is not None
+    return a.is_cpu and a.dtype in TYPES and library("dropping") is not None
 
 
 def apply(a: Tensor, uniform: Tensor, rates: Tensor) -> Tensor:
