@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from evoopt.training.counters import keys_of, uniforms
 from evoopt.training.streams import own_draws
 
-_KINDS: dict[type[nn.Module], int | None] = {
-    nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 0, nn.Dropout3d: 4
+_KINDS: dict[type[nn.Module], Sequence[int] | None] = {
+    nn.Dropout: None, nn.Dropout1d: (3,), nn.Dropout2d: range(65), nn.Dropout3d: (5,)
 }  # fmt: skip
-"""Dimensions of an input in which those that drop whole channels see no batch; None for single elements."""
+"""Dimensions of an input in which those that drop whole channels see a batch; None for single elements."""
 
 
 class GivenDropout(nn.Module):
@@ -34,7 +34,7 @@ class GivenDropout(nn.Module):
         super().__init__()
         self.register_buffer("p", torch.tensor(float(p), dtype=torch.float64), persistent=False)
         self.register_buffer("uniform", torch.empty(0), persistent=False)
-        self._unbatched = _KINDS[kind]
+        self._batched = _KINDS[kind]
         self.wanted: list[torch.Size] = []
         self.dry_run = False
 
@@ -43,8 +43,8 @@ class GivenDropout(nn.Module):
         if not self.training:
             return x
         shape = x.shape
-        if self._unbatched is not None:
-            drawn = 1 if x.dim() == self._unbatched else 2
+        if self._batched is not None:
+            drawn = 2 if x.dim() in self._batched else 1
             shape = torch.Size([*shape[:drawn], *([1] * (x.dim() - drawn))])
         if self.dry_run:
             self.wanted.append(shape)

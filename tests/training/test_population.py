@@ -202,8 +202,10 @@ def test_every_member_may_have_its_own_dropout_rate(way: str) -> None:
     [
         (nn.Dropout1d, (9, 5)), (nn.Dropout1d, (9, 5, 4)), (nn.Dropout2d, (9, 5, 4)),
         (nn.Dropout2d, (9, 5, 4, 3)), (nn.Dropout3d, (9, 5, 4, 3)), (nn.Dropout3d, (9, 5, 4, 3, 2)),
+        (nn.Dropout2d, (9, 5)), (nn.Dropout3d, (9, 5)), (nn.Dropout3d, (9, 5, 4)),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:dropout.d. Received a .-D input")
 def test_what_is_dropped_together_is_what_torch_drops_together(
     kind: type[nn.Module], shape: tuple[int, ...]
 ) -> None:
