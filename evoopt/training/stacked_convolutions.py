@@ -170,11 +170,10 @@ def _shared_columns(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, a: Te
     spare = -columns.shape[1] % _ALIGNED
     columns, kernels = F.pad(columns, (0, spare)), F.pad(kernels, (0, spare))
     out = torch.mm(columns, kernels.flatten(0, 1).t())
-    kind = out.dtype
 
     def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
         assert not wanted, "nothing before it is trained"
-        rows = images(grad, kind).permute(0, 2, 3, 1).flatten(0, 2)
+        rows = images(grad).permute(0, 2, 3, 1).flatten(0, 2)
         d_kernels = torch.unflatten(torch.mm(rows.t(), columns), 0, (members, filters))
         gradients = {"weight": d_kernels[..., :used].reshape(weight.shape)}
         return None, gradients if bias is None else {**gradients, "bias": d_kernels[..., used]}
@@ -192,7 +191,7 @@ def _grouped(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None, a: Tensor) -
 
     def undo(grad: Tensor, wanted: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
         d_x, d_kernels, _ = torch.ops.aten.convolution_backward(
-            images(grad, kind), x, kernels, None, stride, padding, (1, 1), False, (0, 0), members,
+            images(grad), x, kernels, None, stride, padding, (1, 1), False, (0, 0), members,
             (wanted, True, False),
         )  # fmt: skip
         gradients = {"weight": torch.unflatten(d_kernels, 0, (members, -1))}
@@ -222,10 +221,10 @@ def _behind(
 
     def back(grad: Tensor) -> tuple[Tensor, Tensor | None]:
         if relu:
-            grad = torch.ops.aten.threshold_backward(grad.to(out.dtype), out, 0)
+            grad = torch.ops.aten.threshold_backward(grad, out, 0)
         d_bias = None if bias is None else grad.sum(dim=(2, 3, 4))
         if winners is not None:
-            g = _in_memory(grad.to(out.dtype), inside).contiguous()
+            g = _in_memory(grad, inside).contiguous()
             grad = _from_memory(cuda_between.backward(g, winners, size, window), members, inside)
         if undo_pooling is not None:
             grad = cast(Tensor, undo_pooling(grad, True)[0])
