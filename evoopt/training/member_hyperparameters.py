@@ -82,14 +82,14 @@ def set_hyperparameters(
     ``capsules.q``). Names without meaning are ignored.
 
     Args:
-        members: Whose rules, rates and buffers change; weights and moments stay.
+        members: Whose rules (see `Members.follow`), rates and buffers change; weights stay.
         values: Hyperparameters by name, for each member.
         optimizer: See `update_rule`.
 
     Raises:
         EvooptError: A value that does not fit.
     """
-    members.rules = tuple(update_rule(one, optimizer) for one in values)
+    members.follow([update_rule(one, optimizer) for one in values])
     for name in values[0] if values else ():
         if name in RULE_NAMES:
             continue

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evoopt.errors import EvooptError
 from evoopt.optim.rule import UpdateRule
+from evoopt.optim.step import keeps
 from evoopt.training.population import ModelPopulation
 from evoopt.training.population_update import kept_layouts
 
@@ -66,6 +67,19 @@ class Members:
         """The same models and rules with moments of zero."""
         zero = torch.zeros_like(self.m)
         return replace(self, m=zero, v=zero.clone(), steps=(0,) * len(self), stages={})
+
+    def follow(self, rules: Sequence[UpdateRule]) -> None:
+        """Give members other rules, in place.
+
+        A member whose rule keeps what the one before did not begins with an empty state, as another optimizer
+        does: the steps of which moments are the mean would be counted wrongly.
+        """
+        changed = enumerate(zip(self.rules, rules, strict=True))
+        anew = [k for k, (old, new) in changed if self.steps[k] and not _kept(new) <= _kept(old)]
+        for kept in (self.m, self.v, *self.stages.values()):
+            kept[anew] = 0
+        self.steps = tuple(0 if k in anew else n for k, n in enumerate(self.steps))
+        self.rules = tuple(rules)
 
     def copy(self) -> Members:
         """Copies of all members."""
@@ -128,6 +142,11 @@ class Members:
         steps = tuple(int(n) for n in tensors["steps"].tolist())
         kept = {name.removeprefix("stages."): given[name].clone() for name in stages}
         return Members(population, tuple(rules), given["m"].clone(), given["v"].clone(), steps, kept)
+
+
+def _kept(rule: UpdateRule) -> set[str]:
+    rule = rule.canonical()
+    return {state.name for state in (*keeps(rule), *keeps(rule.others_rule))}
 
 
 def joined(parts: Sequence[Members]) -> Members:

@@ -14,7 +14,6 @@ from evoopt.errors import EvooptError
 from evoopt.optim.evolved import EvolvedOptimizer
 from evoopt.optim.groups import matrix_groups
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.step import keeps
 from evoopt.tasks.task import Split, Task
 from evoopt.training.batched_update import BatchedUpdate
 from evoopt.training.dropout import with_given_dropout
@@ -55,13 +54,10 @@ def train_phase(
     """
     if not plan.shared and len(plan.seeds) != len(members):
         raise EvooptError(f"{len(members)} members need 1 or {len(members)} seeds, not {len(plan.seeds)}")
-    idle = _idle_moments(members)
     if engine == "reference":
         losses = _reference(task, train, members, plan)
     else:
         losses = _together(task, train, members, plan, engine == "sequential")
-    for moments, rows, before in idle:
-        moments[rows] = before
     members.steps = tuple(n + plan.steps for n in members.steps)
     if not plan.keep_moments:
         members.m.zero_()
@@ -98,20 +94,6 @@ def _together(task: Task, train: Split, members: Members, plan: PhasePlan, one_b
         for kind, name, places, view in update.state():
             stacks[kind][name][places] = view
     return lockstep.losses.cpu()
-
-
-def _idle_moments(members: Members) -> list[tuple[Tensor, list[int], Tensor]]:
-    """Moments, the members whose rules do not read them, and their rows.
-
-    They stay as they are: an update may keep them for the sake of others, and a later rule may read them.
-    """
-    rules = [rule.canonical() for rule in members.rules]
-    kept = [{state.name for state in (*keeps(rule), *keeps(rule.others_rule))} for rule in rules]
-    idle = []
-    for name, moments in (("exp_avg", members.m), ("exp_avg_sq", members.v)):
-        if rows := [k for k, own in enumerate(kept) if name not in own]:
-            idle.append((moments, rows, moments[rows]))
-    return idle
 
 
 def _without_readout(rules: Sequence[UpdateRule]) -> list[UpdateRule]:
