@@ -193,6 +193,28 @@ def test_the_closing_comparison_keeps_the_engines_of_the_search_and_runs_where_i
     assert places == [("process", 3)]
 
 
+def test_a_closing_comparison_that_is_interrupted_goes_on_with_the_trainings_it_has(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executors: list[FormulaExecutor] = []
+    monkeypatch.setattr(place, "make_executor", lambda *_, **__: executors[-1])
+
+    def compared(folder: Path, stop_at: int | None = None) -> bytes:
+        executors.append(FormulaExecutor(stop_at=stop_at))
+        with Run(folder) as run:
+            short_comparison(run)
+        assert not [path.name for path in folder.iterdir() if "trainings" in path.name]
+        return (folder / "comparison.json").read_bytes()
+
+    whole = compared(shutil.copytree(run_folder, tmp_path / "whole" / "mine"))
+    cut = shutil.copytree(run_folder, tmp_path / "cut" / "mine")
+    jobs = len(executors[0].jobs)
+    with pytest.raises(KeyboardInterrupt):
+        compared(cut, stop_at=jobs - 1)
+    assert compared(cut) == whole
+    assert len(executors[-1].jobs) == 1
+
+
 def test_a_search_stands_where_tuned_adam_has_no_score(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

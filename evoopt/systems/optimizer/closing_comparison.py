@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evoopt.compare.analysis import analyse
-from evoopt.compare.command import Report, json_text
+from evoopt.compare.command import MEMORY_FILE, Report, json_text
 from evoopt.compare.comparison import run_comparison
 from evoopt.compare.protocol import Protocol
 from evoopt.compare.sources import contender, run_contender
@@ -36,7 +36,7 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
     A run that has a baseline is compared with that, and on its meta-validation tasks, too.
 
     Both get the same few tuning trials on validation data, then fresh seeds on test data, with the length of
-    training, tasks and executor of the search.
+    training, tasks and executor of the search. One that is interrupted goes on with the trainings it has.
 
     Args:
         run: A finished run.
@@ -46,7 +46,7 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
     Raises:
         EvooptError: The run is not finished.
     """
-    config = config or config_of(run)
+    config, memory = config or config_of(run), run.folder / f".{MEMORY_FILE}"
     winner = run_contender(run)
     if winner.saw_test:
         return ShortComparison(
@@ -62,12 +62,15 @@ def short_comparison(run: Run, config: OptimizerConfig | None = None, quiet: boo
             short_protocol(config),
             config.execution.place(config.evaluation.threads_per_worker),
             engines=run.store.engines(),
+            memory=memory,
             quiet=quiet,
         )
     except NoScoreError as error:  # the search has succeeded all the same
+        memory.unlink(missing_ok=True)
         return ShortComparison(f"not compared with tuned Adam: {error}", None)
     report = Report(comparison, analyse(comparison))
     write_file(run.folder / COMPARISON_FILE, json_text(report))
+    memory.unlink(missing_ok=True)
     return ShortComparison(verdict(comparison, report.analysis, winner.name), report)
 
 

@@ -155,7 +155,7 @@ def test_workers_load_the_data_that_the_settings_ask_for(
 def test_a_search_ends_with_a_comparison_of_its_own_trainings_where_it_went_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compared(*contenders: Any, engines: dict[str, str], quiet: bool) -> None:
+    def compared(*contenders: Any, engines: dict[str, str], memory: Path, quiet: bool) -> None:
         asked[:] = [*contenders[2:], engines]
         raise NoScoreError("enough")
 
