@@ -195,7 +195,7 @@ def test_a_run_whose_folder_was_moved_with_its_task_file_goes_on_as_if_it_had_no
     (before / "mine.py").write_text(
         "import helper\nfrom evoopt.tasks import TASKS\ndef make_task(): return TASKS['wine']"
     )
-    config = load_space("quick").override(SMALL).with_tasks((f"{before / 'mine.py'}:make_task", "yeast"))
+    config = load_space("quick").override(SMALL).with_tasks((f"{before / 'mine.py'}:make_task", "digits"))
 
     with pytest.raises(KeyboardInterrupt):
         evoopt.search(config, out=before / "run", on_generation=interrupt)
