@@ -167,7 +167,7 @@ def resume(
     limits = {"max_time": max_time, "max_trainings": max_trainings, "patience": patience}
     if not from_backup:
         with Run(run) as before:
-            done = before.finished and not (before.uncompared or before.lost_model)
+            done = before.complete and not before.uncompared
             if done and not before.goes_on_with(limits):
                 more = "; --max-time, --max-trainings or --patience has it go on" if before.ended else ""
                 typer.echo(f"nothing was left to do: {run} is finished{more}", err=True)

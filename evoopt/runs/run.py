@@ -140,6 +140,11 @@ class Run:
         return self.finished and self.config.compares and self.verdict is None
 
     @property
+    def complete(self) -> bool:
+        """Whether it is finished, and has its winner's model if that is one."""
+        return self.finished and not self.lost_model
+
+    @property
     def lost_model(self) -> bool:
         """Whether the winner is a model whose file is gone or cut off; who resumes the run has it anew."""
         if not self.finished or "parameters" not in self.winner:

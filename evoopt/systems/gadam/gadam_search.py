@@ -16,7 +16,7 @@ from evoopt.systems.progress import Progress
 
 def search(run: Run, config: RunConfig, quiet: bool) -> None:
     """Evolve to the end and keep the best model."""
-    if run.finished and not run.lost_model:
+    if run.complete:
         return
     config = cast(GadamConfig, config)
     training, setup = config.training, phase_setup(config, config.training)

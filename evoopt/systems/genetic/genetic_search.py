@@ -34,7 +34,7 @@ _EXAMPLES, _HEAD_START = 511, 512
 
 def search(run: Run, config: RunConfig, quiet: bool) -> None:
     """Evolve to the end and keep the best network."""
-    if run.finished and not run.lost_model:
+    if run.complete:
         return
     config = cast(GeneticConfig, config)
     section, scoring, setup = config.genetic, config.scoring, phase_setup(config, config.scoring)

@@ -19,7 +19,7 @@ from evoopt.systems.progress import Progress
 
 def search(run: Run, config: RunConfig, quiet: bool) -> None:
     """Train the population to the end and keep the best model and its schedule."""
-    if run.finished and not run.lost_model:
+    if run.complete:
         return
     config = cast(PbtConfig, config)
     section, training = config.recombination, config.training

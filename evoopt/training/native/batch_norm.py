@@ -28,8 +28,9 @@ from evoopt.training.native.arguments import (
 from evoopt.training.native.build import library
 from evoopt.training.native.threads import over_members
 
-_NUMBER = ctypes.c_double
-_forward = function("batch_norm", "forward", (*(POINTER,) * 5, _NUMBER, _NUMBER, FLAG, POINTER, POINTER))
+_INPUTS = "activations to normalise"
+_REAL = ctypes.c_double
+_forward = function("batch_norm", "forward", (*(POINTER,) * 5, _REAL, _REAL, FLAG, POINTER, POINTER))
 _backward = function("batch_norm", "backward", (POINTER,) * 8)
 _shape = structure("channels numbers x_stride w_stride b_stride dw_stride db_stride of_batch")
 
@@ -131,9 +132,6 @@ def backward(
     addresses = x[1], w[1], out[1], g[1], kept[1], dw[1], db[1], d_input.data_ptr()
     over_members(members, _backward(dtype), about, *addresses)
     return d_input
-
-
-_INPUTS = "activations to normalise"
 
 
 def _shape_of(a: Tensor, members: int) -> tuple[int, ...]:
