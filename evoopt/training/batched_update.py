@@ -14,7 +14,7 @@ from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
-from evoopt.training.coefficients import CONSTANTS, Program, StepTable
+from evoopt.training.coefficients import CONSTANTS, Program, StepTable, step_table
 from evoopt.training.native import cuda_update, update
 from evoopt.training.staged_update import has_stages
 
@@ -35,6 +35,9 @@ class BatchedUpdate:
     own terms only, and a larger program makes the same IEEE operations in the same order and adds exact zeros
     for the terms of others.
 
+    Attributes:
+        recordable: Whether `graphs.Replayed` can hold a step.
+
     Args:
         rules: One per member, without stages; a readout is not its concern.
         total_steps: Length of the schedules.
@@ -47,6 +50,8 @@ class BatchedUpdate:
     Raises:
         EvooptError: Rules with stages, see `evoopt.training.population_update`.
     """
+
+    recordable = True
 
     def __init__(
         self,
@@ -73,7 +78,11 @@ class BatchedUpdate:
         kernels = (kernel for kernel in (update, cuda_update) if kernel.suits(like, self._program.terms))
         self._native = None if compile == "never" else next(kernels, None)
         self._kernel = compiled_kernel(self._program) if compiled and self._native is None else None
-        self._table = StepTable(self.rules, self._program.terms, total_steps, self._done)
+        self._like = like[:0]
+        self._table = self._new_table()
+
+    def _new_table(self) -> StepTable:
+        return step_table(self.rules, self._program.terms, self.total_steps, self._done, self._like)
 
     def select(self, index: Tensor) -> None:
         """Keep copies of the members at ``index``, which may repeat; moments go with them."""
@@ -82,7 +91,7 @@ class BatchedUpdate:
         self._done = None if self._done is None else [self._done[i] for i in index.tolist()]
         self.m = None if self.m is None else self.m[index.to(self.m.device)]
         self.v = None if self.v is None else self.v[index.to(self.v.device)]
-        self._table = StepTable(self.rules, self._program.terms, self.total_steps, self._done)
+        self._table = self._new_table()
 
     def readout(self, weights: Tensor) -> Tensor:
         """The weights themselves: what members are scored with."""
@@ -92,20 +101,29 @@ class BatchedUpdate:
         """All that changes from step to step, by name: to be kept, or written."""
         return {name: x for name, x in (("m", self.m), ("v", self.v)) if x is not None}
 
+    def reach(self, step: int) -> None:
+        """Have ready what a recording reads at a step."""
+        self._table.reach(step)
+
     def step(
-        self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        step: int | Tensor,
+        start: int = 0,
+        stop: int | None = None,
     ) -> None:
         """Update the weights of members ``start`` to ``stop - 1`` in place.
 
         Args:
             weights: Of those members, ``[n, D]``.
             gradients: Likewise; may be overwritten.
-            step: 0-based step.
+            step: 0-based step; or in a recording ``[1]`` on the device, of one that has been reached.
             start: First member.
             stop: Member after the last one, by default all the rest.
         """
         rows = slice(start, len(self.rules) if stop is None else stop)
-        coefficients = self._table.at(step, weights)[:, rows]
+        coefficients = self._table.at(step)[:, rows]
         m = None if self.m is None else self.m[rows]
         v = None if self.v is None else self.v[rows]
         if self._native is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,26 +64,50 @@ class Program:
 
 
 class StepTable:
-    """The numbers of each step of some members, computed for some steps at once; see `coefficient_table`."""
+    """Numbers that depend on the step, computed for some steps at once into the same memory.
 
-    def __init__(
-        self,
-        rules: Sequence[UpdateRule],
-        terms: Sequence[str],
-        total_steps: int,
-        done: Sequence[int] | None = None,
-    ) -> None:
-        self._of = (rules, terms, total_steps, done)
-        self._table, self._steps = torch.empty(0), range(0)
+    Args:
+        of: What computes those of some 0-based steps, ``[steps, ...]``.
+        last: How many steps are expected.
+        like: A tensor of the dtype and device they are to have.
+    """
 
-    def at(self, step: int, like: Tensor) -> Tensor:
-        """Those of a 0-based step, ``[len(CONSTANTS) + len(terms), P]``, as a tensor like another one."""
+    def __init__(self, of: Callable[[range], Tensor], last: int, like: Tensor) -> None:
+        self._of, self._last, self._like = of, last, like
+        self._table, self._steps = like.new_empty(0), range(0)
+
+    def reach(self, step: int) -> None:
+        """Have the numbers of a step ready."""
         if step not in self._steps:
-            rules, terms, total_steps, done = self._of
-            self._steps = range(step, max(step + 1, min(step + _TABLE_STEPS, total_steps)))
-            table = coefficient_table(rules, terms, self._steps, total_steps, done)
-            self._table = table.to(like.device, like.dtype)
+            first = step - step % _TABLE_STEPS
+            stop = first + _TABLE_STEPS
+            self._steps = range(first, min(stop, self._last) if step < self._last else stop)
+            numbers = self._of(self._steps)
+            if not len(self._table):
+                self._table = self._like.new_empty(_TABLE_STEPS, *numbers.shape[1:])
+            self._table[: len(numbers)].copy_(numbers)
+
+    def at(self, step: int | Tensor) -> Tensor:
+        """Those of a step ``[...]``; of one on a device, ``[1]``, which has been reached."""
+        if isinstance(step, Tensor):
+            return self._table.index_select(0, step % _TABLE_STEPS)[0]
+        self.reach(step)
         return self._table[step - self._steps.start]
+
+
+def step_table(
+    rules: Sequence[UpdateRule],
+    terms: Sequence[str],
+    total_steps: int,
+    done: Sequence[int] | None,
+    like: Tensor,
+) -> StepTable:
+    """`coefficient_table` by step, like a tensor."""
+
+    def of(steps: range) -> Tensor:
+        return coefficient_table(rules, terms, steps, total_steps, done)
+
+    return StepTable(of, total_steps, like)
 
 
 def coefficient_table(

@@ -25,12 +25,12 @@ def keys_of(seeds: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(list(seeds), dtype=torch.int64).to(device)
 
 
-def uniforms(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> Tensor:
+def uniforms(keys: Tensor, step: int | Tensor, tensor: int, shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers in [0, 1) by the fastest way there is; all give the same bits.
 
     Args:
         keys: One for each member, ``[P]`` int64.
-        step: Of the training, from 0.
+        step: Of the training, from 0; or ``[1]`` int64 on the device of the keys.
         tensor: Which of a step's tensors.
         shape: Of one member's numbers.
 
@@ -40,18 +40,18 @@ def uniforms(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> Te
     Raises:
         EvooptError: Keys of another kind, or sizes out of range.
     """
-    if philox.suits(keys):
+    if isinstance(step, int) and philox.suits(keys):
         return philox.uniforms(keys, step, tensor, shape)
     if cuda_philox.suits(keys):
         return cuda_philox.uniforms(keys, step, tensor, shape)
     return plain_uniforms(keys, step, tensor, shape)
 
 
-def plain_uniforms(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> Tensor:
+def plain_uniforms(keys: Tensor, step: int | Tensor, tensor: int, shape: tuple[int, ...]) -> Tensor:
     """The same in torch's operations, on any device."""
     size = math.prod(shape)
     blocks = torch.arange(-(-size // 4), device=keys.device)
-    counter = (blocks & _WORD, blocks >> 32, torch.full_like(blocks, step), torch.full_like(blocks, tensor))
+    counter = (blocks & _WORD, blocks >> 32, torch.zeros_like(blocks) + step, torch.full_like(blocks, tensor))
     own = keys.unsqueeze(-1)
     words = torch.stack(rounds(counter, (own & _WORD, (own >> 32) & _WORD)), dim=-1)
     return ((words >> 8).float() * 2.0**-24).flatten(1)[:, :size].reshape(len(keys), *shape)

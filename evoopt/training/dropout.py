@@ -87,7 +87,7 @@ class DropoutDraws:
 
     Args:
         model: A model made by `with_given_dropout`.
-        seeds: One for each member that has numbers of its own.
+        seeds: One for all members, or one for each.
         device: Where they are drawn.
     """
 
@@ -97,19 +97,22 @@ class DropoutDraws:
         self._keys = keys_of(seeds, device)
         self._shapes: dict[torch.Size, list[tuple[str, int, torch.Size]]] = {}
 
-    def draw(self, x: Tensor, step: int) -> dict[str, Tensor]:
-        """Numbers ``[seeds, ...]`` in float32 by the name of each module's ``uniform`` buffer.
+    def draw(self, x: Tensor, step: int | Tensor) -> dict[str, Tensor]:
+        """Numbers in float32 by the name of each module's ``uniform`` buffer.
 
         Args:
-            x: A minibatch ``[b, ...]`` of one member.
-            step: Of the training, from 0.
+            x: A minibatch ``[b, ...]``; with several seeds ``[seeds, b, ...]``, and so are the numbers.
+            step: See `uniforms`.
         """
         if not self._modules:
             return {}
+        shared = len(self._keys) == 1
+        x = x if shared else x[0]
         if x.shape not in self._shapes:
             self._shapes[x.shape] = _needed_shapes(self._model, self._modules, x)
         needed = self._shapes[x.shape]
-        return {f"{name}.uniform": uniforms(self._keys, step, k, shape) for name, k, shape in needed}
+        drawn = {f"{name}.uniform": uniforms(self._keys, step, k, shape) for name, k, shape in needed}
+        return {name: numbers[0] for name, numbers in drawn.items()} if shared else drawn
 
 
 def give(model: nn.Module, draws: dict[str, Tensor]) -> None:

@@ -12,6 +12,11 @@ from torch import Tensor
 Compute = Callable[..., Tensor | None]
 
 
+def records(device: torch.device) -> bool:
+    """Whether work on a device is recorded."""
+    return device.type == "cuda"
+
+
 class Replayed:
     """What is computed of some tensors on CUDA, launched at once.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ from torch import Tensor
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import losses_and_gradients
-from evoopt.training.graphs import Replayed
+from evoopt.training.graphs import Replayed, records
 from evoopt.training.interrupted import State, current_states
 from evoopt.training.memory import members_at_once
-from evoopt.training.minibatches import Minibatch, load_minibatches
+from evoopt.training.minibatches import Minibatch, draws_of, load_minibatches
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
 from evoopt.training.population_update import Update
@@ -32,7 +32,7 @@ class _Part(NamedTuple):
     columns: slice | Tensor  # which they are among all that began
     population: ModelPopulation  # shares memory with the whole one
     gradients: Tensor
-    compute: Callable[[Minibatch], Tensor]  # losses, and gradients in place
+    compute: Callable[..., Any]  # losses of inputs, targets and numbers for dropout, and gradients in place
 
 
 class Lockstep:
@@ -69,8 +69,16 @@ class Lockstep:
         self.ended: dict[int, TrainingResult] = {}
         self.losses = torch.full((plans[0].steps, len(weights)), math.nan).to(weights)
         self._task, self._train, self._update, self._plans = task, train, update, plans
+        self._shared = len(plans) == 1
         self._model = with_given_dropout(population.member(0)).to(weights.device).train()
+        self._draws = draws_of(plans, self._model, weights.device)
         self._parts: list[_Part] = []
+        self._recorded: Literal["", "parts", "steps"] = ""
+        if records(weights.device) and not population.architecture.manner.draws:
+            self._recorded = "steps" if update.recordable else "parts"
+        self._at = torch.zeros(1, dtype=torch.int64, device=weights.device)  # the step, for a recording
+        self._names: list[str] = []  # of the numbers for dropout
+        self._seeds: tuple[int, ...] = ()
         # Of trainings that follow each other, another attempt may split other ones for want of memory.
         self._identity = zlib.crc32(repr((population.architecture.way, update.rules, plans)).encode())
 
@@ -80,14 +88,14 @@ class Lockstep:
         Where states are kept (see `evoopt.training.interrupted`), the steps that an interrupted attempt has
         made are left out.
         """
-        load = functools.partial(load_minibatches, self._task, self._train, self._plans, self._model)
+        load = partial(load_minibatches, self._task, self._train, self._plans)
         states = current_states()
         if states is None:
             yield from enumerate(load())
             return
         path = states.next_file()
         made = self._restore(states.load(path))
-        for step, batch in enumerate(load(made), made):
+        for step, batch in enumerate(load(first=made), made):
             yield step, batch
             if states.due(at_end=step + 1 == len(self.losses)):
                 states.save(path, self._state(step + 1))
@@ -118,22 +126,44 @@ class Lockstep:
         return {"weights": self.population.weights, **moved, **buffers}
 
     def step(self, step: int, batch: Minibatch) -> None:
-        """Compute losses and gradients of all members and move their weights."""
-        shared = len(self._plans) == 1
+        """Compute losses and gradients of all members and move their weights.
+
+        On a device a step is one launch, where it can be recorded.
+        """
         if not self._parts:
-            self._parts = self._split(batch.x if shared else batch.x[0])
+            self._parts = self._split(batch.x if self._shared else batch.x[0])
+            self._replayed = Replayed(partial(self._all, step=self._at), self._at.device)
+        self._seeds = batch.seeds
+        if self._recorded == "steps":
+            self._update.reach(step)
+            self._at.fill_(step)
+            self._replayed(batch.x, batch.y)
+        else:
+            self._all(batch.x, batch.y, step)
+
+    def _all(self, x: Tensor, y: Tensor, step: int | Tensor) -> None:
+        drawn = self._draws.draw(x, step)
+        self._names = list(drawn)
+        tensors = (x, y, *drawn.values())
         for part in self._parts:
-            minibatch = batch if shared else batch.of(part.columns)
-            losses = part.compute(minibatch)
+            losses = part.compute(*(tensors if self._shared else (t[part.columns] for t in tensors)))
             if losses.dtype != self.losses.dtype:  # in mixed precision
                 losses = losses.to(self.losses.dtype)
             self.losses[step, part.columns] = losses
             self._update.step(part.population.weights, part.gradients, step, part.start, part.stop)
 
-    def _losses(self, part: ModelPopulation, gradients: Tensor, batch: Minibatch) -> Tensor:
-        x, y, uniform, seeds = batch
-        shared = len(self._plans) == 1
-        return losses_and_gradients(part, self._task.loss, x, y, uniform, gradients, shared, seeds)
+    def _losses(
+        self,
+        part: ModelPopulation,
+        gradients: Tensor,
+        members: Sequence[int],
+        x: Tensor,
+        y: Tensor,
+        *drawn: Tensor,
+    ) -> Tensor:
+        uniform = dict(zip(self._names, drawn, strict=True))
+        seeds = self._seeds if self._shared else [self._seeds[i] for i in members]
+        return losses_and_gradients(part, self._task.loss, x, y, uniform, gradients, self._shared, seeds)
 
     def readout(self) -> ModelPopulation:
         """The members still in training with the weights that they are scored with."""
@@ -169,27 +199,9 @@ class Lockstep:
         for start, stop in pairwise(members * k // count for k in range(count + 1)):
             columns = slice(start, stop) if everyone else alive[start:stop]
             part, own = self.population.part(start, stop), gradients[: stop - start]
-            compute: Callable[[Minibatch], Tensor] = functools.partial(self._losses, part, own)
-            if weights.is_cuda and not part.architecture.manner.draws:
+            compute: Callable[..., Any] = partial(self._losses, part, own, self.alive[start:stop])
+            if self._recorded == "parts":
                 pool = pool or torch.cuda.graph_pool_handle()
-                compute = _replayed(compute, weights.device, pool)
+                compute = Replayed(compute, weights.device, pool)
             parts.append(_Part(start, stop, columns, part, own, compute))
         return parts
-
-
-def _replayed(
-    compute: Callable[[Minibatch], Tensor], device: torch.device, pool: Any
-) -> Callable[[Minibatch], Tensor]:
-    """The same, launched as one graph."""
-    names: list[str] = []
-
-    def of(x: Tensor, y: Tensor, *drawn: Tensor) -> Tensor:
-        return compute(Minibatch(x, y, dict(zip(names, drawn, strict=True)), (0,)))
-
-    replayed = Replayed(of, device, pool)
-
-    def call(batch: Minibatch) -> Tensor:
-        names[:] = batch.uniform
-        return cast(Tensor, replayed(batch.x, batch.y, *batch.uniform.values()))
-
-    return call

@@ -29,15 +29,9 @@ class Minibatch(NamedTuple):
     uniform: dict[str, Tensor]
     seeds: tuple[int, ...] = ()
 
-    def of(self, members: slice | Tensor) -> Minibatch:
-        """The minibatches of some members, where each has its own."""
-        seeds = self.seeds[members] if isinstance(members, slice) else [self.seeds[i] for i in members]
-        uniform = {n: t[members] for n, t in self.uniform.items()}
-        return Minibatch(self.x[members], self.y[members], uniform, tuple(seeds))
-
 
 def load_minibatches(
-    task: Task, train: Split, plans: Sequence[TrainingPlan], model: nn.Module, first: int = 0
+    task: Task, train: Split, plans: Sequence[TrainingPlan], model: nn.Module | None = None, first: int = 0
 ) -> Iterator[Minibatch]:
     """Yield the minibatches of a training in order.
 
@@ -46,8 +40,7 @@ def load_minibatches(
         train: Training split, already on its device and of its dtype.
         plans: Steps, batch size and seed: one plan for minibatches that all members share, else one for each
             member, which differ in their seeds alone.
-        model: Any one model of the training, with given dropout, on the split's device; only read for the
-            shapes of its dropout masks.
+        model: Any one model of the training, see `draws_of`; None where whoever trains draws for its dropout.
         first: The 0-based step to begin with.
     """
     drawn = [minibatches(len(train), plan) for plan in plans]
@@ -56,7 +49,7 @@ def load_minibatches(
     shared, lengths = len(plans) == 1, [len(batch) for batch in drawn[0]]
     order = torch.stack([torch.cat(batches) for batches in drawn]).to(train.x.device)
     augmenting = [generator(plan, AUGMENTATION) for plan in plans]
-    draws = DropoutDraws(model, [derive_seed(plan.seed, DROPOUT) for plan in plans], train.x.device)
+    draws = None if model is None else draws_of(plans, model, train.x.device)
     roots = [derive_seed(plan.seed, OTHER_DRAWS) for plan in plans]
     for step, index in enumerate(torch.split(order[0] if shared else order, lengths, dim=-1)):
         if step < first and task.augment is None:
@@ -68,9 +61,20 @@ def load_minibatches(
             x = torch.stack([task.augment(one, source) for one, source in zip(x, augmenting, strict=True)])
         if step < first:  # but how its inputs were augmented had to be drawn
             continue
-        uniform = draws.draw(x if shared else x[0], step)
-        uniform = {name: numbers[0] for name, numbers in uniform.items()} if shared else uniform
+        uniform = {} if draws is None else draws.draw(x, step)
         yield Minibatch(x, y, uniform, tuple(root ^ step for root in roots))
+
+
+def draws_of(plans: Sequence[TrainingPlan], model: nn.Module, device: torch.device) -> DropoutDraws:
+    """What draws for dropout.
+
+    Args:
+        plans: See `load_minibatches`.
+        model: Any one model of the training, with given dropout, on the device; only read for the shapes of
+            its dropout masks.
+        device: That of the training.
+    """
+    return DropoutDraws(model, [derive_seed(plan.seed, DROPOUT) for plan in plans], device)
 
 
 def scored_split(data: TaskData, plan: TrainingPlan) -> Split:

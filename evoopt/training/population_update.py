@@ -12,6 +12,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.readout import READOUT_BY_NAME
 from evoopt.optim.step import keeps
 from evoopt.training.batched_update import BatchedUpdate, Compile
+from evoopt.training.coefficients import StepTable
 from evoopt.training.flat import FlatLayout
 from evoopt.training.population import Architecture
 from evoopt.training.stacks import Subset
@@ -27,8 +28,20 @@ class Update(Protocol):
 
     rules: list[UpdateRule]
 
+    @property
+    def recordable(self) -> bool:
+        """See `BatchedUpdate`."""
+
+    def reach(self, step: int) -> None:
+        """See `BatchedUpdate.reach`."""
+
     def step(
-        self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        step: int | Tensor,
+        start: int = 0,
+        stop: int | None = None,
     ) -> None:
         """See `BatchedUpdate.step`."""
 
@@ -101,6 +114,35 @@ class MixedUpdate:
         averaged = [place for place, rule in enumerate(self.rules) if rule.readout != "last"]
         self._averaged = Subset(averaged, like.device)
         self._averages = torch.zeros_like(like[: len(averaged)])
+        self._shares = self._new_shares()
+
+    def _new_shares(self) -> StepTable:
+        """The weight of each step's weights in the averages, ``[steps, averaged, 1]``."""
+        averaged = [(self.rules[k], self._done[k] + 1) for k in self._averaged.members]
+
+        def of(steps: range) -> Tensor:
+            shares = [
+                [
+                    READOUT_BY_NAME[rule.readout].share(vars(rule), step + done, self._total_steps)
+                    for rule, done in averaged
+                ]
+                for step in steps
+            ]
+            return torch.tensor(shares, dtype=torch.float64).unsqueeze(-1)
+
+        return StepTable(of, self._total_steps, self._averages[:0])
+
+    @property
+    def recordable(self) -> bool:
+        """See `BatchedUpdate`."""
+        return self._staged.recordable
+
+    def reach(self, step: int) -> None:
+        """See `BatchedUpdate.reach`."""
+        self._staged.reach(step)
+        if self._kernel:
+            self._kernel.reach(step)
+        self._shares.reach(step)
 
     def select(self, index: Tensor) -> None:
         """See `BatchedUpdate.select`."""
@@ -112,9 +154,15 @@ class MixedUpdate:
             self._kernel.select(torch.tensor(plain, dtype=torch.int64))
         self._averaged, averaged = self._averaged.selected(places)
         self._averages = self._averages[torch.tensor(averaged, dtype=torch.int64, device=index.device)]
+        self._shares = self._new_shares()
 
     def step(
-        self, weights: Tensor, gradients: Tensor, step: int, start: int = 0, stop: int | None = None
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        step: int | Tensor,
+        start: int = 0,
+        stop: int | None = None,
     ) -> None:
         """See `BatchedUpdate.step`."""
         stop = len(self.rules) if stop is None else stop
@@ -127,13 +175,7 @@ class MixedUpdate:
                 weights[index] = rows
         if found := self._averaged.part(start, stop):
             own, index = found
-            shares = [self._share(place, step) for place in self._averaged.members[own]]
-            self._averages[own].lerp_(weights[index], weights.new_tensor(shares)[:, None])
-
-    def _share(self, place: int, step: int) -> float:
-        rule = self.rules[place]
-        made = step + 1 + self._done[place]
-        return READOUT_BY_NAME[rule.readout].share(vars(rule), made, self._total_steps)
+            self._averages[own].lerp_(weights[index], self._shares.at(step)[own])
 
     def readout(self, weights: Tensor) -> Tensor:
         """See `Update.readout`."""

@@ -21,9 +21,9 @@ from evoopt.optim.stages import Stage, StageInputs
 from evoopt.optim.step import keeps
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME, weighted_sum
-from evoopt.training.coefficients import CONSTANTS, StepTable
+from evoopt.training.coefficients import CONSTANTS, step_table
 from evoopt.training.flat import FlatLayout
-from evoopt.training.graphs import Replayed
+from evoopt.training.graphs import Replayed, records
 from evoopt.training.native import staged
 from evoopt.training.native import update as native
 from evoopt.training.stacks import Stack, StackInputs, Subset
@@ -71,6 +71,7 @@ class StagedGroup:
         self._rules = list(own.values())
         self._rule = rule = self._rules[0]
         self._terms = tuple(name for name, _ in rule.terms)
+        self.recordable = not rule.decomposes
         self._stages: dict[tuple[str, str], Stage] = {(s.part, s.name): s for s in rule.active}
         self._done = None if done is None else list(done)
         self._total_steps, self._like = total_steps, like
@@ -96,7 +97,7 @@ class StagedGroup:
         self._renumber()
 
     def _renumber(self) -> None:
-        self._table = StepTable(self._rules, self._terms, self._total_steps, self._done)
+        self._table = step_table(self._rules, self._terms, self._total_steps, self._done, self._like)
         self._parts: dict[tuple[int, int], _Part] = {}
         self._replayed: dict[tuple[int, ...], Replayed] = {}
 
@@ -127,15 +128,19 @@ class StagedGroup:
         stacks = enumerate(self._stacks)
         return {**self._kept, **{f"{k}.{name}": x for k, s in stacks for name, x in s.kept.items()}}
 
-    def step(self, weights: Tensor, gradients: Tensor, step: int, start: int, stop: int) -> None:
+    def reach(self, step: int) -> None:
+        """See `BatchedUpdate.reach`."""
+        self._table.reach(step)
+
+    def step(self, weights: Tensor, gradients: Tensor, step: int | Tensor, start: int, stop: int) -> None:
         """See `StagedUpdate.step`."""
         found = self.subset.part(start, stop)
         if found is None:
             return
         own, index = found
         part = self._part(own)
-        table = self._table.at(step, weights)[:, own]
-        if weights.is_cuda and not self._rule.decomposes:
+        table = self._table.at(step)[:, own]
+        if self.recordable and records(weights.device) and not isinstance(step, Tensor):
             at = cast(Tensor, part.done + (step + 1))
             # Rows that lie elsewhere are another program.
             where = (start, stop, weights.data_ptr(), gradients.data_ptr())
@@ -198,7 +203,7 @@ class StagedGroup:
             kept,
             [None if (x := kept.get(name)) is None else x[:, :known] for name in ("exp_avg", "exp_avg_sq")],
             stacks,
-            done[0] if len(set(done)) == 1 and not like.is_cuda else like.new_tensor(done)[:, None],
+            done[0] if len(set(done)) == 1 and not records(like.device) else like.new_tensor(done)[:, None],
         )
         return part
 

@@ -66,13 +66,23 @@ class StagedUpdate:
         selected = [group.selected(index) for group in self._groups]
         self._groups = [group for group in selected if group is not None]
 
-    def step(self, weights: Tensor, gradients: Tensor, step: int, start: int, stop: int) -> None:
+    @property
+    def recordable(self) -> bool:
+        """See `BatchedUpdate`."""
+        return all(group.recordable for group in self._groups)
+
+    def reach(self, step: int) -> None:
+        """See `BatchedUpdate.reach`."""
+        for group in self._groups:
+            group.reach(step)
+
+    def step(self, weights: Tensor, gradients: Tensor, step: int | Tensor, start: int, stop: int) -> None:
         """Update in place those members among ``start`` to ``stop - 1`` that have stages.
 
         Args:
             weights: Of these members of the population, ``[n, D]``.
             gradients: Likewise.
-            step: 0-based step.
+            step: See `BatchedUpdate.step`.
             start: First member.
             stop: Member after the last one.
         """

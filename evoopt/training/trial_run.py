@@ -243,7 +243,7 @@ def _batches(train: Split, batch_size: int) -> list[Split]:
 def _given(model: nn.Module, batches: Sequence[Split]) -> Iterator[tuple[int, Split, dict[str, Tensor]]]:
     draws = DropoutDraws(model.train(), [0], batches[0].x.device)
     for step, (seed, batch) in enumerate(zip(_SEEDS, batches, strict=True)):
-        yield seed, batch, {name: numbers[0] for name, numbers in draws.draw(batch.x, step).items()}
+        yield seed, batch, draws.draw(batch.x, step)
 
 
 def _nothing() -> Numbers:

@@ -18,7 +18,7 @@ KEYS = keys_of([0, 5, 2**63 - 1, 2**40 + 3], CPU)
 SOURCE = cuda.source("philox", torch.float32, cuda_philox.BEFORE)
 
 
-def by_cuda_on_cpu(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> Tensor:
+def by_cuda_on_cpu(keys: Tensor, step: int | Tensor, tensor: int, shape: tuple[int, ...]) -> Tensor:
     out, how = cuda_philox.launch(keys, step, tensor, shape)
     out.fill_(-1)
     if out.numel():
@@ -52,6 +52,9 @@ def test_every_way_gives_the_same_bits(keys: Tensor, shape: tuple[int, ...]) -> 
     assert expected.shape == (len(keys), *shape)
     for way in (uniforms, philox.uniforms, by_cuda_on_cpu):
         assert torch.equal(way(keys, 2**31 - 1, 3, shape), expected)
+    on_device = torch.tensor([2**31 - 1])
+    for by_tensor in (uniforms, by_cuda_on_cpu):
+        assert torch.equal(by_tensor(keys, on_device, 3, shape), expected)
 
 
 def test_a_number_depends_on_its_key_and_place_alone() -> None:
@@ -78,15 +81,23 @@ def test_numbers_are_uniform_and_never_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "shape"),
-    [(KEYS.int(), (3,)), (KEYS[None], (3,)), (KEYS.expand(2, 4).T[:, 0][::2], (3,)), (KEYS, (2**31,))],
-    ids=["type", "dimensions", "not contiguous", "too many"],
+    ("keys", "step", "shape"),
+    [
+        (KEYS.int(), 0, (3,)),
+        (KEYS[None], 0, (3,)),
+        (KEYS.expand(2, 4).T[:, 0][::2], 0, (3,)),
+        (KEYS, 0, (2**31,)),
+        (KEYS, -1, (3,)),
+        (KEYS, torch.tensor([0, 1]), (3,)),
+        (KEYS, torch.tensor([0.0]), (3,)),
+    ],
+    ids=["type", "dimensions", "not contiguous", "too many", "negative step", "two steps", "type of step"],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_launched(
-    keys: Tensor, shape: tuple[int, ...]
+    keys: Tensor, step: int | Tensor, shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(EvooptError, match=r"must be|too many"):
-        cuda_philox.launch(keys, 0, 0, shape)
+        cuda_philox.launch(keys, step, 0, shape)
 
 
 def test_it_compiles_for_a_gpu_where_torch_brings_a_compiler() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from evoopt.errors import EvooptError
 from evoopt.optim import PRESETS, UpdateRule, preset
 from evoopt.training.batched_update import BatchedUpdate, run_program
-from evoopt.training.coefficients import CONSTANTS, Program, StepTable
+from evoopt.training.coefficients import CONSTANTS, Program, step_table
 from evoopt.training.native import cuda, cuda_update
 from evoopt.training.native.arguments import TYPES
 from evoopt.training.native.update import LISTS
@@ -32,7 +32,7 @@ def problem(rules: list[UpdateRule], size: int, dtype: torch.dtype) -> SimpleNam
     generator = torch.Generator().manual_seed(size)
     w, g, m, v = (torch.randn(len(rules), size, generator=generator).to(dtype) for _ in range(4))
     g[0, :3] = torch.tensor([0.0, 1e30, -1e30]).to(dtype)[: min(3, size)]
-    table = StepTable(rules, program.terms, 20).at(7, w)
+    table = step_table(rules, program.terms, 20, None, w).at(7)
     return SimpleNamespace(
         program=program,
         w=w,

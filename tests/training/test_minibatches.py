@@ -42,8 +42,8 @@ def test_a_member_is_shown_what_it_is_shown_alone(augmented: bool) -> None:
     assert [len(batches) for batches in alone] == [len(together)] * 2 == [7, 7]
     for k, own in enumerate(alone):
         for batch, expected in zip(together, own, strict=True):
-            (x,), (y,), uniform, seeds = batch.of(slice(k, k + 1))
-            assert same(Minibatch(x, y, {n: t[0] for n, t in uniform.items()}, seeds), expected)
+            uniform = {name: numbers[k] for name, numbers in batch.uniform.items()}
+            assert same(Minibatch(batch.x[k], batch.y[k], uniform, (batch.seeds[k],)), expected)
     assert not same(alone[0][0], alone[0][1])
     assert not same(alone[0][0], alone[1][0])
 

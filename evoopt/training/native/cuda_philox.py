@@ -23,7 +23,7 @@ def suits(keys: Tensor) -> bool:
     )
 
 
-def uniforms(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> Tensor:
+def uniforms(keys: Tensor, step: int | Tensor, tensor: int, shape: tuple[int, ...]) -> Tensor:
     """Float32 numbers ``[keys, *shape]``; arguments are those of `evoopt.training.counters.uniforms`.
 
     Raises:
@@ -35,13 +35,18 @@ def uniforms(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> Te
     return out
 
 
-def launch(keys: Tensor, step: int, tensor: int, shape: tuple[int, ...]) -> tuple[Tensor, cuda.Launch]:
+def launch(
+    keys: Tensor, step: int | Tensor, tensor: int, shape: tuple[int, ...]
+) -> tuple[Tensor, cuda.Launch]:
     """Memory for what `uniforms` returns, and how its kernel is launched."""
     if keys.dtype != torch.int64 or keys.dim() != 1 or not keys.is_contiguous():
         raise EvooptError(f"the keys of random numbers must be int64 [members], not {list(keys.shape)}")
     size = math.prod(shape)
-    if not all(0 <= n <= _LARGEST for n in (size, step, tensor)):
+    at = step if isinstance(step, Tensor) else torch.full((1,), step, device=keys.device)
+    if at.dtype != torch.int64 or at.numel() != 1 or at.device != keys.device:
+        raise EvooptError("the step of random numbers must be one int64 on the device of their keys")
+    if not all(0 <= n <= _LARGEST for n in (size, tensor, 0 if at is step else step)):
         raise EvooptError(f"a member's random numbers {list(shape)} are too many for the CUDA kernel")
     out = torch.empty(len(keys), *shape, dtype=torch.float32, device=keys.device)
     blocks = -(-size // (4 * _THREADS)), min(65_535, max(1, len(keys))), 1
-    return out, cuda.Launch([keys, out, len(keys), size, step, tensor], blocks, (_THREADS, 1, 1))
+    return out, cuda.Launch([keys, out, at, len(keys), size, tensor], blocks, (_THREADS, 1, 1))

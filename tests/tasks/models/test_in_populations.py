@@ -101,7 +101,8 @@ def check_gradients(case: Case, way: str, x: Tensor, y: Tensor, shared: bool) ->
     singles = two(case)
     population = ModelPopulation.from_models(singles, way)  # type: ignore[arg-type]
     references = [with_given_dropout(copy.deepcopy(model)).train() for model in singles]
-    drawn = DropoutDraws(references[0], range(len(singles)), x.device).draw(x if shared else x[0], 2)
+    draws = DropoutDraws(references[0], range(len(singles)), x.device)
+    drawn = draws.draw(x.expand(len(singles), *x.shape) if shared else x, 2)
     each = [{key: numbers[i] for key, numbers in drawn.items()} for i in range(len(singles))]
     uniform = each[0] if shared else drawn
     gradients = torch.empty_like(population.weights)
