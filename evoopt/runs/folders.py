@@ -34,22 +34,27 @@ def new_folder(name: str, given: Path | None = None) -> Iterator[Path]:
     if given is not None:
         yield given
         return
-    folder = _reserved(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    parent = Path("runs")
+    found = parent.exists()
+    folder = _reserved(parent / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         yield folder
     finally:
         # A command that fails before it writes anything leaves nothing behind.
         with contextlib.suppress(OSError):
             folder.rmdir()
+            if not found:
+                parent.rmdir()
 
 
 def _reserved(first: Path) -> Path:
     # Made rather than only named, so that runs that a shell loop starts in one second get one folder each.
     try:
-        first.parent.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
             folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
-            with contextlib.suppress(FileExistsError):
+            first.parent.mkdir(parents=True, exist_ok=True)
+            # Another command that failed may take the parent away in between.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
                 folder.mkdir()
                 return folder
     except OSError as error:

@@ -31,6 +31,11 @@ def stopped_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders.time, "strftime", lambda _: "20261121-120000")
 
 
+def failed() -> None:
+    with pytest.raises(EvooptError, match="no such task"), new_folder("quick"):
+        raise EvooptError("no such task")
+
+
 def kept(_: int) -> Path:
     with new_folder("quick") as folder:
         (folder / "config.toml").touch()
@@ -47,13 +52,17 @@ def test_runs_that_start_in_one_second_get_a_folder_each() -> None:
 
 def test_even_when_they_start_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            pool.submit(failed)
         assert len(set(pool.map(kept, range(40)))) == 40
 
 
-def test_a_command_that_wrote_nothing_leaves_no_folder() -> None:
-    with pytest.raises(EvooptError, match="no such task"), new_folder("quick"):
-        raise EvooptError("no such task")
-    assert not any(Path("runs").iterdir())
+def test_a_command_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    failed()
+    assert not any(tmp_path.iterdir())
+    Path("runs").mkdir()
+    failed()
+    assert os.listdir("runs") == []
 
 
 def test_a_folder_that_the_user_chose_is_neither_made_nor_removed(tmp_path: Path) -> None:
