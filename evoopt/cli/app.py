@@ -44,7 +44,9 @@ _usual_format = warnings.formatwarning
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_READER_GONE = 2, 130, 141
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="<int>", help="Worker processes; one per core by default.")
+]
 Executor = Annotated[str | None, typer.Option(help="serial, process or dask.")]
 Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler, e.g. tcp://host:8786.")
