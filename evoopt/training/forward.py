@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from evoopt.tasks.task import Split, Task
@@ -17,6 +18,16 @@ from evoopt.training.stacked import stacked_forward, stacked_gradients
 from evoopt.training.streams import own_draws, seed_draws
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+_FUNCTIONS: dict[type[nn.Module], Loss] = {
+    nn.CrossEntropyLoss: F.cross_entropy, nn.MSELoss: F.mse_loss, nn.L1Loss: F.l1_loss,
+    nn.SmoothL1Loss: F.smooth_l1_loss, nn.HuberLoss: F.huber_loss,
+    nn.BCEWithLogitsLoss: F.binary_cross_entropy_with_logits,
+}  # fmt: skip
+"""What losses without settings of their own compute."""
+
+_BY_ELEMENT = {*_FUNCTIONS.values()} - {F.cross_entropy}
+"""Losses that are a mean over all numbers, of which each has a target."""
 
 _AT_EVALUATION = (0,)  # the seed of models that draw random numbers even then
 
@@ -161,6 +172,7 @@ def losses_and_their_gradient(
     loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True, one_by_one: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Losses ``[P]`` and the gradient of their sum with respect to the predictions ``[P, b, ...]``."""
+    loss = _function_of(loss)
     if _classifies(loss, predictions, y, shared):
         # As torch's own in mixed precision: a loss is no product.
         predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
@@ -174,6 +186,11 @@ def losses_and_their_gradient(
         losses = log_likelihood.sum(dim=(1, 2)).div_(-y.shape[-1])
         gradient = log_p.exp_().scatter_(1, index, log_likelihood.expm1_())
         return losses, gradient.div_(y.shape[-1]).transpose(1, 2)
+    real = predictions.dtype == y.dtype and y.is_floating_point()
+    if loss is F.mse_loss and real and _by_element(loss, predictions, y, shared):
+        difference = predictions - y
+        losses = (difference * difference).flatten(1).mean(dim=1)
+        return losses, difference.mul_(2 / max(1, predictions[0].numel()))
     leaf = predictions.detach().requires_grad_()
     with torch.enable_grad():
         losses = population_losses(loss, leaf, y, shared, one_by_one)
@@ -185,6 +202,10 @@ def population_losses(
     loss: Loss, predictions: Tensor, y: Tensor, shared: bool = True, one_by_one: bool = False
 ) -> Tensor:
     """Losses ``[P]`` of predictions ``[P, b, ...]`` and targets ``[b, ...]`` or ``[P, b, ...]``."""
+    loss = _function_of(loss)
+    if _by_element(loss, predictions, y, shared):
+        each = loss(predictions, y.expand_as(predictions), reduction="none")  # type: ignore[call-arg]
+        return each.flatten(1).mean(dim=1)
     if _classifies(loss, predictions, y, shared):
         each = F.cross_entropy(predictions.transpose(1, 2), y.expand(len(predictions), -1), reduction="none")
         return each.mean(dim=1)
@@ -196,6 +217,22 @@ def population_losses(
 def _classifies(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> bool:
     """Whether the loss is the cross-entropy of class indices, which has a faster form for a population."""
     return loss is F.cross_entropy and predictions.dim() == 3 and y.dim() == (1 if shared else 2)
+
+
+def _by_element(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> bool:
+    alike = y.shape == (predictions.shape[1:] if shared else predictions.shape)
+    return alike and any(loss is one for one in _BY_ELEMENT)
+
+
+def _function_of(loss: Loss) -> Loss:
+    """The function that a module of torch without settings of its own computes, else what is given."""
+    return _FUNCTIONS[type(loss)] if type(loss) in _FUNCTIONS and _is_usual(loss) else loss  # type: ignore
+
+
+@functools.lru_cache(maxsize=64)
+def _is_usual(loss: nn.Module) -> bool:
+    settings, usual = ({**vars(module), "training": True} for module in (loss, type(loss)()))
+    return repr(settings) == repr(usual)
 
 
 @torch.no_grad()
