@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any, NamedTuple, cast
@@ -32,6 +32,18 @@ from evoopt.training.stacks import Stack, StackInputs, Subset
 _NUMBERS = tuple(f.name for f in fields(UpdateRule) if f.name not in ("terms", "iterations", "nesterov_beta"))
 
 _Given = tuple[Tensor, Tensor, Tensor]
+
+
+class _OnDemand(dict[str, Any]):
+    """Values by name, each made when it is first asked for: stages look at few."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, name: str) -> Any:
+        value = self[name] = self._make(name)
+        return value
 
 
 class _Part(NamedTuple):
@@ -185,19 +197,24 @@ class StagedGroup:
         if (own.start, own.stop) in self._parts:
             return self._parts[own.start, own.stop]
         rules, like, done = self._rules[own], self._like, (self._done or [0] * len(self._rules))[own]
-        constants: dict[str, Any] = dict(vars(self._rule))
-        for name in _NUMBERS:
-            if isinstance(constants[name], float | int) and not isinstance(constants[name], bool):
-                constants[name] = like.new_tensor([getattr(rule, name) for rule in rules])[:, None]
+
+        def constant(name: str) -> Any:
+            own = getattr(self._rule, name)
+            if name not in _NUMBERS or isinstance(own, bool) or not isinstance(own, float | int):
+                return own
+            return like.new_tensor([getattr(rule, name) for rule in rules])[:, None]
+
+        constants = _OnDemand(constant)
+
+        def per_tensor(stack: Stack, dimensions: int) -> Callable[[str], Any]:
+            return lambda name: stack.per_tensor(constants[name], dimensions)
+
         kept = {name: x[own] for name, x in self._kept.items()}
         known = staged.width(self._pieces or ())
         stacks = []
         for whole in self._stacks:
             stack = Stack(whole.names, {name: x[own] for name, x in whole.kept.items()})
-            by_dimensions = {
-                k: {name: stack.per_tensor(x, k) for name, x in constants.items()} for k in (2, 3)
-            }
-            stacks.append((stack, by_dimensions))
+            stacks.append((stack, {k: _OnDemand(per_tensor(stack, k)) for k in (2, 3)}))
         self._parts[own.start, own.stop] = part = _Part(
             constants,
             kept,
