@@ -25,7 +25,7 @@ GenerationHook = Callable[[dict[str, Any]], None]
 
 @in_float32()
 def search(
-    space: str | RunConfig = "quick",
+    space: str | Path | RunConfig = "quick",
     *,
     out: str | Path | None = None,
     quiet: bool = True,
@@ -140,7 +140,7 @@ def _ended(folder: str | Path, callbacks: Sequence[Callback]) -> Run:
 
 
 def search_restarts(
-    space: str | RunConfig,
+    space: str | Path | RunConfig,
     count: int,
     *,
     out: str | Path | None = None,
@@ -212,15 +212,16 @@ def open_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
-def resolve(space: str | RunConfig, overrides: dict[str, dict[str, Any]] | None = None) -> RunConfig:
+def resolve(space: str | Path | RunConfig, overrides: dict[str, dict[str, Any]] | None = None) -> RunConfig:
     """The configuration that a search would run with.
 
     Raises:
         EvooptError: An unknown space or a bad value.
     """
-    config = space if isinstance(space, RunConfig) else load_space(space)
-    if isinstance(space, str):
-        config = config.model_copy(update={"name": Path(space).stem})
+    if isinstance(space, RunConfig):
+        config = space
+    else:
+        config = load_space(str(space)).model_copy(update={"name": Path(space).stem})
     config = config.override(overrides or {})
     return config.with_task_files(_absolute)
 

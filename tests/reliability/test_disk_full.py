@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from evoopt import resume, search
 from evoopt.config import load_space
 from evoopt.errors import EvooptError
 from evoopt.export import write_export
 from evoopt.report import save_plot, write_report
 from evoopt.runs import Run
-from tests.reliability.commands import ENVIRONMENT, finish, outcome, write_space
+from tests.reliability.commands import ENVIRONMENT, outcome, write_space
 from tests.report.runs import make_run
 
 SPACE_TO_GO_ON = "64m"
+SERIAL = {"execution": {"executor": "serial"}}
 
 
 @contextmanager
@@ -111,8 +113,7 @@ class Reference:
 def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     folder = tmp_path_factory.mktemp(request.param)
     space = write_space(folder, request.param)
-    code, errors = finish("search", space, "--out", folder / "run")
-    assert code == 0, errors
+    search(space, out=folder / "run", overrides=SERIAL)
     results = outcome(folder / "run")
     sizes = [(folder / "run" / name).stat().st_size for name in ("run.sqlite", *results)]
     return Reference(space, results, sizes)
@@ -121,11 +122,10 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def finished(space: Path, run: Path, anew: Path) -> Path:
     """Go on with a run now that there is space, or begin it anew if it never began; where it ended."""
     if (run / "config.toml").exists():
-        code, errors = finish("resume", run)
+        resume(run)
     else:
         run = anew
-        code, errors = finish("search", space, "--out", run)
-    assert code == 0, errors
+        search(space, out=run, overrides=SERIAL)
     return run
 
 
@@ -136,12 +136,13 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(
 ) -> None:
     disk, run = tmp_path / "disk", tmp_path / "disk" / "run"
     with small_disk(disk, f"{kilobytes}k"):
-        code, errors = finish("search", reference.space, "--out", run)
-        assert "Traceback" not in errors
-        assert code in (0, 2)
-        assert code or sum(reference.sizes) <= kilobytes * 1024, "it cannot have found room"
-        if code == 2:
-            assert errors.splitlines()[-1].startswith("error: cannot write")
+        try:
+            search(reference.space, out=run, overrides=SERIAL)
+        except EvooptError as error:
+            assert str(error).startswith("cannot write")
+            assert "\n" not in str(error)
+        else:
+            assert sum(reference.sizes) <= kilobytes * 1024, "it cannot have found room"
         subprocess.run(["mount", "-o", f"remount,size={SPACE_TO_GO_ON}", str(disk)], check=True)
         assert outcome(finished(reference.space, run, disk / "anew")) == reference.outcome
 
