@@ -13,8 +13,8 @@ WHOLE = "EVOOPT_THOROUGH"
 
 
 def times(count: int) -> int:
-    """The whole count or an eighth of it."""
-    return count if os.environ.get(WHOLE) else max(1, count // 8)
+    """The whole count or a sixteenth of it."""
+    return count if os.environ.get(WHOLE) else max(1, count // 16)
 
 
 def some(items: Mapping[str, T], *names: str) -> dict[str, T]:
