@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 from evoopt.optim.rule import UpdateRule
 
 
+@functools.lru_cache(maxsize=256)  # an optimizer asks at every step
 def beta_names(rule: UpdateRule) -> tuple[str | None, str | None]:
     """Which constants of a rule its optimizers take as ``betas``, so that schedulers can cycle them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,9 @@ from evoopt.errors import EvooptError, unknown_name
 from evoopt.optim.stages import STAGES, Stage
 from evoopt.optim.stages.annealing import DECAY_SHAPE_BY_NAME
 from evoopt.optim.stages.readout import READOUT_BY_NAME
+
+Bound = tuple[Callable[[Any], bool], str]
+"""What a field's value must be, asked and told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +87,18 @@ class Pipeline:
     mean_fraction: float = 0.25
 
     def __post_init__(self) -> None:
+        own = vars(self)
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown_name(name, str(getattr(self, name)), known)
-        for name in ("clip_norm", "others_lr", "others_eps", "decay_power"):
-            self._check(name, lambda x: math.isfinite(x) and x > 0, "be positive")
-        for name in ("gradient_difference", "l2", "power"):
-            self._check(name, lambda x: math.isfinite(x) and x >= 0, "be >= 0")
-        for name in ("slow_beta", "others_beta1", "others_beta2", "decay_start", "ema_decay"):
-            self._check(name, lambda x: 0 <= x < 1, "lie in [0, 1)")
-        for name in ("warmup_fraction", "decay_floor", "mean_fraction"):
-            self._check(name, lambda x: 0 <= x <= 1, "lie in [0, 1]")
-        self._check("iterations", lambda x: x >= 1 and x % 1 == 0, "be a whole number, at least 1")
+            if own[name] not in known:
+                raise unknown_name(name, str(own[name]), known)
+        self._check_bounds(_BOUNDS)
 
-    def _check(self, name: str, good: Callable[[float], bool], must: str) -> None:
-        value = getattr(self, name)
-        absent = value is None and getattr(type(self), name) is None
-        if not absent and not good(value):
-            raise EvooptError(f"{name} must {must}, not {value!r}")
+    def _check_bounds(self, bounds: Mapping[str, Bound]) -> None:
+        own, cls = vars(self), type(self)
+        for name, (good, must) in bounds.items():
+            # A default is good, and most fields hold it: rules are made by the thousand.
+            if (value := own[name]) is not getattr(cls, name) and not good(value):
+                raise EvooptError(f"{name} must {must}, not {value!r}")
 
     @cached_property
     def active(self) -> tuple[Stage, ...]:
@@ -149,6 +146,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "readout": ("last", *READOUT_BY_NAME),
 }
 """What a field of names may say, its identity first."""
+
+POSITIVE: Bound = (lambda x: math.isfinite(x) and x > 0, "be positive")
+NOT_NEGATIVE: Bound = (lambda x: math.isfinite(x) and x >= 0, "be >= 0")
+BELOW_1: Bound = (lambda x: 0 <= x < 1, "lie in [0, 1)")
+UP_TO_1: Bound = (lambda x: 0 <= x <= 1, "lie in [0, 1]")
+
+_BOUNDS: dict[str, Bound] = {
+    **dict.fromkeys(("clip_norm", "others_lr", "others_eps", "decay_power"), POSITIVE),
+    **dict.fromkeys(("gradient_difference", "l2", "power"), NOT_NEGATIVE),
+    **dict.fromkeys(("slow_beta", "others_beta1", "others_beta2", "decay_start", "ema_decay"), BELOW_1),
+    **dict.fromkeys(("warmup_fraction", "decay_floor", "mean_fraction"), UP_TO_1),
+    "iterations": (lambda x: x >= 1 and x % 1 == 0, "be a whole number, at least 1"),
+}
 
 SWITCHES = (
     "clip_norm", "gradient_difference", "l2", "second_moment", "normalize_first", "slow_beta", "mask",

@@ -16,7 +16,7 @@ from evoopt.optim.json_checks import check_fields as check_fields
 from evoopt.optim.json_checks import check_header as check_header
 from evoopt.optim.json_checks import is_number as is_number
 from evoopt.optim.json_checks import require
-from evoopt.optim.pipeline import SWITCHES, Pipeline
+from evoopt.optim.pipeline import BELOW_1, NOT_NEGATIVE, POSITIVE, SWITCHES, UP_TO_1, Bound, Pipeline
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.stages.annealing import fraction_factor
 from evoopt.optim.terms import MORE_TERMS, TERM_BY_NAME, term
@@ -84,20 +84,12 @@ class UpdateRule(Pipeline):
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
         require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
-        for name in ("lr", "eps"):
-            self._check(name, lambda x: math.isfinite(x) and x > 0, "be positive")
-        for name in ("beta1", "beta2"):
-            self._check(name, lambda x: 0 <= x < 1, "lie in [0, 1)")
-        self._check("beta3", lambda x: 0 <= x <= 1, "lie in [0, 1]")
-        self._check("weight_decay", lambda x: math.isfinite(x) and x >= 0, "be >= 0")
-        self._check("clip_value", lambda x: math.isfinite(x) and x > 0, "be positive or absent")
-        self._check("warmup_steps", lambda x: x >= 0, "be >= 0")
+        self._check_bounds(_BOUNDS)
         require(
             not (self.has_fractions and (self.warmup_steps or self.cosine)),
             "a schedule is either in steps (warmup_steps, cosine) or in fractions of the training "
             "(warmup_fraction, decay_shape), not both",
         )
-        self._check("nesterov_beta", lambda x: 0 <= x <= 1, "lie in [0, 1] or be absent")
 
     @property
     def needs_total_steps(self) -> bool:
@@ -230,6 +222,15 @@ class UpdateRule(Pipeline):
         return written(self, digits)
 
 
+_BOUNDS: dict[str, Bound] = {
+    **dict.fromkeys(("lr", "eps"), POSITIVE),
+    **dict.fromkeys(("beta1", "beta2"), BELOW_1),
+    "beta3": UP_TO_1,
+    "weight_decay": NOT_NEGATIVE,
+    "clip_value": (POSITIVE[0], "be positive or absent"),
+    "warmup_steps": (lambda x: x >= 0, "be >= 0"),
+    "nesterov_beta": (UP_TO_1[0], "lie in [0, 1] or be absent"),
+}
 _STAGE_FIELDS = tuple(field.name for field in fields(Pipeline))
 _FIELDS = tuple(field.name for field in fields(UpdateRule) if field.name not in _STAGE_FIELDS)
 _AROUND = (*SCHEDULE, "readout", "ema_decay", "mean_fraction")

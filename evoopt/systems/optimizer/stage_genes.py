@@ -72,7 +72,8 @@ class StageGenes:
     def mate(self, a: Pipeline, b: Pipeline, rng: np.random.Generator) -> Pipeline:
         """Take each field in which the parents differ from one of them."""
         differing = [name for name in _FIELDS if getattr(a, name) != getattr(b, name)]
-        return replace(a, **{name: getattr(b, name) for name in differing if rng.random() < 0.5})
+        taken = {name: getattr(b, name) for name in differing if rng.random() < 0.5}
+        return replace(a, **taken) if taken else a
 
     def mutate(
         self, genes: Pipeline, rng: np.random.Generator, p_flag: float, p_number: float, sigma: float
@@ -98,7 +99,7 @@ class StageGenes:
                 changes[name] = self._draw(name, rng) if absent else _FIELDS[name]
             elif not absent and rng.random() < p_number:
                 changes[name] = move(name, value, bounds, sigma, rng)
-        return replace(genes, **changes)
+        return replace(genes, **changes) if changes else genes
 
     def _draw(self, name: str, rng: np.random.Generator) -> float:
         low, high = sorted(position(name, x) for x in self.ranges[name])
