@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -79,12 +80,18 @@ def gradients(members: int, layout: FlatLayout) -> list[Tensor]:
     return [layout.spread(draw()) for _ in range(STEPS)]
 
 
+@functools.cache
+def drawn(name: str, members: int, way: Way) -> tuple[ModelPopulation, list[Tensor]]:
+    """Models and gradients, to be copied."""
+    torch.manual_seed(0)
+    population = ModelPopulation.from_models([MODELS[name]() for _ in range(members)], way)
+    return population, gradients(members, population.architecture.layout)
+
+
 def start(
     name: str, rules: list[UpdateRule], way: Way, dtype: torch.dtype = torch.float64
 ) -> ModelPopulation:
-    torch.manual_seed(0)
-    models = [MODELS[name]() for _ in rules]
-    return ModelPopulation.from_models(models, way).to("cpu", dtype)
+    return drawn(name, len(rules), way)[0][range(len(rules))].to("cpu", dtype)
 
 
 def update_of(population: ModelPopulation, rules: list[UpdateRule], compile: Compile = "always") -> Update:
@@ -96,10 +103,11 @@ def moved(
     dtype: torch.dtype = torch.float64, chosen: slice = slice(None), at_once: int = 100,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Weights, and what is read of them, of some members after some steps."""
-    population = start(name, rules, way, dtype)[range(len(rules))[chosen]]
+    models, grads = drawn(name, len(rules), way)
+    population = models[range(len(rules))[chosen]].to("cpu", dtype)
     weights, chosen_rules = population.weights, rules[chosen]
     update = update_of(population, chosen_rules, compile)
-    for step, grad in enumerate(gradients(len(rules), population.architecture.layout)):
+    for step, grad in enumerate(grads):
         own = grad[chosen].to(dtype)
         for k in range(0, len(weights), at_once):
             part = slice(k, min(k + at_once, len(weights)))
@@ -108,8 +116,8 @@ def moved(
 
 
 def reference(name: str, rules: list[UpdateRule], way: Way = "vmap") -> tuple[Tensor, Tensor]:
-    population = start(name, rules, way)
-    grads = gradients(len(rules), population.architecture.layout)
+    population, grads = start(name, rules, way), drawn(name, len(rules), way)[1]
+    read = start(name, rules, way)
     for i, rule in enumerate(rules):
         model = population.member(i)
         optimizer = evolved_optimizer(model, rule, STEPS)
@@ -120,9 +128,8 @@ def reference(name: str, rules: list[UpdateRule], way: Way = "vmap") -> tuple[Te
             optimizer.step()
         population.set_member(i, model)
         with optimizer.averaged():  # type: ignore[attr-defined]
-            read = ModelPopulation.from_models([model], way).weights
-        grads[0][i] = read[0]
-    return population.weights, grads[0]
+            read.set_member(i, model)
+    return population.weights, read.weights
 
 
 def assert_close(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
