@@ -35,9 +35,13 @@ NAMED_ABOVE = {"individuals.py", "optim/__init__.py"}
 """Who may name modules above it in strings: the table of types, and former names of what moved up."""
 
 
-def imports(path: Path) -> Iterator[str]:
+def nodes(path: Path) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+def imports(path: Path, nodes: list[ast.AST]) -> Iterator[str]:
     """Modules of evoopt that a file names: at its top, inside a function, for types alone."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -48,11 +52,11 @@ def imports(path: Path) -> Iterator[str]:
             )
 
 
-def strings(path: Path) -> Iterator[str]:
+def strings(path: Path, nodes: list[ast.AST]) -> Iterator[str]:
     """Modules that a file names in strings, to import them as it runs."""
     if str(path.relative_to(PACKAGE)) in NAMED_ABOVE:
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Constant) and re.fullmatch(r"evoopt(\.\w+)+(:[\w.]+)?", str(node.value)):
             module = str(node.value).partition(":")[0]
             if room(module) in ROOMS:  # others name kinds of files
@@ -66,7 +70,8 @@ def test_no_room_imports_from_one_above_it() -> None:
         here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if here not in height:
             continue
-        for module in [*imports(path), *strings(path)]:
+        all_nodes = nodes(path)
+        for module in [*imports(path, all_nodes), *strings(path, all_nodes)]:
             if module.split(".")[0] == "evoopt" and height.get(room(module), len(ROOMS)) > height[here]:
                 upwards.append(f"{path.relative_to(PACKAGE)} imports {module}")
     assert not upwards, "\n".join([f"from the bottom to the top: {', '.join(ROOMS)}", *upwards])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from evoopt.report import write_report
 from tests.report.runs import CONFIGS, make_run
 
 
@@ -20,3 +21,15 @@ def any_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def optimizer_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search for an optimizer with a comparison."""
     return make_run("optimizer", tmp_path_factory.mktemp("runs") / "optimizer")
+
+
+@pytest.fixture(scope="session")
+def any_page(any_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of that run."""
+    return write_report(any_run, tmp_path_factory.mktemp("pages") / "page.html")
+
+
+@pytest.fixture(scope="session")
+def optimizer_page(optimizer_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of that search."""
+    return write_report(optimizer_run, tmp_path_factory.mktemp("pages") / "page.html")

@@ -54,8 +54,17 @@ def show(chrome: Any, page: Path, width: int = 1200, dark: bool = False) -> None
         chrome.get_log(kind)
     chrome.get(page.as_uri())
     for figure in find(chrome, ".lines"):
-        chrome.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", figure)
+        scroll(chrome, figure, "start")
         wait(lambda figure=figure: figure.find_elements("css selector", "canvas"), "a chart is drawn")
+
+
+def scroll(chrome: Any, element: Any, block: str = "center") -> None:
+    chrome.execute_script(f"arguments[0].scrollIntoView({{block: '{block}', behavior: 'instant'}})", element)
+
+
+def mouse(chrome: Any) -> Any:
+    """What the mouse does, at once."""
+    return webdriver.ActionChains(chrome, duration=0)
 
 
 def find(chrome: Any, selector: str) -> list[Any]:
@@ -88,10 +97,8 @@ def pixels(chrome: Any) -> Any:
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_a_page_renders_without_errors_or_requests(
-    browser: Any, any_run: Path, width: int, tmp_path: Path
-) -> None:
-    show(browser, write_report(any_run, tmp_path / "page.html"), width)
+def test_a_page_renders_without_errors_or_requests(browser: Any, any_page: Path, width: int) -> None:
+    show(browser, any_page, width)
     assert_quiet(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     inked = browser.execute_script(
@@ -105,12 +112,11 @@ def test_a_page_renders_without_errors_or_requests(
 
 
 def test_the_screenshot_is_not_blank_and_follows_the_colour_scheme(
-    browser: Any, optimizer_run: Path, tmp_path: Path
+    browser: Any, optimizer_page: Path
 ) -> None:
-    page = write_report(optimizer_run, tmp_path / "page.html")
-    show(browser, page)
+    show(browser, optimizer_page)
     light = pixels(browser)
-    show(browser, page, dark=True)
+    show(browser, optimizer_page, dark=True)
     dark = pixels(browser)
     for picture in (light, dark):
         assert picture.std() > 5
@@ -118,12 +124,10 @@ def test_the_screenshot_is_not_blank_and_follows_the_colour_scheme(
     assert dark.mean() < 60
 
 
-def test_hovering_a_chart_tells_its_values_and_dragging_zooms(
-    browser: Any, optimizer_run: Path, tmp_path: Path
-) -> None:
-    show(browser, write_report(optimizer_run, tmp_path / "page.html"))
+def test_hovering_a_chart_tells_its_values_and_dragging_zooms(browser: Any, optimizer_page: Path) -> None:
+    show(browser, optimizer_page)
     figure = find(browser, "#figure-fitness")[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", figure)
+    scroll(browser, figure)
     plot = figure.find_element("css selector", ".u-over")
     half = plot.size["width"] // 2
 
@@ -132,7 +136,7 @@ def test_hovering_a_chart_tells_its_values_and_dragging_zooms(
         return [value.text for value in values]
 
     def move(x: int) -> list[str]:
-        webdriver.ActionChains(browser).move_to_element_with_offset(plot, x, 10).perform()
+        mouse(browser).move_to_element_with_offset(plot, x, 10).perform()
         return told()
 
     first, last = move(-half + 2), move(half - 2)
@@ -140,29 +144,27 @@ def test_hovering_a_chart_tells_its_values_and_dragging_zooms(
     assert first[1:3] != last[1:3]
     assert all(value != "–" for value in first[:3])
     assert "to" in first[3], "the band is told with its line"
-    chain = webdriver.ActionChains(browser).move_to_element_with_offset(plot, -half + 2, 10)
+    chain = mouse(browser).move_to_element_with_offset(plot, -half + 2, 10)
     chain.click_and_hold().move_by_offset(half // 2, 0).release().perform()
     assert move(half - 2)[0] in ("0", "1"), "zoomed in on the first quarter"
-    webdriver.ActionChains(browser).move_to_element(plot).double_click().perform()
+    mouse(browser).move_to_element(plot).double_click().perform()
     assert move(half - 2)[0] == "3"
 
 
-def test_small_charts_tell_their_values_in_their_heading(
-    browser: Any, optimizer_run: Path, tmp_path: Path
-) -> None:
-    show(browser, write_report(optimizer_run, tmp_path / "page.html"))
+def test_small_charts_tell_their_values_in_their_heading(browser: Any, optimizer_page: Path) -> None:
+    show(browser, optimizer_page)
     panel = find(browser, "#figure-genes .panel")[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", panel)
-    webdriver.ActionChains(browser).move_to_element(panel.find_element("css selector", ".u-over")).perform()
+    scroll(browser, panel)
+    mouse(browser).move_to_element(panel.find_element("css selector", ".u-over")).perform()
     readout = panel.find_element("css selector", ".readout").text
     assert readout.startswith(("1: ", "2: "))
     assert " · " in readout
 
 
-def test_a_legend_entry_hides_its_line(browser: Any, optimizer_run: Path, tmp_path: Path) -> None:
-    show(browser, write_report(optimizer_run, tmp_path / "page.html"))
+def test_a_legend_entry_hides_its_line(browser: Any, optimizer_page: Path) -> None:
+    show(browser, optimizer_page)
     entry = find(browser, "#figure-fitness .u-series:not(.edge-of-band)")[3]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", entry)
+    scroll(browser, entry)
     canvas = find(browser, "#figure-fitness canvas")[0]
     before = browser.execute_script("return arguments[0].toDataURL()", canvas)
     entry.find_element("css selector", "th").click()
@@ -170,12 +172,12 @@ def test_a_legend_entry_hides_its_line(browser: Any, optimizer_run: Path, tmp_pa
     wait(lambda: browser.execute_script("return arguments[0].toDataURL()", canvas) != before, "redrawn")
 
 
-def test_a_click_on_a_heading_sorts(browser: Any, optimizer_run: Path, tmp_path: Path) -> None:
-    show(browser, write_report(optimizer_run, tmp_path / "page.html"))
+def test_a_click_on_a_heading_sorts(browser: Any, optimizer_page: Path) -> None:
+    show(browser, optimizer_page)
     table = next(t for t in find(browser, "table") if "on fresh seeds" in t.text)
     column = [head.text for head in table.find_elements("css selector", "th")].index("in the search")
     button = table.find_elements("css selector", "th button")[column]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
+    scroll(browser, button)
 
     def values() -> list[float]:
         rows = table.find_elements("css selector", "tbody tr")
@@ -190,16 +192,16 @@ def test_a_click_on_a_heading_sorts(browser: Any, optimizer_run: Path, tmp_path:
     assert head.get_attribute("aria-sort") == "ascending"
 
 
-def test_an_ancestor_tells_about_itself(browser: Any, optimizer_run: Path, tmp_path: Path) -> None:
-    show(browser, write_report(optimizer_run, tmp_path / "page.html"))
+def test_an_ancestor_tells_about_itself(browser: Any, optimizer_page: Path) -> None:
+    show(browser, optimizer_page)
     node = find(browser, "circle.node")[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", node)
-    webdriver.ActionChains(browser).move_to_element(node).perform()
+    scroll(browser, node)
+    mouse(browser).move_to_element(node).perform()
     tip = find(browser, ".tip")[0]
     assert tip.is_displayed()
     assert tip.text == node.get_attribute("data-tip")
     assert "w -= lr" in tip.text
-    webdriver.ActionChains(browser).move_to_element(find(browser, "h1")[0]).perform()
+    mouse(browser).move_to_element(find(browser, "h1")[0]).perform()
     wait(lambda: not tip.is_displayed(), "the tip is gone")
 
 

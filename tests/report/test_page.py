@@ -17,6 +17,7 @@ from evoopt.report import write_report
 from evoopt.report.blocks import Column
 from evoopt.report.html import sort_value
 from evoopt.report.models import score_facts
+from evoopt.report.noise_runs import BIRTHS
 from evoopt.runs import Run
 from tests.report.big import big_run
 from tests.report.pages import parse
@@ -39,11 +40,15 @@ EXPECTED = {
 
 
 def page_of(run: Path, tmp_path: Path) -> str:
-    return write_report(run, tmp_path / "page.html").read_text(encoding="utf-8")
+    return read(write_report(run, tmp_path / "page.html"))
 
 
-def test_every_kind_of_run_explains_itself(any_run: Path, tmp_path: Path) -> None:
-    page = parse(page_of(any_run, tmp_path))
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_every_kind_of_run_explains_itself(any_run: Path, any_page: Path) -> None:
+    page = parse(read(any_page))
     text = page.text.casefold()
     for part in (
         "Result",
@@ -74,8 +79,8 @@ def test_page_and_terminal_tell_the_scores_of_a_model(any_run: Path) -> None:
     assert f"test loss {test['loss']:.4f}, accuracy {metric} (360 examples)" in shown
 
 
-def test_links_ids_and_charts_belong_together(any_run: Path, tmp_path: Path) -> None:
-    page = parse(page_of(any_run, tmp_path))
+def test_links_ids_and_charts_belong_together(any_page: Path) -> None:
+    page = parse(read(any_page))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [attributes["href"] for attributes in page.all("a")]
@@ -89,8 +94,8 @@ def test_links_ids_and_charts_belong_together(any_run: Path, tmp_path: Path) -> 
                 assert len(own["y"]) == len(panel["x"]) == len(own.get("low", own["y"]))
 
 
-def test_nothing_is_loaded_from_anywhere(any_run: Path, tmp_path: Path) -> None:
-    html = page_of(any_run, tmp_path)
+def test_nothing_is_loaded_from_anywhere(any_page: Path) -> None:
+    html = read(any_page)
     page = parse(html)
     for _, attributes in page.tags:
         for name in ("src", "href", "action", "srcset", "poster", "xlink:href"):
@@ -101,8 +106,8 @@ def test_nothing_is_loaded_from_anywhere(any_run: Path, tmp_path: Path) -> None:
     assert "@import" not in styles
 
 
-def test_only_the_pages_own_scripts_are_allowed(optimizer_run: Path, tmp_path: Path) -> None:
-    page = parse(page_of(optimizer_run, tmp_path))
+def test_only_the_pages_own_scripts_are_allowed(optimizer_page: Path) -> None:
+    page = parse(read(optimizer_page))
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert "default-src 'none'" in policy
@@ -152,9 +157,13 @@ def test_no_run_and_no_place_to_write_are_told_in_a_line(optimizer_run: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("population", "generations"), [(25, 40), pytest.param(500, 100, marks=pytest.mark.slow)]
+    ("population", "generations", "births"),
+    [(25, 40, 2000), pytest.param(500, 100, BIRTHS, marks=pytest.mark.slow)],
 )
-def test_many_evaluations_make_a_small_page(population: int, generations: int, tmp_path: Path) -> None:
+def test_many_evaluations_make_a_small_page(
+    population: int, generations: int, births: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evoopt.report.noise_runs.BIRTHS", births)
     count = big_run(tmp_path / "run", population, generations)
     assert count == 4 * population * generations
     html = page_of(tmp_path / "run", tmp_path)

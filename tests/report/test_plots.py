@@ -15,16 +15,21 @@ from evoopt.report.figures import Lines, Panel, Series, thinned
 from evoopt.runs import Run
 from tests.report.runs import search_optimizer
 
+OF_EACH_CLASS = {"optimizer": ("fitness", "differences", "genealogy"), "genetic": ("chromosome",)}
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_every_figure_that_is_offered_is_drawn(suffix: str, any_run: Path, tmp_path: Path) -> None:
+
+def test_every_figure_that_is_offered_is_drawn(any_run: Path, tmp_path: Path) -> None:
     with Run(any_run) as run:
         kinds = figure_names(run)
     for kind in kinds:
-        picture = save_plot(any_run, kind, tmp_path / f"{kind}{suffix}").read_bytes()
-        assert picture.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml"), kind
+        picture = save_plot(any_run, kind, tmp_path / f"{kind}.svg").read_bytes()
+        assert picture.startswith(b"<?xml"), kind
         assert len(picture) > 3000, kind
         assert b"mathdefault" not in picture, kind
+    for kind in OF_EACH_CLASS.get(any_run.name, ()):
+        picture = save_plot(any_run, kind, tmp_path / f"{kind}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG"), kind
+        assert len(picture) > 3000, kind
 
 
 def test_a_missing_comparison_is_answered_with_a_command_that_makes_it(tmp_path: Path) -> None:

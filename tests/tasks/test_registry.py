@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evoopt.errors import EvooptError, SealedTestError
-from evoopt.tasks import EMBEDDED, TASKS, DataOptions, Task, get_task, load_task_data
+from evoopt.tasks import EMBEDDED, TASKS, DataOptions, Task, TaskData, get_task, load_task_data
 from tests.tasks.synthetic import needs_h5py
 
 EXAMPLE = Path(__file__).parent / "fixtures" / "breast_cancer.py"
@@ -64,37 +64,27 @@ def test_one_step_of_training_gives_finite_gradients_and_a_metric_in_0_to_1(
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_test_part_is_sealed_unless_asked_for(name: str, synthetic_data: Path) -> None:
-    task = get_task(name)
-    sealed = load_task_data(task, DataOptions(data_dir=synthetic_data)).test
-    with pytest.raises(SealedTestError):
-        sealed.open()
-    opened = load_task_data(task, DataOptions(data_dir=synthetic_data, unseal_test=True)).test.open()
-    assert len(opened) == len(sealed) > 0
-
-
-@pytest.mark.parametrize("name", LOADERS)
-def test_loading_obeys_subset_fraction_and_seed(name: str, synthetic_data: Path) -> None:
-    task = get_task(name)
-
-    def load(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        data = load_task_data(task, DataOptions(synthetic_data, 40, 0.25, seed))
-        assert (len(data.train), len(data.validation)) == (30, 10)
-        return data.train.x, data.validation.x
-
-    first, again, other = load(0), load(0), load(1)
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], other[0])
-
-
-@pytest.mark.parametrize("name", LOADERS)
-def test_loading_leaves_the_global_random_state_alone(name: str, synthetic_data: Path) -> None:
+def test_loading_seals_the_test_part_and_obeys_subset_fraction_and_seed_alone(
+    name: str, synthetic_data: Path
+) -> None:
     task = get_task(name)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    load_task_data(task, DataOptions(data_dir=synthetic_data))
+
+    def load(seed: int, unseal_test: bool = False) -> TaskData:
+        options = DataOptions(synthetic_data, 40, 0.25, seed, unseal_test=unseal_test)
+        data = load_task_data(task, options)
+        assert (len(data.train), len(data.validation)) == (30, 10)
+        return data
+
+    sealed, opened, other = load(0), load(0, unseal_test=True), load(1)
     assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(SealedTestError):
+        sealed.test.open()
+    assert len(opened.test.open()) == len(sealed.test) > 0
+    assert torch.equal(sealed.train.x, opened.train.x)
+    assert torch.equal(sealed.validation.x, opened.validation.x)
+    assert not torch.equal(sealed.train.x, other.train.x)
 
 
 @pytest.mark.parametrize("name", TASKS)
