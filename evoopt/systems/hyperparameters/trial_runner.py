@@ -78,21 +78,38 @@ def make_trial_worker(setup: TrialSetup) -> Worker:
     train, validation = data.train.to(device), data.validation.to(device)
     plan = setup.plan if setup.plan.batch_size else replace(setup.plan, batch_size=task.batch_size)
 
+    names: list[str] | None = None  # the same for all chunks
+
     def work(chunk: TrialChunk) -> list[Trial]:
-        models = [make_network(task, setup.model_fn, one, chunk.seed).to(device) for one in chunk.values]
+        nonlocal names
+        if names is None and setup.model_fn is None:
+            names = topology_names(task, None, chunk.values[0])
+        models = [
+            make_network(task, setup.model_fn, one, chunk.seed, names).to(device) for one in chunk.values
+        ]
         return run_trials(task, train, validation, models, chunk.values, plan, chunk.seed)
 
     return interruptible(work)
 
 
-def make_network(task: Task, model_fn: ModelFunction | None, values: Values, seed: int) -> nn.Module:
+def make_network(
+    task: Task, model_fn: ModelFunction | None, values: Values, seed: int, names: Sequence[str] | None = None
+) -> nn.Module:
     """A fresh network of these hyperparameters; torch's global random state stays.
+
+    Args:
+        task: Makes the network where there is no ``model_fn``.
+        model_fn: Makes it of all hyperparameters.
+        values: Hyperparameters by name.
+        seed: Decides the initial weights.
+        names: What `topology_names` gives, where it is known: to ask takes a network.
 
     Raises:
         EvooptError: The task's model does not take them.
     """
     if model_fn is None:
-        topology = {name: values[name] for name in topology_names(task, None, values)}
+        known = topology_names(task, None, values) if names is None else names
+        topology = {name: values[name] for name in known}
         made = replace(task, make_model=lambda: _call(task, topology))
     else:
         made = replace(task, make_model=lambda: model_fn(values))
