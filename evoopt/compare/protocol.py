@@ -113,7 +113,8 @@ class Protocol:
         return self.tunings * self.tuning_seeds * (self.trials + SECOND_LOOK * min(FINALISTS, self.trials))
 
     def _derived(self, stage: int, task: str, numbers: Iterable[int]) -> list[int]:
-        return [derive_seed(self.seed, stage, task_number(task), k) for k in numbers]
+        of_task = task_number(task)
+        return [derive_seed(self.seed, stage, of_task, k) for k in numbers]
 
     def plan(self, seed: int, split: Literal["validation", "test"]) -> TrainingPlan:
         """The plan of one training."""

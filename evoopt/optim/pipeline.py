@@ -13,8 +13,26 @@ from evoopt.optim.stages import STAGES, Stage
 from evoopt.optim.stages.annealing import DECAY_SHAPE_BY_NAME
 from evoopt.optim.stages.readout import READOUT_BY_NAME
 
-Bound = tuple[Callable[[Any], bool], str]
-"""What a field's value must be, asked and told."""
+Range = tuple[Callable[[Any], bool], str]
+"""Whether a number is allowed, and what it must do or be otherwise."""
+
+POSITIVE: Range = (lambda x: math.isfinite(x) and x > 0, "be positive")
+NOT_NEGATIVE: Range = (lambda x: math.isfinite(x) and x >= 0, "be >= 0")
+DECAY: Range = (lambda x: 0 <= x < 1, "lie in [0, 1)")
+FRACTION: Range = (lambda x: 0 <= x <= 1, "lie in [0, 1]")
+
+
+def check_ranges(of: object, ranges: Mapping[str, Range]) -> None:
+    """Refuse a number out of its range; a field that is absent by default may be.
+
+    Raises:
+        EvooptError: The first of them that is.
+    """
+    own, kind = vars(of), type(of)
+    for name, (good, must) in ranges.items():
+        value = own[name]
+        if value is not getattr(kind, name) and not good(value):
+            raise EvooptError(f"{name} must {must}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +109,7 @@ class Pipeline:
         for name, known in CHOICES.items():
             if own[name] not in known:
                 raise unknown_name(name, str(own[name]), known)
-        self._check_bounds(_BOUNDS)
-
-    def _check_bounds(self, bounds: Mapping[str, Bound]) -> None:
-        own, cls = vars(self), type(self)
-        for name, (good, must) in bounds.items():
-            # A default is good, and most fields hold it: rules are made by the thousand.
-            if (value := own[name]) is not getattr(cls, name) and not good(value):
-                raise EvooptError(f"{name} must {must}, not {value!r}")
+        check_ranges(self, RANGES)
 
     @cached_property
     def active(self) -> tuple[Stage, ...]:
@@ -147,18 +158,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """What a field of names may say, its identity first."""
 
-POSITIVE: Bound = (lambda x: math.isfinite(x) and x > 0, "be positive")
-NOT_NEGATIVE: Bound = (lambda x: math.isfinite(x) and x >= 0, "be >= 0")
-BELOW_1: Bound = (lambda x: 0 <= x < 1, "lie in [0, 1)")
-UP_TO_1: Bound = (lambda x: 0 <= x <= 1, "lie in [0, 1]")
-
-_BOUNDS: dict[str, Bound] = {
+RANGES: dict[str, Range] = {
     **dict.fromkeys(("clip_norm", "others_lr", "others_eps", "decay_power"), POSITIVE),
     **dict.fromkeys(("gradient_difference", "l2", "power"), NOT_NEGATIVE),
-    **dict.fromkeys(("slow_beta", "others_beta1", "others_beta2", "decay_start", "ema_decay"), BELOW_1),
-    **dict.fromkeys(("warmup_fraction", "decay_floor", "mean_fraction"), UP_TO_1),
+    **dict.fromkeys(("slow_beta", "others_beta1", "others_beta2", "decay_start", "ema_decay"), DECAY),
+    **dict.fromkeys(("warmup_fraction", "decay_floor", "mean_fraction"), FRACTION),
     "iterations": (lambda x: x >= 1 and x % 1 == 0, "be a whole number, at least 1"),
 }
+"""What a field of numbers may be."""
 
 SWITCHES = (
     "clip_norm", "gradient_difference", "l2", "second_moment", "normalize_first", "slow_beta", "mask",

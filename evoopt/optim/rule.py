@@ -16,7 +16,16 @@ from evoopt.optim.json_checks import check_fields as check_fields
 from evoopt.optim.json_checks import check_header as check_header
 from evoopt.optim.json_checks import is_number as is_number
 from evoopt.optim.json_checks import require
-from evoopt.optim.pipeline import BELOW_1, NOT_NEGATIVE, POSITIVE, SWITCHES, UP_TO_1, Bound, Pipeline
+from evoopt.optim.pipeline import (
+    DECAY,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SWITCHES,
+    Pipeline,
+    Range,
+    check_ranges,
+)
 from evoopt.optim.schedule import schedule_factor
 from evoopt.optim.stages.annealing import fraction_factor
 from evoopt.optim.terms import MORE_TERMS, TERM_BY_NAME, term
@@ -27,6 +36,19 @@ RULE_VERSION = 2
 SCHEDULE_IN_FRACTIONS = ("warmup_fraction", "decay_shape", "decay_start", "decay_floor", "decay_power")
 SCHEDULE = ("warmup_steps", "cosine", *SCHEDULE_IN_FRACTIONS)
 """Fields of the schedule of a learning rate."""
+
+RULE_RANGES: dict[str, Range] = {
+    "lr": POSITIVE,
+    "eps": POSITIVE,
+    "beta1": DECAY,
+    "beta2": DECAY,
+    "beta3": FRACTION,
+    "weight_decay": NOT_NEGATIVE,
+    "clip_value": (POSITIVE[0], "be positive or absent"),
+    "warmup_steps": (lambda x: x >= 0, "be >= 0"),
+    "nesterov_beta": (FRACTION[0], "lie in [0, 1] or be absent"),
+}
+"""What a number of a rule may be, besides those of its stages."""
 
 Terms = tuple[tuple[str, float], ...]
 
@@ -80,11 +102,10 @@ class UpdateRule(Pipeline):
         pairs = tuple((term(name).name, float(weight)) for name, weight in self.terms)
         object.__setattr__(self, "terms", pairs)
         # Numbers and switches of other libraries would not survive JSON.
-        for name, value in list(vars(self).items()):
-            if isinstance(value, np.generic):
-                object.__setattr__(self, name, value.item())
+        for name, value in [one for one in vars(self).items() if isinstance(one[1], np.generic)]:
+            object.__setattr__(self, name, value.item())
         require(all(math.isfinite(w) for _, w in pairs), "term weights must be finite")
-        self._check_bounds(_BOUNDS)
+        check_ranges(self, RULE_RANGES)
         require(
             not (self.has_fractions and (self.warmup_steps or self.cosine)),
             "a schedule is either in steps (warmup_steps, cosine) or in fractions of the training "
@@ -222,15 +243,6 @@ class UpdateRule(Pipeline):
         return written(self, digits)
 
 
-_BOUNDS: dict[str, Bound] = {
-    **dict.fromkeys(("lr", "eps"), POSITIVE),
-    **dict.fromkeys(("beta1", "beta2"), BELOW_1),
-    "beta3": UP_TO_1,
-    "weight_decay": NOT_NEGATIVE,
-    "clip_value": (POSITIVE[0], "be positive or absent"),
-    "warmup_steps": (lambda x: x >= 0, "be >= 0"),
-    "nesterov_beta": (UP_TO_1[0], "lie in [0, 1] or be absent"),
-}
 _STAGE_FIELDS = tuple(field.name for field in fields(Pipeline))
 _FIELDS = tuple(field.name for field in fields(UpdateRule) if field.name not in _STAGE_FIELDS)
 _AROUND = (*SCHEDULE, "readout", "ema_decay", "mean_fraction")

@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +296,8 @@ class Run:
         count = 0
         for row in self.store.evaluations():
             *job, result = (getattr(row, name) for name in row.__dataclass_fields__)
-            values = [None if isinstance(x, float) and math.isnan(x) else x for x in astuple(result)[:6]]
+            found = [getattr(result, name) for name in (*result.__dataclass_fields__,)[:6]]
+            values = [None if isinstance(x, float) and math.isnan(x) else x for x in found]
             digest.update(json.dumps([*job, *values]).encode())
             count += 1
         body: dict[str, Any] = {

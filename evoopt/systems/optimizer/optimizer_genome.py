@@ -9,8 +9,9 @@ from typing import Any
 
 from evoopt.errors import EvooptError
 from evoopt.evolution.individual import RankedIndividual
-from evoopt.optim.pipeline import Pipeline
-from evoopt.optim.rule import UpdateRule, check_fields, check_header, is_number
+from evoopt.optim.json_checks import require
+from evoopt.optim.pipeline import Pipeline, check_ranges
+from evoopt.optim.rule import RULE_RANGES, UpdateRule, check_fields, check_header, is_number
 from evoopt.optim.terms import term
 
 GENOME_VERSION = 2
@@ -111,7 +112,8 @@ class OptimizerGenome:
             raise EvooptError(f"warmup_steps must be at least 1, not {self.warmup_steps!r}")
         if self.steps is not None and self.steps < 1:
             raise EvooptError(f"steps must be at least 1 or absent, not {self.steps!r}")
-        self.rule()  # checks what is common to genome and rule
+        require(all(map(math.isfinite, self.weights)), "term weights must be finite")
+        check_ranges(self, _RANGES)
 
     def rule(self) -> UpdateRule:
         """Decode the genome to the update rule it stands for."""
@@ -202,6 +204,8 @@ class OptimizerGenome:
 OptimizerIndividual = RankedIndividual[OptimizerGenome]
 
 _STAGES = tuple(item.name for item in fields(Pipeline))
+_RANGES = {name: RULE_RANGES[name] for name in ("beta1", "beta2", "beta3", "nesterov_beta")}
+"""Genes that are numbers of the rule as they stand; all others are in its range by their own."""
 
 
 def _values(of: Pipeline) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class StageGenes:
 
     def mate(self, a: Pipeline, b: Pipeline, rng: np.random.Generator) -> Pipeline:
         """Take each field in which the parents differ from one of them."""
-        differing = [name for name in _FIELDS if getattr(a, name) != getattr(b, name)]
+        differing = [name for name in _FIELDS if getattr(a, name) != getattr(b, name)] if a != b else []
         taken = {name: getattr(b, name) for name in differing if rng.random() < 0.5}
         return replace(a, **taken) if taken else a
 
