@@ -17,7 +17,7 @@ from tests.compare.stubs import preset_contender
 DIGITS = Protocol(("digits",))
 
 
-@given(st.integers(0, 2**40), st.integers(1, 30), st.integers(2, 60))
+@given(st.integers(0, 2**40), st.integers(1, 10), st.integers(2, 20))
 def test_tuning_and_final_seeds_are_disjoint_over_all_tasks(root: int, tuning: int, final: int) -> None:
     protocol = Protocol(
         ("digits", "digits_cnn"), seed=root, tuning_seeds=tuning, seeds=final, tune_each_seed=True

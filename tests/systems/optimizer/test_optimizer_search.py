@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,26 @@ def whole(folder: Path, settings: OptimizerConfig) -> tuple[str, StubExecutor]:
         return run.result_json(), executor
 
 
+Uninterrupted = Callable[[str], tuple[str, StubExecutor, Path]]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    """The result of each configuration, what was trained for it, and the folder of its run, to be read."""
+
+    @cache
+    def result(name: str) -> tuple[str, StubExecutor, Path]:
+        folder = tmp_path_factory.mktemp(name) / "run"
+        return *whole(folder, CONFIGS[name]), folder
+
+    return result
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_same_configuration_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
-    first, _ = whole(tmp_path / "a", CONFIGS[name])
+def test_same_configuration_gives_the_same_bytes(
+    name: str, uninterrupted: Uninterrupted, tmp_path: Path
+) -> None:
+    first, *_ = uninterrupted(name)
     second, _ = whole(tmp_path / "b", CONFIGS[name])
     assert first == second
     other, _ = whole(tmp_path / "c", CONFIGS[name].override({"search": {"seed": 8}}))
@@ -104,16 +122,18 @@ def assert_resumes(
 
 
 @pytest.mark.parametrize("name", ["robust", "paper", "judged", "pareto", "steps"])
-def test_a_run_interrupted_before_some_chunk_resumes_exactly(name: str, tmp_path: Path) -> None:
-    expected, reference = whole(tmp_path / "whole", CONFIGS[name])
+def test_a_run_interrupted_before_some_chunk_resumes_exactly(
+    name: str, uninterrupted: Uninterrupted, tmp_path: Path
+) -> None:
+    expected, reference, _ = uninterrupted(name)
     total = len(reference.chunks)
     assert total > 4 * GENERATIONS
     for stop in range(0, total, 35 if name in ("pareto", "steps") else 9):
         assert_resumes(tmp_path / f"stopped-{stop}", CONFIGS[name], stop, expected, total)
 
 
-def test_a_run_stopped_many_times_resumes_exactly(tmp_path: Path) -> None:
-    expected, _ = whole(tmp_path / "whole", CONFIGS["robust"])
+def test_a_run_stopped_many_times_resumes_exactly(uninterrupted: Uninterrupted, tmp_path: Path) -> None:
+    expected, *_ = uninterrupted("robust")
     with Run.create(tmp_path / "run", CONFIGS["robust"]) as run, pytest.raises(KeyboardInterrupt):
         go(run, StubExecutor(stop_at=1))
     for _ in range(200):
@@ -172,16 +192,16 @@ def test_a_search_ends_with_a_comparison_of_its_own_trainings_where_it_went_on(
     assert engines == {"digits": "sequential", "digits_cnn": "sequential"}
 
 
-def test_equal_rules_are_trained_once_per_seed(tmp_path: Path) -> None:
-    _, executor = whole(tmp_path / "run", CONFIGS["robust"])
+def test_equal_rules_are_trained_once_per_seed(uninterrupted: Uninterrupted) -> None:
+    _, executor, _ = uninterrupted("robust")
     trained = Counter(
         (chunk.task, chunk.plan.seed, rule.key) for chunk in executor.chunks for rule in chunk.rules
     )
     assert max(trained.values()) == 1
 
 
-def test_literal_elites_are_trained_again_every_generation(tmp_path: Path) -> None:
-    _, executor = whole(tmp_path / "run", PAPER)
+def test_literal_elites_are_trained_again_every_generation(uninterrupted: Uninterrupted) -> None:
+    _, executor, _ = uninterrupted("paper")
     trained = Counter(
         (chunk.task, chunk.plan.seed, rule.key) for chunk in executor.chunks for rule in chunk.rules
     )
@@ -190,17 +210,16 @@ def test_literal_elites_are_trained_again_every_generation(tmp_path: Path) -> No
     assert {chunk.plan.split for chunk in executor.chunks} == {"test"}
 
 
-def test_members_of_a_generation_share_their_seeds(tmp_path: Path) -> None:
-    _, executor = whole(tmp_path / "run", CONFIGS["robust"])
+def test_members_of_a_generation_share_their_seeds(uninterrupted: Uninterrupted) -> None:
+    _, executor, _ = uninterrupted("robust")
     first = executor.chunks[: 2 * 2 * 3]  # two tasks, two seeds, chunks of 5 + 5 + 2
     seeds = {(chunk.task, chunk.plan.seed) for chunk in first}
     assert len(seeds) == 4
     assert sum(len(chunk.rules) for chunk in first) == 12 * 4
 
 
-def test_elites_gain_a_fresh_seed_per_generation_they_survive(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
-        go(run, StubExecutor())
+def test_elites_gain_a_fresh_seed_per_generation_they_survive(uninterrupted: Uninterrupted) -> None:
+    with Run(uninterrupted("robust")[2]) as run:
         replicates = Counter(
             row.key
             for row in run.store.evaluations()
@@ -210,9 +229,10 @@ def test_elites_gain_a_fresh_seed_per_generation_they_survive(tmp_path: Path) ->
     assert min(replicates.values()) == 2
 
 
-def test_the_best_of_a_generation_never_leaves_it_unless_its_average_falls(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", PAPER) as run:
-        go(run, StubExecutor())
+def test_the_best_of_a_generation_never_leaves_it_unless_its_average_falls(
+    uninterrupted: Uninterrupted,
+) -> None:
+    with Run(uninterrupted("paper")[2]) as run:
         best = [record["best"] for record in run.generations]
     assert best == sorted(best)  # literal fitness is deterministic, so elitism is monotone
 
@@ -230,9 +250,8 @@ def test_in_regularised_evolution_everybody_dies_of_age_and_the_best_is_remember
         assert run.winner["id"] in remembered
 
 
-def test_the_winner_is_named_on_seeds_the_search_never_saw(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
-        go(run, StubExecutor())
+def test_the_winner_is_named_on_seeds_the_search_never_saw(uninterrupted: Uninterrupted) -> None:
+    with Run(uninterrupted("robust")[2]) as run:
         rows = list(run.store.evaluations())
         winner = run.winner
     search_seeds = {row.seed for row in rows if row.replicate < FINAL_REPLICATE}
@@ -246,9 +265,8 @@ def test_the_winner_is_named_on_seeds_the_search_never_saw(tmp_path: Path) -> No
     assert OptimizerGenome.from_json(winner["genome"]).key == winner["key"]
 
 
-def test_divergence_is_a_rate_and_never_wins(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
-        go(run, StubExecutor())
+def test_divergence_is_a_rate_and_never_wins(uninterrupted: Uninterrupted) -> None:
+    with Run(uninterrupted("robust")[2]) as run:
         records = run.generations
         assert run.store.outcome_counts()["diverged"] > 0
     assert records[0]["outcomes"]["diverged"] > 0
@@ -270,7 +288,9 @@ def test_one_member_that_kills_its_chunk_is_the_only_one_recorded_as_failed(tmp_
     assert {row.result.reason for row in rows if row.key == killer} == {"worker died (signal 9)"}
 
 
-def test_a_task_on_which_everything_fails_ends_the_run_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_task_on_which_everything_fails_ends_the_run_and_is_tried_again(
+    uninterrupted: Uninterrupted, tmp_path: Path
+) -> None:
     with (
         Run.create(tmp_path / "run", CONFIGS["robust"]) as run,
         pytest.raises(EvooptError, match=r"digits_cnn.*shapes do not fit"),
@@ -278,7 +298,7 @@ def test_a_task_on_which_everything_fails_ends_the_run_and_is_tried_again(tmp_pa
         go(run, StubExecutor(fail=lambda chunk: "shapes do not fit" if "cnn" in chunk.task else None))
     with Run(tmp_path / "run", writable=True) as run:
         go(run, StubExecutor())
-        assert run.result_json() == whole(tmp_path / "whole", CONFIGS["robust"])[0]
+        assert run.result_json() == uninterrupted("robust")[0]
 
 
 class Diverging(StubExecutor):
@@ -299,14 +319,16 @@ class Diverging(StubExecutor):
             yield replace(answer, value=[bad] * len(chunk.rules)) if hit else answer
 
 
-def test_a_task_on_which_everything_diverges_from_the_start_ends_the_run(tmp_path: Path) -> None:
+def test_a_task_on_which_everything_diverges_from_the_start_ends_the_run(
+    uninterrupted: Uninterrupted, tmp_path: Path
+) -> None:
     message = "on task 'digits_cnn' diverged: batch loss 60 at step 1 is above evaluation.max_loss 50; scale"
     with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
         with pytest.raises(NoScoreError, match=message):
             go(run, Diverging(0, "digits_cnn"))
         assert (run.generations, run.finished) == ([], False)
         go(run, StubExecutor())
-        assert run.result_json() == whole(tmp_path / "whole", CONFIGS["robust"])[0]
+        assert run.result_json() == uninterrupted("robust")[0]
 
 
 def test_a_generation_in_which_everything_diverges_does_not_end_a_run_that_has_had_scores(
@@ -331,14 +353,13 @@ def test_a_task_whose_metric_leaves_its_range_ends_the_run(tmp_path: Path) -> No
         assert {row.task for row in run.store.evaluations()} == {"digits_cnn"}
 
 
-def test_noise_fitness_trains_nothing(tmp_path: Path) -> None:
-    _, executor = whole(tmp_path / "run", CONFIGS["noise"])
+def test_noise_fitness_trains_nothing(uninterrupted: Uninterrupted) -> None:
+    _, executor, _ = uninterrupted("noise")
     assert executor.chunks == []
 
 
-def test_lineage_reaches_the_first_generation(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", CONFIGS["robust"]) as run:
-        go(run, StubExecutor())
+def test_lineage_reaches_the_first_generation(uninterrupted: Uninterrupted) -> None:
+    with Run(uninterrupted("robust")[2]) as run:
         last = max(record["best_id"] for record in run.generations)
         ancestors = run.lineage(last)
     assert ancestors[0].id == last
