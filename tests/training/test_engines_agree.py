@@ -64,20 +64,19 @@ SMALL = [name for name in TASKS if name not in LARGE + ALIKE + LEFT_OUT]
 
 @pytest.mark.parametrize("name", [*OWN_TASKS, "residual@rescaled", *SMALL])
 def test_batched_training_equals_the_plain_loop_in_float64(name: str) -> None:
-    check_agreement(name, ("auto", "vmap", "loop"), members=8, batch_size=16)
+    check_agreement(name, ("auto", "vmap", "loop"), TrainingPlan(20, 3, 16, False, window=7), members=8)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in LARGE + ALIKE])
 def test_batched_training_equals_the_plain_loop_for_large_models(name: str) -> None:
-    check_agreement(name, ("auto", "loop"), members=3, batch_size=12)
+    check_agreement(name, ("auto", "loop"), TrainingPlan(12, 3, 12, False, window=7), members=3)
 
 
 def check_agreement(
-    name: str, ways: tuple[Way | Literal["auto"], ...], members: int, batch_size: int
+    name: str, ways: tuple[Way | Literal["auto"], ...], plan: TrainingPlan, members: int
 ) -> None:
     task, data = task_and_data(name)
     rules = random_rules(members, seed=4)
-    plan = TrainingPlan(20, seed=3, batch_size=batch_size, drop_last=False, window=7)
     expected = train_sequential(task, data, rules, plan, keep_losses=True, dtype=torch.float64)
     assert sum(result.outcome == "ok" for result in expected) >= 2
     # For many models ``auto`` is a way that is among the others.
