@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 
 from benchmarks import genetic
 from benchmarks.baselines import DeapPool, notebook_trainer
@@ -230,6 +231,31 @@ def layers() -> Outcome:
     return Outcome(rows, record)
 
 
+def losses() -> Outcome:
+    """Steps with losses that are means of numbers, for a population at once and by vmap, one thread."""
+    keep_freed_memory()
+    problem, rows, record = PROBLEMS["mlp"], [], {}
+    numbers = data_of(problem, targets=lambda y: F.one_hot(y, 10).float())
+    plan, rules = TrainingPlan(500, seed=0, batch_size=problem.batch_size), adam_rules(12)
+    for loss in (F.mse_loss, F.binary_cross_entropy_with_logits):
+        ways = {"at once": loss, "vmap": lambda outputs, y, loss=loss: loss(outputs, y)}
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        with torch_threads(1):
+            for _ in range(ROUNDS):
+                for way, function in ways.items():
+                    task = replace(task_of(problem, numbers), loss=function, metric=function)
+                    times[way].append(
+                        seconds_per_step(
+                            task, numbers, rules, plan, "cpu", EngineOptions(), budget=0.3, most=100
+                        )
+                    )
+        found = record[loss.__name__] = ratio(times, "vmap", "at once")
+        rows.append(
+            Row(f"{problem.title}: 12 members, {loss.__name__} by vmap / for all at once", shown(found))
+        )
+    return Outcome(rows, record)
+
+
 def memory() -> Outcome:
     """Peak memory of a process that trains a population, beyond one that only imports the package."""
     script = """
@@ -288,6 +314,7 @@ CASES: dict[str, Callable[[], Outcome]] = {
     "notebook": against_notebook,
     "shares": lambda: importlib.import_module("benchmarks.shares").shares(),
     "layers": layers,
+    "losses": losses,
     "update": update_share,
     "population": population_sizes,
     "model": model_sizes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evoopt.optim import PRESETS, UpdateRule
 from evoopt.optim.terms import PAPER_TERMS
@@ -61,14 +61,16 @@ def mlp_of_width(width: int) -> Problem:
     return Problem(f"mlp{width}", lambda: MLP(40, width, width, 10), (40,), 32, f"MLP 40-{width}-{width}-10")
 
 
-def data_of(problem: Problem, count: int = 2560) -> TaskData:
-    """Made-up images of 10 classes."""
+def data_of(
+    problem: Problem, count: int = 2560, targets: Callable[[Tensor], Tensor] = lambda y: y
+) -> TaskData:
+    """Made-up images of 10 classes, and what is to be learned of these."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(10, *problem.shape, generator=generator)
 
     def part(n: int) -> Split:
         y = torch.randint(0, 10, (n,), generator=generator)
-        return Split(centres[y] + torch.randn(n, *problem.shape, generator=generator), y)
+        return Split(centres[y] + torch.randn(n, *problem.shape, generator=generator), targets(y))
 
     return TaskData(part(count), part(256), SealedSplit(part(16)))
 
