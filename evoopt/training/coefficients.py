@@ -64,7 +64,7 @@ class Program:
 
 
 class StepTable:
-    """Numbers that depend on the step, computed for some steps at once into the same memory.
+    """Numbers that depend on the step, computed for some steps at once.
 
     Args:
         of: What computes those of some 0-based steps, ``[steps, ...]``.
@@ -75,23 +75,23 @@ class StepTable:
     def __init__(self, of: Callable[[range], Tensor], last: int, like: Tensor) -> None:
         self._of, self._last, self._like = of, last, like
         self._table, self._steps = like.new_empty(0), range(0)
+        self._reached: Tensor | None = None
 
     def reach(self, step: int) -> None:
-        """Have the numbers of a step ready."""
+        """Have the numbers of a step where a recording reads them."""
+        numbers = self.at(step)
+        self._reached = numbers.clone() if self._reached is None else self._reached.copy_(numbers)
+
+    def at(self, step: int | Tensor) -> Tensor:
+        """Those of a step ``[...]``; for a tensor of the one that was reached, always in one place."""
+        if isinstance(step, Tensor):
+            assert self._reached is not None, "see `reach`"
+            return self._reached
         if step not in self._steps:
             first = step - step % _TABLE_STEPS
             stop = first + _TABLE_STEPS
             self._steps = range(first, min(stop, self._last) if step < self._last else stop)
-            numbers = self._of(self._steps)
-            if not len(self._table):
-                self._table = self._like.new_empty(_TABLE_STEPS, *numbers.shape[1:])
-            self._table[: len(numbers)].copy_(numbers)
-
-    def at(self, step: int | Tensor) -> Tensor:
-        """Those of a step ``[...]``; of one on a device, ``[1]``, which has been reached."""
-        if isinstance(step, Tensor):
-            return self._table.index_select(0, step % _TABLE_STEPS)[0]
-        self.reach(step)
+            self._table = self._of(self._steps).to(self._like)
         return self._table[step - self._steps.start]
 
 

@@ -40,7 +40,7 @@ def uniforms(keys: Tensor, step: int | Tensor, tensor: int, shape: tuple[int, ..
     Raises:
         EvooptError: Keys of another kind, or sizes out of range.
     """
-    if isinstance(step, int) and philox.suits(keys):
+    if philox.suits(keys):
         return philox.uniforms(keys, step, tensor, shape)
     if cuda_philox.suits(keys):
         return cuda_philox.uniforms(keys, step, tensor, shape)

@@ -224,6 +224,11 @@ def _by_element(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> boo
     return alike and any(loss is one for one in _BY_ELEMENT)
 
 
+def is_known(loss: Loss) -> bool:
+    """Whether a loss is one of torch's for which there is more than vmap."""
+    return any(_function_of(loss) is one for one in _FUNCTIONS.values())
+
+
 def _function_of(loss: Loss) -> Loss:
     """The function that a module of torch without settings of its own computes, else what is given."""
     return _FUNCTIONS[type(loss)] if type(loss) in _FUNCTIONS and _is_usual(loss) else loss  # type: ignore

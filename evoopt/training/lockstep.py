@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evoopt.tasks.task import Split, Task
 from evoopt.training.dropout import with_given_dropout
-from evoopt.training.forward import losses_and_gradients
+from evoopt.training.forward import is_known, losses_and_gradients
 from evoopt.training.graphs import Replayed, records
 from evoopt.training.interrupted import State, current_states
 from evoopt.training.memory import members_at_once
@@ -22,6 +22,7 @@ from evoopt.training.minibatches import Minibatch, draws_of, load_minibatches
 from evoopt.training.plan import TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
 from evoopt.training.population_update import Update
+from evoopt.training.tapes import Played
 
 
 class _Part(NamedTuple):
@@ -74,7 +75,10 @@ class Lockstep:
         self._draws = draws_of(plans, self._model, weights.device)
         self._parts: list[_Part] = []
         self._recorded: Literal["", "parts", "steps"] = ""
-        if records(weights.device) and not population.architecture.manner.draws:
+        manner, here = population.architecture.manner, records(weights.device)
+        # On a CPU it must be known that everything is an operation or a kernel.
+        known = population.architecture.way == "stacked" and is_known(task.loss)
+        if not manner.draws and (here or (weights.is_cpu and known and update.recordable)):
             self._recorded = "steps" if update.recordable else "parts"
         self._at = torch.zeros(1, dtype=torch.int64, device=weights.device)  # the step, for a recording
         self._names: list[str] = []  # of the numbers for dropout
@@ -128,11 +132,12 @@ class Lockstep:
     def step(self, step: int, batch: Minibatch) -> None:
         """Compute losses and gradients of all members and move their weights.
 
-        On a device a step is one launch, where it can be recorded.
+        Where it can be recorded, a step is one launch on a device, and no more than its operations on a CPU.
         """
         if not self._parts:
             self._parts = self._split(batch.x if self._shared else batch.x[0])
-            self._replayed = Replayed(partial(self._all, step=self._at), self._at.device)
+            whole = partial(self._all, step=self._at)
+            self._replayed = Replayed(whole, self._at.device) if records(self._at.device) else Played(whole)
         self._seeds = batch.seeds
         if self._recorded == "steps":
             self._update.reach(step)

@@ -54,6 +54,7 @@ class _Part(NamedTuple):
     moments: Sequence[Tensor | None]  # first and second, as far as the kernel is told of them
     stacks: Sequence[tuple[Stack, Mapping[int, Mapping[str, Any]]]]  # constants by a stack's dimensions
     done: int | Tensor
+    done_by_member: Tensor
 
 
 class StagedGroup:
@@ -168,7 +169,8 @@ class StagedGroup:
             if isinstance(index, Tensor):
                 weights[index] = rows
         else:
-            self._move_rows(weights, gradients, index, part, table, step + 1 + part.done)
+            done = part.done_by_member if isinstance(step, Tensor) else part.done
+            self._move_rows(weights, gradients, index, part, table, step + 1 + done)
 
     def _move_rows(
         self,
@@ -215,12 +217,14 @@ class StagedGroup:
         for whole in self._stacks:
             stack = Stack(whole.names, {name: x[own] for name, x in whole.kept.items()})
             stacks.append((stack, {k: _OnDemand(per_tensor(stack, k)) for k in (2, 3)}))
+        by_member = like.new_tensor(done)[:, None]
         self._parts[own.start, own.stop] = part = _Part(
             constants,
             kept,
             [None if (x := kept.get(name)) is None else x[:, :known] for name in ("exp_avg", "exp_avg_sq")],
             stacks,
-            done[0] if len(set(done)) == 1 and not records(like.device) else like.new_tensor(done)[:, None],
+            done[0] if len(set(done)) == 1 and not records(like.device) else by_member,
+            by_member,
         )
         return part
 

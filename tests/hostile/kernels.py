@@ -138,7 +138,8 @@ def calls() -> dict[str, Call]:
             frozenset({("uniform", 3)}), ("uniform",), measure="a",
         ),
         "uniforms": Call(
-            lambda keys: philox.uniforms(keys, 2, 1, (B, 3)), {"keys": torch.arange(P)},
+            lambda keys, step: philox.uniforms(keys, step, 1, (B, 3)),
+            {"keys": torch.arange(P), "step": torch.tensor([2])},
             frozenset({("keys", 0)}),
         ),
         "update": Call(

@@ -78,16 +78,27 @@ def _again(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], before: Any
             old.copy_(new)
 
 
+KERNELS = (
+    "linear", "convolution", "pooling", "dropping", "batch_norm", "cross_entropy", "philox", "update",
+    "staged",
+)  # fmt: skip
+
+
+def without_kernels(patch: pytest.MonkeyPatch) -> None:
+    """Everything is computed by torch."""
+    for name in KERNELS:
+        patch.setattr(f"evoopt.training.native.{name}.suits", lambda *_: False)
+
+
 @contextmanager
 def recorded_on_cpu(enabled: bool = True) -> Iterator[list[Recording]]:
     """What a device would record is recorded, if enabled; kernels, which torch does not see, do not run."""
-    kernels = ("linear", "convolution", "pooling", "dropping", "batch_norm", "cross_entropy", "philox")
     made.clear()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("lockstep", "staged_group"):
             patch.setattr(f"evoopt.training.{name}.records", lambda device: enabled)
             patch.setattr(f"evoopt.training.{name}.Replayed", Recording)
         patch.setattr("torch.cuda.graph_pool_handle", lambda: None)
-        for name in (*kernels, "update", "staged"):
-            patch.setattr(f"evoopt.training.native.{name}.suits", lambda *_: False)
+        patch.setattr("evoopt.training.lockstep.is_known", lambda loss: False)
+        without_kernels(patch)
         yield made

@@ -3,13 +3,13 @@
 namespace {
 
 struct Shape {
-  long numbers, step, tensor;
+  long numbers, tensor;
 };
 
-void uniforms(long start, long stop, const Shape &s, const unsigned long long *keys, float *out) {
+void uniforms(long start, long stop, const Shape &s, const unsigned long long *keys, const long long *at, float *out) {
   out += start * s.numbers;
   for (long m = start; m < stop; ++m, out += s.numbers) {
-    const unsigned k0 = unsigned(keys[m]), k1 = unsigned(keys[m] >> 32), step = s.step, tensor = s.tensor;
+    const unsigned k0 = unsigned(keys[m]), k1 = unsigned(keys[m] >> 32), step = *at, tensor = s.tensor;
     const long blocks = s.numbers / 4, left = s.numbers % 4;
     for (long i = 0; i < blocks; ++i) {
       unsigned a = i, b = (unsigned long long)i >> 32, c = step, d = tensor;
@@ -24,7 +24,8 @@ void uniforms(long start, long stop, const Shape &s, const unsigned long long *k
 
 }  // namespace
 
-extern "C" int uniforms_float(long start, long stop, const Shape *s, const unsigned long long *keys, float *out) {
-  uniforms(start, stop, *s, keys, out);
+extern "C" int uniforms_float(long start, long stop, const Shape *s, const unsigned long long *keys, const long long *at,
+                              float *out) {
+  uniforms(start, stop, *s, keys, at, out);
   return 1;
 }

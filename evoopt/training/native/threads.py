@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
 import torch
+
+
+class _Writing(threading.local):
+    to: Callable[[Callable[[], bool], bool], None] | None = None
+
+
+_WRITING = _Writing()
+
+
+@contextmanager
+def written_down(to: Callable[[Callable[[], bool], bool], None]) -> Iterator[None]:
+    """Hand over whatever this thread calls meanwhile, to be called again, with what it returned."""
+    _WRITING.to = to
+    try:
+        yield
+    finally:
+        _WRITING.to = None
 
 
 def over_members(count: int, work: Callable[..., bool], *arguments: Any) -> bool:
@@ -18,6 +37,13 @@ def over_members(count: int, work: Callable[..., bool], *arguments: Any) -> bool
     Returns:
         Whether all of them returned True.
     """
+    valid = _divided(count, work, *arguments)
+    if _WRITING.to is not None:
+        _WRITING.to(partial(_divided, count, work, *arguments), valid)
+    return valid
+
+
+def _divided(count: int, work: Callable[..., bool], *arguments: Any) -> bool:
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         return work(0, count, *arguments)
