@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from evoopt.compare import Place, Protocol, compare, load_comparison
+from evoopt.compare import Place, Protocol, command, compare, load_comparison
 from evoopt.compare.comparison import EACH_TUNED, run_comparison
 from evoopt.compare.contender import OWN, Contender
 from evoopt.compare.contender_jobs import ContenderChunk, CostProbe
@@ -39,6 +39,12 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> FormulaExecutor:
     executor = FormulaExecutor()
     monkeypatch.setattr(place, "make_executor", lambda *a, **k: executor)
     return executor
+
+
+@pytest.fixture
+def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture is drawn."""
+    monkeypatch.setattr(command, "save_figures", lambda *_: None)
 
 
 def test_everyone_gets_the_same_trials_seeds_and_schedules(formula: FormulaExecutor) -> None:
@@ -157,6 +163,7 @@ def test_the_limit_of_the_loss_reaches_every_training_and_is_told_unless_it_is_t
     assert "max_loss" not in TINY.to_json()
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_trainings_on_a_task_whose_file_has_changed_are_done_anew(
     formula: FormulaExecutor, tmp_path: Path
 ) -> None:
@@ -252,6 +259,7 @@ def test_everything_is_written_and_read_back(real: tuple[Any, Path]) -> None:
         assert part in report.text
 
 
+@pytest.mark.usefixtures("unillustrated")
 @pytest.mark.parametrize("stop_at", [0, 3, 9])
 def test_an_interrupted_comparison_goes_on_where_it_stopped(
     stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -302,6 +310,7 @@ def test_a_training_is_not_remembered_for_another_budget_or_rounding(
     assert counts == [first, first, 2 * first, 3 * first, 3 * first]
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_further_contenders_and_another_order_train_only_what_is_new(
     formula: FormulaExecutor, tmp_path: Path
 ) -> None:

@@ -42,9 +42,15 @@ EXPECTED: dict[Precision, tuple[str, bool, bool]] = {
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
-@pytest.mark.parametrize("precision", EXPECTED)
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("executor", ["serial", "process"])
+@pytest.mark.parametrize(
+    ("executor", "device", "precision"),
+    [
+        *(("serial", device, precision) for device in ("cpu", "cuda") for precision in EXPECTED),
+        # A new process is in full precision by itself.
+        ("process", "cuda", "tf32"),
+        ("process", "cpu", "bf16"),
+    ],
+)
 def test_work_is_done_in_the_precision_of_its_place(executor: Any, device: str, precision: Precision) -> None:
     with torch.autocast("cpu", torch.bfloat16):  # what the program around is in does not count
         before = settings()

@@ -53,8 +53,11 @@ def results(folder: Path) -> tuple[bytes, bytes]:
     return (folder / "result.json").read_bytes(), (folder / "model.safetensors").read_bytes()
 
 
-# Members of gadam are trained by the workers that train those of pbt.
-@pytest.mark.parametrize("whole", ["genetic-digits", "pbt-digits"], indirect=True, scope="module")
+# Members of gadam are trained by the workers that train those of pbt, and saved likewise.
+TWO = pytest.mark.parametrize("whole", ["genetic-digits", "pbt-digits"], indirect=True, scope="module")
+
+
+@TWO
 def test_a_pool_gives_the_same_bytes_as_one_process(whole: tuple[str, Path], tmp_path: Path) -> None:
     name, expected = whole
     evoopt.search(config(name, "process", 2), out=tmp_path / "run").close()
@@ -82,6 +85,7 @@ def inside_a_generation(folder: Path) -> bool:
         return False
 
 
+@TWO
 def test_a_run_killed_inside_a_generation_resumes_to_the_same_bytes(
     whole: tuple[str, Path], tmp_path: Path
 ) -> None:
