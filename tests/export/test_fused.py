@@ -168,7 +168,7 @@ def test_fused_is_one_way_among_others(cls: type[Any], other: str) -> None:
         cls(weight_and_bias(), fused=True, **{other: True})
 
 
-@pytest.mark.parametrize("cls", (CLASSES | STAGED).values(), ids=CLASSES | STAGED)
+@pytest.mark.parametrize("cls", FUSED.values(), ids=FUSED)
 def test_a_tensor_for_lr_is_that_number(cls: type[Any]) -> None:
     found = []
     for lr in (torch.tensor(0.01), 0.01):
