@@ -8,6 +8,7 @@ interpreter.
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import ParamsT, _get_scalar_dtype
+from torch.optim.optimizer import Optimizer, ParamsT, _get_scalar_dtype
 
 from evoopt.optim.averaging import AveragingOptimizer
 from evoopt.optim.betas import beta_names, default_betas
@@ -97,7 +98,7 @@ class EvolvedOptimizer(AveragingOptimizer):
                 "this rule ends with a mean of the last weights: pass total_steps, the length of the training"
             )
         param_group["total_steps"] = _whole(options["total_steps"])
-        super().add_param_group(param_group)
+        _uncompiled(Optimizer.add_param_group)(self, param_group)
         group = self.param_groups[-1]
         try:
             for p in group["params"]:
@@ -106,6 +107,10 @@ class EvolvedOptimizer(AveragingOptimizer):
             self.param_groups.pop()
             raise
         self.param_groups[-1]["schedule_step"] = self.param_groups[0].get("schedule_step", 0)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, as torch's optimizers do."""
+        _uncompiled(Optimizer.zero_grad)(self, set_to_none)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state as in torch.optim; a ``total_steps`` given to the class stays."""
@@ -253,6 +258,14 @@ def is_matrix(parameter: Tensor, group: dict[str, Any]) -> bool:
     """Whether a parameter counts as a matrix: what its group says, else by its dimensions."""
     told = group.get("matrix")
     return parameter.dim() >= 2 if told is None else bool(told)
+
+
+def _uncompiled(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that torch keeps its compiler out of, for which it imports that: two seconds in each process.
+
+    Where nobody has imported it yet, nothing is being compiled.
+    """
+    return method if "torch._dynamo" in sys.modules else getattr(method, "__wrapped__", method)
 
 
 def _whole(total_steps: int | None) -> int | None:

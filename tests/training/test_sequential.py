@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,6 +45,15 @@ def test_a_training_reports_its_scores(trainer) -> None:
     assert result.losses[-1] < result.losses[0]
     assert result.metric > 0.5
     assert result.seconds > 0
+
+
+def test_a_plain_training_by_a_rule_imports_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad):
+        monkeypatch.delattr(method.__wrapped__, "__dynamo_disable", raising=False)  # type: ignore[attr-defined]
+    task, data = task_and_data("mlp")
+    train_sequential(task, data, [ADAM], PLAN)
+    assert "torch._dynamo" not in sys.modules
 
 
 def test_losses_are_kept_on_request_only(trainer) -> None:
