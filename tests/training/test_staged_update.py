@@ -32,7 +32,7 @@ from tests.rules import random_rules, random_staged_rule
 from .examples import task_and_data
 from .test_phase import problem
 
-STEPS = 20
+STEPS = 12
 COMPILES: tuple[Compile, ...] = ("always", "never")
 ENGINES: tuple[EngineName, ...] = ("batched", "sequential")
 
