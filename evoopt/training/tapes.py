@@ -6,14 +6,13 @@ and write; what Python decides on the way is left out. Playing gives the bits th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter, tree_map
 
 from evoopt.training.native.threads import written_down
 
@@ -78,6 +77,10 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._calls: list[Callable[[], object]] = []
         self._memory: dict[int, Tensor] = {}  # made on the way, by address
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # for which torch would import its compiler: seconds in each process
+
     def write(self, compute: Compute, inputs: tuple[Tensor, ...]) -> None:
         """Compute, of copies of the inputs, in whose place others are to follow."""
         self._inputs = tuple(x.clone() for x in inputs)
@@ -97,15 +100,17 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._calls.append(call)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
         self.holds &= not _goes_by_data(func, args)
         if self.holds:
-            self._operation(func, *tree_map(_same_memory, (args, kwargs or {}, result)))
+            self._operation(func, _same_memory(args), _same_memory(kwargs), result)
         return result
 
     def _operation(self, func: Any, args: Any, kwargs: Any, made: Any) -> None:
-        given = {_address(x) for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)}
-        new = [x if isinstance(x, Tensor) and _address(x) not in given else None for x in tree_iter(made)]
+        given = {_address(x) for x in (*_tensors(args), *_tensors(kwargs))}
+        results = made if isinstance(made, tuple | list) else (made,)
+        new = [x.detach() if isinstance(x, Tensor) and _address(x) not in given else None for x in results]
         self._memory.update((_address(x), x) for x in new if x is not None)
         again = partial(func, *args, **kwargs)
         if func._schema.is_mutable:
@@ -122,12 +127,30 @@ def _goes_by_data(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether more than numbers follows from the numbers that an operation is given, or these from chance."""
     if func is torch.ops.aten.index.Tensor:
         return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return _always_goes_by_data(func)
+
+
+@cache
+def _always_goes_by_data(func: Any) -> bool:
     # What Python makes a tensor of would be the same for ever.
     return func is torch.ops.aten.lift_fresh.default or any(tag in func.tags for tag in _BY_DATA)
 
 
+def _tensors(x: Any) -> Iterator[Tensor]:
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, tuple | list | dict):
+        for one in x.values() if isinstance(x, dict) else x:
+            yield from _tensors(one)
+
+
 def _same_memory(x: Any) -> Any:
-    return x.detach() if isinstance(x, Tensor) else x
+    """Arguments or results, apart from how they are differentiated."""
+    if isinstance(x, Tensor):
+        return x.detach() if x.requires_grad else x
+    if isinstance(x, dict):
+        return {name: _same_memory(one) for name, one in x.items()}
+    return type(x)(map(_same_memory, x)) if isinstance(x, tuple | list) else x
 
 
 def _address(x: Tensor) -> int:
@@ -150,6 +173,7 @@ def _with_memory(func: Any) -> tuple[Any, str] | None:
 
 
 def _copied(compute: Callable[[], Any], memory: list[Tensor | None]) -> None:
-    for old, new in zip(memory, tree_iter(compute()), strict=True):
+    results = compute()
+    for old, new in zip(memory, results if isinstance(results, tuple | list) else (results,), strict=True):
         if old is not None:
             old.copy_(new)
