@@ -60,7 +60,7 @@ def _stages(rule: UpdateRule) -> dict[str, Any]:
     """Stages that a rule has something to do for.
 
     A cautious mask stays on a rule without moments too: where a gradient is exactly zero its mean is below 1.
-    A trust ratio stays without terms: it scales the decay.
+    A trust ratio stays without terms: it scales the decay. So does a penalty that others follow.
     """
     kept = bool(rule.terms)
     reads_slow = rule.uses("m2")
@@ -68,7 +68,7 @@ def _stages(rule: UpdateRule) -> dict[str, Any]:
         "clip_value": rule.clip_value if kept else None,
         "clip_norm": rule.clip_norm if kept else None,
         "gradient_difference": rule.gradient_difference if kept and rule.beta1 > 0 else 0.0,
-        "l2": rule.l2 if kept else 0.0,
+        "l2": rule.l2 if kept or rule.others == "adam" else 0.0,
         "second_moment": rule.second_moment if rule.use_v else "full",
         "slow_beta": rule.slow_beta if reads_slow else None,
         "mask": rule.mask if kept else "none",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -77,6 +77,7 @@ def staged_rules(drawn: st.DrawFn) -> UpdateRule:
 
 @settings(max_examples=60, deadline=None)
 @given(rule=staged_rules())
+@example(rule=replace(ADAM, terms=(), others="adam", l2=0.1, eps=1e-2))
 def test_canonical_form_makes_the_same_steps_and_is_stable(rule: UpdateRule) -> None:
     once = rule.canonical()
     assert once.canonical() == once
