@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from evoopt.optim.rule import UpdateRule
-from evoopt.optim.step import apply_rule_, keeps
+from evoopt.training.flat import FlatLayout
+from evoopt.training.staged_group import StagedGroup
 
-_SHAPE = (16, 16)  # of a matrix, for stages that need one
-_WEIGHTS = 256
+_SHAPE = torch.Size((16, 16))  # of a matrix, for stages that need one
 _STEPS, _SEED = 30, 0
 _GRADIENT_SCALES = (1e-4, 1e-2, 1.0)
 
@@ -40,29 +41,26 @@ def reject_reason(rule: UpdateRule) -> str | None:
 def _reason(bare: UpdateRule) -> str | None:
     if not bare.terms:
         return "the update is zero"
-    paths = [_path(bare, mean, gradients) for mean, gradients in _probes()]
-    if not all(bool(torch.isfinite(path).all()) for path, _ in paths):
+    mean, gradients = _probes()
+    path = torch.zeros_like(mean)
+    members = dict.fromkeys(range(len(path)), bare)
+    group = StagedGroup(members, FlatLayout({"w": _SHAPE}), ("w",), path[:0], _STEPS, None, kernel=True)
+    for step, gradient in enumerate(gradients):
+        group.step(path, gradient.clone(), step, 0, len(path))
+    if not bool(torch.isfinite(path).all()):
         return "the update is not finite on ordinary gradients"
-    if all(float(path @ mean) >= 0 for path, mean in paths):
+    if bool(((path * mean).sum(dim=1) >= 0).all()):
         return "the update does not point downhill on any probe"
     return None
 
 
-def _path(rule: UpdateRule, mean: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-    w = mean.new_zeros(_SHAPE)
-    state = {kept.name: kept.zeros(w) for kept in keeps(rule)}
-    m, v = state.get("exp_avg"), state.get("exp_avg_sq")
-    for step, gradient in enumerate(gradients, start=1):
-        g = gradient.view(_SHAPE)
-        apply_rule_(w, g, rule, step=step, m=m, v=v, lr=rule.lr, weight_decay=0.0, state=state)
-    return w.flatten(), mean
-
-
-def _probes() -> list[tuple[Tensor, Tensor]]:
+@cache
+def _probes() -> tuple[Tensor, Tensor]:
+    """Mean gradients ``[scales, weights]``, and the gradients of each step, ``[steps, scales, weights]``."""
     generator = torch.Generator().manual_seed(_SEED)
-    probes = []
+    means, gradients = [], []
     for scale in _GRADIENT_SCALES:
-        mean = torch.randn(_WEIGHTS, generator=generator, dtype=torch.float64) * scale
-        noise = torch.randn(_STEPS, _WEIGHTS, generator=generator, dtype=torch.float64) * scale
-        probes.append((mean, mean + noise))
-    return probes
+        means.append(torch.randn(_SHAPE.numel(), generator=generator, dtype=torch.float64) * scale)
+        noise = torch.randn(_STEPS, _SHAPE.numel(), generator=generator, dtype=torch.float64) * scale
+        gradients.append(means[-1] + noise)
+    return torch.stack(means), torch.stack(gradients, dim=1)
