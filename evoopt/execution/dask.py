@@ -34,6 +34,21 @@ _LOST = "Dask workers were lost"
 _log = logging.getLogger(__name__)
 
 
+class _Client(Client):  # type: ignore[misc]
+    """One that is closed at once if it cannot connect.
+
+    The garbage collector would close it otherwise, perhaps while its thread holds a lock that closing needs.
+    """
+
+    def start(self, **options: Any) -> Any:
+        """See `distributed.Client.start`."""
+        try:
+            return super().start(**options)
+        except BaseException:
+            self.close()
+            raise
+
+
 class DaskExecutor(Executor):
     """Runs every chunk as a Dask task; where it runs, a process like a local pool's does the work.
 
@@ -169,7 +184,7 @@ class DaskExecutor(Executor):
             address = self._scheduler or self._start_cluster()
             try:
                 with sigint_blocked():  # inherited by the threads it starts
-                    client = Client(address, set_as_default=False)
+                    client = _Client(address, set_as_default=False)
             except (OSError, ValueError) as error:
                 raise EvooptError(
                     f"cannot reach a Dask scheduler at {address}: {one_line(error)}; start one with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -14,13 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import dask.config
-import distributed  # noqa: F401  (has its settings before one of them is changed for a while)
+import distributed
 import psutil
 import pytest
 import torch
 
 from evoopt.errors import EvooptError
-from evoopt.execution import make_executor
+from evoopt.execution import dask_plugin, make_executor
 from evoopt.execution.executor import Executor, ordered
 from tests.execution import workers
 from tests.execution.clusters import Cluster, chunk_processes, descendants, separate_cluster
@@ -33,9 +34,10 @@ def make_dask(cluster: Cluster | None = None, **options: object) -> Executor:
     return make_executor("dask", workers.make_scripted, None, **settings)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with separate_cluster(tmp_path) as made:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One that goes on, whatever becomes of those who use it."""
+    with separate_cluster(tmp_path_factory.mktemp("cluster")) as made:
         yield made
 
 
@@ -145,9 +147,9 @@ def test_a_worker_that_joins_later_takes_part(tmp_path: Path) -> None:
         assert [result.value for result in executor.run([("double", 4)])] == [8]
 
 
-def test_a_lost_scheduler_stops_the_run_and_says_how_to_go_on(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_lost_scheduler_stops_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    with make_dask(cluster) as executor:
+    with separate_cluster(tmp_path) as cluster, make_dask(cluster) as executor:
         results = executor.run([("sleep", 600, mark), *OTHERS])
         done = [next(results).value for _ in OTHERS]
         pid_in(mark)
@@ -165,19 +167,28 @@ def test_an_address_without_a_scheduler_is_said_so() -> None:
             pytest.raises(EvooptError, match=f"cannot reach a Dask scheduler at {address}.*dask scheduler"),
         ):
             list(executor.run([("double", 1)]))
+    clients = [one for one in gc.get_objects() if issubclass(type(one), distributed.Client)]
+    assert {client.status for client in clients} <= {"closed"}, "one is left to the garbage collector"
 
 
 @pytest.mark.parametrize(("name", "other"), [("evoopt", "9.9"), ("torch", "1.0"), ("Python", "2.7")])
-def test_a_worker_with_another_version_is_refused_with_both_named(
-    name: str, other: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_with_another_version_is_refused_with_both_named(name: str, other: str) -> None:
+    real = dask_plugin.versions()
+    plugin = dask_plugin.ProcessPlugin("name", b"", 1, None, {**real, name: other})
+    plugin.setup(SimpleNamespace(address="tcp://there:2"))
+    with pytest.raises(EvooptError) as caught:
+        plugin.run(0, b"", lambda: True)
+    plugin.teardown(SimpleNamespace())
+    told = f"the Dask worker tcp://there:2 has {name} {real[name]}, but this machine has {name} {other}:"
+    assert str(caught.value).startswith(told)
+
+
+def test_who_leads_a_run_hears_of_a_worker_with_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     from evoopt.execution import dask as module
 
-    real = module.versions()
-    monkeypatch.setattr(module, "versions", lambda: {**real, name: other})
-    with make_dask(workers=1) as executor, pytest.raises(EvooptError) as caught:
+    monkeypatch.setattr(module, "versions", lambda: {**dask_plugin.versions(), "torch": "1.0"})
+    with make_dask(workers=1) as executor, pytest.raises(EvooptError, match="this machine has torch 1"):
         list(executor.run([("double", 1)]))
-    assert f"has {name} {real[name]}, but this machine has {name} {other}" in str(caught.value)
 
 
 def test_an_executor_leaves_nothing_behind_on_a_cluster_that_goes_on(
