@@ -75,7 +75,9 @@ def chunk_processes(pid: int) -> list[psutil.Process]:
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    # The workers' own profiler takes its samples all the time, and nobody looks at them.
+    settings = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(root), **settings}
     with (folder / "cluster.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "dask", *arguments], stdout=log, stderr=log, cwd=folder, env=environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from evoopt.execution import ExecutorKind, make_executor, serial
 from evoopt.execution.executor import Executor, full_text, ordered
 from evoopt.execution.process_setup import keep_freed_memory
 from tests.execution import torch_workers, workers
+from tests.execution.clusters import separate_cluster
 
 KINDS: list[ExecutorKind] = ["serial", "process", "dask"]
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -23,6 +25,18 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     with make_executor(request.param, workers.make_scripted, {"size": 5}, workers=2) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with separate_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster.address
+
+
+@pytest.fixture
+def where(kind: ExecutorKind, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Where an executor works: on Dask in a cluster that is there for all of them."""
+    return {"scheduler": request.getfixturevalue("scheduler")} if kind == "dask" else {}
 
 
 def test_every_chunk_gives_exactly_one_result_with_its_own_index(executor: Executor) -> None:
@@ -79,8 +93,8 @@ def test_an_abandoned_iterator_leaves_the_executor_usable(executor: Executor) ->
 
 
 @kinds
-def test_close_may_be_called_twice_and_ends_the_executor(kind: ExecutorKind) -> None:
-    with make_executor(kind, workers.make_scripted, None, workers=1) as executor:
+def test_close_may_be_called_twice_and_ends_the_executor(kind: ExecutorKind, where: dict[str, Any]) -> None:
+    with make_executor(kind, workers.make_scripted, None, workers=1, **where) as executor:
         assert [result.value for result in executor.run([("double", 1)])] == [2]
         executor.close()
         executor.close()
@@ -89,9 +103,9 @@ def test_close_may_be_called_twice_and_ends_the_executor(kind: ExecutorKind) -> 
 
 
 @kinds
-def test_missing_data_is_reported_once_in_its_own_words(kind: ExecutorKind) -> None:
+def test_missing_data_is_reported_once_in_its_own_words(kind: ExecutorKind, where: dict[str, Any]) -> None:
     with (
-        make_executor(kind, workers.make_missing_data, None, workers=2) as executor,
+        make_executor(kind, workers.make_missing_data, None, workers=2, **where) as executor,
         pytest.raises(EvooptError) as caught,
     ):
         list(executor.run([("double", 1)] * 4))
@@ -99,9 +113,9 @@ def test_missing_data_is_reported_once_in_its_own_words(kind: ExecutorKind) -> N
 
 
 @kinds
-def test_a_factory_with_a_bug_is_reported_in_one_line(kind: ExecutorKind) -> None:
+def test_a_factory_with_a_bug_is_reported_in_one_line(kind: ExecutorKind, where: dict[str, Any]) -> None:
     with (
-        make_executor(kind, workers.make_buggy, None, workers=1) as executor,
+        make_executor(kind, workers.make_buggy, None, workers=1, **where) as executor,
         pytest.raises(EvooptError) as caught,
     ):
         list(executor.run([("double", 1)] * 4))
@@ -110,11 +124,13 @@ def test_a_factory_with_a_bug_is_reported_in_one_line(kind: ExecutorKind) -> Non
 
 
 @kinds
-def test_chunks_run_with_the_configured_number_of_threads_and_kept_memory(kind: ExecutorKind) -> None:
+def test_chunks_run_with_the_configured_number_of_threads_and_kept_memory(
+    kind: ExecutorKind, where: dict[str, Any]
+) -> None:
     before, threads = torch.get_num_threads(), 3
     keep_freed_memory.cache_clear()
     with make_executor(
-        kind, torch_workers.make_counting, None, workers=1, threads_per_worker=threads
+        kind, torch_workers.make_counting, None, workers=1, threads_per_worker=threads, **where
     ) as executor:
         (result,) = executor.run([None])
     assert result.value is not None, result.error
@@ -133,16 +149,19 @@ def test_this_process_gives_back_what_it_kept_when_it_is_done(monkeypatch: pytes
     assert given == [True]
 
 
-def test_results_are_the_same_bits_on_any_executor_with_any_number_of_workers() -> None:
+def test_results_are_the_same_bits_on_any_executor_with_any_number_of_workers(scheduler: str) -> None:
     chunks = list(range(5))
     values = {}
-    for kind, count in [("serial", None), ("process", 3), ("dask", 2)]:
-        with make_executor(kind, torch_workers.make_summing, None, workers=count) as executor:  # type: ignore[arg-type]
+    places: dict[ExecutorKind, dict[str, Any]] = {
+        "serial": {}, "process": {"workers": 2}, "dask": {"scheduler": scheduler}
+    }  # fmt: skip
+    for kind, where in places.items():
+        with make_executor(kind, torch_workers.make_summing, None, **where) as executor:
             results = ordered(executor.run(chunks), len(chunks))
         assert [result.error for result in results] == [None] * len(chunks)
-        values[kind, count] = [result.value for result in results]
-    assert len(set(values["serial", None])) == len(chunks)
-    assert all(value == values["serial", None] for value in values.values())
+        values[kind] = [result.value for result in results]
+    assert len(set(values["serial"])) == len(chunks)
+    assert all(value == values["serial"] for value in values.values())
 
 
 @pytest.mark.parametrize(
