@@ -296,7 +296,7 @@ class Run:
         count = 0
         for row in self.store.evaluations():
             *job, result = (getattr(row, name) for name in row.__dataclass_fields__)
-            found = [getattr(result, name) for name in (*result.__dataclass_fields__,)[:6]]
+            found = [getattr(result, name) for name in list(result.__dataclass_fields__)[:6]]
             values = [None if isinstance(x, float) and math.isnan(x) else x for x in found]
             digest.update(json.dumps([*job, *values]).encode())
             count += 1

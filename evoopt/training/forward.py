@@ -225,8 +225,9 @@ def _by_element(loss: Loss, predictions: Tensor, y: Tensor, shared: bool) -> boo
 
 
 def is_known(loss: Loss) -> bool:
-    """Whether a loss is one of torch's for which there is more than vmap."""
-    return any(_function_of(loss) is one for one in _FUNCTIONS.values())
+    """Whether a loss runs nothing but operations: it is of this package, or one of torch that we know."""
+    own = str(getattr(loss, "__module__", "")).startswith("evoopt.")
+    return own or any(_function_of(loss) is one for one in _FUNCTIONS.values())
 
 
 def _function_of(loss: Loss) -> Loss:

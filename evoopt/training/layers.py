@@ -51,6 +51,12 @@ def does_more(model: nn.Module) -> bool:
     return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
 
 
+def all_known(model: nn.Module) -> bool:
+    """Whether a model has modules of torch and of this package alone, which run nothing but operations."""
+    known = ("torch.nn.modules.", "evoopt.")
+    return not does_more(model) and all(type(m).__module__.startswith(known) for m in model.modules())
+
+
 class Reporting(nn.Module):
     """A model whose buffers may be assigned anew (``self.average = ...``) as it runs."""
 

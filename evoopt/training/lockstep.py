@@ -17,6 +17,7 @@ from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import is_known, losses_and_gradients
 from evoopt.training.graphs import Replayed, records
 from evoopt.training.interrupted import State, current_states
+from evoopt.training.layers import all_known
 from evoopt.training.memory import members_at_once
 from evoopt.training.minibatches import Minibatch, draws_of, load_minibatches
 from evoopt.training.plan import TrainingPlan, TrainingResult
@@ -76,8 +77,8 @@ class Lockstep:
         self._parts: list[_Part] = []
         self._recorded: Literal["", "parts", "steps"] = ""
         manner, here = population.architecture.manner, records(weights.device)
-        # On a CPU it must be known that everything is an operation or a kernel.
-        known = population.architecture.way == "stacked" and is_known(task.loss)
+        # A tape sees operations of torch and our kernels: others' code may do more.
+        known = all_known(self._model) and is_known(task.loss)
         if not manner.draws and (here or (weights.is_cpu and known and update.recordable)):
             self._recorded = "steps" if update.recordable else "parts"
         self._at = torch.zeros(1, dtype=torch.int64, device=weights.device)  # the step, for a recording

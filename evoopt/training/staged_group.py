@@ -201,9 +201,9 @@ class StagedGroup:
         rules, like, done = self._rules[own], self._like, (self._done or [0] * len(self._rules))[own]
 
         def constant(name: str) -> Any:
-            own = getattr(self._rule, name)
-            if name not in _NUMBERS or isinstance(own, bool) or not isinstance(own, float | int):
-                return own
+            value = getattr(self._rule, name)
+            if name not in _NUMBERS or isinstance(value, bool) or not isinstance(value, float | int):
+                return value
             return like.new_tensor([getattr(rule, name) for rule in rules])[:, None]
 
         constants = _OnDemand(constant)

@@ -105,6 +105,7 @@ def counted(enabled: bool) -> Iterator[list[bool]]:
         ("odd_convolutions", "plain", True, [8, 8]),
         ("odd_convolutions", "staged", False, [15]),
         ("teacher_student", "staged", False, [8, 8]),
+        ("digits_rows", "plain", True, [8, 8]),  # by vmap
     ],
 )
 def test_on_a_cpu(
@@ -113,11 +114,17 @@ def test_on_a_cpu(
     if not kernels:
         without_kernels(monkeypatch)
     with counted(enabled=True) as plays:
-        found = trained(name, RULES[rules], "stacked", own, steps, torch.float32)
+        found = trained(name, RULES[rules], "auto", own, steps, torch.float32)
     with counted(enabled=False) as none:
-        assert_same(found, trained(name, RULES[rules], "stacked", own, steps, torch.float32))
+        assert_same(found, trained(name, RULES[rules], "auto", own, steps, torch.float32))
     assert none == []
     assert plays == [True] * sum(replayed(steps))
+
+
+def test_what_others_wrote_is_not_put_on_tape() -> None:
+    with counted(enabled=True) as plays:
+        trained("residual", RULES["plain"], "auto", False, [6], torch.float32)
+    assert plays == []
 
 
 def by_python(x: Tensor) -> Tensor:
