@@ -75,6 +75,7 @@ class Lockstep:
         self._model = with_given_dropout(population.member(0)).to(weights.device).train()
         self._draws = draws_of(plans, self._model, weights.device)
         self._parts: list[_Part] = []
+        self._replayed: Replayed | Played | None = None
         self._recorded: Literal["", "parts", "steps"] = ""
         manner, here = population.architecture.manner, records(weights.device)
         # A tape sees operations of torch and our kernels: others' code may do more.
@@ -93,6 +94,12 @@ class Lockstep:
         Where states are kept (see `evoopt.training.interrupted`), the steps that an interrupted attempt has
         made are left out.
         """
+        try:
+            yield from self._loaded()
+        finally:
+            self._forget()
+
+    def _loaded(self) -> Iterator[tuple[int, Minibatch]]:
         load = partial(load_minibatches, self._task, self._train, self._plans)
         states = current_states()
         if states is None:
@@ -104,6 +111,10 @@ class Lockstep:
             yield step, batch
             if states.due(at_end=step + 1 == len(self.losses)):
                 states.save(path, self._state(step + 1))
+
+    def _forget(self) -> None:
+        """What steps are made with: as it knows of the training, its memory would wait for a collection."""
+        self._parts, self._replayed = [], None
 
     def _state(self, made: int) -> State:
         ended = {k: [one.outcome, one.reason, one.steps] for k, one in self.ended.items()}
@@ -140,7 +151,7 @@ class Lockstep:
             whole = partial(self._all, step=self._at)
             self._replayed = Replayed(whole, self._at.device) if records(self._at.device) else Played(whole)
         self._seeds = batch.seeds
-        if self._recorded == "steps":
+        if self._replayed and self._recorded == "steps":
             self._update.reach(step)
             self._at.fill_(step)
             self._replayed(batch.x, batch.y)
@@ -186,7 +197,7 @@ class Lockstep:
             index = torch.tensor(kept, dtype=torch.int64, device=self.population.device)
             self.alive, self.population = [self.alive[k] for k in kept], self.population[index]
             self._update.select(index)
-            self._parts = []
+            self._forget()
 
     def _split(self, x: Tensor) -> list[_Part]:
         """Cut the population into parts of about equal size whose activations fit the cache."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +17,7 @@ from evoopt.training.phase import train_phase
 from evoopt.training.plan import PhasePlan, TrainingPlan, TrainingResult
 from evoopt.training.population import ModelPopulation
 from evoopt.training.streams import initial_model
-from tests.rules import random_rules
+from tests.rules import random_rules, random_staged_rule
 
 from .examples import task_and_data
 
@@ -62,6 +65,22 @@ def test_those_that_stay_go_on_with_their_own_data_when_others_leave(
     torch.testing.assert_close(stayed, weights[alive], rtol=1e-9, atol=1e-9)
     assert losses[3:, [0, 2]].isnan().all()
     assert torch.equal(losses[:3], expected[:3])
+
+
+def test_a_training_that_is_over_leaves_no_memory_to_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings: list[weakref.ref[Lockstep]] = []
+    begin = Lockstep.__init__
+    monkeypatch.setattr(
+        Lockstep, "__init__", lambda self, *args: trainings.append(weakref.ref(self)) or begin(self, *args)
+    )
+    task, data = task_and_data("digits_cnn")
+    gc.disable()
+    try:
+        for rules in (random_rules(4, seed=1), random_rules(4, seed=1, draw=random_staged_rule)):
+            train_batched(task, data, rules, TrainingPlan(8, 3, 16, halve_at=0.5))
+        assert [training() for training in trainings] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_parts_are_cut_for_a_whole_minibatch_whoever_leaves_before_a_smaller_one(
