@@ -43,12 +43,14 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 @contextmanager
 def no_file_above(size: int) -> Iterator[None]:
     """A limit on the size of files, in bytes, which is met like a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # Python itself would keep half a compiled module
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[0][1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
+        sys.dont_write_bytecode = before[1]
 
 
 def test_what_finds_no_room_replaces_nothing_and_leaves_nothing(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(
     reference: Reference, kilobytes: int, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "evoopt", "search", str(reference.space), "--out", str(run), "-q"]
+    command = [sys.executable, "-B", "-m", "evoopt", "search", str(reference.space), "--out", str(run), "-q"]
     limit = kilobytes * 1024
     stopped = subprocess.run(
         [*command, "--executor", "serial"],
