@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evoopt.callbacks import Callback
-from evoopt.config import RunConfig, load_space
+from evoopt.config import RunConfig, resolve
 from evoopt.errors import EvooptError
 from evoopt.execution import check_device
 from evoopt.execution.pool import refuse_unguarded_main
@@ -210,30 +210,3 @@ def open_run(folder: str | Path) -> Run:
         EvooptError: Not a run folder, or one of another version.
     """
     return Run(folder)
-
-
-def resolve(space: str | Path | RunConfig, overrides: dict[str, dict[str, Any]] | None = None) -> RunConfig:
-    """The configuration that a search would run with.
-
-    Raises:
-        EvooptError: An unknown space or a bad value.
-    """
-    if isinstance(space, RunConfig):
-        config = space
-    else:
-        config = load_space(str(space)).model_copy(update={"name": Path(space).stem})
-    config = config.override(overrides or {})
-    return config.with_task_files(_absolute)
-
-
-def _absolute(task: str) -> str:
-    file, separator, function = task.rpartition(":")
-    if not separator or not file.endswith(".py"):
-        return task
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise EvooptError(
-            f"task file {file} does not exist: --task names one from the working folder, "
-            "a space file one from its own folder or else from the working folder"
-        )
-    return f"{path.resolve()}:{function}"

@@ -10,8 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoopt import api
-from evoopt.config import list_spaces, load_space, parse_config
+from evoopt.config import list_spaces, load_space, parse_config, resolve
 from evoopt.errors import EvooptError
 from evoopt.systems.optimizer.config import OptimizerConfig
 from evoopt.tasks import get_task
@@ -100,7 +99,7 @@ def test_task_files_are_those_beside_the_space_file_or_else_in_the_working_folde
             else f'[training]\ntask = "{name}"'
         )
         (there / "mine.toml").write_text(f'individual = "{individual}"\n{setting}\n')
-        return api.resolve(space).tasks[0]
+        return resolve(space).tasks[0]
 
     assert task("digits") == "digits"
     assert task("both.py:make") == f"{there}/both.py:make"
@@ -113,9 +112,9 @@ def test_task_files_are_those_beside_the_space_file_or_else_in_the_working_folde
         EvooptError, match=r"^task file none.py does not exist: --task names one from the working"
     ):
         task("none.py:make")
-    config = api.resolve("quick").with_tasks(("~/both.py:make",))
-    assert api.resolve(config).tasks == (f"{there}/both.py:make",)
-    assert api.resolve(config.with_tasks(("both.py:make",))).tasks == (f"{here}/both.py:make",)
+    config = resolve("quick").with_tasks(("~/both.py:make",))
+    assert resolve(config).tasks == (f"{there}/both.py:make",)
+    assert resolve(config.with_tasks(("both.py:make",))).tasks == (f"{here}/both.py:make",)
 
 
 SIZES = st.integers(-2, 60)

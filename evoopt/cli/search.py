@@ -109,12 +109,10 @@ def search(
     quiet: Quiet = False,
 ) -> None:
     """Evolve an optimizer, or whatever the space describes, and leave a run folder."""
-    from evoopt import api
-    from evoopt.individuals import individual_type
-    from evoopt.runs.folders import new_folder
+    from evoopt.config import resolve
 
     execution = _execution(workers, executor, scheduler, device, precision, data_dir)
-    config = api.resolve(space, {"execution": execution})
+    config = resolve(space, {"execution": execution})
     if task:
         config = config.with_tasks(tuple(task))
     given = {"population": population, "generations": generations, "steps": steps, "seed": seed}
@@ -123,6 +121,11 @@ def search(
     ending = {"prefer": prefer, "funnel": levels, "compare": compare}
     config = config.with_options({**given, **limits, **ending, "engine": engine})
     told = _callbacks(callback, log_dir)
+
+    from evoopt import api  # which takes seconds that whoever mistyped an option need not wait
+    from evoopt.individuals import individual_type
+    from evoopt.runs.folders import new_folder
+
     with new_folder(config.name, out) as folder:
         try:
             if restarts > 1:

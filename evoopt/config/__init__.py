@@ -10,7 +10,7 @@ from evoopt.config.sections import (
     TrainingSection,
     WorkSection,
 )
-from evoopt.config.spaces import list_spaces, load_space, parse_config, spaces_folder
+from evoopt.config.spaces import list_spaces, load_space, parse_config, resolve, spaces_folder
 
 __all__ = [
     "ExecutionSection",
@@ -22,5 +22,6 @@ __all__ = [
     "list_spaces",
     "load_space",
     "parse_config",
+    "resolve",
     "spaces_folder",
 ]

@@ -7,6 +7,7 @@ import pkgutil
 import tomllib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from evoopt.config.sections import RunConfig
 from evoopt.errors import EvooptError, unknown_name
@@ -56,6 +57,33 @@ def load_space(name: str) -> RunConfig:
     if name not in shipped:
         raise unknown_name("search space", name, shipped)
     return parse_config(shipped[name].read_text(encoding="utf-8"), shipped[name].name)
+
+
+def resolve(space: str | Path | RunConfig, overrides: dict[str, dict[str, Any]] | None = None) -> RunConfig:
+    """The configuration that a search would run with.
+
+    Raises:
+        EvooptError: An unknown space or a bad value.
+    """
+    if isinstance(space, RunConfig):
+        config = space
+    else:
+        config = load_space(str(space)).model_copy(update={"name": Path(space).stem})
+    config = config.override(overrides or {})
+    return config.with_task_files(_absolute)
+
+
+def _absolute(task: str) -> str:
+    file, separator, function = task.rpartition(":")
+    if not separator or not file.endswith(".py"):
+        return task
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise EvooptError(
+            f"task file {file} does not exist: --task names one from the working folder, "
+            "a space file one from its own folder or else from the working folder"
+        )
+    return f"{path.resolve()}:{function}"
 
 
 def list_spaces() -> dict[str, RunConfig]:

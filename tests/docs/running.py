@@ -15,8 +15,8 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from evoopt import api
 from evoopt.cli import app
+from evoopt.config import resolve
 from tests.docs.blocks import Block, apply_diff, blocks_of, commands
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def smaller(words: list[str], place: str) -> list[str]:
     command, parameters = parsed(words, place)
     known = {p.name for p in command.params}
     if "space" in parameters:
-        options = api.resolve(parameters["space"]).options
+        options = resolve(parameters["space"]).options
         known -= {"population", "generations", "steps", "compare"} - set(options)
     more = []
     for name, value in SMALL.items():

@@ -58,6 +58,23 @@ def test_a_run_of_any_type_is_shown_and_its_figures_completed_without_torch(any_
     assert "fitness" in offered
 
 
+def test_what_is_mistyped_is_refused_without_torch() -> None:
+    refused = """
+import sys
+from evoopt.cli import main
+for arguments in (["quik"], ["quick", "--population", "1"], ["pbt-digits", "--patience", "0"]):
+    sys.argv = ["evoopt", "search", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 2, end.code
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", refused], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error"] * 3
+
+
 def test_the_catalogue_says_what_the_tasks_say() -> None:
     found = write_catalogue.PATH.read_text(encoding="utf-8")
     assert "".join(found.split()) == "".join(write_catalogue.text().split()), "write it anew"

@@ -12,8 +12,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 import evoopt
-from evoopt.api import resolve
 from evoopt.cli import app
+from evoopt.config import resolve
 from evoopt.errors import NoScoreError
 from evoopt.jobs.no_score import check_metrics, no_score, with_metric
 from evoopt.report import write_report
