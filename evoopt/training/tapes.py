@@ -76,6 +76,7 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.result: Tensor | None = None
         self._calls: list[Callable[[], object]] = []
         self._memory: dict[int, Tensor] = {}  # made on the way, by address
+        self._bytes = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -86,7 +87,6 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._inputs = tuple(x.clone() for x in inputs)
         with self, written_down(self._kernel):
             self.result = compute(*self._inputs)
-        self.holds &= sum(x.untyped_storage().nbytes() for x in self._memory.values()) <= _MOST
 
     @torch.no_grad()
     def play(self, inputs: tuple[Tensor, ...]) -> bool:
@@ -97,7 +97,8 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _kernel(self, call: Callable[[], bool], valid: bool) -> None:
         self.holds &= valid
-        self._calls.append(call)
+        if self.holds:
+            self._calls.append(call)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -112,6 +113,12 @@ class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = made if isinstance(made, tuple | list) else (made,)
         new = [x.detach() if isinstance(x, Tensor) and _address(x) not in given else None for x in results]
         self._memory.update((_address(x), x) for x in new if x is not None)
+        self._bytes += sum(x.untyped_storage().nbytes() for x in new if x is not None)
+        if self._bytes > _MOST:
+            self.holds = False
+            self._memory.clear()
+            self._calls.clear()
+            return
         again = partial(func, *args, **kwargs)
         if func._schema.is_mutable:
             self._calls.append(again)
