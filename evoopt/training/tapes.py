@@ -55,6 +55,8 @@ class Played:
             tape = self._tapes[shapes] = _Tape()
             tape.write(self._compute, inputs)
             self._possible = tape.holds
+            if not tape.holds:
+                self._tapes.clear()
         elif tape.play(inputs):
             self._possible = True
         else:  # a kernel refuses these inputs, and whoever called it knows what to do
