@@ -140,7 +140,7 @@ class MixedUpdate:
     def reach(self, step: int) -> None:
         """See `BatchedUpdate.reach`."""
         self._staged.reach(step)
-        if self._kernel:
+        if self._plain.members and self._kernel:  # some may have left
             self._kernel.reach(step)
         self._shares.reach(step)
 

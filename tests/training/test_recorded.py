@@ -26,9 +26,11 @@ from .examples import task_and_data
 from .recording import recorded_on_cpu, without_kernels
 
 STAGED = random_rules(20, seed=1, draw=random_staged_rule)
+SOME = [rule for rule in STAGED if not rule.canonical().decomposes][:4]
 RULES = {
     "plain": random_rules(4, seed=1),
-    "staged": [*[rule for rule in STAGED if not rule.canonical().decomposes][:4], random_rule(1)],
+    "staged": [*SOME, random_rule(1)],
+    "one plain, which leaves": [SOME[0], random_rule(1), *SOME[1:]],
     "one that decomposes": [next(rule for rule in STAGED if rule.canonical().decomposes), *STAGED[:2]],
 }
 
@@ -102,6 +104,7 @@ def counted(enabled: bool) -> Iterator[list[bool]]:
     [
         ("mlp", "plain", False, [8, 60]),  # coefficients are computed for 64 steps at once
         ("mlp", "staged", True, [8, 8]),
+        ("mlp", "one plain, which leaves", False, [8, 8]),
         ("odd_convolutions", "plain", True, [8, 8]),
         ("odd_convolutions", "staged", False, [15]),
         ("teacher_student", "staged", False, [8, 8]),
