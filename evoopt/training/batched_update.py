@@ -14,7 +14,7 @@ from evoopt.errors import EvooptError, EvooptWarning, one_line
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import weighted_sum
-from evoopt.training.coefficients import CONSTANTS, Program, StepTable, step_table
+from evoopt.training.coefficients import CONSTANTS, Program, Step, StepTable, step_table
 from evoopt.training.native import cuda_update, update
 from evoopt.training.staged_update import has_stages
 
@@ -36,7 +36,7 @@ class BatchedUpdate:
     for the terms of others.
 
     Attributes:
-        recordable: Whether `graphs.Replayed` can hold a step.
+        recordable: Whether a step can be recorded, on a device or on tape.
 
     Args:
         rules: One per member, without stages; a readout is not its concern.
@@ -106,19 +106,14 @@ class BatchedUpdate:
         self._table.reach(step)
 
     def step(
-        self,
-        weights: Tensor,
-        gradients: Tensor,
-        step: int | Tensor,
-        start: int = 0,
-        stop: int | None = None,
+        self, weights: Tensor, gradients: Tensor, step: Step, start: int = 0, stop: int | None = None
     ) -> None:
         """Update the weights of members ``start`` to ``stop - 1`` in place.
 
         Args:
             weights: Of those members, ``[n, D]``.
             gradients: Likewise; may be overwritten.
-            step: 0-based step; or in a recording ``[1]`` on the device, of one that has been reached.
+            step: See `Step`.
             start: First member.
             stop: Member after the last one, by default all the rest.
         """

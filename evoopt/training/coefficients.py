@@ -18,6 +18,9 @@ CONSTANTS = (
 )  # fmt: skip
 """Rows of a step's table before the term weights; ``m_scale`` and ``v_scale`` correct the moments' bias."""
 
+Step = int | Tensor
+"""A 0-based step; or in a recording ``[1]`` on the device, for one that has been reached."""
+
 _LARGEST_GRADIENT = 1e18
 _TABLE_STEPS = 64
 
@@ -82,7 +85,7 @@ class StepTable:
         numbers = self.at(step)
         self._reached = numbers.clone() if self._reached is None else self._reached.copy_(numbers)
 
-    def at(self, step: int | Tensor) -> Tensor:
+    def at(self, step: Step) -> Tensor:
         """Those of a step ``[...]``; for a tensor of the one that was reached, always in one place."""
         if isinstance(step, Tensor):
             assert self._reached is not None, "see `reach`"

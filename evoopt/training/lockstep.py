@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from evoopt.tasks.task import Split, Task
+from evoopt.training.coefficients import Step
 from evoopt.training.dropout import with_given_dropout
 from evoopt.training.forward import is_known, losses_and_gradients
 from evoopt.training.graphs import Replayed, records
@@ -148,17 +149,18 @@ class Lockstep:
         """
         if not self._parts:
             self._parts = self._split(batch.x if self._shared else batch.x[0])
-            whole = partial(self._all, step=self._at)
-            self._replayed = Replayed(whole, self._at.device) if records(self._at.device) else Played(whole)
+            if self._recorded == "steps":
+                whole, device = partial(self._all, step=self._at), self._at.device
+                self._replayed = Replayed(whole, device) if records(device) else Played(whole)
         self._seeds = batch.seeds
-        if self._replayed and self._recorded == "steps":
+        if self._replayed:
             self._update.reach(step)
             self._at.fill_(step)
             self._replayed(batch.x, batch.y)
         else:
             self._all(batch.x, batch.y, step)
 
-    def _all(self, x: Tensor, y: Tensor, step: int | Tensor) -> None:
+    def _all(self, x: Tensor, y: Tensor, step: Step) -> None:
         drawn = self._draws.draw(x, step)
         self._names = list(drawn)
         tensors = (x, y, *drawn.values())

@@ -12,7 +12,7 @@ from evoopt.optim.rule import UpdateRule
 from evoopt.optim.stages.readout import READOUT_BY_NAME
 from evoopt.optim.step import keeps
 from evoopt.training.batched_update import BatchedUpdate, Compile
-from evoopt.training.coefficients import StepTable
+from evoopt.training.coefficients import Step, StepTable
 from evoopt.training.flat import FlatLayout
 from evoopt.training.population import Architecture
 from evoopt.training.stacks import Subset
@@ -36,12 +36,7 @@ class Update(Protocol):
         """See `BatchedUpdate.reach`."""
 
     def step(
-        self,
-        weights: Tensor,
-        gradients: Tensor,
-        step: int | Tensor,
-        start: int = 0,
-        stop: int | None = None,
+        self, weights: Tensor, gradients: Tensor, step: Step, start: int = 0, stop: int | None = None
     ) -> None:
         """See `BatchedUpdate.step`."""
 
@@ -140,7 +135,7 @@ class MixedUpdate:
     def reach(self, step: int) -> None:
         """See `BatchedUpdate.reach`."""
         self._staged.reach(step)
-        if self._plain.members and self._kernel:  # some may have left
+        if self._kernel:
             self._kernel.reach(step)
         self._shares.reach(step)
 
@@ -152,17 +147,13 @@ class MixedUpdate:
         self._plain, plain = self._plain.selected(places)
         if self._kernel:
             self._kernel.select(torch.tensor(plain, dtype=torch.int64))
+            self._kernel = self._kernel if plain else None
         self._averaged, averaged = self._averaged.selected(places)
         self._averages = self._averages[torch.tensor(averaged, dtype=torch.int64, device=index.device)]
         self._shares = self._new_shares()
 
     def step(
-        self,
-        weights: Tensor,
-        gradients: Tensor,
-        step: int | Tensor,
-        start: int = 0,
-        stop: int | None = None,
+        self, weights: Tensor, gradients: Tensor, step: Step, start: int = 0, stop: int | None = None
     ) -> None:
         """See `BatchedUpdate.step`."""
         stop = len(self.rules) if stop is None else stop

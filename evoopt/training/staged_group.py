@@ -21,7 +21,7 @@ from evoopt.optim.stages import Stage, StageInputs
 from evoopt.optim.step import keeps
 from evoopt.optim.term import TermInputs
 from evoopt.optim.terms import TERM_BY_NAME, weighted_sum
-from evoopt.training.coefficients import CONSTANTS, step_table
+from evoopt.training.coefficients import CONSTANTS, Step, step_table
 from evoopt.training.flat import FlatLayout
 from evoopt.training.graphs import Replayed, records
 from evoopt.training.native import staged
@@ -145,7 +145,7 @@ class StagedGroup:
         """See `BatchedUpdate.reach`."""
         self._table.reach(step)
 
-    def step(self, weights: Tensor, gradients: Tensor, step: int | Tensor, start: int, stop: int) -> None:
+    def step(self, weights: Tensor, gradients: Tensor, step: Step, start: int, stop: int) -> None:
         """See `StagedUpdate.step`."""
         found = self.subset.part(start, stop)
         if found is None:

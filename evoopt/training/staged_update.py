@@ -10,6 +10,7 @@ from torch import Tensor
 from evoopt.optim.groups import matrix_roles, parameter_roles
 from evoopt.optim.rule import UpdateRule
 from evoopt.optim.terms import MORE_TERMS
+from evoopt.training.coefficients import Step
 from evoopt.training.population import Architecture
 from evoopt.training.staged_group import StagedGroup
 
@@ -76,13 +77,13 @@ class StagedUpdate:
         for group in self._groups:
             group.reach(step)
 
-    def step(self, weights: Tensor, gradients: Tensor, step: int | Tensor, start: int, stop: int) -> None:
+    def step(self, weights: Tensor, gradients: Tensor, step: Step, start: int, stop: int) -> None:
         """Update in place those members among ``start`` to ``stop - 1`` that have stages.
 
         Args:
             weights: Of these members of the population, ``[n, D]``.
             gradients: Likewise.
-            step: See `BatchedUpdate.step`.
+            step: See `Step`.
             start: First member.
             stop: Member after the last one.
         """

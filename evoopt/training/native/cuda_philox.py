@@ -45,7 +45,8 @@ def launch(
     at = step if isinstance(step, Tensor) else torch.full((1,), step, device=keys.device)
     if at.dtype != torch.int64 or at.numel() != 1 or at.device != keys.device:
         raise EvooptError("the step of random numbers must be one int64 on the device of their keys")
-    if not all(0 <= n <= _LARGEST for n in (size, tensor, 0 if at is step else step)):
+    numbers = [size, tensor] if isinstance(step, Tensor) else [size, tensor, step]
+    if not all(0 <= n <= _LARGEST for n in numbers):
         raise EvooptError(f"a member's random numbers {list(shape)} are too many for the CUDA kernel")
     out = torch.empty(len(keys), *shape, dtype=torch.float32, device=keys.device)
     blocks = -(-size // (4 * _THREADS)), min(65_535, max(1, len(keys))), 1
