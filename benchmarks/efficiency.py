@@ -40,9 +40,11 @@ PARTS = (0.25, 0.5, 1.0)
 _Overrides = dict[str, dict[str, Any]]
 _ALIKE: _Overrides = {
     "search": {"population": POPULATION, "finalists": 0, "compare": False},
-    "evaluation": {"tasks": list(TASKS), "meta_tasks": [], "steps": STEPS, "chunk_size": POPULATION},
+    "evaluation": {
+        "meta_tasks": [], "steps": STEPS, "chunk_size": POPULATION, "replicates": 2, "target": "score",
+    },
     "execution": {"executor": "serial"},
-}
+}  # fmt: skip
 _FROM_NOTHING: _Overrides = {
     "evaluation": {"rate_reach": 6},
     "genome": {
@@ -62,6 +64,8 @@ ARMS: dict[str, tuple[str, _Overrides]] = {
     "without short rungs": ("find", {"evaluation": {"rungs": []}}),
     "without Lamarck": ("find", {"evaluation": {"lamarckian": False}}),
     "with racing": ("find", {"evaluation": {"racing": True}}),
+    "one seed": ("find", {"evaluation": {"replicates": 1}}),
+    "one seed and error's ratio": ("find", {"evaluation": {"replicates": 1, "target": "error"}}),
     "NSGA-II": ("find", {"search": {"survivors": "pareto"}}),
     "with Muon among the first": ("find", {"genome": {"initial": ["adamw", "muon"]}}),
 }
@@ -87,19 +91,16 @@ class Point:
 
 
 class Judge:
-    """Gain over tuned AdamW on the tasks that judge, at the best of seven rates; kept in a folder.
+    """Gain over tuned AdamW on the tasks that judge, at the best of seven rates; kept in a folder."""
 
-    The folder is named after the settings and the version, so that other judgements are not taken for these.
-    """
-
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, tasks: Sequence[str] = JUDGED_ON) -> None:
+        self._tasks = tasks
         config = load_space("find").override(_ALIKE)
-        changes = {"tasks": list(JUDGED_ON), "rates": 7, "rate_reach": 0, "rungs": []}
+        changes = {"tasks": list(tasks), "rates": 7, "rate_reach": 0, "rungs": []}
         config = config.override({"evaluation": changes})
         assert isinstance(config, OptimizerConfig)
         self._config = config
-        digest = hashlib.sha256(f"{__version__} {config.model_dump_json()}".encode()).hexdigest()[:8]
-        self._folder = out / f"judge-{digest}"
+        self._folder = out / f"judge-{_digest(config)}"
         self._file = self._folder / "gains.json"
 
     def gains(self, genomes: Mapping[str, OptimizerGenome]) -> dict[str, float]:
@@ -116,7 +117,7 @@ class Judge:
                 validation = Evaluator(self._config, executor, run.store, baseline=baseline).validation
                 for key, genome in missing.items():
                     seeds = range(FINAL_REPLICATE, FINAL_REPLICATE + 6)
-                    trial = Trial(JUDGED_ON, seeds, range(3), seeds, 0, len(known))
+                    trial = Trial(self._tasks, seeds, range(3), seeds, 0, len(known))
                     (score,) = validation.score_trial([Individual(0, genome)], trial, "gain", baseline)
                     unfinished, gain, _ = score.fitness.values
                     known[key] = -math.inf if unfinished else gain
@@ -167,21 +168,23 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the searches; the result lies beside it")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="searches of each way")
     parser.add_argument("--budget", type=float, default=BUDGET, help="whole trainings of each search")
+    parser.add_argument("--tasks", type=_names, default=TASKS, help=f"default {','.join(TASKS)}")
+    parser.add_argument("--judged-on", type=_names, default=JUDGED_ON, help=f"default {','.join(JUDGED_ON)}")
     parser.add_argument("--only", help=f"comma-separated; default {', '.join(SHOWN)}")
     given = parser.parse_args()
     ways = given.only.split(",") if given.only else list(SHOWN)
     if unknown := set(ways) - set(ARMS):
         parser.error(f"unknown way {', '.join(sorted(unknown))}; known: {', '.join(ARMS)}")
     for way in ways:
-        if given.budget < (least := least_budget(way)):
+        if given.budget < (least := least_budget(way, given.tasks)):
             parser.error(f"--budget {given.budget:g}: {way} may need {least:.0f} for one generation")
     given.out.mkdir(parents=True, exist_ok=True)
-    judge, reached = Judge(given.out), dict[str, list[dict[str, Any]]]()
+    judge, reached = Judge(given.out, given.judged_on), dict[str, list[dict[str, Any]]]()
     muon = OptimizerGenome.from_rule(preset("muon").canonical())
     level = judge.gains({muon.key: muon})[muon.key]
     for seed in range(1, given.seeds + 1):
         for way in ways:
-            with finished(way, seed, given.budget, given.out) as run:
+            with finished(way, seed, given.budget, given.out, given.tasks) as run:
                 first, *later = points(run)
                 curve = [first, *(point for point in later if point.trainings <= given.budget)]
             gains = judge.gains({point.genome.key: point.genome for point in curve})
@@ -189,15 +192,15 @@ def main() -> None:
             reached.setdefault(way, []).append({"seed": seed, "curve": steps})
             needed = first_above(steps, level)
             print(f"seed {seed}, {way}: {needed or 'never'}, {steps[-1][1]:+.2f} at the end", flush=True)
-            write(given.out, reached, level, given.budget)
+            write(given, reached, level)
 
 
-def finished(way: str, seed: int, budget: float, out: Path) -> Run:
+def finished(way: str, seed: int, budget: float, out: Path, tasks: Sequence[str] = TASKS) -> Run:
     """A search to its end: new, gone on with, or made before."""
-    folder = out / f"{way.replace(' ', '-')}-{budget:g}-{seed}"
+    config = configured(way, seed, tasks)
+    folder = out / f"{way.replace(' ', '-')}-{budget:g}-{seed}-{_digest(config)}"
     if (folder / CONFIG_FILE).exists():
         return resume(folder)
-    config = configured(way, seed)
     if way == "random search":
         config = config.random_search(budget - tuning_trainings(config))
     else:
@@ -208,10 +211,10 @@ def finished(way: str, seed: int, budget: float, out: Path) -> Run:
     return search(config, out=folder)
 
 
-def configured(way: str, seed: int) -> OptimizerConfig:
+def configured(way: str, seed: int, tasks: Sequence[str] = TASKS) -> OptimizerConfig:
     """A way's search, as long as its space says."""
     space, overrides = ARMS[way]
-    config = load_space(space).override(_ALIKE)
+    config = load_space(space).override(_ALIKE).override({"evaluation": {"tasks": list(tasks)}})
     for changes in (_FROM_NOTHING if space == "find" else {}, overrides, {"search": {"seed": seed}}):
         config = config.override(changes)
     assert isinstance(config, OptimizerConfig)
@@ -219,11 +222,20 @@ def configured(way: str, seed: int) -> OptimizerConfig:
     return config.model_copy(update={"evaluation": whole})
 
 
-def least_budget(way: str) -> float:
+def least_budget(way: str, tasks: Sequence[str] = TASKS) -> float:
     """Whole trainings of the baseline and of a first generation, where rates further out cost most."""
-    config = configured(way, 1)
+    config = configured(way, 1, tasks)
     reach = 1.8 if config.evaluation.rate_reach else 1.0  # the most seen was 1.65
     return tuning_trainings(config) + reach * POPULATION * config.trainings_per_individual
+
+
+def _digest(config: OptimizerConfig) -> str:
+    """For the name of a folder, so that one of other settings, or of another version, is not taken for it."""
+    return hashlib.sha256(f"{__version__} {config.model_dump_json()}".encode()).hexdigest()[:8]
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def first_above(curve: Sequence[tuple[float, float]], level: float) -> float | None:
@@ -231,13 +243,17 @@ def first_above(curve: Sequence[tuple[float, float]], level: float) -> float | N
     return next((trainings for trainings, gain in curve if gain >= level), None)
 
 
-def write(out: Path, reached: Mapping[str, Sequence[Mapping[str, Any]]], level: float, budget: float) -> None:
+def write(
+    given: argparse.Namespace, reached: Mapping[str, Sequence[Mapping[str, Any]]], level: float
+) -> None:
     """The figures as JSON and as a table."""
-    record = {"machine": machine(), "level": level, "budget": budget, "ways": reached}
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    setting = {"tasks": given.tasks, "judged_on": given.judged_on, "budget": given.budget}
+    record = {"machine": machine(), **setting, "level": level, "ways": reached}
+    given.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     lines = [
-        f"Searched on {', '.join(TASKS)}, judged on {', '.join(JUDGED_ON)}, {STEPS} steps; {budget:.0f}",
-        f"whole trainings each. Muon gains {level:.2f} standard deviations over seeds on tuned AdamW.",
+        f"Searched on {', '.join(given.tasks)}, judged on {', '.join(given.judged_on)}, {STEPS} steps;",
+        f"{given.budget:.0f} whole trainings each. Muon gains {level:.2f} standard deviations over seeds on",
+        "tuned AdamW.",
         "",
         f"| way | searches | {' | '.join(f'until {k:g} of Muon' for k in PARTS)} | median gain at the end |",
         "|---|---|---|---|---|---|",
@@ -246,7 +262,7 @@ def write(out: Path, reached: Mapping[str, Sequence[Mapping[str, Any]]], level: 
         end = statistics.median(run["curve"][-1][1] for run in runs)
         cells = [until(runs, k * level) for k in PARTS]
         lines.append(f"| {way} | {len(runs)} | {' | '.join(cells)} | {end:+.2f} |")
-    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    given.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 def until(runs: Sequence[Mapping[str, Any]], level: float) -> str:

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cases, efficiency, scaling, shares, stages
+from benchmarks import cases, efficiency, scaling, shares, spending, stages
 from benchmarks.problems import PROBLEMS
 from evoopt.training.memory import members_in_cache
 
@@ -129,6 +130,36 @@ def test_the_first_generation_of_every_committed_search_is_within_the_least_budg
     assert list(ways) == list(efficiency.SHOWN)
     for way, runs in ways.items():
         assert max(run["curve"][0][0] for run in runs) <= efficiency.least_budget(way) < efficiency.BUDGET
+
+
+def table_of_rules(better: int) -> spending.Table:
+    """Ten rules on four tasks, all best at the highest of their rates; one of them better than the others."""
+    rules = np.full((10, 4, spending.RATES, spending.SEEDS), np.nan)
+    rules[..., :5, :] = 0.5 + 0.05 * np.arange(5)[:, None]
+    rules[better, :, 4] = 0.85
+    baseline = np.tile(0.7 + 0.01 * np.arange(spending.SEEDS) % 0.02, (4, 1))
+    return spending.Table(rules, np.full(10, 4), np.full(10, 5), baseline)
+
+
+@pytest.mark.parametrize("fitness", ["validation", "gain", "error"])
+def test_spending_selects_the_best_rule_and_says_what_it_is_worth_elsewhere(fitness: Any) -> None:
+    table = table_of_rules(better=3)
+    everybody, nobody = (spending.Spending(tasks=2, seeds=1, rates=3, rules=n) for n in (10, 1))
+    rng = np.random.default_rng(0)
+    for rule, judges in spending.selections(table, everybody, fitness, 20, rng):
+        assert rule == 3
+        assert len(set(judges)) == spending.JUDGES
+    assert spending.worth(table, everybody, fitness, 20)[0] == pytest.approx(0.15 / 0.295, rel=0.01)
+    assert spending.worth(table, nobody, fitness, 200)[0] > 0.9
+    table.rules[3, :, 4] = np.nan  # diverged there, and behind everybody at its other rates
+    assert 3 not in {rule for rule, _ in spending.selections(table, everybody, fitness, 20, rng)}
+
+
+def test_rates_lie_around_a_rules_own_and_inside_their_range() -> None:
+    table = table_of_rules(better=3)
+    assert np.flatnonzero(table.at(1)[0]).tolist() == [4]
+    assert np.flatnonzero(table.at(3)[0]).tolist() == [2, 3, 4]
+    assert np.flatnonzero(table.at(9)[0]).tolist() == list(range(9))  # those that a rule has not are NaN
 
 
 def test_the_tables_of_workers_are_those_of_the_kept_figures() -> None:
