@@ -355,7 +355,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(data)
             return
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)  # a link that lies in wait there would lead out of the folder
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -11,6 +11,7 @@ import torch
 import evoopt
 from evoopt.errors import EvooptError
 from evoopt.evolution.stages import Stage
+from evoopt.report import write_report
 from evoopt.runs import Run
 from evoopt.runs.checkpoints import Checkpoints
 from evoopt.runs.restore import restore_backup
@@ -50,6 +51,17 @@ def test_a_restoration_does_not_write_through_links_either(tmp_path: Path) -> No
     (folder / ".run.sqlite.part").symlink_to(precious)
     with pytest.raises(EvooptError, match="symbolic link"):
         restore_backup(folder)
+    assert precious.read_text() == "mine"
+
+
+def test_what_is_written_beside_a_run_goes_through_no_link_in_wait(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    folder = tmp_path / "run"
+    with Run.create(folder, CONFIGS["noise"]) as run:
+        go(run, StubExecutor())
+    (folder / ".report.html.part").symlink_to(precious)
+    assert not write_report(folder).is_symlink()
     assert precious.read_text() == "mine"
 
 
