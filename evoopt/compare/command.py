@@ -20,7 +20,7 @@ from evoopt.compare.verdict import verdicts
 from evoopt.errors import EvooptError
 from evoopt.execution import Place, check_device
 from evoopt.execution.precision import in_float32
-from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE
+from evoopt.runs.run import COMPARISON_FILE, CONFIG_FILE, write_file
 from evoopt.tasks import get_task
 
 DEFAULT_PROTOCOL = Protocol(("digits", "digits_cnn"))
@@ -132,11 +132,15 @@ def checked_contenders(
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write JSON, CSV and pictures into a folder."""
+    """Write JSON, CSV and pictures into a folder, each completely or not at all.
+
+    Raises:
+        EvooptError: A file cannot be written.
+    """
     comparison, analysis = report.comparison, report.analysis
-    (folder / COMPARISON_FILE).write_text(json_text(report), encoding="utf-8")
-    (folder / "comparison.csv").write_text(to_csv(comparison, analysis), encoding="utf-8")
-    (folder / "scores.csv").write_text(to_csv_seeds(comparison), encoding="utf-8")
+    write_file(folder / COMPARISON_FILE, json_text(report))
+    write_file(folder / "comparison.csv", to_csv(comparison, analysis))
+    write_file(folder / "scores.csv", to_csv_seeds(comparison))
     save_figures(lambda: {name: draw(comparison, analysis) for name, draw in PICTURES.items()}, folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from evoopt.compare.analysis import Analysis
 from evoopt.compare.result import Comparison
 from evoopt.compare.speed import PROFILE_LIMIT, performance_profile, stride
+from evoopt.runs.run import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +39,9 @@ def save_figures(draw: Callable[[], Mapping[str, Figure | None]], folder: Path) 
             if figure is not None:
                 FigureCanvasAgg(figure)
                 paths.append(folder / f"{name}.png")
-                figure.savefig(paths[-1], bbox_inches="tight")
+                drawn = BytesIO()
+                figure.savefig(drawn, format="png", bbox_inches="tight")
+                write_bytes(paths[-1], drawn.getvalue())
     return tuple(paths)
 
 

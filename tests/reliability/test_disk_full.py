@@ -15,11 +15,15 @@ from pathlib import Path
 import pytest
 
 from evoopt import resume, search
+from evoopt.compare import command
+from evoopt.compare.analysis import analyse
+from evoopt.compare.command import Report
 from evoopt.config import load_space
 from evoopt.errors import EvooptError
 from evoopt.export import write_export
 from evoopt.report import save_plot, write_report
 from evoopt.runs import Run
+from tests.compare.stubs import comparison_of
 from tests.reliability.commands import ENVIRONMENT, outcome, write_space
 from tests.report.runs import make_run
 
@@ -79,6 +83,17 @@ def test_what_finds_no_room_replaces_nothing_and_leaves_nothing(tmp_path: Path) 
     link.symlink_to("report.html")
     write_report(run, link)
     assert link.is_symlink(), "a link that somebody names is written through"
+
+
+def test_a_comparison_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    comparison = comparison_of({"digits": {"mine": [0.6, 0.7, 0.9], "adam": [0.5, 0.6, 0.7]}})
+    report = Report(comparison, analyse(comparison))
+    command.write_report(report, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for size in sorted({100, *(len(content) - 1 for content in before.values())}):
+        with no_file_above(size), pytest.raises(EvooptError, match=r"cannot write .*: File too"):
+            command.write_report(report, tmp_path)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_without_room_for_a_backup_a_run_goes_on_with_a_warning(
