@@ -43,6 +43,10 @@ def fresh_model(make_model: Any, name: str) -> nn.Module:
     tensors = [*model.parameters(), *model.buffers()]
     if any(map(nn.parameter.is_lazy, tensors)):
         raise EvooptError("the model has lazy modules: run it once on an example where it is made")
+    if any(t.is_meta for t in tensors):
+        raise EvooptError(
+            "the model has weights on the device meta, which holds no numbers: make it on the CPU"
+        )
     if isinstance(model, torch.jit.ScriptModule):
         raise EvooptError("the model is TorchScript: return the module that it was made of")
     try:
@@ -58,7 +62,7 @@ def fresh_model(make_model: Any, name: str) -> nn.Module:
             "making a model twice gave the same weights in memory, so one training would change the start of "
             "the next; build the model, or copy.deepcopy it, inside the function that makes it"
         )
-    if not all(torch.equal(a, b) for a, b in zip(tensors, others, strict=False) if not a.is_meta):
+    if not all(torch.equal(a, b) for a, b in zip(tensors, others, strict=False)):
         raise EvooptError(
             "the model's initial weights do not follow from torch.manual_seed; initialise them with torch's "
             "random numbers, not with numpy's or random's"

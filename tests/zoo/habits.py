@@ -84,6 +84,7 @@ FLOW = {
     "hook": Case(hooked),
     "recomputed": Case(Recomputed, refused="its gradients are others there than alone"),
     "scripted": Case(lambda: torch.jit.script(Plain()), refused="the model is TorchScript"),
+    "without numbers": Case(lambda: Plain().to("meta"), refused="weights on the device meta"),
     "compiled": Case(lambda: torch.compile(Plain(), backend="eager")),
 }
 
