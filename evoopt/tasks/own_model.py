@@ -30,16 +30,19 @@ def check_function(name: str, function: Any) -> None:
 
 
 def check_inputs(model: nn.Module, x: Tensor, name: str) -> None:
-    """Check that a model takes the integers ``[n, ...]`` that its inputs are.
+    """Check that a model takes the integers or complex numbers ``[n, ...]`` that its inputs are.
 
     Raises:
         EvooptError: It takes floating-point numbers alone.
     """
     if x.is_floating_point() or _outputs(model, x) is not None:
         return
-    if _outputs(model, x.to(floating_dtype(model))) is not None:
+    plain, cure = x, "x.float()"
+    if x.is_complex():
+        plain, cure = x.real, "torch.view_as_real(x), real and imaginary part side by side"
+    if _outputs(model, plain.to(floating_dtype(model))) is not None:
         dtype = str(x.dtype).removeprefix("torch.")
-        raise EvooptError(f"{name}: the model does not take inputs of {dtype}: pass x.float()")
+        raise EvooptError(f"{name}: the model does not take inputs of {dtype}: pass {cure}")
 
 
 def as_loss_wants(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], split: Split) -> Split:

@@ -268,6 +268,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "objects": ((X, [object()] * N), "the targets are no numbers in rows of one length (TypeError"),
     "rows of different lengths": ((NESTED, Y), "the inputs are no numbers in rows of one length (ValueError"),
     "complex targets": ((X, Y.to(torch.complex64)), "the targets are complex: pass torch.view_as_real(y)"),
+    "complex inputs": ((X.to(torch.complex64), Y), "of complex64: pass torch.view_as_real(x), real and"),
     "masked": ((HIDDEN, Y), "the inputs have masked entries: fill them, x.filled(0), or leave"),
     "sparse matrix": ((scipy.sparse.csr_matrix(X_ARRAY), Y), "inputs are a sparse matrix: pass x.toarray()"),
     "no numbers": ((X.to("meta"), Y), "on the device meta, which holds no numbers"),
