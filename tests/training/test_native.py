@@ -295,13 +295,17 @@ def test_the_compiler_that_cxx_names_may_have_arguments_and_must_be_there(
         assert library("pooling") is None
 
 
-def test_a_damaged_compiled_file_is_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [0, 0.5, 0.9999])
+def test_a_damaged_compiled_file_is_compiled_anew(
+    left: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     library: Any = build.library.__wrapped__
     path = build._compiled("pooling", build.text_of("pooling.cpp"), build._compiler())
-    path.write_bytes(b"")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole))])
     assert library("pooling") is not None
-    assert path.stat().st_size > 0
+    assert path.stat().st_size == len(whole)
 
 
 def test_processors_of_both_kinds_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ _PROCESSORS = (
 _HEADER = "vectors.h"
 _TELLING = ("model name", "flags", "Features", "CPU implementer", "CPU variant", "CPU part")  # x86, Arm
 _SECONDS = 120
+_DIGEST = hashlib.sha256().digest_size
 
 
 @functools.cache
@@ -40,12 +41,7 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     """
     source = before + text_of(f"{name}.cpp")
     try:
-        path = _compiled(name, source, _compiler())
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:  # what a full disk or a crash left of it
-            path.unlink(missing_ok=True)
-            return ctypes.CDLL(str(_compiled(name, source, _compiler())))
+        return ctypes.CDLL(str(_compiled(name, source, _compiler())))
     except (EvooptError, OSError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"populations are trained uncompiled and slower: {one_line(error)}", EvooptWarning, stacklevel=1
@@ -78,7 +74,7 @@ def _compiled(name: str, source: str, compiler: list[str]) -> Path:
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
     path = folder / f"{name}-{digest}.so"
-    if path.is_file():
+    if path.is_file() and _whole(path):
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,13 +92,21 @@ def _compiled(name: str, source: str, compiler: list[str]) -> Path:
             if done.returncode == 0:
                 # Whole or not at all: several workers may be compiling at the same time, and a machine may
                 # lose its power.
-                with part.open("rb") as whole:
+                with part.open("r+b") as whole:
+                    whole.write(hashlib.sha256(whole.read()).digest())
+                    whole.flush()
                     os.fsync(whole.fileno())
                 os.replace(part, path)
                 return path
         raise OSError(done.stderr.strip().splitlines()[0] if done.stderr.strip() else "the compiler failed")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _whole(path: Path) -> bool:
+    """Whether a compiled file ends with the digest of what comes before; loading half of one ends Python."""
+    content = path.read_bytes()
+    return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
 
 
 def text_of(name: str) -> str:
