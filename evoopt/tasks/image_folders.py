@@ -30,22 +30,36 @@ class DataFiles:
 
 
 def cache_folder() -> Path:
-    """The user's own folder for downloaded data sets."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "data"
+    """The user's own folder for downloaded data sets.
+
+    Raises:
+        EvooptError: The user has no home, as happens in containers.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "data"
+    except RuntimeError:
+        raise EvooptError(
+            "this user has no home folder for data sets: set HOME, or name one by --data-dir or EVOOPT_DATA"
+        ) from None
 
 
 def data_folders(options: DataOptions) -> list[Path]:
     """Folders to look in, best first: ``options.data_dir``, ``EVOOPT_DATA``, the user's cache.
 
     Raises:
-        EvooptError: One of the first two is not a folder.
+        EvooptError: One of the first two is not a folder, or neither is given and there is no cache.
     """
     named = {"data_dir": options.data_dir, "EVOOPT_DATA": os.environ.get("EVOOPT_DATA")}
     folders = {source: Path(folder).expanduser() for source, folder in named.items() if folder}
     for source, folder in folders.items():
         if not folder.is_dir():
             raise EvooptError(f"{source} names {folder}, which is not a folder")
-    return [*dict.fromkeys(folders.values()), cache_folder()]
+    try:
+        return [*dict.fromkeys(folders.values()), cache_folder()]
+    except EvooptError:
+        if not folders:
+            raise
+        return [*dict.fromkeys(folders.values())]
 
 
 def find_folder(wanted: DataFiles, options: DataOptions) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from evoopt.errors import EvooptError
 from evoopt.tasks import TASKS, DataOptions, load_task_data
-from evoopt.tasks.image_folders import DataFiles, find_folder
+from evoopt.tasks.image_folders import DataFiles, data_folders, find_folder
 
 PAIR = DataFiles("pair", ("a.txt", "deep/b.txt"), "https://example.org/pair", ("pair", "other"))
 FETCHED = {
@@ -88,3 +88,14 @@ def test_task_without_its_data_says_where_to_get_them(name: str, no_data: Path, 
     assert message.startswith(f"task {name!r}: data set ")
     assert FETCHED[name] in message
     assert str(tmp_path) in message
+
+
+def test_a_user_without_home_needs_a_folder_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "EVOOPT_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a number that no name belongs to
+    assert data_folders(DataOptions(data_dir=tmp_path)) == [tmp_path]
+    with pytest.raises(EvooptError, match="this user has no home folder"):
+        data_folders(DataOptions())

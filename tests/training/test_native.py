@@ -308,6 +308,18 @@ def test_a_damaged_compiled_file_is_compiled_anew(
     assert path.stat().st_size == len(whole)
 
 
+def test_for_a_user_without_home_kernels_are_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a number that no name belongs to
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path))
+    library: Any = build.library.__wrapped__
+    assert library("pooling") is not None
+    assert list(tmp_path.rglob("*.so"))
+
+
 def test_processors_of_both_kinds_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     known = []
     for text in ("flags : avx", "flags : avx avx2", "Features : fp", "Features : fp sve", "CPU part : 0xd0c"):

@@ -72,16 +72,17 @@ def _compiled(name: str, source: str, compiler: list[str]) -> Path:
     header, flags = text_of(_HEADER), repr((_FLAGS, _PROCESSORS, more))
     facts = (source.encode(), header.encode(), version, _processor(), flags.encode())
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
-    path = folder / f"{name}-{digest}.so"
-    if path.is_file() and _whole(path):
-        return path
+    file_name = f"{name}-{digest}.so"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
+        path = folder / file_name
+        if path.is_file() and _whole(path):
+            return path
         folder.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.mkdtemp(dir=folder)
-    except OSError:  # a home that cannot be written
+    except (OSError, RuntimeError):  # a home that cannot be entered or written, or a user without one
         folder = Path(tempfile.mkdtemp(prefix="evoopt-"))
-        path, scratch = folder / path.name, tempfile.mkdtemp(dir=folder)
+        path, scratch = folder / file_name, tempfile.mkdtemp(dir=folder)
     part, file = Path(scratch) / path.name, Path(scratch) / f"{name}.cpp"
     try:
         file.write_text(source, encoding="utf-8")
