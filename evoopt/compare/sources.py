@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def contender(source: str | Path) -> Contender:
         with Run(path) as run, read_as_data(str(path)):
             return run_contender(run)
     if path.suffix == ".json":
-        return rule_contender(path.stem, _read_rule(path))
+        return rule_contender(_as_text(path.stem), _read_rule(path))
     file, _, name = text.rpartition(":")
     if text.endswith(".py") or file.endswith(".py"):
         resolved = Path(text if text.endswith(".py") else file).expanduser().resolve()
@@ -87,7 +88,13 @@ def run_contender(run: Run) -> Contender:
     """
     tasks = run.config.tasks
     saw_test = frozenset(tasks if run.config.selects_on_test else ())
-    return rule_contender(run.folder.resolve().name, run.rule, search_tasks=tasks, saw_test=saw_test)
+    name = _as_text(run.folder.resolve().name)
+    return rule_contender(name, run.rule, search_tasks=tasks, saw_test=saw_test)
+
+
+def _as_text(name: str) -> str:
+    """The name of a file or folder, whatever its bytes, as tables and pictures can have it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _read_rule(path: Path) -> UpdateRule:

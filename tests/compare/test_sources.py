@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,12 @@ def test_json_files_are_contenders_with_the_default_space_and_a_note(kind: str, 
     assert found.name == "mine"
     assert "declares no tuning space; it gets the default one (lr, weight_decay" in found.note
     assert found.subject.rule.lr == pytest.approx(rule.lr)
+
+
+def test_a_name_that_is_no_text_becomes_one(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"rule \xc3\xbc\xff.json")
+    path.write_text(json.dumps(preset("lion").to_json()))
+    assert contender(path).name == "rule ü\\xff"
 
 
 def test_an_exported_file_is_a_contender_that_makes_the_rules_steps(tmp_path: Path) -> None:
