@@ -222,6 +222,13 @@ def test_missing_data_without_a_network_says_where_to_put_it(
     assert "\n" not in answer
 
 
+def test_a_run_is_shown_whatever_the_terminal_can_write(tmp_path: Path) -> None:
+    folder = make_run("optimizer", tmp_path / os.fsdecode(b"run \xff"))
+    shown = evoopt_process("show", str(folder), cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert shown.returncode == 0, shown.stderr
+    assert r"run \udcff (finished)" in shown.stdout
+
+
 def test_the_version_is_shown() -> None:
     assert CliRunner().invoke(app, ["--version"]).output == f"evoopt {evoopt.__version__}\n"
 

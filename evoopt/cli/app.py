@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -89,6 +90,9 @@ def main(commands: typer.Typer = app) -> NoReturn:
     # Stopping a service or a batch job sends SIGTERM; it deserves the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.formatwarning = _one_line_for_ours
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A name that is no text, or a sign that the terminal has not, is shown, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             status = commands(standalone_mode=False)
