@@ -86,6 +86,7 @@ def compare(
     check_controls(controls, entrants, runs, out)
     memory = None
     if out is not None:
+        _refuse_another_run(out, candidates[0])
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -149,6 +150,13 @@ def json_text(report: Report) -> str:
     analysis = without_nan(asdict(replace(report.analysis, times={})))
     body = {**report.comparison.to_json(), "verdict": report.verdict.splitlines(), "analysis": analysis}
     return json.dumps(body, indent=1) + "\n"
+
+
+def _refuse_another_run(out: Path, first: str | Path | Contender) -> None:
+    """A comparison in a run's folder is taken for its winner's: by its report, by exports, by a search."""
+    its_own = not isinstance(first, Contender) and Path(first).expanduser().resolve() == out.resolve()
+    if (out / CONFIG_FILE).is_file() and not its_own:
+        raise EvooptError(f"{out} is a run, and its winner is not the first candidate: give another --out")
 
 
 def _contender(source: str | Path | Contender) -> Contender:

@@ -178,6 +178,13 @@ def test_trainings_on_a_task_whose_file_has_changed_are_done_anew(
     assert done[0] == done[2] > 0 == done[1]
 
 
+def test_a_run_holds_no_comparison_but_that_of_its_winner(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    with pytest.raises(EvooptError, match="is a run, and its winner is not the first candidate"):
+        compare(["lion"], baselines=["adam"], protocol=TINY, place=SERIAL, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
 def test_tuning_never_opens_the_test_data(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     original = SealedSplit.open
