@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -110,6 +111,8 @@ def machine() -> dict[str, Any]:
             model = next(
                 (line.split(":")[1].strip() for line in file if line.startswith("model name")), model
             )
+    started = getattr(sys.modules["__main__"], "__spec__", None)
+    module = started.name.removesuffix(".__main__") if started else "benchmarks"
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "cpu": model,
@@ -118,5 +121,5 @@ def machine() -> dict[str, Any]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
     }

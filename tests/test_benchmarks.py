@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -153,6 +153,31 @@ def test_spending_selects_the_best_rule_and_says_what_it_is_worth_elsewhere(fitn
     assert spending.worth(table, nobody, fitness, 200)[0] > 0.9
     table.rules[3, :, 4] = np.nan  # diverged there, and behind everybody at its other rates
     assert 3 not in {rule for rule, _ in spending.selections(table, everybody, fitness, 20, rng)}
+
+
+def test_the_tables_of_spending_are_of_the_kept_figures() -> None:
+    kept, page = results("spending.json"), (ROOT / "docs" / "spaces.md").read_text()
+    shown = page.split("<!-- spending -->")[1].split("<!-- end spending -->")[0]
+
+    def counted(number: int, name: str) -> str:
+        return f"{number} {name}{'s' * (number > 1)}"
+
+    def told(row: Any, *names: str) -> str:
+        return ", ".join(counted(row[name], name.removesuffix("s")) for name in names)
+
+    rows = [line for line in shown.splitlines() if re.match(r"\| \d+ tasks?,", line)]
+    equal = {
+        f"| {told(row, 'tasks', 'rates', 'seeds', 'rules')} | {row['error']:.3f} |"
+        for row in kept["equal"]["432"]
+    }
+    fitness = {
+        f"| {told(row, 'tasks', 'seeds')} | "
+        + " | ".join(f"{row[name]:.3f}" for name in get_args(spending.Fitness))
+        + " |"
+        for row in kept["fitness"]
+    }
+    assert len(rows) == 13
+    assert set(rows) <= equal | fitness
 
 
 def test_rates_lie_around_a_rules_own_and_inside_their_range() -> None:
