@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -12,7 +13,10 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 from evoopt.errors import EvooptError, EvooptWarning, one_line
 
@@ -27,7 +31,7 @@ _PROCESSORS = (
 )
 _HEADER = "vectors.h"
 _TELLING = ("model name", "flags", "Features", "CPU implementer", "CPU variant", "CPU part")  # x86, Arm
-_SECONDS = 120
+_SECONDS = 600  # of a compiler, on a machine that has much else to do
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -41,7 +45,19 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     """
     source = before + text_of(f"{name}.cpp")
     try:
-        return ctypes.CDLL(str(_compiled(name, source, _compiler())))
+        compiler = _compiler()
+        path = _cache() / _file_name(name, source, compiler)
+        if _whole(path):
+            return ctypes.CDLL(str(path))
+        if _writable(path.parent):
+            with _alone(path):
+                if not _whole(path):
+                    _compile(name, source, compiler, path)
+            return ctypes.CDLL(str(path))
+        with tempfile.TemporaryDirectory(prefix="evoopt-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / path.name
+            _compile(name, source, compiler, path)
+            return ctypes.CDLL(str(path))  # which needs its file no longer
     except (EvooptError, OSError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"populations are trained uncompiled and slower: {one_line(error)}", EvooptWarning, stacklevel=1
@@ -64,49 +80,74 @@ def _compiler() -> list[str]:
     raise EvooptError("there is no C++ compiler, install g++ or clang++")
 
 
-def _compiled(name: str, source: str, compiler: list[str]) -> Path:
+def _file_name(name: str, source: str, compiler: list[str]) -> str:
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
     ).stdout
-    more = tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
-    header, flags = text_of(_HEADER), repr((_FLAGS, _PROCESSORS, more))
-    facts = (source.encode(), header.encode(), version, _processor(), flags.encode())
+    flags = repr((_FLAGS, _PROCESSORS, _more_flags()))
+    facts = (source.encode(), text_of(_HEADER).encode(), version, _processor(), flags.encode())
     digest = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
-    file_name = f"{name}-{digest}.so"
+    return f"{name}-{digest}.so"
+
+
+def _more_flags() -> tuple[str, ...]:
+    return tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
+
+
+def _cache() -> Path:
+    """The user's own folder for compiled files; one that cannot be written for a user without a home."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
-        path = folder / file_name
-        if path.is_file() and _whole(path):
-            return path
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
+    except RuntimeError:
+        return Path(os.devnull)
+
+
+def _writable(folder: Path) -> bool:
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.mkdtemp(dir=folder)
-    except (OSError, RuntimeError):  # a home that cannot be entered or written, or a user without one
-        folder = Path(tempfile.mkdtemp(prefix="evoopt-"))
-        path, scratch = folder / file_name, tempfile.mkdtemp(dir=folder)
-    part, file = Path(scratch) / path.name, Path(scratch) / f"{name}.cpp"
+        os.rmdir(tempfile.mkdtemp(dir=folder))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make a file: the workers of a large machine would all compile at once."""
+    lock = FileLock(path.with_suffix(".lock"))
+    with contextlib.suppress(OSError, NotImplementedError):  # a file system that has no locks, or too long
+        lock.acquire(timeout=_SECONDS)
     try:
+        yield
+    finally:
+        lock.release()
+
+
+def _compile(name: str, source: str, compiler: list[str], path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        part, file = Path(scratch) / path.name, Path(scratch) / f"{name}.cpp"
         file.write_text(source, encoding="utf-8")
-        file.with_name(_HEADER).write_text(header, encoding="utf-8")
+        file.with_name(_HEADER).write_text(text_of(_HEADER), encoding="utf-8")
         for processor in _PROCESSORS:
-            command = [*compiler, *_FLAGS, *processor, *more, "-o", str(part), str(file)]
+            command = [*compiler, *_FLAGS, *processor, *_more_flags(), "-o", str(part), str(file)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
             if done.returncode == 0:
-                # Whole or not at all: several workers may be compiling at the same time, and a machine may
-                # lose its power.
+                # Whole or not at all: a machine may lose its power.
                 with part.open("r+b") as whole:
                     whole.write(hashlib.sha256(whole.read()).digest())
                     whole.flush()
                     os.fsync(whole.fileno())
                 os.replace(part, path)
-                return path
+                return
         raise OSError(done.stderr.strip().splitlines()[0] if done.stderr.strip() else "the compiler failed")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _whole(path: Path) -> bool:
     """Whether a compiled file ends with the digest of what comes before; loading half of one ends Python."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
     return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
 
 
