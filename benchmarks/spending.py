@@ -139,19 +139,13 @@ def drawn(config: OptimizerConfig) -> list[OptimizerGenome]:
 
 def measured(out: Path) -> Table:
     """Train everything that a folder does not hold yet."""
-    config = load_space("find").override(
-        {
-            "search": {"compare": False, "finalists": 0},
-            "evaluation": {
-                "tasks": list(TASKS),
-                "meta_tasks": [],
-                "steps": STEPS,
-                "chunk_size": 64,
-                "rungs": [],
-            },
-            "genome": {"ranges": {"lr_log10": [-5.0, 0.5], "warmup_steps": [1.0, 60.0]}},
-        }
-    )
+    evaluation = {"tasks": list(TASKS), "meta_tasks": [], "steps": STEPS, "chunk_size": 64, "rungs": []}
+    changes: dict[str, dict[str, Any]] = {
+        "search": {"seed": 1, "compare": False, "finalists": 0},
+        "evaluation": evaluation,
+        "genome": {"ranges": {"lr_log10": [-5.0, 0.5], "warmup_steps": [1.0, 60.0]}},
+    }
+    config = load_space("find").override(changes)
     assert isinstance(config, OptimizerConfig)
     ranges, factor = config.genome.space().ranges, config.evaluation.rate_factor
     axis = RateAxis(RATES, 1, factor, ranges["lr_log10"], ranges["wd_log10"])
@@ -185,7 +179,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the trainings; the result lies beside it")
     out = parser.parse_args().out
     table = measured(out)
-    equal = {budget: list(_equal(table, budget)) for budget in BUDGETS}
+    equal = {budget: _equal(table, budget) for budget in BUDGETS}
     pairs = [(tasks, seeds) for tasks in (1, 2, 4, 6) for seeds in (1, 2, 4)]
     scored = [_scored(table, Spending(tasks, seeds, RATES, 24)) for tasks, seeds in pairs]
     record = {"machine": machine(), "equal": equal, "fitness": scored}
@@ -193,15 +187,15 @@ def main() -> None:
     out.with_suffix(".md").write_text("\n".join(_text(equal, scored, len(table.rules))) + "\n")
 
 
-def _equal(table: Table, budget: int) -> Iterator[_Row]:
+def _equal(table: Table, budget: int) -> list[_Row]:
     """What a budget buys, the best first."""
-    found = []
+    found = list[_Row]()
     for tasks, seeds, rates in itertools.product((1, 2, 4, 6), (1, 2, 4), (1, 3, RATES)):
         spending = Spending(tasks, seeds, rates, budget // (tasks * seeds * rates))
         if 3 <= spending.rules <= len(table.rules):
             error, uncertain = worth(table, spending, "error")
             found.append({**asdict(spending), "error": error, "uncertain": uncertain})
-    yield from sorted(found, key=lambda row: row["error"])
+    return sorted(found, key=lambda row: row["error"])
 
 
 def _scored(table: Table, spending: Spending) -> _Row:
@@ -214,23 +208,13 @@ def _text(equal: dict[int, list[_Row]], scored: list[_Row], rules: int) -> Itera
     yield f"Geometric mean of {DRAWS} draws from {rules} rules, {len(TASKS)} tasks, {RATES} rates and"
     yield f"{SEEDS} seeds, {STEPS} steps."
     for budget, rows in equal.items():
-        yield from (
-            "",
-            f"{budget} trainings, fitness by error:",
-            "",
-            "| tasks | rates | seeds | rules | error |",
-        )
-        yield "|---|---|---|---|---|"
+        yield f"\n{budget} trainings, fitness by error:\n"
+        yield "| tasks | rates | seeds | rules | error |\n|---|---|---|---|---|"
         for row in rows:
             counts = " | ".join(str(row[name]) for name in ("tasks", "rates", "seeds", "rules"))
             yield f"| {counts} | {row['error']:.3f} ± {row['error'] * row['uncertain']:.3f} |"
-    yield from (
-        "",
-        f"24 rules, {RATES} rates, by fitness:",
-        "",
-        "| tasks | seeds | validation | gain | error |",
-    )
-    yield "|---|---|---|---|---|"
+    yield f"\n24 rules, {RATES} rates, by fitness:\n"
+    yield "| tasks | seeds | validation | gain | error |\n|---|---|---|---|---|"
     for row in scored:
         errors = " | ".join(f"{row[fitness]:.3f}" for fitness in get_args(Fitness))
         yield f"| {row['tasks']} | {row['seeds']} | {errors} |"
