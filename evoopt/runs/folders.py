@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import itertools
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from evoopt.runs.run import CONFIG_FILE, DATABASE_FILE, refuse_links
 from evoopt.runs.store import RunStore
 
 _OF_A_RUN = {
-    CONFIG_FILE, f".{CONFIG_FILE}.part", DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm",
+    CONFIG_FILE, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm",
     BACKUP_FILE, *LOCK_FILES,
 }  # fmt: skip
 
@@ -74,7 +75,8 @@ def clear_unbegun(folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
     except OSError:  # there is none, or whoever makes the run says what is wrong with it
         return
-    if DATABASE_FILE not in names or not names <= _OF_A_RUN:
+    parts = set(fnmatch.filter(names, f".{CONFIG_FILE}.*.part"))
+    if DATABASE_FILE not in names or not names - parts <= _OF_A_RUN:
         return
     refuse_links(folder)
     lock = RunLock(folder)  # a run whose making was killed has no configuration yet, and is no `Run`

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -350,7 +351,8 @@ def write_file(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file completely or not at all; a link, a pipe or a device that stands there is written to."""
-    part = path.with_name(f".{path.name}.part")
+    # Of a name of its own: two commands may write the same report.
+    part = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_what_is_written_beside_a_run_goes_through_no_link_in_wait(tmp_path: Pat
     folder = tmp_path / "run"
     with Run.create(folder, CONFIGS["noise"]) as run:
         go(run, StubExecutor())
-    (folder / ".report.html.part").symlink_to(precious)
+    (folder / f".report.html.{threading.get_native_id()}.part").symlink_to(precious)
     assert not write_report(folder).is_symlink()
     assert precious.read_text() == "mine"
 

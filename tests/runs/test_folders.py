@@ -131,9 +131,22 @@ def test_a_run_whose_making_failed_or_was_killed_does_not_stand_in_the_way(
             Run.create(folder, SHORT)
     assert {path.name for path in folder.iterdir()} <= {"run.lock"}
     Run.create(folder, SHORT).close()
-    (folder / "config.toml").unlink()  # as a kill between the two files leaves it
+    (folder / "config.toml").rename(folder / ".config.toml.7.part")  # as a kill between two files leaves it
     with evoopt.search(SHORT, out=folder) as run:
         assert run.finished
+
+
+def test_two_who_write_one_file_at_once_each_write_it_whole(tmp_path: Path) -> None:
+    path, texts = tmp_path / "report.html", ["a" * 100_000, "b" * 100_000]
+
+    def write(text: str) -> None:
+        for _ in range(30):
+            run_module.write_file(path, text)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, texts))
+    assert path.read_text() in texts
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [path.name]
 
 
 def test_restarts_go_on_only_with_the_same_settings(tmp_path: Path) -> None:
