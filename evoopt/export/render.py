@@ -178,7 +178,9 @@ def write_export(
         if not force:
             path.open("x").close()  # instead of a look: no file can come in between
     except FileExistsError:
-        raise EvooptError(f"{path} exists already; add --force to replace it") from None
+        # An empty file is what a kill between here and the end left.
+        if path.is_symlink() or not path.is_file() or path.stat().st_size:
+            raise EvooptError(f"{path} exists already; add --force to replace it") from None
     except OSError as error:
         raise EvooptError(f"cannot write {path}: {error.strerror}") from None
     try:

@@ -152,6 +152,12 @@ def test_a_file_is_never_replaced_without_force(tmp_path: Path) -> None:
     assert out.read_text(encoding="utf-8") == before
     write_export("adam", out, "MyOpt", force=True)
     assert out.read_text(encoding="utf-8") != before
+    device = tmp_path / "device.py"
+    device.symlink_to("/dev/null")
+    with pytest.raises(EvooptError, match="exists already"):
+        write_export("lion", device, "MyOpt")
+    out.write_bytes(b"")  # what a killed export leaves stands in nobody's way
+    assert write_export("lion", out, "MyOpt").read_text(encoding="utf-8") == before
 
 
 def test_what_cannot_be_written_or_found_gives_one_line(tmp_path: Path) -> None:
