@@ -108,9 +108,8 @@ class Judge:
         known = json.loads(self._file.read_text()) if self._file.exists() else {}
         missing = {key: genome for key, genome in genomes.items() if key not in known}
         if missing:
-            begun = (self._folder / CONFIG_FILE).exists()
             with (
-                Run(self._folder, writable=True) if begun else Run.create(self._folder, self._config) as run,
+                Run.begin(self._folder, self._config) as run,
                 make_run_executor(self._config) as executor,
             ):
                 baseline = tuned_baseline(run, self._config, executor)
@@ -170,9 +169,11 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=BUDGET, help="whole trainings of each search")
     parser.add_argument("--tasks", type=_names, default=TASKS, help=f"default {','.join(TASKS)}")
     parser.add_argument("--judged-on", type=_names, default=JUDGED_ON, help=f"default {','.join(JUDGED_ON)}")
-    parser.add_argument("--only", help=f"comma-separated; default {', '.join(SHOWN)}")
+    parser.add_argument(
+        "--only", type=_names, default=SHOWN, help=f"comma-separated; default {', '.join(SHOWN)}"
+    )
     given = parser.parse_args()
-    ways = given.only.split(",") if given.only else list(SHOWN)
+    ways = given.only
     if unknown := set(ways) - set(ARMS):
         parser.error(f"unknown way {', '.join(sorted(unknown))}; known: {', '.join(ARMS)}")
     for way in ways:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from benchmarks.measure import machine
 from evoopt.config import load_space
 from evoopt.optim import preset
-from evoopt.runs.run import CONFIG_FILE, Run
+from evoopt.runs import Run
 from evoopt.systems.optimizer.baseline import tuned_baseline
 from evoopt.systems.optimizer.config import OptimizerConfig
-from evoopt.systems.optimizer.gain_target import LEAST_SPREAD
+from evoopt.systems.optimizer.gain_target import LEAST_ERROR, LEAST_SPREAD
 from evoopt.systems.optimizer.optimizer_genome import OptimizerGenome
 from evoopt.systems.optimizer.optimizer_search import make_run_executor
 from evoopt.systems.optimizer.rate_axis import RateAxis
@@ -40,7 +40,6 @@ STEPS, SEEDS, RATES, JUDGES, DRAWS = 100, 8, 9, 2, 4000
 PRESETS = ("adamw", "muon", "lion", "sgd", "laprop", "cautious_adamw")
 PLAIN = ("sgd", "adam", "adamw", "rmsprop", "lion")
 BUDGETS = (144, 432)
-LEAST_ERROR = 1e-3
 
 Fitness = Literal["validation", "gain", "error"]
 Numbers = NDArray[np.float64]
@@ -153,9 +152,8 @@ def measured(out: Path) -> Table:
     variants = [sorted(axis.variants(genome), key=lambda one: one.lr_log10) for genome in genomes]
     rules = np.full((len(genomes), len(TASKS), RATES, SEEDS), np.nan)
     baseline = np.full((len(TASKS), SEEDS), np.nan)
-    begun = (out / CONFIG_FILE).exists()
     with (
-        Run(out, writable=True) if begun else Run.create(out, config) as run,
+        Run.begin(out, config) as run,
         make_run_executor(config) as executor,
     ):
         tuned = tuned_baseline(run, config, executor)

@@ -26,7 +26,7 @@ from evoopt.optim.pipeline import SWITCHES
 from evoopt.optim.presets import PRESETS
 from evoopt.optim.rule import SCHEDULE, UpdateRule
 from evoopt.runs.experiment import refuse_changes
-from evoopt.runs.run import CONFIG_FILE, Run
+from evoopt.runs.run import Run
 from evoopt.training.plan import derive_seed
 
 ABLATION, RANDOM_SEARCH, TUNED_START = "ablation", "random_search", "tuned_start"
@@ -172,8 +172,7 @@ def control_search(config: RunConfig, folder: Path) -> Run:
     Raises:
         EvooptError: See `evoopt.api.search`.
     """
-    begun = (folder / CONFIG_FILE).exists()
-    with Run(folder, writable=True) if begun else Run.create(folder, config) as run:
+    with Run.begin(folder, config) as run:
         refuse_changes(run)
         individual_type(config.individual).search(run, run.config, quiet=True)
     return Run(folder)

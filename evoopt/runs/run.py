@@ -81,6 +81,16 @@ class Run:
             refuse_another_type(self.folder / CONFIG_FILE, self.config, DATABASE_FILE, began)
 
     @classmethod
+    def begin(cls, folder: Path, config: RunConfig) -> Run:
+        """Open for writing the run that lies in a folder, or a new one where there is none.
+
+        Raises:
+            EvooptError: See `create`, and the class.
+        """
+        begun = (folder / CONFIG_FILE).exists()
+        return cls(folder, writable=True) if begun else cls.create(folder, config)
+
+    @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Run:
         """Make a new run folder and open it for writing.
 

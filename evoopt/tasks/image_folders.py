@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evoopt.errors import EvooptError
+from evoopt.execution.user_cache import user_cache
 from evoopt.tasks.task import DataOptions
 
 _NAMED = 3
@@ -35,12 +36,11 @@ def cache_folder() -> Path:
     Raises:
         EvooptError: The user has no home, as happens in containers.
     """
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "data"
-    except RuntimeError:
-        raise EvooptError(
-            "this user has no home folder for data sets: set HOME, or name one by --data-dir or EVOOPT_DATA"
-        ) from None
+    if folder := user_cache("data"):
+        return folder
+    raise EvooptError(
+        "this user has no home folder for data sets: set HOME, or name one by --data-dir or EVOOPT_DATA"
+    )
 
 
 def data_folders(options: DataOptions) -> list[Path]:
@@ -54,12 +54,10 @@ def data_folders(options: DataOptions) -> list[Path]:
     for source, folder in folders.items():
         if not folder.is_dir():
             raise EvooptError(f"{source} names {folder}, which is not a folder")
-    try:
-        return [*dict.fromkeys(folders.values()), cache_folder()]
-    except EvooptError:
-        if not folders:
-            raise
-        return [*dict.fromkeys(folders.values())]
+    found = list(dict.fromkeys(folders.values()))
+    if user_cache("data") or not found:
+        found.append(cache_folder())
+    return found
 
 
 def find_folder(wanted: DataFiles, options: DataOptions) -> Path:

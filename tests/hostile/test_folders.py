@@ -43,25 +43,25 @@ def test_a_link_out_of_a_run_folder_is_never_written_through(name: str, tmp_path
     assert precious.read_text() == "mine"
 
 
-def test_a_restoration_does_not_write_through_links_either(tmp_path: Path) -> None:
-    precious = tmp_path / "precious.txt"
+def run_with_link(tmp_path: Path, name: str) -> tuple[Path, Path]:
+    """A finished run that holds a link of a name, and the file that it leads to, which reads ``mine``."""
+    folder, precious = tmp_path / "run", tmp_path / "precious.txt"
     precious.write_text("mine")
-    folder = tmp_path / "run"
     with Run.create(folder, CONFIGS["noise"]) as run:
         go(run, StubExecutor())
-    (folder / ".run.sqlite.part").symlink_to(precious)
+    (folder / name).symlink_to(precious)
+    return folder, precious
+
+
+def test_a_restoration_does_not_write_through_links_either(tmp_path: Path) -> None:
+    folder, precious = run_with_link(tmp_path, ".run.sqlite.part")
     with pytest.raises(EvooptError, match="symbolic link"):
         restore_backup(folder)
     assert precious.read_text() == "mine"
 
 
 def test_what_is_written_beside_a_run_goes_through_no_link_in_wait(tmp_path: Path) -> None:
-    precious = tmp_path / "precious.txt"
-    precious.write_text("mine")
-    folder = tmp_path / "run"
-    with Run.create(folder, CONFIGS["noise"]) as run:
-        go(run, StubExecutor())
-    (folder / f".report.html.{threading.get_native_id()}.part").symlink_to(precious)
+    folder, precious = run_with_link(tmp_path, f".report.html.{threading.get_native_id()}.part")
     assert not write_report(folder).is_symlink()
     assert precious.read_text() == "mine"
 

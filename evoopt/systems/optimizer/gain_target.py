@@ -14,7 +14,8 @@ LEAST_SPREAD: dict[Target, float] = {"score": 1e-3, "steps": 1e-2, "area": 1e-3}
 """Spreads over the baseline's seeds are at least this: on a task that every seed solves alike, one example
 would be a triumph. A target without one is not divided by a spread."""
 
-_LEAST_ERROR = 1e-3
+LEAST_ERROR = 1e-3
+"""Of errors that are compared by their logarithm."""
 
 
 def larger_is_better(target: Target, baseline: Iterable[Evaluation]) -> Callable[[Evaluation], float]:
@@ -37,7 +38,7 @@ def larger_is_better(target: Target, baseline: Iterable[Evaluation]) -> Callable
     if target == "score":
         return lambda run: run.result.metric
     if target == "error":
-        return lambda run: -math.log(max(1 - run.result.metric, _LEAST_ERROR))
+        return lambda run: -math.log(max(1 - run.result.metric, LEAST_ERROR))
     if target == "area":
         return lambda run: -_mean(run.result.curve)
     curves: dict[tuple[str, int], list[Sequence[float]]] = {}

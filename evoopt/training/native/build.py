@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from evoopt.errors import EvooptError, EvooptWarning, one_line
+from evoopt.execution.user_cache import user_cache
 
 _FLAGS = (
     "-O3", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC", "-w",
@@ -46,16 +47,18 @@ def library(name: str, before: str = "") -> ctypes.CDLL | None:
     source = before + text_of(f"{name}.cpp")
     try:
         compiler = _compiler()
-        path = _cache() / _file_name(name, source, compiler)
-        if _whole(path):
-            return ctypes.CDLL(str(path))
-        if _writable(path.parent):
-            with _alone(path):
-                if not _whole(path):
-                    _compile(name, source, compiler, path)
-            return ctypes.CDLL(str(path))
+        file_name = _file_name(name, source, compiler)
+        if cache := user_cache("kernels"):
+            path = cache / file_name
+            if _whole(path):
+                return ctypes.CDLL(str(path))
+            if _writable(cache):
+                with _alone(path):
+                    if not _whole(path):
+                        _compile(name, source, compiler, path)
+                return ctypes.CDLL(str(path))
         with tempfile.TemporaryDirectory(prefix="evoopt-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / path.name
+            path = Path(folder) / file_name
             _compile(name, source, compiler, path)
             return ctypes.CDLL(str(path))  # which needs its file no longer
     except (EvooptError, OSError, subprocess.SubprocessError) as error:
@@ -92,14 +95,6 @@ def _file_name(name: str, source: str, compiler: list[str]) -> str:
 
 def _more_flags() -> tuple[str, ...]:
     return tuple(shlex.split(os.environ.get("EVOOPT_KERNEL_FLAGS", "")))
-
-
-def _cache() -> Path:
-    """The user's own folder for compiled files; one that cannot be written for a user without a home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evoopt" / "kernels"
-    except RuntimeError:
-        return Path(os.devnull)
 
 
 def _writable(folder: Path) -> bool:

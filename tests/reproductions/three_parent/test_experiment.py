@@ -100,6 +100,7 @@ def test_fresh_seeds_differ_from_search_to_search() -> None:
     assert min(seeds) >= 1_000_000
 
 
+@pytest.mark.usefixtures("undrawn")  # the second time: `found` is made before
 def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
     found: Reproduction[SearchResult], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +116,6 @@ def test_a_small_reproduction_prints_both_kinds_of_numbers_and_repeats_no_unit(
     assert "| LeNet, MNIST | 164.5 to 32.4 s to 98.6 % | 83.5 % (slip) | 80.3 % |" in found.text
 
     monkeypatch.setattr(Place, "start", lambda *_: pytest.fail("a unit is done again"))
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
     again = reproduce(THREE_PARENT, parts=["digits"], **TINY, place=SERIAL, out=folder)
     assert again.text == found.text
     assert (folder / "units.jsonl").read_text().splitlines() == lines
